@@ -1,0 +1,66 @@
+"""Find the most accurate neural network under a hard budget.
+
+    >>> from nas_budget import Budget, ResNetSpec, cost
+    >>> spec = ResNetSpec(channels=(32, 64, 96, 128, 185))
+    >>> cost(spec).params
+    4907445
+    >>> Budget(params=5_000_000).check(spec).fits
+    True
+
+Names are loaded when first used, so that counting does not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nas_budget.arch.budget import Budget, Margin, Verdict, parse_quantity
+    from nas_budget.arch.cost import Cost, cost
+    from nas_budget.arch.feasible import FeasibleSpace
+    from nas_budget.arch.layers import Layer, layers
+    from nas_budget.arch.space import SearchSpace
+    from nas_budget.arch.spec import ResNetSpec
+    from nas_budget.errors import NasBudgetError
+    from nas_budget.train.network import build
+
+_HOMES = {
+    "Budget": "arch.budget",
+    "Cost": "arch.cost",
+    "FeasibleSpace": "arch.feasible",
+    "Layer": "arch.layers",
+    "Margin": "arch.budget",
+    "NasBudgetError": "errors",
+    "ResNetSpec": "arch.spec",
+    "SearchSpace": "arch.space",
+    "Verdict": "arch.budget",
+    "build": "train.network",
+    "cost": "arch.cost",
+    "layers": "arch.layers",
+    "parse_quantity": "arch.budget",
+}
+
+__all__ = [
+    "Budget",
+    "Cost",
+    "FeasibleSpace",
+    "Layer",
+    "Margin",
+    "NasBudgetError",
+    "ResNetSpec",
+    "SearchSpace",
+    "Verdict",
+    "build",
+    "cost",
+    "layers",
+    "parse_quantity",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"nas_budget.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'nas_budget' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,124 @@
+"""Hard limits, and by how much a network keeps them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from typing import Any
+
+from nas_budget.arch.cost import BYTES_PER_WEIGHT, Cost, cost
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.errors import QuantityError
+
+SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+QUANTITY = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?(?:e[0-9]+)?) ?((?:[kmg]i?)?)(b?)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Margin:
+    """One limit beside what is used of it."""
+
+    name: str
+    limit: int
+    used: int
+
+    @property
+    def margin(self) -> int:
+        """Limit minus use; negative when over."""
+        return self.limit - self.used
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a network fits, with a margin for each limit that is set."""
+
+    margins: tuple[Margin, ...]
+
+    @property
+    def fits(self) -> bool:
+        """True when no limit is passed; using a limit up exactly fits."""
+        return all(m.margin >= 0 for m in self.margins)
+
+    def to_dict(self) -> dict[str, Any]:
+        """`fits`, and `margins` by limit with its limit, use and margin."""
+        margins = {m.name: {"limit": m.limit, "used": m.used, "margin": m.margin} for m in self.margins}
+        return {"fits": self.fits, "margins": margins}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits a network must keep; None is no limit.
+
+    Attributes:
+        params: Trainable parameters.
+        macs: Multiply-accumulates for one image.
+        weight_bytes: Bytes of parameters and buffers in the format `weight_format`.
+        activation_bytes: Peak bytes of live tensors for one image in fp32.
+        weight_format: "fp32", "fp16" or "int8".
+
+    Raises:
+        QuantityError: A limit below 1 or an unknown format.
+    """
+
+    params: int | None = 5_000_000
+    macs: int | None = None
+    weight_bytes: int | None = None
+    activation_bytes: int | None = None
+    weight_format: str = "fp32"
+
+    def __post_init__(self) -> None:
+        for name in LIMITS:
+            limit = getattr(self, name)
+            if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+                raise QuantityError(f"{name}: a limit of {limit!r} is not allowed; give 1 or more, such as 5M")
+        if self.weight_format not in BYTES_PER_WEIGHT:
+            known = ", ".join(BYTES_PER_WEIGHT)
+            raise QuantityError(f"weight_format: {self.weight_format!r} is unknown; known are {known}")
+
+    def check(self, network: ResNetSpec | Cost) -> Verdict:
+        """The verdict on a spec, or on a cost already counted."""
+        used = cost(network) if isinstance(network, ResNetSpec) else network
+        limits = ((name, getattr(self, name)) for name in LIMITS)
+        return Verdict(tuple(Margin(name, limit, self._use(used, name)) for name, limit in limits if limit))
+
+    def scaled(self, share: float) -> Budget:
+        """The budget with every limit multiplied by a share of it, 0 < share <= 1, and at least 1."""
+        limits = {name: getattr(self, name) for name in LIMITS}
+        shrunk = {name: limit and max(1, int(limit * share)) for name, limit in limits.items()}
+        return Budget(**shrunk, weight_format=self.weight_format)
+
+    def _use(self, used: Cost, name: str) -> int:
+        value = used.weight_bytes[self.weight_format] if name == "weight_bytes" else getattr(used, name)
+        return int(value)
+
+    def __str__(self) -> str:
+        """The limits that are set, in words."""
+        words = {
+            "params": "{:,} parameters",
+            "macs": "{:,} MACs",
+            "weight_bytes": "{:,} bytes of " + self.weight_format + " weights",
+            "activation_bytes": "{:,} bytes of activations",
+        }
+        set_limits = [words[name].format(getattr(self, name)) for name in LIMITS if getattr(self, name)]
+        return ", ".join(set_limits) or "no limit"
+
+
+LIMITS = tuple(f.name for f in fields(Budget) if f.name != "weight_format")
+
+
+def parse_quantity(value: str | int | float, name: str = "limit") -> int:
+    """The whole number of a text such as "5M", "4,907,445", "1.5k", "250kB" or "64KiB".
+
+    k, M, G are powers of 1000 and Ki, Mi, Gi of 1024; a B for bytes may follow.
+
+    Raises:
+        QuantityError: It cannot be read, is not whole, or is below 1.
+    """
+    match = QUANTITY.fullmatch(str(value).strip())
+    if not match or isinstance(value, bool):
+        raise QuantityError(f"{name}: cannot read {value!r}; write a number such as 5000000, 5M, 250k or 64KiB")
+    number = Decimal(match[1].replace(",", "").replace("_", "")) * SUFFIXES[match[2].lower()]
+    if number != int(number) or number < 1:
+        raise QuantityError(f"{name}: {value!r} is not allowed; give a whole number of 1 or more, such as 5M")
+    return int(number)

@@ -1,0 +1,223 @@
+"""A network of the family as plain data: what can be counted, stored, compared and built."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import accumulate
+from operator import index
+from typing import Any, Literal
+
+from nas_budget.errors import SpecError
+
+MAX_CHANNELS = 65_536
+MAX_BLOCKS = 1_000
+MAX_KERNEL = 31
+MAX_IMAGE_SIZE = 4_096
+PER_STAGE = ("blocks", "kernels", "strides")
+
+
+@dataclass(frozen=True, init=False)
+class ResNetSpec:
+    """A residual network: stem, stages of basic blocks, average pool, linear classifier.
+
+    The defaults are those of the reference network, so `ResNetSpec((32, 64, 96, 128, 185))` is it.
+    One number for `blocks`, `kernels` or `strides` stands for every stage.
+
+    Attributes:
+        channels: Width of each stage.
+        blocks: Residual blocks in each stage.
+        kernels: Kernel size of both convolutions of a stage's blocks; odd.
+        pool: Size of the average pool before the classifier, or "global" for the whole map.
+        stem_kernel: Kernel size of the first convolution; odd.
+        shortcut_kernel: Kernel size of a shortcut's convolution where the shape changes; odd.
+        strides: Stride of each stage's first block; 1, then 2 in every later stage.
+        dropout: Share of features dropped before the classifier in training; 0 <= dropout < 1.
+        image_size: Height and width of the input in pixels.
+        in_channels: Channels of the input.
+        classes: Outputs of the classifier.
+
+    Raises:
+        SpecError: The network cannot be built; it lists every problem at once.
+    """
+
+    channels: tuple[int, ...]
+    blocks: tuple[int, ...]
+    kernels: tuple[int, ...]
+    pool: int | Literal["global"]
+    stem_kernel: int
+    shortcut_kernel: int
+    strides: tuple[int, ...]
+    dropout: float
+    image_size: int
+    in_channels: int
+    classes: int
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        blocks: int | Sequence[int] = 4,
+        kernels: int | Sequence[int] = 3,
+        pool: int | Literal["global"] = 2,
+        stem_kernel: int = 3,
+        shortcut_kernel: int = 3,
+        strides: int | Sequence[int] | None = None,
+        dropout: float = 0.0,
+        image_size: int = 32,
+        in_channels: int = 3,
+        classes: int = 10,
+    ) -> None:
+        given = dict(locals())
+        del given["self"]
+        n_stages = len(channels) if isinstance(channels, Sequence) else 0
+        if strides is None:
+            given["strides"] = (1,) + (2,) * (n_stages - 1)
+        for name in PER_STAGE:
+            given[name] = _each_stage(given[name], n_stages)
+        given["channels"] = tuple(map(_plain, channels)) if n_stages else channels
+        for name, value in given.items():
+            object.__setattr__(self, name, _plain(value))
+        if problems := list(_problems(self)):
+            raise SpecError(problems)
+
+    @property
+    def maps(self) -> tuple[int, ...]:
+        """Height and width of each stage's output in pixels."""
+        return tuple(accumulate(self.strides, _strided, initial=self.image_size))[1:]
+
+    @property
+    def pool_size(self) -> int:
+        """Size of the average pool in pixels, with "global" resolved."""
+        return self.maps[-1] if self.pool == "global" else self.pool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON-ready values, tuples as lists."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    def to_json(self) -> str:
+        """One line of JSON that `from_json` reads back to an equal spec."""
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ResNetSpec:
+        """The spec of a dictionary such as `to_dict` gives; missing fields take their defaults.
+
+        Raises:
+            SpecError: Unknown or missing fields, or a network that cannot be built.
+        """
+        known = [field.name for field in fields(cls)]
+        if not isinstance(values, dict):
+            raise SpecError([f"spec: {values!r} is not an object of {', '.join(known)}"])
+        problems = [f"{key}: unknown field; known are {', '.join(known)}" for key in values if key not in known]
+        if "channels" not in values:
+            problems.append("channels: missing; give the width of each stage")
+        if problems:
+            raise SpecError(problems)
+        return cls(**values)
+
+    @classmethod
+    def from_json(cls, text: str) -> ResNetSpec:
+        """The spec of a JSON text such as `to_json` gives.
+
+        Raises:
+            SpecError: Not JSON, unknown fields, or a network that cannot be built.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise SpecError([f"spec: not JSON ({error})"]) from None
+        return cls.from_dict(values)
+
+    def __str__(self) -> str:
+        """One short line: widths, blocks, kernels and what differs from the defaults."""
+        parts = [
+            "-".join(map(str, self.channels)),
+            f"blocks {_short(self.blocks)}",
+            f"kernel {_short(self.kernels)}",
+            f"pool {self.pool}",
+        ]
+        if self.shortcut_kernel != 3:
+            parts.append(f"shortcut {self.shortcut_kernel}")
+        if self.stem_kernel != 3:
+            parts.append(f"stem {self.stem_kernel}")
+        if self.strides != (1,) + (2,) * (len(self.strides) - 1):
+            parts.append(f"strides {_short(self.strides)}")
+        return ", ".join(parts)
+
+
+def _each_stage(value: Any, n_stages: int) -> Any:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(map(_plain, value))
+    return (_plain(value),) * n_stages
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's whole numbers as Python's, so that a spec always goes to JSON."""
+    return index(value) if hasattr(value, "__index__") and not isinstance(value, bool) else value
+
+
+def _short(values: tuple[int, ...]) -> str:
+    return str(values[0]) if len(set(values)) == 1 else "-".join(map(str, values))
+
+
+def _strided(size: int, stride: int) -> int:
+    return -(-size // stride)
+
+
+def _problems(spec: ResNetSpec) -> Iterable[str]:
+    n_stages = len(spec.channels) if isinstance(spec.channels, tuple) else 0
+    if not n_stages:
+        yield f"channels: {spec.channels!r} is not a list of widths, one for each stage, such as 32,64,128"
+        return
+    wrong = [*_stage_problems(spec, n_stages), *_number_problems(spec)]
+    yield from wrong
+    if not wrong:
+        yield from _pool_problems(spec)
+
+
+def _stage_problems(spec: ResNetSpec, n_stages: int) -> Iterable[str]:
+    yield from _range_problems("channels", spec.channels, 1, MAX_CHANNELS)
+    for name, low, high in ("blocks", 1, MAX_BLOCKS), ("kernels", 1, MAX_KERNEL), ("strides", 1, 8):
+        values = getattr(spec, name)
+        if len(values) != n_stages:
+            yield f"{name}: {len(values)} values for {n_stages} stages; give one, or one for each stage"
+        yield from _range_problems(name, values, low, high, odd=name == "kernels")
+
+
+def _number_problems(spec: ResNetSpec) -> Iterable[str]:
+    for name in "stem_kernel", "shortcut_kernel":
+        yield from _range_problems(name, [getattr(spec, name)], 1, MAX_KERNEL, odd=True)
+    yield from _range_problems("image_size", [spec.image_size], 1, MAX_IMAGE_SIZE)
+    yield from _range_problems("in_channels", [spec.in_channels], 1, MAX_CHANNELS)
+    yield from _range_problems("classes", [spec.classes], 1, MAX_CHANNELS)
+    if not _is_number(spec.dropout) or not 0 <= spec.dropout < 1:
+        yield f"dropout: {spec.dropout!r} is not a share; allowed is 0 up to, but not, 1"
+    if spec.pool != "global":
+        yield from _range_problems("pool", [spec.pool], 1, MAX_IMAGE_SIZE, also=' or "global"')
+
+
+def _pool_problems(spec: ResNetSpec) -> Iterable[str]:
+    size = spec.maps[-1]
+    if spec.pool != "global" and spec.pool > size:
+        yield (
+            f'pool: {spec.pool} is larger than the last stage\'s {size}x{size} map; allowed is 1 to {size} or "global"'
+        )
+
+
+def _range_problems(
+    name: str, values: Sequence[Any], low: int, high: int, odd: bool = False, also: str = ""
+) -> Iterable[str]:
+    what = "odd numbers" if odd else "whole numbers"
+    bad = [v for v in values if not _is_int(v) or not low <= v <= high or (odd and v % 2 == 0)]
+    if bad:
+        shown = ", ".join(dict.fromkeys(map(repr, bad)))
+        yield f"{name}: {shown} not allowed; allowed are {what} from {low} to {high:,}{also}"
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return _is_int(value) or isinstance(value, float)

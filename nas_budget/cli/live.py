@@ -1,0 +1,129 @@
+"""How a search looks while it runs: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from nas_budget.search.plan import seconds_in_words
+from nas_budget.search.runner import Event, TrialEpoch, TrialFinished, TrialStarted
+from nas_budget.trial_table import TrialRecord, best_of
+
+PLAIN_EVERY_S = 30.0
+N_SHOWN = 8
+
+
+class View:
+    """What is known of a running search; subclasses show it."""
+
+    def __init__(
+        self, before: Sequence[TrialRecord], n_trials: int, trial_s: float, talk: Callable[[str], None]
+    ) -> None:
+        self.records = list(before)
+        self.n_trials = n_trials
+        self.trial_s = trial_s
+        self.talk = talk
+        self.running: TrialStarted | None = None
+        self.epoch = "beginning"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to close."""
+
+    def show(self, event: Event) -> None:
+        """Take in what happened, then show it."""
+        if isinstance(event, TrialStarted):
+            self.running, self.epoch = event, "beginning"
+        elif isinstance(event, TrialEpoch):
+            self.epoch = f"epoch {event.result.epoch}, {event.result.accuracy:.1%}"
+        else:
+            self.running = None
+            self.records.append(event.record)
+        self.refresh(event)
+
+    def refresh(self, event: Event) -> None:
+        """Show the state after an event."""
+
+    def status(self) -> str:
+        """One line: done, pruned, best, its parameters, time left."""
+        n = {state: sum(r.state == state for r in self.records) for state in ("complete", "pruned", "failed")}
+        parts = [f"{n['complete'] + n['pruned']}/{self.n_trials} trials", f"{n['pruned']} stopped early"]
+        if n["failed"]:
+            parts.append(f"{n['failed']} failed")
+        if best := best_of(self.records):
+            parts.append(f"best {best.accuracy:.1%} with {best.params:,} params")
+        parts.append(f"{seconds_in_words(self.seconds_left())} left")
+        return ", ".join(parts)
+
+    def seconds_left(self) -> float:
+        """Seconds to the end at the pace so far; before three trials, at the pace of the plan."""
+        spent = [r.seconds for r in self.records if r.state != "failed"]
+        pace = sum(spent) / len(spent) if len(spent) >= 3 else self.trial_s
+        return pace * (self.n_trials - len(spent))
+
+
+class PlainView(View):
+    """A line at most every 30 seconds, and one when a trial fails."""
+
+    last = float("-inf")
+
+    def refresh(self, event: Event) -> None:
+        """Say the status when it is time."""
+        if isinstance(event, TrialFinished) and event.record.state == "failed":
+            self.talk(f"trial {event.record.number} failed: {event.record.reason}")
+        if isinstance(event, TrialFinished) and time.monotonic() - self.last >= PLAIN_EVERY_S:
+            self.last = time.monotonic()
+            self.talk(self.status())
+
+
+class LiveView(View):
+    """A table that stays in place: the last trials, the one that runs, the status."""
+
+    def __enter__(self) -> Self:
+        self.live = Live(self.drawn(), console=Console(stderr=True), transient=True, refresh_per_second=4)
+        self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the table away and leave the status."""
+        self.live.stop()
+        self.talk(self.status())
+
+    def refresh(self, event: Event) -> None:  # noqa: ARG002
+        """Draw again."""
+        self.live.update(self.drawn())
+
+    def drawn(self) -> Group:
+        """The table and the status below it."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in "trial", "accuracy", "params", "MACs":
+            table.add_column(column, justify="right", no_wrap=True)
+        table.add_column("network", no_wrap=True, overflow="ellipsis")
+        table.add_column("state", no_wrap=True)
+        best = best_of(self.records)
+        for r in self.records[-N_SHOWN:]:
+            style = "bold green" if best and r.number == best.number else "dim" if r.state != "complete" else ""
+            accuracy = "" if r.accuracy is None else f"{r.accuracy:.1%}"
+            network = f"{r.channels} x {r.blocks}"
+            table.add_row(str(r.number), accuracy, f"{r.params:,}", f"{r.macs:,}", network, r.state, style=style)
+        if self.running:
+            network = (
+                f"{'-'.join(map(str, self.running.spec.channels))} x {'-'.join(map(str, self.running.spec.blocks))}"
+            )
+            table.add_row(
+                str(self.running.number), "", f"{self.running.params:,}", "", network, self.epoch, style="cyan"
+            )
+        return Group(table, Text(self.status()))

@@ -1,0 +1,39 @@
+"""`nas-budget report`: the page of a study, from its trials table alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas_budget.cli.output import out, out_json, say, show, table
+
+
+def report(
+    source: Annotated[Path, typer.Argument(help="A run folder such as runs/quickstart, or a trials.csv.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Where to write the page.", show_default="report.html beside the table"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the front as JSON.")] = False,
+) -> None:
+    """Make the page of a study: accuracy against parameters, its front, every trial."""
+    from nas_budget.report.page import write_page
+    from nas_budget.report.table import front, network, read_table
+
+    trials = read_table(source)
+    path = output or (source if source.is_dir() else source.parent) / "report.html"
+    write_page(trials, path)
+    leading = front(trials).iloc[::-1].to_dict("records")
+    if as_json:
+        keys = ("number", "accuracy", "params", "macs", "seconds", "spec")
+        out_json({"page": str(path), "trials": len(trials), "front": [{k: row[k] for k in keys} for row in leading]})
+        return
+    rows = [
+        (f"{r['accuracy']:.2%}", f"{r['params']:,}", f"{r['macs']:,}", str(r["number"]), network(r)) for r in leading
+    ]
+    show(table(("accuracy", "params", "MACs", "trial", "network"), rows, left=(4,)))
+    if not rows:
+        say("no trial has been trained to the end yet")
+    out(f"\npage: {path}")

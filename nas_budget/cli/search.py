@@ -1,0 +1,136 @@
+"""`nas-budget search`: train networks that fit, keep the best."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nas_budget.cli.output import out, out_json, say
+from nas_budget.errors import UsageError
+
+KEYS = {
+    "trials": "search.trials",
+    "budget": "budget.params",
+    "max_macs": "budget.macs",
+    "data": "data.name",
+    "images": "data.images",
+    "epochs": "recipe.epochs",
+    "recipe": "recipe.name",
+    "sampler": "search.sampler",
+    "pruner": "search.pruner",
+    "seed": "search.seed",
+    "device": "search.device",
+    "precision": "search.precision",
+    "storage": "search.storage",
+}
+"""The key of a study file that each option sets."""
+
+
+def search(
+    file: Annotated[Path | None, typer.Argument(help="A study file, such as studies/quickstart.toml.")] = None,
+    trials: Annotated[
+        str | None, typer.Option(help="Trials in all; the command run again goes on up to them.", show_default="50")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="Most parameters, such as 5M or 250k.", show_default="5M")] = None,
+    max_macs: Annotated[
+        str | None, typer.Option(help="Most multiply-accumulates for one image, or none.", show_default="by device")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="auto, cifar10, cifar100, fashion-mnist, svhn, shapes or an .npz file.", show_default="auto"),
+    ] = None,
+    images: Annotated[str | None, typer.Option(help="Images to train on, or all.", show_default="by device")] = None,
+    epochs: Annotated[str | None, typer.Option(help="Epochs of a trial.", show_default="by recipe")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="How to train: paper, sgd or brief.", show_default="by device")
+    ] = None,
+    sampler: Annotated[str | None, typer.Option(help="tpe or random.", show_default="tpe")] = None,
+    pruner: Annotated[str | None, typer.Option(help="front, halving, median or none.", show_default="front")] = None,
+    seed: Annotated[str | None, typer.Option(help="Of proposals and training.", show_default="0")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.", show_default="auto")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.", show_default="auto")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="journal, or a database address of Optuna's.", show_default="journal")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any key of the study file, as section.key=value.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the study.", show_default="that of the file")] = None,
+    runs_dir: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    data_dir: Annotated[
+        str | None, typer.Option(help="Folder of the data sets.", show_default="NAS_BUDGET_DATA, or the user's cache")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and leave.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong, and the result.")] = False,
+) -> None:
+    """Train networks that fit the budget, stop hopeless ones early, report the best.
+
+    Run the same command again to go on with a study.
+    """
+    given = dict(locals())
+    from nas_budget.cli.search_run import open_run, plan_json, plan_lines, run_search, tell_result
+
+    overrides = {key: toml_value(given[option]) for option, key in KEYS.items() if given[option] is not None}
+    overrides.update(map(parse_assignment, set_ or []))
+    talk = _silent if quiet else say
+    run = open_run(file, overrides, name, runs_dir, data_dir, talk)
+    lines = plan_lines(run)
+    if dry_run:
+        out_json(plan_json(run)) if as_json else out("\n".join(lines))
+        return
+    talk("\n".join(lines))
+    with _stop_on_signals() as stopped:
+        finished = run_search(run, stopped.is_set, live=not quiet and sys.stderr.isatty(), talk=talk)
+    tell_result(run, finished, as_json)
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """Ctrl-C or a polite kill asks the search to stop between two steps; a second one stops at once."""
+    stopped = threading.Event()
+
+    def ask(*_: object) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        stopped.set()
+
+    signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, ask) for number in signals}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def toml_value(text: str) -> Any:
+    """A command-line text as TOML reads it: 3, 0.5, [3, 5], true; anything else is the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Key and value of "section.key=value".
+
+    Raises:
+        UsageError: It has no "=".
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set {text}: write section.key=value, such as --set space.kernels=[3,5]")
+    return key.strip(), toml_value(value.strip())

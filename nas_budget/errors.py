@@ -1,0 +1,83 @@
+"""Every error a user can cause, each with one clear line and an exit code.
+
+NasBudgetError          1  something went wrong
+├── UsageError          2  what was asked for makes no sense
+│   ├── SettingsError      values out of range, all of them listed
+│   │   └── SpecError          a network that cannot be built
+│   ├── QuantityError      a limit or number that cannot be read
+│   └── StudyFileError     a study file with mistakes, all of them listed
+├── StudyError          1  a study that cannot be opened or continued
+├── TableError          1  a trials table that cannot be read or written
+├── DataError           1  images that are missing, damaged or cannot be written
+│   └── DownloadError      images that cannot be fetched
+├── NothingFitsError    3  no network of the space is inside the budget
+└── StoppedError      130  stopped by the user; everything so far is kept
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class NasBudgetError(Exception):
+    """Base of all errors of this package; `str(error)` is made for the user."""
+
+    exit_code = 1
+
+
+class UsageError(NasBudgetError):
+    """What was asked for makes no sense."""
+
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    """Values out of range; `problems` holds every one as `name: problem`."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class SpecError(SettingsError):
+    """A network that cannot be built."""
+
+
+class QuantityError(UsageError):
+    """A limit or number that cannot be read."""
+
+
+class StudyFileError(UsageError):
+    """A study file with mistakes; `problems` holds every one as `file:key: problem`."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class StudyError(NasBudgetError):
+    """A study that cannot be opened or continued."""
+
+
+class TableError(NasBudgetError):
+    """A trials table that cannot be read or written."""
+
+
+class DataError(NasBudgetError):
+    """Images that are missing, damaged or cannot be written."""
+
+
+class DownloadError(DataError):
+    """Images that cannot be fetched."""
+
+
+class NothingFitsError(NasBudgetError):
+    """No network of the space is inside the budget."""
+
+    exit_code = 3
+
+
+class StoppedError(NasBudgetError):
+    """Stopped by the user; everything finished so far is kept."""
+
+    exit_code = 130

@@ -1,0 +1,1 @@
+"""From the trials table to figures and a page."""

@@ -1,0 +1,101 @@
+"""One self-contained page from a trials table; it opens without a network."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+from jinja2 import Environment, StrictUndefined
+
+from nas_budget.errors import TableError
+from nas_budget.report.figures import REFERENCE, tradeoff
+from nas_budget.report.table import best, front, network
+
+PLOTLY_CONFIG = {"displaylogo": False, "responsive": True}
+
+
+def write_page(table: pd.DataFrame, path: Path) -> None:
+    """Write the page of a table to `path`, all of it or nothing.
+
+    Raises:
+        TableError: The file cannot be written.
+    """
+    text = page(table)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, prefix=f".{path.name}-", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(text)
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise TableError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def page(table: pd.DataFrame) -> str:
+    """The page of a table as HTML; every text from the table is escaped."""
+    template = files("nas_budget.report").joinpath("page.html").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(count="{:,.0f}".format, percent="{:.2%}".format, network=network)
+    leading, winner = front(table), best(table)
+    return environment.from_string(template).render(
+        study=table["study"].iloc[0],
+        first=table.iloc[0],
+        budget=budget_in_words(table.iloc[0]),
+        winner=None if winner is None else winner.to_dict(),
+        share=None if winner is None else _share(winner),
+        facts=list(_facts(table)),
+        front=leading.iloc[::-1].to_dict("records"),
+        trials=table.sort_values("accuracy", ascending=False).to_dict("records"),
+        has_reference=(table["data"] == REFERENCE["data"]).all(),
+        figure=_html(tradeoff(table)),
+    )
+
+
+def budget_in_words(trial: pd.Series[Any]) -> str:
+    """The limits that were set, such as "5,000,000 parameters, 6,000,000 MACs"."""
+    words = {
+        "budget_params": "parameters",
+        "budget_macs": "MACs",
+        "budget_weight_bytes": f"bytes of {trial['weight_format']} weights",
+        "budget_activation_bytes": "bytes of activations",
+    }
+    return ", ".join(f"{trial[key]:,.0f} {word}" for key, word in words.items() if pd.notna(trial[key])) or "no limit"
+
+
+def _share(winner: pd.Series[Any]) -> float | None:
+    limit = winner["budget_params"]
+    return winner["params"] / limit if pd.notna(limit) else None
+
+
+def _facts(table: pd.DataFrame) -> Iterable[tuple[str, str]]:
+    first, states = table.iloc[0], table["state"].value_counts()
+    yield "Trials", f"{states.get('complete', 0)} complete, {states.get('pruned', 0)} stopped early"
+    if "failed" in states:
+        yield "Failed", f"{states['failed']}"
+    yield "Networks trained twice", f"{int(table['spec'].duplicated().sum())}"
+    yield "Time in trials", _duration(float(table["seconds"].sum()))
+    yield "Data", f"{first['data']}: {first['images']:,} images trained on, {first['held_out']:,} held out"
+    yield "Epochs of a trial", f"{first['max_epochs']}"
+    yield "Device", ", ".join(d for d in table["device"].unique() if d)
+    yield "Precision, seed", f"{first['precision']}, {first['seed']}"
+    yield "Versions", ", ".join(v for v in table["versions"].unique() if v)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _html(figure: go.Figure) -> str:
+    html: str = figure.to_html(
+        full_html=False, include_plotlyjs=True, div_id="tradeoff", config=PLOTLY_CONFIG, default_height="520px"
+    )
+    return html

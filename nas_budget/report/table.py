@@ -1,0 +1,71 @@
+"""The trials table as a data frame, and its front."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nas_budget.errors import TableError
+from nas_budget.trial_table import COLUMNS, TrialRecord
+
+TABLE = "trials.csv"
+TEXT = tuple(f.name for f in fields(TrialRecord) if f.type == "str")
+NUMBERS = tuple(name for name in COLUMNS if name not in TEXT)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The trials of a `trials.csv`, or of the run folder that holds one, by number.
+
+    Raises:
+        TableError: It is missing, has other columns, or values that are not numbers where they must be.
+    """
+    if path.is_dir():
+        path = path / TABLE
+    try:
+        table = pd.read_csv(
+            path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values={c: [""] for c in NUMBERS}
+        )
+    except FileNotFoundError:
+        raise TableError(f"{path}: no such file; give a run folder such as runs/quickstart, or a {TABLE}") from None
+    except (OSError, ValueError) as error:
+        raise TableError(f"{path}: cannot be read as a trials table ({str(error).splitlines()[0]})") from None
+    if missing := [name for name in COLUMNS if name not in table]:
+        raise TableError(f"{path}: has no column {', '.join(missing)}; it is not a trials table of this version")
+    for name in NUMBERS:
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            raise TableError(f"{path}: column {name} holds text where numbers belong")
+    if table.empty:
+        raise TableError(f"{path}: has no trials yet; run nas-budget search first")
+    return table.sort_values("number", ignore_index=True)
+
+
+def complete(table: pd.DataFrame) -> pd.DataFrame:
+    """The trials that trained to the end."""
+    return table[table["state"] == "complete"]
+
+
+def front(table: pd.DataFrame) -> pd.DataFrame:
+    """The complete trials that no other beats: none is as small and more accurate, or as accurate and smaller.
+
+    From the fewest parameters to the most; of equals, the first.
+    """
+    ranked = complete(table).sort_values(["params", "accuracy", "number"], ascending=[True, False, True])
+    best_before = ranked["accuracy"].cummax().shift(fill_value=-1.0)
+    return ranked[ranked["accuracy"] > best_before].reset_index(drop=True)
+
+
+def best(table: pd.DataFrame) -> pd.Series[Any] | None:
+    """The most accurate complete trial, of equals the smallest; None when there is none."""
+    leading = front(table)
+    return None if leading.empty else leading.iloc[-1]
+
+
+def network(trial: Mapping[Any, Any]) -> str:
+    """The network of a row in words."""
+    words = [f"channels {trial['channels']}", f"blocks {trial['blocks']}", f"kernels {trial['kernels']}"]
+    words += [f"strides {trial['strides']}", f"pool {trial['pool']}", f"shortcut {trial['shortcut_kernel']}"]
+    return ", ".join(words)

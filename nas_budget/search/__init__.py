@@ -1,0 +1,1 @@
+"""Which network next, when to stop it, where trials live and run."""

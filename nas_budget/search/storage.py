@@ -1,0 +1,154 @@
+"""Where trials live: opened, created, gone on with, with one clear line when that fails."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from nas_budget.errors import StudyError, UsageError
+from nas_budget.search.proposals import make_sampler
+from nas_budget.search.pruning import make_pruner
+from nas_budget.search.settings import Settings
+from nas_budget.search.study_file import Sections
+
+JOURNAL = "study.journal"
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def journal_path(folder: Path) -> Path:
+    """The journal of a study that lies in `folder`."""
+    return folder / JOURNAL
+
+
+def recorded_settings(storage: str, folder: Path, name: str) -> Sections | None:
+    """The settings a study was made with; None when there is no such study yet. Nothing is created.
+
+    Raises:
+        UsageError: An unknown kind of storage.
+        StudyError: A storage that cannot be opened or read.
+    """
+    if storage == "journal" and not journal_path(folder).exists():
+        return None
+    with _clear_errors(storage):
+        opened = _open(storage, folder)
+        for study in opened.get_all_studies():
+            if study.study_name == name:
+                return study.user_attrs.get("settings")
+    return None
+
+
+def count_finished(storage: str, folder: Path, name: str) -> int:
+    """How many trials of an existing study are complete or pruned."""
+    with _clear_errors(storage):
+        study = optuna.load_study(study_name=name, storage=_open(storage, folder))
+        return len(study.get_trials(deepcopy=False, states=FINISHED))
+
+
+def open_study(settings: Settings, folder: Path, versions: str) -> Study:
+    """The study of these settings, created or gone on with.
+
+    Raises:
+        UsageError: An unknown kind of storage.
+        StudyError: A storage that cannot be opened or written.
+    """
+    storage = settings.sections["search"]["storage"]
+    with _clear_errors(storage):
+        folder.mkdir(parents=True, exist_ok=True)
+        study = optuna.create_study(
+            study_name=settings.name,
+            storage=_open(storage, folder),
+            direction="maximize",
+            load_if_exists=True,
+            pruner=make_pruner(settings.pruner, settings.recipe.epochs),
+        )
+        study.sampler = make_sampler(settings.sampler, settings.seed, len(study.get_trials(deepcopy=False)))
+        study.set_user_attr("settings", settings.sections)
+        study.set_user_attr("versions", versions)
+    return study
+
+
+def abandoned(study: Study) -> Iterator[FrozenTrial]:
+    """Trials left running by a process of this machine that is no more."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if _abandoned(trial.user_attrs.get("worker")):
+            yield trial
+
+
+def this_worker() -> dict[str, Any]:
+    """What identifies this process, also after its number has been given to another."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+
+
+def _abandoned(worker: dict[str, Any] | None) -> bool:
+    if worker is None or worker["host"] != socket.gethostname():
+        return False
+    if worker["pid"] == os.getpid():
+        return True
+    try:
+        return bool(abs(psutil.Process(worker["pid"]).create_time() - worker["started"]) > 1)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _open(storage: str, folder: Path) -> BaseStorage:
+    if storage == "journal":
+        return JournalStorage(JournalFileBackend(str(journal_path(folder))))
+    if "://" not in storage:
+        raise UsageError(
+            f'search.storage: {storage!r} is unknown; allowed are "journal" or a database address such as '
+            "sqlite:///trials.db or postgresql+psycopg://user@host/name"
+        )
+    return RDBStorage(storage, engine_kwargs={"pool_pre_ping": True} if storage.startswith("postgresql") else {})
+
+
+@contextmanager
+def _clear_errors(storage: str) -> Iterator[None]:
+    """Whatever a database or file system raises, as one line."""
+    import sqlalchemy.exc
+
+    try:
+        yield
+    except (sqlalchemy.exc.NoSuchModuleError, sqlalchemy.exc.ArgumentError):
+        raise UsageError(
+            f"search.storage: {storage!r} names no kind of database known here; allowed are journal, sqlite:///..., "
+            "postgresql+psycopg://..., mysql+pymysql://..."
+        ) from None
+    except ImportError:
+        raise StudyError(
+            f"search.storage: the driver of {_without_password(storage)} is not installed; "
+            "for PostgreSQL: pip install 'nas-budget[postgresql]'"
+        ) from None
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        cause = getattr(error, "orig", None) or error.__cause__ or error
+        raise StudyError(f"search.storage: {_without_password(storage)} cannot be used: {_first_line(cause)}") from None
+    except OSError as error:
+        raise StudyError(f"{error.filename or storage}: cannot be written ({error.strerror or error})") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _without_password(storage: str) -> str:
+    head, at, tail = storage.rpartition("@")
+    user = head.rpartition(":")[0] if head.count(":") > 1 else head
+    return f"{user}{at}{tail}"
+
+
+def quiet_optuna() -> None:
+    """Send Optuna's messages through ordinary logging, warnings and worse only."""
+    optuna.logging.disable_default_handler()
+    optuna.logging.enable_propagation()
+    optuna.logging.set_verbosity(logging.WARNING)

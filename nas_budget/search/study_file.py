@@ -1,0 +1,187 @@
+"""Study files: TOML read and checked in one place, every mistake reported at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+
+from nas_budget.arch.budget import parse_quantity
+from nas_budget.arch.space import SearchSpace
+from nas_budget.errors import QuantityError, SettingsError, StudyFileError
+from nas_budget.train.recipe import RECIPES, Recipe
+
+FORBID = ConfigDict(extra="forbid")
+COMMAND_LINE = "command line"
+
+Sections = dict[str, dict[str, Any]]
+"""A study's settings by section and key, as plain values; "auto" where the device is to decide."""
+
+Auto = Literal["auto"]
+
+
+def _quantity(value: Any) -> Any:
+    if value in ("auto", "none"):
+        return value
+    try:
+        return parse_quantity(value)
+    except QuantityError as error:
+        raise ValueError(str(error).removeprefix("limit: ")) from None
+
+
+def _listed(kind: Any) -> Any:
+    """The type, taking a single value for a list of one, or for a range of one value."""
+    if get_origin(kind) is not tuple:
+        return kind
+    times = 1 if Ellipsis in get_args(kind) else 2
+    return Annotated[kind, BeforeValidator(lambda v: [v] * times if isinstance(v, (int, float)) else v)]
+
+
+Limit = Annotated[int | Literal["none"], BeforeValidator(_quantity)]
+Count = Annotated[int, BeforeValidator(_quantity), Field(ge=1)]
+
+
+class BudgetSection(BaseModel):
+    """`[budget]`: limits as numbers or as "5M", "250k", "64KiB"; "none" is no limit."""
+
+    model_config = FORBID
+    params: Limit = 5_000_000
+    macs: Limit | Auto = "auto"
+    weight_bytes: Limit = "none"
+    activation_bytes: Limit = "none"
+    weight_format: Literal["fp32", "fp16", "int8"] = "fp32"
+
+
+class DataSection(BaseModel):
+    """`[data]`: which images, and how many of them."""
+
+    model_config = FORBID
+    name: str = "auto"
+    images: Count | Literal["auto", "all"] = "auto"
+    held_out: Count | Auto = "auto"
+
+
+class SearchSection(BaseModel):
+    """`[search]`: how networks are proposed, stopped early and kept."""
+
+    model_config = FORBID
+    trials: Count = 50
+    sampler: Literal["tpe", "random"] = "tpe"
+    pruner: Literal["front", "halving", "median", "none"] = "front"
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    storage: str = "journal"
+    queue: list[dict[str, Any]] = []
+
+
+def _section(
+    title: str, source: type, left_out: tuple[str, ...], optional: bool = False, **special: Any
+) -> type[BaseModel]:
+    """A section with the fields of a dataclass, so that they are declared once; None stands for not given."""
+    hints = get_type_hints(source)
+    fields: dict[str, Any] = {
+        f.name: (hints[f.name] | None, None) if optional else (_listed(hints[f.name]), f.default)
+        for f in dataclasses.fields(source)
+        if f.name not in left_out
+    }
+    return create_model(title, __config__=FORBID, **(fields | special))
+
+
+FROM_DATA = ("image_size", "in_channels", "classes")
+SpaceSection = _section(
+    "SpaceSection", SearchSpace, FROM_DATA,
+    blocks=(Auto | _listed(tuple[int, int]), "auto"), first_stride=(Auto | _listed(tuple[int, ...]), "auto"),
+)  # fmt: skip
+RecipeSection = _section("RecipeSection", Recipe, (), optional=True, name=(Literal[("auto", *RECIPES)], "auto"))
+SECTIONS: dict[str, type[BaseModel]] = {
+    "budget": BudgetSection,
+    "space": SpaceSection,
+    "data": DataSection,
+    "recipe": RecipeSection,
+    "search": SearchSection,
+}
+
+
+def read_study_file(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Sections:
+    """The settings of a study file (None: the defaults), with single keys replaced.
+
+    Args:
+        path: The TOML file.
+        overrides: Values by "section.key"; they go before those of the file.
+
+    Raises:
+        StudyFileError: Every mistake as `file:key: problem`.
+    """
+    content: dict[str, Any] = _parse(path) if path else {}
+    overrides = overrides or {}
+    where = str(path) if path else COMMAND_LINE
+    problems = [f"{where}:{name}: {_unknown(name, SECTIONS)}" for name in content if name not in SECTIONS]
+    for name, section in content.items():
+        if name in SECTIONS and not isinstance(section, dict):
+            problems.append(f"{where}:{name}: {section!r} is not a section; write [{name}] and its keys below")
+            content[name] = {}
+    for key, value in overrides.items():
+        name, _, field = key.partition(".")
+        if name not in SECTIONS or not field:
+            problems.append(f"{COMMAND_LINE}:{key}: {_unknown(name, SECTIONS)}")
+        else:
+            content[name] = {**content.get(name, {}), field: value}
+    sections: Sections = {}
+    for name in SECTIONS:
+        sections[name], wrong = _check(name, content.get(name, {}))
+        problems += [f"{COMMAND_LINE if k in overrides else where}:{k}: {problem}" for k, problem in wrong]
+    if problems:
+        raise StudyFileError(problems)
+    return sections
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyFileError([f"{path}: cannot be read ({error.strerror}); give the path of a .toml file"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyFileError([f"{path}: not TOML: {error}"]) from None
+
+
+def _check(name: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    model = SECTIONS[name]
+    try:
+        checked = model.model_validate(values).model_dump(mode="json", exclude_none=True)
+        _check_values(name, checked)
+        return checked, []
+    except SettingsError as error:
+        return {}, [(f"{name}.{key}", rest) for key, _, rest in (p.partition(": ") for p in error.problems)]
+    except ValidationError as error:
+        wrong: dict[str, list[str]] = {}
+        for issue in error.errors(include_url=False):
+            field = str(issue["loc"][0])
+            problem = _unknown(field, model.model_fields) if issue["type"] == "extra_forbidden" else _problem(issue)
+            wrong.setdefault(f"{name}.{field}", []).append(problem)
+        return {}, [(key, " or ".join(dict.fromkeys(found))) for key, found in wrong.items()]
+
+
+def _check_values(name: str, checked: Mapping[str, Any]) -> None:
+    """What the dataclass of a section has against its values; those left to the device are not looked at."""
+    given: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in checked.items() if k != "name" and v != "auto"
+    }
+    if name == "space":
+        SearchSpace(**given)
+    if name == "recipe":
+        base = RECIPES.get(checked["name"], Recipe())
+        dataclasses.replace(base, **given)
+
+
+def _problem(issue: Any) -> str:
+    message = str(issue["msg"]).removeprefix("Value error, ").replace("a valid tuple", "a list")
+    return message if repr(issue["input"]) in message else f"{issue['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _unknown(name: str, known: Mapping[str, Any]) -> str:
+    return f"{name!r} is unknown; known are {', '.join(known)}"

@@ -1,0 +1,72 @@
+"""Where networks train, and in which number format."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+
+from nas_budget.errors import UsageError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of a name such as "cpu", "cuda" or "cuda:1"; "auto" is a CUDA GPU where there is one.
+
+    Raises:
+        UsageError: An unknown or absent device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError):
+        n_gpus = torch.cuda.device_count()
+        here = ", ".join(["auto", "cpu", *(f"cuda:{i}" for i in range(n_gpus))])
+        raise UsageError(f"device: {name!r} is not to be had here; allowed are {here}") from None
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """The number format to train in; "auto" is bf16 on a GPU that has it, else fp32.
+
+    Raises:
+        UsageError: An unknown format, or fp16 on a CPU, where its backward pass is over a hundred times slower.
+    """
+    if name == "auto":
+        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    if name not in PRECISIONS:
+        raise UsageError(f"precision: {name!r} is unknown; allowed are auto, {', '.join(PRECISIONS)}")
+    if name == "fp16" and device.type == "cpu":
+        raise UsageError("precision: fp16 on a CPU is over a hundred times slower; allowed there are auto, fp32, bf16")
+    return name
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The context in which a forward pass computes in `precision`."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, PRECISIONS[precision])
+
+
+def describe_device(device: torch.device) -> str:
+    """The device in words: a GPU's name, or a CPU's name and its threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return f"{_cpu_name()} ({torch.get_num_threads()} threads)"
+    return str(device)
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or f"{os.cpu_count()}-core {platform.machine()}"

@@ -1,0 +1,119 @@
+"""The trials table: one row a trial, with the same columns for whoever writes or reads it."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from nas_budget.errors import TableError
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One finished trial; the fields are the columns of `trials.csv`, in this order.
+
+    Attributes:
+        study: Name of the study.
+        number: Number of the trial in its study.
+        state: "complete", "pruned" or "failed".
+        accuracy: Share of held-out images told right after the last epoch trained, 0 to 1; empty when none was.
+        epochs: Epochs trained.
+        max_epochs: Epochs of a complete trial.
+        params: Trainable parameters.
+        macs: Multiply-accumulates for one image.
+        weight_bytes: Bytes of parameters and buffers in fp32.
+        activation_bytes: Peak bytes of live tensors for one image in fp32.
+        depth: Convolutions and linear layers on the longest path.
+        seconds: Time the trial took.
+        channels: Width of each stage, joined by "-"; blocks, kernels and strides likewise.
+        blocks: Blocks of each stage.
+        kernels: Kernel size of each stage.
+        strides: Stride of each stage.
+        pool: Size of the last average pool.
+        stem_kernel: Kernel size of the first convolution.
+        shortcut_kernel: Kernel size of shortcuts that change shape.
+        curve: Accuracy after each epoch, separated by spaces.
+        data: Name of the data set.
+        images: Images trained on.
+        held_out: Images the accuracy is measured on.
+        budget_params: Limit on parameters; empty for none. The next three likewise.
+        budget_macs: Limit on MACs.
+        budget_weight_bytes: Limit on bytes of weights, in the format `weight_format`.
+        budget_activation_bytes: Limit on bytes of activations.
+        weight_format: Number format of the limit on bytes of weights.
+        seed: Seed of the training.
+        device: Where it ran.
+        precision: Number format it trained in.
+        versions: Versions of this package, torch and Optuna.
+        finished: When, in UTC, ISO 8601.
+        reason: Why it was pruned or failed.
+        spec: The whole spec as JSON.
+    """
+
+    study: str
+    number: int
+    state: str
+    accuracy: float | None
+    epochs: int
+    max_epochs: int
+    params: int
+    macs: int
+    weight_bytes: int
+    activation_bytes: int
+    depth: int
+    seconds: float
+    channels: str
+    blocks: str
+    kernels: str
+    strides: str
+    pool: int
+    stem_kernel: int
+    shortcut_kernel: int
+    curve: str
+    data: str
+    images: int
+    held_out: int
+    budget_params: int | None
+    budget_macs: int | None
+    budget_weight_bytes: int | None
+    budget_activation_bytes: int | None
+    weight_format: str
+    seed: int
+    device: str
+    precision: str
+    versions: str
+    finished: str
+    reason: str
+    spec: str
+
+
+COLUMNS = tuple(field.name for field in fields(TrialRecord))
+
+
+def best_of(records: Iterable[TrialRecord]) -> TrialRecord | None:
+    """The most accurate complete trial, of equals the smallest; None when there is none."""
+    ended = [r for r in records if r.state == "complete" and r.accuracy is not None]
+    return max(ended, key=lambda r: (r.accuracy or 0.0, -r.params), default=None)
+
+
+def write_table(path: Path, records: Iterable[TrialRecord]) -> None:
+    """Write the table to `path`; a reader never sees half of it.
+
+    Raises:
+        TableError: The folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, prefix=f".{path.name}-", delete=False, newline="", encoding="utf-8"
+        ) as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(asdict(record) for record in records)
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise TableError(f"{path}: cannot be written ({error.strerror or error})") from None
