@@ -11,12 +11,12 @@ from typing import Any
 
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
-from nas_budget.arch.space import SearchSpace
+from nas_budget.arch.space import SearchSpace, pooled
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import NothingFitsError
 
-BISECTIONS = 30
-"""Halvings of the width multiplier: 512 channels are resolved to far below one."""
+BISECTIONS = 20
+"""Halvings of the width multiplier, enough to resolve widths of thousands to a hundredth of a channel."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,14 @@ class FeasibleSpace:
         return self._widest(spec, relative, replace(self.budget, params=min(largest, ceil(most))))
 
     def encode(self, spec: ResNetSpec) -> dict[str, Any]:
-        """The coordinates nearest to a spec, so that a sampler can learn from it; those out of bounds are left out."""
+        """The coordinates nearest to a spec, so that a sampler can learn from it; choices it has not are left out."""
         values: dict[str, Any] = {"stages": len(spec.channels), "first_stride": spec.strides[0]}
-        values.update({name: getattr(spec, name) for name in ("pool", "stem_kernel", "shortcut_kernel")})
+        values.update({name: getattr(spec, name) for name in ("stem_kernel", "shortcut_kernel")})
+        values["pool"] = next((p for p in self.space.pool if pooled(p, spec.maps[-1]) == spec.pool_size), None)
         for i, (blocks, kernel) in enumerate(zip(spec.blocks, spec.kernels, strict=True), start=1):
             values |= {f"blocks_{i}": blocks, f"kernel_{i}": kernel}
         for i, (before, after) in enumerate(pairwise(spec.channels), start=2):
-            values[f"growth_{i}"] = after / before
+            values[f"growth_{i}"] = min(max(after / before, self.space.growth[0]), self.space.growth[1])
         relative = [width / spec.channels[0] for width in spec.channels]
         largest = cost(self._widest(spec, relative, self.budget)).params
         low, high = self._size_bounds(spec, largest)

@@ -14,6 +14,11 @@ from nas_budget.errors import SpecError
 Pool = int | Literal["global"]
 
 
+def pooled(pool: Pool, size: int) -> int:
+    """The pool's size on a map of this size: at most the whole map."""
+    return size if pool == "global" else min(pool, size)
+
+
 @dataclass(frozen=True)
 class Dimension:
     """One coordinate of a proposal: a range, or choices when `choices` is not empty."""
@@ -140,9 +145,8 @@ class SearchSpace:
         size = self.image_size
         for stride in strides:
             size = -(-size // stride)
-        pool_size = size if pool == "global" else min(pool, size)
         return ResNetSpec(
-            channels, blocks, kernels, pool_size, stem_kernel, shortcut_kernel, strides,
+            channels, blocks, kernels, pooled(pool, size), stem_kernel, shortcut_kernel, strides,
             self.dropout, self.image_size, self.in_channels, self.classes,
         )  # fmt: skip
 
@@ -168,7 +172,7 @@ class SearchSpace:
             spec.stem_kernel, spec.shortcut_kernel, spec.strides[0],
         ):  # fmt: skip
             return False
-        pools = {min(spec.maps[-1], spec.maps[-1] if pool == "global" else pool) for pool in self.pool}
+        pools = {pooled(pool, spec.maps[-1]) for pool in self.pool}
         return (
             all(self.blocks[0] <= blocks <= self.blocks[1] for blocks in spec.blocks)
             and set(spec.kernels) <= set(self.kernels)

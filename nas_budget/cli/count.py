@@ -146,8 +146,10 @@ def _print_parts(used: Cost, limits: Budget) -> None:
 
 def _print_totals(used: Cost) -> None:
     sizes = ", ".join(f"{size:,} B {name}" for name, size in used.weight_bytes.items())
-    out(f"\nweights {sizes} (with {used.buffers:,} buffers)")
-    out(f"activations {used.activation_bytes:,} B at the peak (fp32, one image), depth {used.depth}")
+    out(f"\nweights      {sizes}")
+    out(f"buffers      {used.buffers:,} (in the weights' bytes, not in the parameters)")
+    out(f"activations  {used.activation_bytes:,} B at the peak (fp32, one image)")
+    out(f"depth        {used.depth}")
 
 
 def _print_verdict(verdict: Verdict) -> None:

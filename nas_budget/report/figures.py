@@ -26,15 +26,13 @@ def tradeoff(table: pd.DataFrame) -> go.Figure:
         _add_trials(figure, table[(table["state"] == state) & table["accuracy"].notna()], state, title)
     _add_front(figure, front(table), table["params"].max())
     budget = table["budget_params"].iloc[0]
-    reference_fits = not pd.notna(budget) or REFERENCE["params"] <= budget
-    if (table["data"] == REFERENCE["data"]).all() and reference_fits:
+    sizes = list(table["params"])
+    if (table["data"] == REFERENCE["data"]).all():
         _add_reference(figure)
+        sizes.append(REFERENCE["params"])
     if pd.notna(budget):
-        figure.add_vline(x=budget, line={"color": LIMIT, "width": 1.5, "dash": "dash"})
-        figure.add_annotation(
-            x=math.log10(budget), y=1, yref="paper", text=f"budget {budget:,.0f}", showarrow=False,
-            xanchor="right", yanchor="bottom", font={"color": LIMIT},
-        )  # fmt: skip
+        _add_budget(figure, budget)
+        sizes.append(budget)
     figure.update_layout(
         template="none",
         font={"family": "system-ui, sans-serif", "size": 14, "color": INK},
@@ -44,11 +42,12 @@ def tradeoff(table: pd.DataFrame) -> go.Figure:
         legend={"orientation": "h", "yanchor": "top", "y": -0.16, "x": 0},
         hoverlabel={"align": "left", "font": {"size": 13}},
         height=520,
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": FAINT, "activecolor": ACCENT},
     )
+    ticks = round_numbers(min(sizes), max(sizes))
     figure.update_xaxes(
-        title="parameters", type="log", gridcolor=GRID, zeroline=False, dtick="D2" if _narrow(table, budget) else "D1",
-        minor={"showgrid": False}, exponentformat="SI",
-    )  # fmt: skip
+        title="parameters", type="log", gridcolor=GRID, zeroline=False, tickvals=ticks, ticktext=[*map(short, ticks)]
+    )
     figure.update_yaxes(title="accuracy on held-out images", tickformat=".0%", gridcolor=GRID, zeroline=False)
     return figure
 
@@ -75,6 +74,14 @@ def _add_front(figure: go.Figure, leading: pd.DataFrame, right: float) -> None:
     )  # fmt: skip
 
 
+def _add_budget(figure: go.Figure, budget: float) -> None:
+    figure.add_vline(x=budget, line={"color": LIMIT, "width": 1.5, "dash": "dash"})
+    figure.add_annotation(
+        x=math.log10(budget), y=0.02, yref="paper", text=f"budget {budget:,.0f}", showarrow=False, textangle=-90,
+        xanchor="right", yanchor="bottom", font={"color": LIMIT},
+    )  # fmt: skip
+
+
 def _add_reference(figure: go.Figure) -> None:
     figure.add_scatter(
         x=[REFERENCE["params"]], y=[REFERENCE["accuracy"]], mode="markers", name=REFERENCE["name"],
@@ -96,7 +103,16 @@ def describe(trial: pd.Series[Any]) -> str:
     return "<br>".join(lines)
 
 
-def _narrow(table: pd.DataFrame, budget: float) -> bool:
-    """Whether sizes span so little that a log axis needs the ticks between powers of ten."""
-    largest = max(table["params"].max(), budget if pd.notna(budget) else 0)
-    return bool(largest < 300 * table["params"].min())
+def round_numbers(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times the powers of ten from just below `low` to just above `high`; fewer over many powers."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    digits = (1, 2, 5) if len(powers) <= 5 else (1,)
+    return [digit * 10.0**power for power in powers for digit in digits]
+
+
+def short(number: float) -> str:
+    """A round number of parameters in few signs: 500, 20k, 5M."""
+    for factor, suffix in (1e9, "G"), (1e6, "M"), (1e3, "k"):
+        if number >= factor:
+            return f"{number / factor:g}{suffix}"
+    return f"{number:g}"

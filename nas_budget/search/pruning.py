@@ -32,8 +32,6 @@ class FrontPruner(BasePruner):
         if rung not in self.rungs:
             return False
         ours, size = trial.intermediate_values[rung], trial.user_attrs["params"]
-        if math.isnan(ours):
-            return True
         values = sorted(
             other.intermediate_values[rung]
             for other in study.get_trials(deepcopy=False)

@@ -33,7 +33,9 @@ def download(name: str, path: Path) -> None:
         try:
             arrays = _fetch(name, folder)
         except (OSError, RuntimeError, ImportError) as error:
-            raise DownloadError(f"{name} cannot be downloaded: {_reason(error)}; or put {path} there yourself") from None
+            raise DownloadError(
+                f"{name} cannot be downloaded: {_reason(error)}; or put {path} there yourself"
+            ) from None
         part = Path(folder) / path.name
         np.savez(part, **arrays)
         part.replace(path)

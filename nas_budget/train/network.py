@@ -32,18 +32,18 @@ class ConvNorm(nn.Sequential):
 class BasicBlock(nn.Module):
     """conv-BN-ReLU-conv-BN plus shortcut, then ReLU (He et al. 2015, arXiv:1512.03385, figure 2).
 
-    The shortcut is the identity where the shape is kept, else a convolution with the block's stride
-    and batch norm.
+    The shortcut is the identity where the shape is kept (`shortcut_kernel` is None), else a convolution
+    with the block's stride and batch norm.
     """
 
-    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int, shortcut_kernel: int) -> None:
+    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int, shortcut_kernel: int | None) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(n_in, n_out, kernel, stride, kernel // 2, bias=False)
         self.norm1 = nn.BatchNorm2d(n_out)
         self.conv2 = nn.Conv2d(n_out, n_out, kernel, 1, kernel // 2, bias=False)
         self.norm2 = nn.BatchNorm2d(n_out)
         self.shortcut: nn.Module = nn.Identity()
-        if n_in != n_out or stride != 1:
+        if shortcut_kernel is not None:
             self.shortcut = ConvNorm(n_in, n_out, shortcut_kernel, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,17 +60,19 @@ class ResNet(nn.Module):
         super().__init__()
         self.stem = ConvNorm(spec.in_channels, spec.channels[0], spec.stem_kernel)
         self.stages = nn.Sequential()
-        width, size = spec.channels[0], spec.maps[-1] // spec.pool_size
+        width, size = spec.channels[0], spec.image_size
         for stage, channels in enumerate(spec.channels):
             blocks = nn.Sequential()
             for block in range(spec.blocks[stage]):
                 stride = spec.strides[stage] if block == 0 else 1
-                blocks.append(BasicBlock(width, channels, spec.kernels[stage], stride, spec.shortcut_kernel))
-                width = channels
+                keeps_shape = (width, size) == (channels, -(-size // stride))
+                shortcut = None if keeps_shape else spec.shortcut_kernel
+                blocks.append(BasicBlock(width, channels, spec.kernels[stage], stride, shortcut))
+                width, size = channels, -(-size // stride)
             self.stages.append(blocks)
         self.pool = nn.AvgPool2d(spec.pool_size)
         self.dropout = nn.Dropout(spec.dropout)
-        self.linear = nn.Linear(width * size * size, spec.classes)
+        self.linear = nn.Linear(width * (size // spec.pool_size) ** 2, spec.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, image_size, image_size) to (N, classes)."""

@@ -1,0 +1,48 @@
+# The two commands: `make search` and `make test` each set up all they need.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+ARGS ?= --trials 50
+
+.PHONY: help search test quick lint format clean
+
+help:
+	@echo "make search   set up, then search for the best network under 5 M parameters (ARGS='--trials 50')"
+	@echo "make test     set up, then check style, types and layers and run every test"
+	@echo "make quick    the same without the slow tests"
+
+search: $(VENV)/.installed
+	$(BIN)/nas-budget search $(ARGS)
+
+test: lint
+	$(BIN)/pytest --numprocesses 2
+
+quick: lint
+	$(BIN)/pytest --numprocesses 2 -m "not slow and not browser"
+
+lint: $(VENV)/.developed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
+
+format: $(VENV)/.developed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	@echo "Setting up $(VENV) (a few minutes the first time: torch is large)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt --upgrade pip
+	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.developed: $(VENV)/.installed
+	$(PIP) install --constraint constraints.txt --group dev
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

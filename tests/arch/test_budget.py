@@ -1,0 +1,72 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas_budget.arch.budget import Budget, parse_quantity
+from nas_budget.arch.cost import cost
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.errors import QuantityError
+
+REFERENCE = ResNetSpec((32, 64, 96, 128, 185))
+
+
+def test_the_reference_fits_five_million_with_its_margin() -> None:
+    verdict = Budget().check(REFERENCE)
+    assert verdict.fits
+    assert verdict.to_dict()["margins"]["params"] == {"limit": 5_000_000, "used": 4_907_445, "margin": 92_555}
+
+
+def test_a_limit_may_be_used_up_but_not_passed() -> None:
+    assert Budget(params=4_907_445).check(REFERENCE).fits
+    assert not Budget(params=4_907_444).check(REFERENCE).fits
+
+
+def test_every_limit_is_checked_in_its_own_unit() -> None:
+    used = cost(REFERENCE)
+    exact = Budget(used.params, used.macs, used.weight_bytes["int8"], used.activation_bytes, "int8")
+    assert [m.margin for m in exact.check(used).margins] == [0, 0, 0, 0]
+    assert not Budget(None, used.macs - 1).check(used).fits
+    assert not Budget(None, weight_bytes=used.weight_bytes["int8"], weight_format="fp16").check(used).fits
+    assert not Budget(None, activation_bytes=used.activation_bytes - 1).check(used).fits
+    assert Budget(None).check(used).fits
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, True, "5M"])
+def test_a_limit_must_be_a_whole_number_above_zero(limit: object) -> None:
+    with pytest.raises(QuantityError, match="params"):
+        Budget(params=limit)  # type: ignore[arg-type]
+
+
+def test_an_unknown_format_is_refused() -> None:
+    with pytest.raises(QuantityError, match="int8"):
+        Budget(weight_format="int4")
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("5M", 5_000_000),
+        ("4,907,445", 4_907_445),
+        ("5_000_000", 5_000_000),
+        ("250k", 250_000),
+        ("250kB", 250_000),
+        ("64 KiB", 65_536),
+        ("1.5MB", 1_500_000),
+        ("5e6", 5_000_000),
+        ("2G", 2_000_000_000),
+        (7, 7),
+    ],
+)
+def test_quantities(text: str | int, number: int) -> None:
+    assert parse_quantity(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "5Q", "0", "-5", "0.5", "1.0005k", "k", "5 M M", "nan", "five", True])
+def test_what_is_no_quantity_is_refused_with_what_was_given(text: str) -> None:
+    with pytest.raises(QuantityError, match="--budget"):
+        parse_quantity(text, "--budget")
+
+
+@given(st.integers(1, 10**15))
+def test_numbers_are_read_as_they_are_printed(number: int) -> None:
+    assert parse_quantity(f"{number:,}") == parse_quantity(str(number)) == number

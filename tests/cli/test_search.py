@@ -1,0 +1,157 @@
+"""The main job from the command line, also when it is interrupted."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Ran, save_npz
+
+Run = Callable[..., Ran]
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
+
+
+def test_a_search_ends_with_a_best_network_and_its_page(run: Run, quick: list[object], tmp_path: Path) -> None:
+    ran = run(*quick, "--trials", 5, "--name", "first")
+    assert ran.code == 0, ran.err
+    assert "study    first (new)" in ran.err
+    assert "chosen for this device" in ran.err
+    assert "best: " in ran.out
+    folder = tmp_path / "first"
+    assert {p.name for p in folder.iterdir()} == {
+        "best.json", "report.html", "settings.json", "study.journal", "trials", "trials.csv"
+    }  # fmt: skip
+    assert "</html>" in (folder / "report.html").read_text()
+    assert run("count", folder / "best.json", "--budget", "20k").code == 0
+    assert run("report", folder).code == 0
+
+
+def test_running_the_command_again_goes_on(run: Run, quick: list[object], tmp_path: Path) -> None:
+    assert run(*quick, "--trials", 2, "--name", "a").code == 0
+    ran = run(*quick, "--trials", 4, "--name", "a", "--json")
+    assert "goes on, 2 of 4 trials done" in ran.err
+    assert ran.json["trials"]["complete"] + ran.json["trials"]["pruned"] == 4
+    assert ran.json["fits"] is True
+    assert len({row["spec"] for row in rows(tmp_path / "a")}) == 4
+
+
+def test_other_settings_are_not_mixed_into_a_study(run: Run, quick: list[object]) -> None:
+    assert run(*quick, "--trials", 1, "--name", "a").code == 0
+    ran = run(*quick, "--trials", 2, "--name", "a", "--seed", 5, "--set", "space.growth=[1,2]")
+    assert ran.code == 1
+    assert "search.seed is 0, not 5" in ran.err
+    assert "space.growth" in ran.err
+    assert "--name" in ran.err
+
+
+def test_a_study_keeps_to_its_data(run: Run, quick: list[object], tmp_path: Path) -> None:
+    other = tmp_path / "other.npz"
+    save_npz(other)
+    assert run(*quick, "--trials", 1, "--name", "a").code == 0
+    ran = run(*quick, "--trials", 2, "--name", "a", "--data", other)
+    assert ran.code == 1
+    assert "data.name" in ran.err
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(run: Run, quick: list[object], tmp_path: Path) -> None:
+    ran = run(*quick, "--dry-run")
+    assert ran.code == 0
+    assert "every proposal here does" in ran.out
+    assert "50 trials of about" in ran.out
+    assert list(tmp_path.iterdir()) == []
+    plan = run(*quick, "--dry-run", "--json").json
+    assert plan["settings"]["budget"]["params"] == 20_000
+    assert plan["plan"]["total_s"] > 0
+
+
+def test_quiet_says_only_the_result(run: Run, quick: list[object]) -> None:
+    ran = run(*quick, "--trials", 1, "--quiet")
+    assert ran.err == ""
+    assert "best: " in ran.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--budget", "10"], 3, "cheapest network"),
+        (["--budget", "0"], 2, "budget.params"),
+        (["--trials", "many", "--seed", "-1"], 2, "search.trials"),
+        (["--set", "space.depth=3"], 2, "'depth' is unknown"),
+        (["--set", "kernels"], 2, "section.key=value"),
+        (["--device", "tpu"], 2, "device"),
+        (["--precision", "fp16"], 2, "fp16"),
+        (["--data", "nothing"], 2, "unknown"),
+        (["--data", "nothing.npz"], 1, "no such file"),
+        (["--storage", "redis"], 2, "storage"),
+        (["--storage", "nosql://x"], 2, "nosql"),
+        (["--storage", "sqlite:////nowhere/at/all.db"], 1, "cannot be used"),
+        (["--images", "100k"], 2, "training images"),
+        (["nowhere.toml"], 2, "nowhere.toml"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_lines_and_leaves_nothing(
+    run: Run, quick: list[object], tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
+    ran = run(*quick, *arguments)
+    assert ran.code == code
+    lines = [line for line in ran.err.splitlines() if line.startswith("error: ")]
+    assert any(said in line for line in lines), ran.err
+    assert "Traceback" not in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_said(run: Run, quick: list[object], tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    ran = run(*quick, "--trials", 1, "--runs-dir", blocked)
+    assert ran.code == 1
+    assert ran.err.splitlines()[-1].startswith(f"error: {blocked}")
+
+
+def _start(arguments: list[object]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "nas_budget", *map(str, arguments)]
+    pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipe)
+
+
+def _wait_for_trials(folder: Path, n: int) -> None:
+    deadline = time.monotonic() + 120
+    while not (folder / "trials" / str(n)).exists():
+        assert time.monotonic() < deadline, "the search did not get under way"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_search_loses_nothing(
+    run: Run, quick: list[object], tmp_path: Path, how: signal.Signals
+) -> None:
+    arguments = [*quick, "--trials", 8, "--name", "a", "--pruner", "none"]
+    process = _start(arguments)
+    _wait_for_trials(tmp_path / "a", 2)
+    process.send_signal(how)
+    _out, err = process.communicate(timeout=60)
+    if how != signal.SIGKILL:
+        assert process.returncode == 130
+        assert "nothing is lost. Go on with: nas-budget search" in err
+        assert "Traceback" not in err
+        assert (tmp_path / "a" / "report.html").exists()
+    done = len(rows(tmp_path / "a"))
+    assert 2 <= done < 8
+    ran = run(*arguments)
+    assert ran.code == 0, ran.err
+    assert f"goes on, {done} of 8" in ran.err
+    ended = rows(tmp_path / "a")
+    assert [int(row["number"]) for row in ended] == list(range(8))
+    assert len({row["spec"] for row in ended}) == 8

@@ -1,0 +1,90 @@
+"""Fixtures: small real images, settings that train in a second, the command line in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+from nas_budget.cli import main
+from nas_budget.train.data import Dataset, open_npz
+from nas_budget.train.shapes import CLASSES, draw
+
+settings.register_profile("default", deadline=None, derandomize=True)
+settings.load_profile("default")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """500 training and 100 test images of the built-in kind, as a file in our form."""
+    path = tmp_path_factory.mktemp("data") / "small.npz"
+    save_npz(path)
+    return path
+
+
+def save_npz(path: Path, **changes: Any) -> None:
+    """A valid file of small images, or one with some arrays changed (None: left out)."""
+    (train, train_labels), (test, test_labels) = draw(500, 5), draw(100, 6)
+    arrays: dict[str, Any] = {
+        "train_images": train,
+        "train_labels": train_labels,
+        "test_images": test,
+        "test_labels": test_labels,
+        "classes": np.array(CLASSES),
+    } | changes
+    np.savez(path, **{key: array for key, array in arrays.items() if array is not None})
+
+
+@pytest.fixture(scope="session")
+def dataset(npz: Path) -> Dataset:
+    return open_npz(npz, "small")
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """The command line: `run("count", "--channels", "8")` gives exit code, stdout and stderr."""
+
+    def call(*arguments: object) -> Ran:
+        capfd.readouterr()
+        code = main([str(a) for a in arguments])
+        return Ran(code, *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def quick(npz: Path, tmp_path: Path) -> list[object]:
+    """Arguments of a search that trains each network in a fraction of a second."""
+    values = ["space.stages=[2,3]", "space.width=[4,16]", "space.blocks=1", "data.held_out=100", "recipe.batch_size=50"]
+    options = [part for value in values for part in ("--set", value)]
+    return [
+        "search",
+        "--data",
+        npz,
+        "--images",
+        200,
+        "--epochs",
+        4,
+        "--budget",
+        "20k",
+        "--runs-dir",
+        tmp_path,
+        *options,
+    ]

@@ -1,0 +1,90 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nas_budget.errors import StudyError, StudyFileError
+from nas_budget.search.settings import Settings, resolve, study_name
+from nas_budget.search.study_file import read_study_file
+from nas_budget.train.data import Dataset
+from nas_budget.train.recipe import RECIPES
+
+CPU = torch.device("cpu")
+GPU = torch.device("cuda")  # only its type is looked at
+
+
+def settings_of(dataset: Dataset, device: torch.device = CPU, recorded: Any = None, **overrides: Any) -> Settings:
+    keys = {key.replace("__", "."): value for key, value in overrides.items()}
+    return resolve("s", read_study_file(None, keys), device, dataset, recorded)
+
+
+def test_a_cpu_gets_limits_and_a_gpu_full_size(dataset: Dataset) -> None:
+    small, full = settings_of(dataset), settings_of(dataset, GPU, search__precision="fp32")
+    assert small.budget.macs is not None
+    assert small.recipe == RECIPES["brief"]
+    assert full.budget.macs is None
+    assert full.recipe == RECIPES["sgd"]
+    assert full.n_train == 450
+    assert full.n_held_out == 50
+    assert set(small.chosen) == set(full.chosen) >= {"budget.macs", "data.images", "recipe.name"}
+
+
+def test_what_the_device_would_choose_can_be_set(dataset: Dataset) -> None:
+    settings = settings_of(dataset, budget__macs="9M", data__images=100, recipe__name="paper", recipe__epochs=3)
+    assert settings.budget.macs == 9_000_000
+    assert settings.n_train == 100
+    assert (settings.recipe.optimizer, settings.recipe.epochs) == ("adam", 3)
+    assert not {"budget.macs", "data.images", "recipe.name"} & set(settings.chosen)
+
+
+def test_the_space_knows_the_images(dataset: Dataset) -> None:
+    space = settings_of(dataset).space
+    assert (space.image_size, space.in_channels, space.classes) == (32, 3, 10)
+
+
+def test_a_study_goes_on_with_what_it_recorded(dataset: Dataset) -> None:
+    first = settings_of(dataset, data__images=120)
+    again = settings_of(dataset, GPU, recorded=first.sections, data__images=120, search__trials=99)
+    assert again.budget == first.budget
+    assert again.recipe == first.recipe
+    assert again.precision == "fp32"
+    assert again.trials == 99
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("budget.params", 10_000), ("recipe.epochs", 9), ("space.kernels", [3]), ("data.images", 50), ("search.seed", 1)],
+)
+def test_a_study_made_with_other_settings_is_not_continued(dataset: Dataset, key: str, value: Any) -> None:
+    recorded = settings_of(dataset).sections
+    with pytest.raises(StudyError, match=f"{key} is .*--name"):
+        settings_of(dataset, recorded=recorded, **{key.replace(".", "__"): value})
+
+
+def test_more_images_than_there_are_is_said(dataset: Dataset) -> None:
+    with pytest.raises(StudyFileError, match="500 training images"):
+        settings_of(dataset, data__images=501)
+
+
+def test_a_queued_network_must_fit_and_be_a_network(dataset: Dataset) -> None:
+    queue = [{"channels": [4, 8], "blocks": 1}]
+    assert settings_of(dataset, search__queue=queue).queue[0].channels == (4, 8)
+    with pytest.raises(StudyFileError, match=r"queue.*over the 100 allowed"):
+        settings_of(dataset, search__queue=queue, budget__params=100, space__width=[1, 4])
+    with pytest.raises(StudyFileError, match="unknown field"):
+        settings_of(dataset, search__queue=[{"widths": [4]}])
+
+
+@pytest.mark.parametrize(
+    ("file", "overrides", "name"),
+    [
+        (None, {}, "auto-5M"),
+        (None, {"data.name": "cifar10", "budget.params": "250k"}, "cifar10-250k"),
+        (None, {"data.name": "/x/mine.npz", "budget.params": "none"}, "mine-any"),
+        (None, {"budget.params": 4_907_445}, "auto-4907445"),
+        (Path("studies/quickstart.toml"), {}, "quickstart"),
+    ],
+)
+def test_names(file: Path | None, overrides: dict[str, Any], name: str) -> None:
+    assert study_name(file, read_study_file(None, overrides)) == name

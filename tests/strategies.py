@@ -1,0 +1,36 @@
+"""Random networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from nas_budget.arch.spec import ResNetSpec
+
+ODD = st.sampled_from([1, 3, 5, 7])
+
+
+@st.composite
+def specs(draw: st.DrawFn, max_width: int = 24, max_stages: int = 4) -> ResNetSpec:
+    """Any valid network that is small enough to build quickly."""
+    n = draw(st.integers(1, max_stages))
+
+    def each(values: st.SearchStrategy[Any]) -> Any:
+        return draw(st.one_of(values, st.lists(values, min_size=n, max_size=n)))
+
+    strides = draw(st.one_of(st.none(), st.lists(st.integers(1, 3), min_size=n, max_size=n)))
+    parts: dict[str, Any] = {
+        "channels": draw(st.lists(st.integers(1, max_width), min_size=n, max_size=n)),
+        "blocks": each(st.integers(1, 3)),
+        "kernels": each(ODD),
+        "stem_kernel": draw(ODD),
+        "shortcut_kernel": draw(ODD),
+        "strides": strides,
+        "dropout": draw(st.sampled_from([0.0, 0.2])),
+        "image_size": draw(st.integers(4, 33)),
+        "in_channels": draw(st.integers(1, 4)),
+        "classes": draw(st.integers(1, 12)),
+    }
+    size = ResNetSpec(**parts, pool="global").maps[-1]
+    return ResNetSpec(**parts, pool=draw(st.one_of(st.just("global"), st.integers(1, size))))
