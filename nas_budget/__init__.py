@@ -10,6 +10,7 @@
 Names are loaded when first used, so that counting does not wait for torch.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from nas_budget.arch.spec import ResNetSpec
     from nas_budget.errors import NasBudgetError
     from nas_budget.train.network import build
+
+# Idle OpenMP threads that spin starve every other process of the machine; read once, when torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOMES = {
     "Budget": "arch.budget",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import tempfile
+import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from nas_budget.errors import TableError
+from nas_budget.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -105,15 +106,11 @@ def write_table(path: Path, records: Iterable[TrialRecord]) -> None:
     Raises:
         TableError: The folder cannot be written.
     """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(asdict(record) for record in records)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f".{path.name}-", delete=False, newline="", encoding="utf-8"
-        ) as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(asdict(record) for record in records)
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(path)
+        write_whole(path, text.getvalue())
     except OSError as error:
         raise TableError(f"{path}: cannot be written ({error.strerror or error})") from None

@@ -59,7 +59,7 @@ def test_the_example_of_the_package_runs() -> None:
 
 
 def test_idle_threads_sleep() -> None:
-    code = "import os; os.environ.pop('OMP_WAIT_POLICY', None); import nas_budget.train.loop; "
+    code = "import os; os.environ.pop('OMP_WAIT_POLICY', None); import nas_budget.cli.search_run; "
     code += "print(os.environ['OMP_WAIT_POLICY'])"
     assert python(code).strip() == "PASSIVE"
 

@@ -12,7 +12,8 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import QuantityError
 
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-QUANTITY = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?(?:e[0-9]+)?) ?((?:[kmg]i?)?)(b?)", re.IGNORECASE)
+MOST = 10**15
+QUANTITY = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?(?:e[0-9]{1,2})?) ?((?:[kmg]i?)?)(b?)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,12 @@ def parse_quantity(value: str | int | float, name: str = "limit") -> int:
     k, M, G are powers of 1000 and Ki, Mi, Gi of 1024; a B for bytes may follow.
 
     Raises:
-        QuantityError: It cannot be read, is not whole, or is below 1.
+        QuantityError: It cannot be read, is not whole, is below 1 or beyond any use.
     """
     match = QUANTITY.fullmatch(str(value).strip())
     if not match or isinstance(value, bool):
         raise QuantityError(f"{name}: cannot read {value!r}; write a number such as 5000000, 5M, 250k or 64KiB")
     number = Decimal(match[1].replace(",", "").replace("_", "")) * SUFFIXES[match[2].lower()]
-    if number != int(number) or number < 1:
-        raise QuantityError(f"{name}: {value!r} is not allowed; give a whole number of 1 or more, such as 5M")
+    if not 1 <= number <= MOST or number != int(number):
+        raise QuantityError(f"{name}: {value!r} is not allowed; give a whole number from 1 to 10^15, such as 5M")
     return int(number)

@@ -32,17 +32,24 @@ class FeasibleSpace:
 
     def __post_init__(self) -> None:
         if not any(self.fits(spec) for spec in self.space.smallest()):
-            cheapest = min(self.space.smallest(), key=lambda spec: cost(spec).params)
-            used = cost(cheapest)
+            cheapest = min(self.space.smallest(), key=self._worst_share)
+            over = [m for m in self.budget.check(cheapest).margins if m.margin < 0]
+            needs = ", ".join(f"{m.used:,} {m.name} ({m.limit:,} allowed)" for m in over)
             raise NothingFitsError(
-                f"nothing in the space fits {self.budget}: its cheapest network ({cheapest}) needs "
-                f"{used.params:,} parameters, {used.macs:,} MACs, {used.activation_bytes:,} bytes of activations; "
+                f"nothing in the space fits: its cheapest network ({cheapest}) needs {needs}; "
                 "raise the limit or allow narrower, shallower stages"
             )
+
+    def _worst_share(self, spec: ResNetSpec) -> float:
+        return max(m.used / m.limit for m in self.budget.check(spec).margins)
 
     def fits(self, spec: ResNetSpec) -> bool:
         """Whether the spec keeps every limit."""
         return self.budget.check(spec).fits
+
+    def smallest(self) -> ResNetSpec:
+        """A network with every number at its least, that fits."""
+        return next(filter(self.fits, self.space.smallest()))
 
     def decode(self, point: Mapping[str, Any]) -> ResNetSpec:
         """The spec of a proposal, always inside the space and the budget.

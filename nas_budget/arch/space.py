@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import ceil, floor
+from math import ceil, floor, isfinite
 from typing import Any, Literal
 
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import MAX_BLOCKS, MAX_CHANNELS, MAX_KERNEL, MAX_STRIDE, ResNetSpec
 from nas_budget.errors import SpecError
 
+MAX_STAGES = 16
 Pool = int | Literal["global"]
 
 
@@ -88,20 +89,28 @@ class SearchSpace:
     def _problems(self) -> Iterator[str]:
         for name, least in ("stages", 1), ("blocks", 1), ("width", 1), ("growth", 1e-3), ("fill", 1e-6):
             low, high = getattr(self, name)
-            if not least <= low <= high:
+            if not (least <= low <= high and isfinite(high)):
                 yield f"{name}: [{low}, {high}] is empty; give the least, of at least {least:g}, then the most"
+        for name, most in ("stages", MAX_STAGES), ("blocks", MAX_BLOCKS), ("width", MAX_CHANNELS):
+            if getattr(self, name)[1] > most:
+                yield f"{name}: {getattr(self, name)[1]:,} is too much; at most {most:,} is allowed"
+        yield from self._choice_problems()
         if self.fill[1] > 1:
             yield f"fill: {self.fill[1]} is more than the whole budget; at most 1 is allowed"
-        for name in "kernels", "stem_kernel", "shortcut_kernel":
-            sizes = getattr(self, name)
-            if not sizes or any(size < 1 or size % 2 == 0 for size in sizes):
-                yield f"{name}: {list(sizes)} not allowed; give odd sizes such as [3, 5]"
-        for name in "pool", "first_stride":
-            values = getattr(self, name)
-            if not values or any(value != "global" and value < 1 for value in values):
-                yield f"{name}: {list(values)} not allowed; give whole numbers of 1 or more"
         if self.width_step < 1 or self.width[1] // self.width_step * self.width_step < self.width[0]:
             yield f"width_step: no multiple of {self.width_step} is within width {list(self.width)}"
+        if not 0 <= self.dropout < 1:
+            yield f"dropout: {self.dropout} is not a share; allowed is 0 up to, but not, 1"
+
+    def _choice_problems(self) -> Iterator[str]:
+        for name in "kernels", "stem_kernel", "shortcut_kernel":
+            sizes = getattr(self, name)
+            if not sizes or any(not 1 <= size <= MAX_KERNEL or size % 2 == 0 for size in sizes):
+                yield f"{name}: {list(sizes)} not allowed; give odd sizes of at most {MAX_KERNEL}, such as [3, 5]"
+        if not self.pool or any(value != "global" and value < 1 for value in self.pool):
+            yield f'pool: {list(self.pool)} not allowed; give whole numbers of 1 or more, or "global"'
+        if not self.first_stride or any(not 1 <= value <= MAX_STRIDE for value in self.first_stride):
+            yield f"first_stride: {list(self.first_stride)} not allowed; give whole numbers from 1 to {MAX_STRIDE}"
 
     @property
     def narrowest(self) -> int:
@@ -140,11 +149,17 @@ class SearchSpace:
         self, channels: Sequence[int], blocks: Sequence[int], kernels: Sequence[int], pool: Pool,
         stem_kernel: int, shortcut_kernel: int, first_stride: int,
     ) -> ResNetSpec:  # fmt: skip
-        """The spec with these parts; a pool larger than the last map becomes the whole map."""
+        """The spec with these parts, the same for all parts that build the same network.
+
+        A pool larger than the last map becomes the whole map; where no block changes shape the kernel
+        of shortcuts becomes the least.
+        """
         strides = (first_stride,) + (2,) * (len(channels) - 1)
         size = self.image_size
         for stride in strides:
             size = -(-size // stride)
+        if len(set(channels)) == 1 and size == self.image_size:
+            shortcut_kernel = min(self.shortcut_kernel)
         return ResNetSpec(
             channels, blocks, kernels, pooled(pool, size), stem_kernel, shortcut_kernel, strides,
             self.dropout, self.image_size, self.in_channels, self.classes,

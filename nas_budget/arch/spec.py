@@ -14,6 +14,7 @@ from nas_budget.errors import SpecError
 MAX_CHANNELS = 65_536
 MAX_BLOCKS = 1_000
 MAX_KERNEL = 31
+MAX_STRIDE = 8
 MAX_IMAGE_SIZE = 4_096
 PER_STAGE = ("blocks", "kernels", "strides")
 
@@ -178,7 +179,7 @@ def _problems(spec: ResNetSpec) -> Iterable[str]:
 
 def _stage_problems(spec: ResNetSpec, n_stages: int) -> Iterable[str]:
     yield from _range_problems("channels", spec.channels, 1, MAX_CHANNELS)
-    for name, low, high in ("blocks", 1, MAX_BLOCKS), ("kernels", 1, MAX_KERNEL), ("strides", 1, 8):
+    for name, low, high in ("blocks", 1, MAX_BLOCKS), ("kernels", 1, MAX_KERNEL), ("strides", 1, MAX_STRIDE):
         values = getattr(spec, name)
         if len(values) != n_stages:
             yield f"{name}: {len(values)} values for {n_stages} stages; give one, or one for each stage"

@@ -12,6 +12,8 @@ from nas_budget.cli import count, data, report, search
 from nas_budget.cli.output import say
 from nas_budget.errors import NasBudgetError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="nas-budget",
     help="Find the most accurate neural network under a hard budget.",
@@ -57,15 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if message := " ".join(error.format_message().split()):
             say(f"error: {message} (nas-budget --help shows what is allowed)")
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        say("interrupted")
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
         if debug:
             raise
-        say(f"error: unexpected {type(error).__name__}: {error} (add --debug for the traceback)")
+        first = next(iter(str(error).splitlines()), "")
+        say(f"error: unexpected {type(error).__name__}: {first} (add --debug for the traceback)")
         return 1
+    if result == INTERRUPTED:  # typer turns Ctrl-C into this code and says nothing
+        say("interrupted")
     return result if isinstance(result, int) else 0

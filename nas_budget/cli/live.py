@@ -44,12 +44,14 @@ class View:
     def show(self, event: Event) -> None:
         """Take in what happened, then show it."""
         if isinstance(event, TrialStarted):
-            self.running, self.epoch = event, "beginning"
+            self.running, self.epoch = event, "again" if event.again else "beginning"
         elif isinstance(event, TrialEpoch):
             self.epoch = f"epoch {event.result.epoch}, {event.result.accuracy:.1%}"
-        else:
+        elif isinstance(event, TrialFinished):
             self.running = None
             self.records.append(event.record)
+        else:
+            self.talk(f"all {event.n_networks} networks of the space that fit have been tried")
         self.refresh(event)
 
     def refresh(self, event: Event) -> None:
@@ -70,7 +72,7 @@ class View:
         """Seconds to the end at the pace so far; before three trials, at the pace of the plan."""
         spent = [r.seconds for r in self.records if r.state != "failed"]
         pace = sum(spent) / len(spent) if len(spent) >= 3 else self.trial_s
-        return pace * (self.n_trials - len(spent))
+        return pace * max(0, self.n_trials - len(spent))
 
 
 class PlainView(View):
@@ -82,7 +84,7 @@ class PlainView(View):
         """Say the status when it is time."""
         if isinstance(event, TrialFinished) and event.record.state == "failed":
             self.talk(f"trial {event.record.number} failed: {event.record.reason}")
-        if isinstance(event, TrialFinished) and time.monotonic() - self.last >= PLAIN_EVERY_S:
+        if isinstance(event, TrialFinished | TrialEpoch) and time.monotonic() - self.last >= PLAIN_EVERY_S:
             self.last = time.monotonic()
             self.talk(self.status())
 

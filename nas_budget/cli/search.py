@@ -82,38 +82,46 @@ def search(
     overrides = {key: toml_value(given[option]) for option, key in KEYS.items() if given[option] is not None}
     overrides.update(map(parse_assignment, set_ or []))
     talk = _silent if quiet else say
-    run = open_run(file, overrides, name, runs_dir, data_dir, talk)
-    lines = plan_lines(run)
-    if dry_run:
-        out_json(plan_json(run)) if as_json else out("\n".join(lines))
-        return
-    talk("\n".join(lines))
-    with _stop_on_signals() as stopped:
-        finished = run_search(run, stopped.is_set, live=not quiet and sys.stderr.isatty(), talk=talk)
-    tell_result(run, finished, as_json)
+    with _signals() as signals:
+        run = open_run(file, overrides, name, runs_dir, data_dir)
+        lines = plan_lines(run)
+        if dry_run:
+            out_json(plan_json(run)) if as_json else out("\n".join(lines))
+            return
+        talk("\n".join(lines))
+        signals.wait_for_step = True
+        finished = run_search(run, signals.asked.is_set, live=not quiet and sys.stderr.isatty(), talk=talk)
+        signals.wait_for_step = False
+        tell_result(run, finished, as_json)
 
 
 def _silent(text: str) -> None:
     """Say nothing."""
 
 
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """Ctrl-C or a polite kill asks the search to stop between two steps; a second one stops at once."""
-    stopped = threading.Event()
+class _Signals:
+    """What Ctrl-C and a polite kill do: stop at once, or, while trials run, between two steps; a second one at once."""
 
-    def ask(*_: object) -> None:
-        if stopped.is_set():
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.wait_for_step = False
+
+    def __call__(self, *_: object) -> None:
+        if self.asked.is_set() or not self.wait_for_step:
             raise KeyboardInterrupt
-        stopped.set()
+        self.asked.set()
 
-    signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, ask) for number in signals}
+
+@contextmanager
+def _signals() -> Iterator[_Signals]:
+    handler = _Signals()
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
-        yield stopped
+        yield handler
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 def toml_value(text: str) -> Any:

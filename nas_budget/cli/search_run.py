@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -15,7 +16,7 @@ from nas_budget.arch.budget import Verdict
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.live import LiveView, PlainView
 from nas_budget.cli.output import out, out_json, say, verdict_line
-from nas_budget.errors import NasBudgetError, StoppedError
+from nas_budget.errors import StoppedError
 from nas_budget.search.plan import Plan, make_plan, seconds_in_words
 from nas_budget.search.pruning import rungs
 from nas_budget.search.runner import BEST, TABLE, Search
@@ -45,7 +46,6 @@ class Run:
 
 def open_run(
     file: Path | None, overrides: dict[str, Any], name: str | None, runs_dir: Path, data_dir: str | None,
-    talk: Callable[[str], None],
 ) -> Run:  # fmt: skip
     """Read, check and plan; nothing is written yet."""
     quiet_optuna()
@@ -57,8 +57,10 @@ def open_run(
     wanted = sections["data"]["name"]
     if wanted == "auto" and recorded:
         wanted = recorded["data"]["name"]
-    dataset = open_dataset(wanted, data_dir, talk)
+    dataset = open_dataset(wanted, data_dir, say)  # also when quiet: which images it is matters
     settings = resolve(name, sections, device, dataset, recorded)
+    if device.type == "cpu":
+        torch.set_num_threads(settings.threads)
     images = split_images(dataset, device, settings.n_train, settings.n_held_out)
     n_before = count_finished(storage, folder, name) if recorded else 0
     plan = make_plan(settings, images, max(0, settings.trials - n_before))
@@ -82,7 +84,8 @@ def plan_lines(run: Run) -> list[str]:
         f"recipe   {s.sections['recipe']['name']}: {recipe.optimizer}, learning rate {recipe.learning_rate:g}, "
         f"batch {recipe.batch_size}, {recipe.epochs} epochs",
         f"search   {s.sampler}; {_pruning(s)}",
-        f"time     {n_left} trials of about {seconds_in_words(plan.trial_s)}: at most {seconds_in_words(plan.total_s)}",
+        f"time     {n_left} trials of about {seconds_in_words(plan.trial_s)}: "
+        f"{seconds_in_words(plan.total_s)} if none is stopped early",
     ]
     if s.chosen:
         settings = ", ".join(f"{key}={value}" for key, value in s.chosen.items())
@@ -111,11 +114,18 @@ def run_search(run: Run, stopped: Callable[[], bool], live: bool, talk: Callable
     except (StoppedError, KeyboardInterrupt):
         raise StoppedError(
             f"stopped with {search.finished()} of {run.settings.trials} trials done; nothing is lost. "
-            f"Go on with: nas-budget {' '.join(sys.argv[1:])}"
+            f"Go on with: {this_command()}"
         ) from None
     finally:
         write_report(search)
     return search
+
+
+def this_command() -> str:
+    """The command as it was given, unless it may hold a password."""
+    if any("://" in argument for argument in sys.argv):
+        return "the same command"
+    return shlex.join(["nas-budget", *sys.argv[1:]])
 
 
 def write_report(search: Search) -> None:
@@ -127,8 +137,11 @@ def write_report(search: Search) -> None:
         return
     try:
         write_page(read_table(search.folder / TABLE), search.folder / PAGE)
-    except NasBudgetError as error:
-        say(f"the page was not written: {error}")
+    except (Exception, KeyboardInterrupt) as error:
+        say(
+            f"the page was not written ({type(error).__name__}: {error}); "
+            f"make it with nas-budget report {search.folder}"
+        )
 
 
 def tell_result(run: Run, search: Search, as_json: bool) -> None:
@@ -151,7 +164,7 @@ def tell_result(run: Run, search: Search, as_json: bool) -> None:
         return
     words = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
     spent = seconds_in_words(sum(r.seconds for r in records))
-    out(f"\n{run.settings.name}: {words or 'no trials'}, {spent} of training")
+    out(f"\n{run.settings.name}: {words or 'no trials'} on {run.dataset.name}, {spent} of training")
     if best:
         out(f"best: {best.accuracy:.2%} on {best.held_out:,} held-out images (trial {best.number})")
         out(f"      {ResNetSpec.from_json(best.spec)}")
@@ -175,9 +188,10 @@ def _percent(share: float) -> str:
 
 
 def _pruning(settings: Settings) -> str:
-    if settings.pruner == "none":
+    compared = rungs(settings.recipe.epochs)
+    if settings.pruner == "none" or (settings.pruner == "front" and not compared):
         return "every trial trains to the end"
     if settings.pruner == "front":
-        epochs = " and ".join(map(str, rungs(settings.recipe.epochs)))
-        return f"stopped after epoch {epochs} if no larger networks do better"
+        epochs = " or ".join(map(str, compared))
+        return f"stopped at epoch {epochs} when behind the better half of the networks no larger"
     return f"hopeless trials stopped early ({settings.pruner})"

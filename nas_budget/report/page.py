@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +12,7 @@ import plotly.graph_objects as go
 from jinja2 import Environment, StrictUndefined
 
 from nas_budget.errors import TableError
+from nas_budget.files import write_whole
 from nas_budget.report.figures import REFERENCE, tradeoff
 from nas_budget.report.table import best, front, network
 
@@ -25,15 +25,8 @@ def write_page(table: pd.DataFrame, path: Path) -> None:
     Raises:
         TableError: The file cannot be written.
     """
-    text = page(table)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f".{path.name}-", delete=False, encoding="utf-8"
-        ) as file:
-            file.write(text)
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(path)
+        write_whole(path, page(table))
     except OSError as error:
         raise TableError(f"{path}: cannot be written ({error.strerror or error})") from None
 

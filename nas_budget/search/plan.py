@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from nas_budget.arch.cost import cost
 from nas_budget.arch.feasible import FeasibleSpace
 from nas_budget.arch.space import SearchSpace
@@ -68,10 +70,13 @@ def _mean_seconds(specs: Sequence[ResNetSpec], settings: Settings, images: Split
     """Mean of the seconds predicted for these specs, or for as many as a few seconds of timing allow."""
     start, predicted = time.perf_counter(), []
     for spec in specs:
-        predicted.append(predicted_seconds(spec, settings, images))
+        try:
+            predicted.append(predicted_seconds(spec, settings, images))
+        except torch.OutOfMemoryError:
+            continue  # its trial would fail and the search go on
         if time.perf_counter() - start > TIMING_S:
             break
-    return sum(predicted) / len(predicted)
+    return sum(predicted) / max(1, len(predicted))
 
 
 def predicted_seconds(spec: ResNetSpec, settings: Settings, images: SplitImages) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
-import logging
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,11 +17,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from nas_budget.arch.cost import cost
 from nas_budget.arch.feasible import FeasibleSpace
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.errors import NasBudgetError, NothingFitsError, StudyError
+from nas_budget.errors import NasBudgetError, StudyError
+from nas_budget.files import write_whole
 from nas_budget.search.proposals import propose
 from nas_budget.search.records import records, spec_of, versions
 from nas_budget.search.settings import Settings
-from nas_budget.search.storage import FINISHED, abandoned, open_study, this_worker
+from nas_budget.search.storage import FINISHED, abandoned, only_runner, open_study, this_worker
 from nas_budget.train.device import describe_device
 from nas_budget.train.images import SplitImages
 from nas_budget.train.loop import EpochResult, diverged, train
@@ -30,7 +32,6 @@ from nas_budget.trial_table import TrialRecord, best_of, write_table
 FAILURES_IN_A_ROW = 5
 TABLE = "trials.csv"
 BEST = "best.json"
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,14 @@ class TrialFinished:
     record: TrialRecord
 
 
-Event = TrialStarted | TrialEpoch | TrialFinished
+@dataclass(frozen=True)
+class SpaceUsedUp:
+    """Every network of the space that fits has had its trial; the search ends."""
+
+    n_networks: int
+
+
+Event = TrialStarted | TrialEpoch | TrialFinished | SpaceUsedUp
 
 
 class Search:
@@ -81,7 +89,6 @@ class Search:
         self.feasible = FeasibleSpace(settings.space, settings.budget)
         self.device = images.mean.device
         self.study: Study = open_study(settings, folder, versions())
-        (folder / "settings.json").write_text(json.dumps(settings.sections, indent=2) + "\n")
 
     def finished(self) -> int:
         """How many trials are complete or pruned."""
@@ -98,54 +105,73 @@ class Search:
 
         Raises:
             StoppedError: `stopped` said so; the trial under way will be trained when the study goes on.
-            NothingFitsError: Every network of the space that fits has been trained.
-            StudyError: Several trials in a row failed.
+            StudyError: Several trials in a row failed, or another process runs the study.
         """
+        with only_runner(self.folder):
+            write_whole(self.folder / "settings.json", json.dumps(self.settings.sections, indent=2) + "\n")
+            self._write_table()
+            yield from self._trials()
+
+    def _trials(self) -> Iterator[Event]:
         failures = 0
-        waiting = list(abandoned(self.study))
+        waiting = list(abandoned(self.study, shared=self.settings.storage != "journal"))
         while self.finished() < self.settings.trials:
-            trial, spec = self._take_over(waiting.pop(0)) if waiting else self._ask()
+            begun = self._take_over(waiting.pop(0)) if waiting else self._ask()
+            if begun is None:
+                yield SpaceUsedUp(len(self._seen()))
+                return
+            trial, spec = begun
             yield TrialStarted(trial.number, spec, cost(spec).params, "started_again" in trial.user_attrs)
             yield from self._run(trial, spec)
-            finished = self._write_table(trial.number)
-            yield TrialFinished(finished)
-            failures = failures + 1 if finished.state == "failed" else 0
+            ended = next(row for row in self._write_table() if row.number == trial.number)
+            yield TrialFinished(ended)
+            failures = failures + 1 if ended.state == "failed" else 0
             if failures == FAILURES_IN_A_ROW:
-                raise StudyError(f"{failures} trials failed in a row, the last because: {finished.reason}")
+                raise StudyError(f"{failures} trials failed in a row, the last because: {ended.reason}")
 
-    def _ask(self) -> tuple[Trial, ResNetSpec]:
-        """A new trial and its network, which no trial had before."""
-        seen = {spec_of(trial) for trial in self.study.get_trials(deepcopy=False)}
-        spec = next((queued for queued in self.settings.queue if queued not in seen), None)
-        if spec:
-            self.study.enqueue_trial(self.feasible.encode(spec))
+    def _seen(self) -> set[ResNetSpec]:
+        specs = map(spec_of, self.study.get_trials(deepcopy=False))
+        return {spec for spec in specs if spec}
+
+    def _ask(self) -> tuple[Trial, ResNetSpec] | None:
+        """A new trial and its network, which no trial had before; None when no network is left."""
+        seen = self._seen()
+        queued = next((spec for spec in self.settings.queue if spec not in seen), None)
+        if queued:
+            self.study.enqueue_trial(self.feasible.encode(queued), user_attrs={"spec": queued.to_dict()})
+        elif self.feasible.unseen(self.feasible.smallest(), seen) is None:
+            return None
         trial = self.study.ask()
+        trial.set_user_attr("worker", this_worker())
+        return trial, self._choose(trial, seen)
+
+    def _choose(self, trial: Trial, seen: set[ResNetSpec]) -> ResNetSpec:
+        """The network of a trial: the queued one it came with, or the one proposed, or the nearest not seen."""
         point = propose(trial, self.settings.space)
-        spec = spec or self.feasible.unseen(self.feasible.decode(point), seen)
+        queued = spec_of(self._frozen(trial))
+        spec = queued or self.feasible.unseen(self.feasible.decode(point), seen)
         if spec is None:
-            self._fail(trial, "no network left")
-            raise NothingFitsError(f"every network of the space that fits has had its trial: {len(seen):,} in all")
+            raise StudyError("no network is left")  # _ask looked before
         trial.set_user_attr("spec", spec.to_dict())
         used = cost(spec)
         for name in "params", "macs", "activation_bytes":
             trial.set_user_attr(name, getattr(used, name))
         for margin in self.settings.budget.check(used).margins:
             trial.set_user_attr(f"margin_{margin.name}", margin.margin)
-        return trial, spec
+        return spec
 
     def _take_over(self, lost: FrozenTrial) -> tuple[Trial, ResNetSpec]:
+        """A trial that a process left running, with the network it had, or one if it had none yet."""
         trial = Trial(self.study, lost._trial_id)
+        trial.set_user_attr("worker", this_worker())
         trial.set_user_attr("started_again", True)
         spec = spec_of(lost)
-        if spec is None:  # it ended between its number and its network
-            self._fail(trial, "interrupted before it had a network")
-            return self._ask()
-        return trial, spec
+        complete = spec and "params" in lost.user_attrs
+        return trial, spec if spec and complete else self._choose(trial, self._seen())
 
     def _run(self, trial: Trial, spec: ResNetSpec) -> Iterator[TrialEpoch]:
         """Train the trial's network and tell the study how it went."""
         start = time.perf_counter()
-        trial.set_user_attr("worker", this_worker())
         trial.set_user_attr("device", describe_device(self.device))
         trial.set_user_attr("versions", versions())
         state, reason = TrialState.COMPLETE, ""
@@ -162,29 +188,27 @@ class Search:
         except NasBudgetError:
             raise
         except Exception as error:
-            log.warning("trial %d failed", trial.number, exc_info=True)
             state, reason = TrialState.FAIL, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            write_whole(self._trial_folder(trial) / "error.txt", traceback.format_exc())
         trial.set_user_attr("seconds", time.perf_counter() - start)
         trial.set_user_attr("reason", reason)
-        values = self._frozen(trial).intermediate_values
-        value = values[max(values)] if state == TrialState.COMPLETE else None
-        self.study.tell(trial, value, state)
+        curve = self._frozen(trial).intermediate_values
+        self.study.tell(trial, curve[max(curve)] if state == TrialState.COMPLETE else None, state)
         if self.device.type == "cuda":
+            gc.collect()  # schedulers and optimisers hold each other, and with them the weights
             torch.cuda.empty_cache()
 
     def _epochs(self, trial: Trial, spec: ResNetSpec) -> Iterator[EpochResult]:
         """Train, writing each epoch to the trial's folder and to the study."""
-        folder = self.folder / "trials" / str(trial.number)
-        folder.mkdir(parents=True, exist_ok=True)
         settings = self.settings
         about = {
             "spec": spec.to_dict(), "recipe": asdict(settings.recipe), "seed": settings.seed,
             "device": describe_device(self.device), "precision": settings.precision, "versions": versions(),
         }  # fmt: skip
-        (folder / "trial.json").write_text(json.dumps(about, indent=2) + "\n")
-        network = build(spec, settings.seed)
+        write_whole(self._trial_folder(trial) / "trial.json", json.dumps(about, indent=2) + "\n")
         known = dict(self._frozen(trial).intermediate_values)
-        with (folder / "epochs.jsonl").open("w") as file:
+        network = build(spec, settings.seed)
+        with (self._trial_folder(trial) / "epochs.jsonl").open("w") as file:
             for result in train(network, self.images, settings.recipe, settings.seed, settings.precision, self.stopped):
                 file.write(json.dumps(asdict(result)) + "\n")
                 file.flush()
@@ -192,17 +216,16 @@ class Search:
                     trial.report(result.accuracy, result.epoch)
                 yield result
 
+    def _trial_folder(self, trial: Trial) -> Path:
+        return self.folder / "trials" / str(trial.number)
+
     def _frozen(self, trial: Trial) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[trial.number]
 
-    def _fail(self, trial: Trial, reason: str) -> None:
-        trial.set_user_attr("reason", reason)
-        self.study.tell(trial, state=TrialState.FAIL)
-
-    def _write_table(self, number: int) -> TrialRecord:
-        """Write `trials.csv` and `best.json` anew and give the row of one trial."""
+    def _write_table(self) -> list[TrialRecord]:
+        """Write `trials.csv` and `best.json` anew and give the rows."""
         rows = self.records()
         write_table(self.folder / TABLE, rows)
         if leading := best_of(rows):
-            (self.folder / BEST).write_text(leading.spec + "\n")
-        return next(row for row in rows if row.number == number)
+            write_whole(self.folder / BEST, leading.spec + "\n")
+        return rows

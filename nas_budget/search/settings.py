@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,22 @@ from nas_budget.train.device import choose_precision
 from nas_budget.train.images import split_sizes
 from nas_budget.train.recipe import RECIPES, Recipe
 
-FREE_KEYS = ("search.trials", "search.device", "search.storage")
+FREE_KEYS = ("search.trials", "search.device", "search.threads")
 """Keys that may differ when a study goes on."""
+
+SMALL_MACS = 10_000_000
+"""Networks up to this size train as fast on one thread, and several times as fast when the machine has other work."""
 
 DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
     # Fifty trials in about ten minutes on two cores.
     "cpu": {
         "budget.macs": 5_000_000,
-        "data.images": 4_000,
+        "data.images": 3_000,
         "data.held_out": 1_000,
         "recipe.name": "brief",
         "space.blocks": [1, 2],
         "space.first_stride": [2],
+        "search.threads": "all",
     },
     # Full size.
     "gpu": {
@@ -41,6 +45,7 @@ DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
         "recipe.name": "sgd",
         "space.blocks": [1, 4],
         "space.first_stride": [1],
+        "search.threads": "all",
     },
 }
 
@@ -61,7 +66,9 @@ class Settings:
         pruner: "front", "halving", "median" or "none".
         seed: Of sampler and training.
         precision: "fp32", "bf16" or "fp16".
+        threads: Threads a training uses on a CPU.
         queue: Networks to train before any is proposed.
+        storage: "journal", or the address of a database.
         sections: The same as plain values, as the study records it.
         chosen: Keys decided for the device, with their values, in the order of the file.
     """
@@ -77,7 +84,9 @@ class Settings:
     pruner: str
     seed: int
     precision: str
+    threads: int
     queue: tuple[ResNetSpec, ...]
+    storage: str
     sections: Sections
     chosen: dict[str, Any]
 
@@ -112,10 +121,13 @@ def resolve(
     for key, default in DEVICE_DEFAULTS["cpu" if device.type == "cpu" else "gpu"].items():
         section, field = key.split(".")
         if full[section][field] == "auto":
-            full[section][field] = recorded[section][field] if recorded else _at_most(key, default, dataset)
+            suited = _suited(key, default, dataset, full)
+            known = recorded[section] if recorded and key not in FREE_KEYS else {}
+            full[section][field] = known.get(field, suited)
             chosen[key] = full[section][field]
     full["recipe"] = {**asdict(RECIPES[full["recipe"]["name"]]), **full["recipe"]}
-    full["data"]["name"] = dataset.name
+    full["data"].update(name=dataset.name, digest=dataset.digest)
+    del full["search"]["storage"]  # it may hold a password
     if recorded and full["search"]["precision"] == "auto":
         full["search"]["precision"] = recorded["search"]["precision"]
     try:
@@ -123,7 +135,7 @@ def resolve(
         n_train = None if full["data"]["images"] == "all" else full["data"]["images"]
         n_held_out, n_train = split_sizes(dataset, n_train, full["data"]["held_out"])
         full["data"].update(images=n_train, held_out=n_held_out)
-        settings = _build(name, full, dataset, chosen)
+        settings = _build(name, full, sections["search"]["storage"], dataset, chosen)
     except UsageError as error:
         raise StudyFileError([f"{name}: {error}"]) from None
     if recorded and (changes := list(_differences(recorded, full))):
@@ -134,17 +146,27 @@ def resolve(
     return settings
 
 
-def _at_most(key: str, default: Any, dataset: Dataset) -> Any:
-    """The default, but no more images than four fifths to train and a fifth held out."""
-    if default is None or (key == "data.held_out" and default > dataset.n_train // 5):
-        return max(1, dataset.n_train // (10 if default is None else 5))
+def _suited(key: str, default: Any, dataset: Dataset, full: Sections) -> Any:
+    """The device's default, fitted to the data (at most four fifths to train, a fifth held out) and the networks."""
+    if key == "data.held_out" and (default is None or full["data"]["images"] == "all"):
+        return max(1, dataset.n_train // 10)
+    if key == "data.held_out":
+        return max(1, min(default, dataset.n_train // 5))
     if key == "data.images" and default != "all":
         return max(1, min(default, dataset.n_train * 4 // 5))
+    if key == "search.threads":
+        macs = full["budget"]["macs"]
+        return 1 if macs != "none" and macs <= SMALL_MACS else torch.get_num_threads()
     return default
 
 
-def _build(name: str, full: Sections, dataset: Dataset, chosen: dict[str, Any]) -> Settings:
-    search = full["search"]
+def _build(name: str, full: Sections, storage: str, dataset: Dataset, chosen: dict[str, Any]) -> Settings:
+    search, image_size = full["search"], dataset.image_size
+    if full["recipe"]["crop_pad"] >= image_size:
+        pad, most = full["recipe"]["crop_pad"], image_size - 1
+        raise UsageError(
+            f"recipe.crop_pad: {pad} is too much for images of {image_size} pixels; 0 to {most} is allowed"
+        )
     limits: dict[str, Any] = {key: None if value == "none" else value for key, value in full["budget"].items()}
     space: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in full["space"].items()}
     images: dict[str, Any] = {
@@ -160,21 +182,23 @@ def _build(name: str, full: Sections, dataset: Dataset, chosen: dict[str, Any]) 
         recipe=Recipe(**{key: value for key, value in full["recipe"].items() if key != "name"}),
         n_train=full["data"]["images"],
         n_held_out=full["data"]["held_out"],
-        **{key: search[key] for key in ("trials", "sampler", "pruner", "seed", "precision")},
-        queue=tuple(_queued({**images, **values}, budget) for values in search["queue"]),
+        **{key: search[key] for key in ("trials", "sampler", "pruner", "seed", "precision", "threads")},
+        queue=tuple(_queued(values, images, budget) for values in search["queue"]),
+        storage=storage,
         sections=full,
         chosen=chosen,
     )
 
 
-def _queued(values: dict[str, Any], budget: Budget) -> ResNetSpec:
+def _queued(values: dict[str, Any], images: dict[str, Any], budget: Budget) -> ResNetSpec:
     """A network of the queue; it must fit like any other."""
-    spec = ResNetSpec.from_dict(values)
+    if fixed := sorted(set(values) & set(images)):
+        raise UsageError(f"search.queue: {', '.join(fixed)} follows from the data; leave it out")
+    spec = ResNetSpec.from_dict({**values, **images})
+    spec = replace(spec, pool=spec.pool_size)
     for margin in budget.check(spec).margins:
         if margin.margin < 0:
-            raise UsageError(
-                f"search.queue: {spec} needs {margin.used:,} {margin.name}, over the {margin.limit:,} allowed"
-            )
+            raise UsageError(f"search.queue: {spec} needs {margin.used:,} {margin.name}, {margin.limit:,} allowed")
     return spec
 
 
@@ -183,4 +207,4 @@ def _differences(recorded: Sections, asked: Sections) -> Iterator[str]:
         for field, value in values.items():
             before = recorded[section].get(field)
             if f"{section}.{field}" not in FREE_KEYS and before != value:
-                yield f"{section}.{field} is {before}, not {value}"
+                yield "the images are others" if field == "digest" else f"{section}.{field} is {before}, not {value}"

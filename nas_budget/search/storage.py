@@ -7,15 +7,19 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
 import psutil
+import sqlalchemy.exc
+from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
 
 from nas_budget.errors import StudyError, UsageError
 from nas_budget.search.proposals import make_sampler
@@ -24,6 +28,7 @@ from nas_budget.search.settings import Settings
 from nas_budget.search.study_file import Sections
 
 JOURNAL = "study.journal"
+NAMELESS_S = 60
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -39,9 +44,9 @@ def recorded_settings(storage: str, folder: Path, name: str) -> Sections | None:
         UsageError: An unknown kind of storage.
         StudyError: A storage that cannot be opened or read.
     """
-    if storage == "journal" and not journal_path(folder).exists():
-        return None
     with _clear_errors(storage):
+        if not _exists(storage, folder):
+            return None
         opened = _open(storage, folder)
         for study in opened.get_all_studies():
             if study.study_name == name:
@@ -56,6 +61,14 @@ def count_finished(storage: str, folder: Path, name: str) -> int:
         return len(study.get_trials(deepcopy=False, states=FINISHED))
 
 
+def _exists(storage: str, folder: Path) -> bool:
+    """Whether there is a file to read; a server is taken to be there."""
+    if storage == "journal":
+        return journal_path(folder).exists()
+    address = make_url(storage) if "://" in storage else None
+    return address is None or address.get_backend_name() != "sqlite" or Path(address.database or "").exists()
+
+
 def open_study(settings: Settings, folder: Path, versions: str) -> Study:
     """The study of these settings, created or gone on with.
 
@@ -63,12 +76,15 @@ def open_study(settings: Settings, folder: Path, versions: str) -> Study:
         UsageError: An unknown kind of storage.
         StudyError: A storage that cannot be opened or written.
     """
-    storage = settings.sections["search"]["storage"]
+    storage = settings.storage
     with _clear_errors(storage):
+        if storage == "journal":
+            folder.mkdir(parents=True, exist_ok=True)
+        opened = _open(storage, folder)
         folder.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
             study_name=settings.name,
-            storage=_open(storage, folder),
+            storage=opened,
             direction="maximize",
             load_if_exists=True,
             pruner=make_pruner(settings.pruner, settings.recipe.epochs),
@@ -79,11 +95,23 @@ def open_study(settings: Settings, folder: Path, versions: str) -> Study:
     return study
 
 
-def abandoned(study: Study) -> Iterator[FrozenTrial]:
-    """Trials left running by a process of this machine that is no more."""
+def abandoned(study: Study, shared: bool) -> Iterator[FrozenTrial]:
+    """Trials left running by a process of this machine that is no more.
+
+    Args:
+        study: Where to look.
+        shared: Whether other machines may work on the study: a trial so young that it does not name its
+            process yet may then be theirs.
+    """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if _abandoned(trial.user_attrs.get("worker")):
+        worker = trial.user_attrs.get("worker")
+        if _gone(worker) if worker else not (shared and _young(trial)):
             yield trial
+
+
+def _young(trial: FrozenTrial) -> bool:
+    started = trial.datetime_start
+    return started is not None and (datetime.now(UTC) - started.astimezone(UTC)).total_seconds() < NAMELESS_S
 
 
 def this_worker() -> dict[str, Any]:
@@ -91,13 +119,15 @@ def this_worker() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
 
 
-def _abandoned(worker: dict[str, Any] | None) -> bool:
-    if worker is None or worker["host"] != socket.gethostname():
+def _gone(worker: dict[str, Any]) -> bool:
+    if worker["host"] != socket.gethostname():
         return False
     if worker["pid"] == os.getpid():
         return True
     try:
-        return bool(abs(psutil.Process(worker["pid"]).create_time() - worker["started"]) > 1)
+        process = psutil.Process(worker["pid"])
+        another = abs(process.create_time() - worker["started"]) > 1
+        return bool(another or process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 
@@ -114,15 +144,31 @@ def _open(storage: str, folder: Path) -> BaseStorage:
 
 
 @contextmanager
+def only_runner(folder: Path) -> Iterator[None]:
+    """Keep a second search away from the folder; the lock goes with the process, however it ends.
+
+    Raises:
+        StudyError: Another process runs the study.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        with lock:
+            yield
+    except Timeout:
+        raise StudyError(
+            f"{folder}: another process is running this study; wait for it, or use another --name"
+        ) from None
+
+
+@contextmanager
 def _clear_errors(storage: str) -> Iterator[None]:
     """Whatever a database or file system raises, as one line."""
-    import sqlalchemy.exc
-
     try:
         yield
     except (sqlalchemy.exc.NoSuchModuleError, sqlalchemy.exc.ArgumentError):
         raise UsageError(
-            f"search.storage: {storage!r} names no kind of database known here; allowed are journal, sqlite:///..., "
+            f"search.storage: {_without_password(storage)!r} names no kind of database known here; "
+            "allowed are journal, sqlite:///..., "
             "postgresql+psycopg://..., mysql+pymysql://..."
         ) from None
     except ImportError:
@@ -142,9 +188,11 @@ def _first_line(error: BaseException) -> str:
 
 
 def _without_password(storage: str) -> str:
-    head, at, tail = storage.rpartition("@")
-    user = head.rpartition(":")[0] if head.count(":") > 1 else head
-    return f"{user}{at}{tail}"
+    try:
+        address = make_url(storage)
+    except sqlalchemy.exc.ArgumentError:
+        return storage.partition("://")[0] + "://..."
+    return address.difference_update_query(["password"]).render_as_string(hide_password=True)
 
 
 def quiet_optuna() -> None:

@@ -75,6 +75,7 @@ class SearchSection(BaseModel):
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    threads: Count | Auto = "auto"
     storage: str = "journal"
     queue: list[dict[str, Any]] = []
 
@@ -150,20 +151,22 @@ def _parse(path: Path) -> dict[str, Any]:
 
 
 def _check(name: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    model = SECTIONS[name]
+    """The checked values of a section, and each mistake with its key; one wrong value does not hide another."""
+    model, wrong = SECTIONS[name], dict[str, list[Any]]()
     try:
-        checked = model.model_validate(values).model_dump(mode="json", exclude_none=True)
-        _check_values(name, checked)
-        return checked, []
-    except SettingsError as error:
-        return {}, [(f"{name}.{key}", rest) for key, _, rest in (p.partition(": ") for p in error.problems)]
+        checked = model.model_validate(values)
     except ValidationError as error:
-        wrong: dict[str, list[str]] = {}
         for issue in error.errors(include_url=False):
-            field = str(issue["loc"][0])
-            problem = _unknown(field, model.model_fields) if issue["type"] == "extra_forbidden" else _problem(issue)
-            wrong.setdefault(f"{name}.{field}", []).append(problem)
-        return {}, [(key, " or ".join(dict.fromkeys(found))) for key, found in wrong.items()]
+            wrong.setdefault(str(issue["loc"][0]), []).append(issue)
+        checked = model.model_validate({key: value for key, value in values.items() if key not in wrong})
+    known = model.model_fields
+    problems = [(f"{name}.{k}", _problem(found) if k in known else _unknown(k, known)) for k, found in wrong.items()]
+    plain = checked.model_dump(mode="json", exclude_none=True)
+    try:
+        _check_values(name, plain)
+    except SettingsError as error:
+        problems += [(f"{name}.{key}", rest) for key, _, rest in (p.partition(": ") for p in error.problems)]
+    return plain, problems
 
 
 def _check_values(name: str, checked: Mapping[str, Any]) -> None:
@@ -178,9 +181,14 @@ def _check_values(name: str, checked: Mapping[str, Any]) -> None:
         dataclasses.replace(base, **given)
 
 
-def _problem(issue: Any) -> str:
-    message = str(issue["msg"]).removeprefix("Value error, ").replace("a valid tuple", "a list")
-    return message if repr(issue["input"]) in message else f"{issue['input']!r}: {message[0].lower()}{message[1:]}"
+def _problem(issues: list[Any]) -> str:
+    """What is wrong with one value, in one line; words it may be instead come last."""
+    words = [i["ctx"]["expected"] for i in issues if i["type"] == "literal_error"]
+    others = [i for i in issues if i["type"] != "literal_error"] or issues[:1]
+    message = str(others[0]["msg"]).removeprefix("Value error, ").replace("a valid tuple", "a list")
+    if repr(others[0]["input"]) not in message:
+        message = f"{others[0]['input']!r}: {message[0].lower()}{message[1:]}"
+    return " or ".join([message, *words]) if others[0]["type"] != "literal_error" else message
 
 
 def _unknown(name: str, known: Mapping[str, Any]) -> str:

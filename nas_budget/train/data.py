@@ -18,6 +18,7 @@ from nas_budget.errors import DataError, DownloadError, UsageError
 
 KEYS = ("train_images", "train_labels", "test_images", "test_labels", "classes")
 NAMED = ("cifar10", "cifar100", "fashion-mnist", "svhn")
+UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError, NotImplementedError)
 MAKE_ONE = "numpy.savez(file, train_images=..., train_labels=..., test_images=..., test_labels=..., classes=...)"
 
 Images = NDArray[np.uint8]
@@ -36,6 +37,7 @@ class Dataset:
         n_train: Training images.
         n_test: Test images.
         origin: Where the images come from, in words.
+        digest: Differs when the images or labels differ.
         read: Gives the images, uint8 (n, size, size, channels), and labels, int64 (n,), of "train" or "test".
     """
 
@@ -46,6 +48,7 @@ class Dataset:
     n_train: int
     n_test: int
     origin: str
+    digest: str
     read: Callable[[str], tuple[Images, Labels]]
 
 
@@ -110,6 +113,7 @@ def open_npz(path: Path, name: str) -> Dataset:
     try:
         with zipfile.ZipFile(path) as archive:
             headers = {key: _header(archive, key, path) for key in KEYS}
+            digest = " ".join(f"{archive.getinfo(f'{key}.npy').CRC:08x}" for key in KEYS)
         train, test = (headers[f"{part}_images"][0] for part in ("train", "test"))
         _check(headers, path)
         classes = tuple(str(c) for c in _array(path, "classes"))
@@ -117,7 +121,7 @@ def open_npz(path: Path, name: str) -> Dataset:
             _check_labels(_array(path, f"{part}_labels"), len(classes), f"{path}: {part}_labels")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; make one with {MAKE_ONE}") from None
-    except (OSError, zipfile.BadZipFile, zlib.error, ValueError, EOFError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path}: cannot be read ({error}); it is damaged or not an .npz file") from None
 
     def read(part: str) -> tuple[Images, Labels]:
@@ -125,10 +129,10 @@ def open_npz(path: Path, name: str) -> Dataset:
             return _array(path, f"{part}_images").astype(np.uint8, copy=False), _array(path, f"{part}_labels").astype(
                 np.int64
             )
-        except (OSError, zipfile.BadZipFile, zlib.error, ValueError, EOFError) as error:
+        except UNREADABLE as error:
             raise DataError(f"{path}: {part}_images cannot be read ({error}); the file is damaged") from None
 
-    return Dataset(name, classes, train[1], train[3], train[0], test[0], str(path), read)
+    return Dataset(name, classes, train[1], train[3], train[0], test[0], str(path), digest, read)
 
 
 def _header(archive: zipfile.ZipFile, key: str, path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic]]:

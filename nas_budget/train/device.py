@@ -12,6 +12,8 @@ import torch
 from nas_budget.errors import UsageError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+BF16_SINCE = (8, 0)
+"""CUDA's compute capability from which bf16 is computed and not emulated."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -24,6 +26,8 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("not a device that networks are trained on here")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError):
         n_gpus = torch.cuda.device_count()
@@ -39,7 +43,7 @@ def choose_precision(name: str, device: torch.device) -> str:
         UsageError: An unknown format, or fp16 on a CPU, where its backward pass is over a hundred times slower.
     """
     if name == "auto":
-        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        return "bf16" if device.type == "cuda" and torch.cuda.get_device_capability(device) >= BF16_SINCE else "fp32"
     if name not in PRECISIONS:
         raise UsageError(f"precision: {name!r} is unknown; allowed are auto, {', '.join(PRECISIONS)}")
     if name == "fp16" and device.type == "cpu":

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nas_budget.errors import DataError, DownloadError
+from nas_budget.errors import DownloadError
 
 TIMEOUT_S = 20.0
 CLASS_NAMES = {
@@ -25,20 +25,18 @@ def download(name: str, path: Path) -> None:
     """Fetch the data set `name` and write it to `path`; nothing is left behind on failure.
 
     Raises:
-        DownloadError: No network, a broken archive, or a torchvision that does not load.
-        DataError: The folder cannot be written.
+        DownloadError: No network, a broken archive, a torchvision that does not load, or no room in the folder.
     """
     _writable(path.parent)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{name}-") as folder, _patience():
+        part = Path(folder) / path.name
         try:
-            arrays = _fetch(name, folder)
+            np.savez(part, **_fetch(name, folder))
+            part.replace(path)
         except (OSError, RuntimeError, ImportError) as error:
             raise DownloadError(
                 f"{name} cannot be downloaded: {_reason(error)}; or put {path} there yourself"
             ) from None
-        part = Path(folder) / path.name
-        np.savez(part, **arrays)
-        part.replace(path)
 
 
 def _reason(error: Exception) -> str:
@@ -57,7 +55,7 @@ def _writable(folder: Path) -> None:
             raise PermissionError("permission denied")
     except OSError as error:
         reason = error.strerror or str(error)
-        raise DataError(f"{folder}: cannot be written ({reason}); choose another with --data-dir") from None
+        raise DownloadError(f"{folder}: cannot be written ({reason}); choose another with --data-dir") from None
 
 
 @contextmanager

@@ -131,7 +131,7 @@ def _optimizer(network: nn.Module, recipe: Recipe, n_steps: int, device: torch.d
     else:
         optimizer = torch.optim.SGD(groups, rate, momentum=0.9, nesterov=True, fused=fused)
     if recipe.schedule == "onecycle":
-        return optimizer, OneCycleLR(optimizer, rate, total_steps=n_total + 1)
+        return optimizer, OneCycleLR(optimizer, rate, total_steps=n_total)
     return optimizer, LambdaLR(optimizer, lambda step: _rise_and_fall((step + 1) / (n_total + 1), recipe.warm_up))
 
 

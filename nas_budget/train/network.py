@@ -88,4 +88,6 @@ def summarise(spec: ResNetSpec) -> str:
 
     shape = (1, spec.in_channels, spec.image_size, spec.image_size)
     columns = ("output_size", "num_params", "mult_adds")
-    return str(summary(build(spec), shape, depth=4, col_names=columns, verbose=0, device="cpu"))
+    with torch.device("meta"):  # shapes without memory, however wide the network is
+        network = build(spec)
+    return str(summary(network, shape, depth=4, col_names=columns, verbose=0, device="meta"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ class Recipe:
         epochs: Passes over the images.
         label_smoothing: Share of each target spread over all classes.
         clip_value: Largest absolute value of a gradient; 0 for no limit.
-        crop_pad: Largest random shift in pixels, the border reflected; 0 for none.
+        crop_pad: Largest random shift in pixels, less than the image; the border is reflected; 0 for none.
         flip: Whether images are mirrored at random.
 
     Raises:
@@ -51,13 +52,13 @@ class Recipe:
         for name, allowed in ("optimizer", ("sgd", "adam")), ("schedule", ("onecycle", "linear")):
             if getattr(self, name) not in allowed:
                 yield f"{name}: {getattr(self, name)!r} is unknown; allowed are {', '.join(allowed)}"
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < math.inf:
             yield f"learning_rate: {self.learning_rate} is not allowed; give a number above 0"
-        for name in "batch_size", "epochs":
-            if getattr(self, name) < 1:
-                yield f"{name}: {getattr(self, name)} is not allowed; give 1 or more"
+        for name, least, most in ("batch_size", 2, 1_000_000), ("epochs", 1, 100_000):
+            if not least <= getattr(self, name) <= most:
+                yield f"{name}: {getattr(self, name)} is not allowed; give {least} to {most:,}"
         for name in "weight_decay", "clip_value", "crop_pad":
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 yield f"{name}: {getattr(self, name)} is not allowed; give 0 or more"
         for name in "label_smoothing", "warm_up":
             if not 0 <= getattr(self, name) < 1:
@@ -73,5 +74,5 @@ RECIPES = {
     # Nesterov SGD that rises and falls linearly, as the CIFAR-10 speed runs do (Jordan 2024, arXiv:2404.00498).
     "sgd": Recipe(learning_rate=0.4, batch_size=512, epochs=16),
     # The same for a few thousand images on a CPU: small batches, so that there are steps enough to learn.
-    "brief": Recipe(learning_rate=0.2, batch_size=128, epochs=6),
+    "brief": Recipe(learning_rate=0.1, batch_size=64, epochs=6),
 }  # fmt: skip

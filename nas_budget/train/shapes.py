@@ -29,7 +29,15 @@ Grid = NDArray[np.floating[Any]]
 def shapes() -> Dataset:
     """The built-in data set: 20,000 training and 4,000 test images of 32x32 pixels in colour, always the same."""
     return Dataset(
-        "shapes", CLASSES, SIZE, 3, COUNTS["train"], COUNTS["test"], "drawn by nas-budget (no download, no file)", _read
+        "shapes",
+        CLASSES,
+        SIZE,
+        3,
+        COUNTS["train"],
+        COUNTS["test"],
+        "drawn by nas-budget (no download, no file)",
+        "shapes 1",
+        _read,
     )
 
 

@@ -31,7 +31,7 @@ def test_a_search_ends_with_a_best_network_and_its_page(run: Run, quick: list[ob
     assert "best: " in ran.out
     folder = tmp_path / "first"
     assert {p.name for p in folder.iterdir()} == {
-        "best.json", "report.html", "settings.json", "study.journal", "trials", "trials.csv"
+        ".lock", "best.json", "report.html", "settings.json", "study.journal", "trials", "trials.csv"
     }  # fmt: skip
     assert "</html>" in (folder / "report.html").read_text()
     assert run("count", folder / "best.json", "--budget", "20k").code == 0
@@ -118,6 +118,27 @@ def test_a_folder_that_cannot_be_written_is_said(run: Run, quick: list[object], 
     ran = run(*quick, "--trials", 1, "--runs-dir", blocked)
     assert ran.code == 1
     assert ran.err.splitlines()[-1].startswith(f"error: {blocked}")
+
+
+def test_a_dry_run_makes_no_database(run: Run, quick: list[object], tmp_path: Path) -> None:
+    assert run(*quick, "--dry-run", "--storage", f"sqlite:///{tmp_path}/new.db").code == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_passwords_are_not_repeated(run: Run, quick: list[object]) -> None:
+    for address in "nosql://me:secret@host/db", "postgresql+psycopg://me:secret@127.0.0.1:1/db":
+        ran = run(*quick, "--storage", address)
+        assert ran.code in (1, 2)
+        assert "secret" not in ran.err + ran.out
+
+
+def test_a_space_that_is_used_up_ends_well(run: Run, quick: list[object]) -> None:
+    one = ["space.stages=1", "space.width=[4,5]", "space.kernels=3", "space.pool=2", "space.shortcut_kernel=1"]
+    options = [part for value in one for part in ("--set", value)]
+    ran = run(*quick, *options, "--epochs", 1)
+    assert ran.code == 0
+    assert "all 2 networks of the space that fit have been tried" in ran.err
+    assert "best: " in ran.out
 
 
 def _start(arguments: list[object]) -> subprocess.Popen[str]:

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.errors import NothingFitsError, StoppedError, StudyError
+from nas_budget.errors import StoppedError, StudyError
 from nas_budget.search import runner
 from nas_budget.search.records import spec_of
-from nas_budget.search.runner import Search, TrialEpoch, TrialFinished, TrialStarted
+from nas_budget.search.runner import Search, SpaceUsedUp, TrialEpoch, TrialFinished, TrialStarted
 from nas_budget.search.settings import resolve
 from nas_budget.search.storage import quiet_optuna, recorded_settings
 from nas_budget.search.study_file import read_study_file
@@ -142,6 +142,7 @@ def test_a_trial_that_fails_does_not_end_the_search(
     assert [r.reason for r in failed] == ["OutOfMemoryError: no memory"]
     assert search.finished() == 4
     assert len(set(calls)) == 5
+    assert "long story" in (tmp_path / "trials" / str(failed[0].number) / "error.txt").read_text()
 
 
 def test_a_search_in_which_everything_fails_gives_up(
@@ -172,13 +173,17 @@ def test_a_space_that_is_used_up_ends_the_search(dataset: Dataset, tmp_path: Pat
         "space__shortcut_kernel": 1,
     }
     search = make(dataset, tmp_path, **few, recipe__epochs=1, search__trials=10)
-    with pytest.raises(NothingFitsError, match="every network"):
-        list(search.events())
+    assert list(search.events())[-1] == SpaceUsedUp(3)
+    assert list(make(dataset, tmp_path, **few, recipe__epochs=1, search__trials=10).events()) == [SpaceUsedUp(3)]
     assert sorted(spec_of(t).channels for t in search.study.trials if spec_of(t)) == [(4,), (5,), (6,)]  # type: ignore[union-attr]
 
 
 def test_queued_networks_come_first_and_once(dataset: Dataset, tmp_path: Path) -> None:
-    queue = [{"channels": [6, 9], "blocks": 1, "strides": [2, 2]}, {"channels": [5, 5, 7], "blocks": 2, "pool": 1}]
+    queue = [
+        {"channels": [6, 9], "blocks": 1, "strides": [2, 2], "pool": "global"},
+        {"channels": [5, 5, 7], "blocks": 2, "pool": 1},
+        {"channels": [6, 9], "blocks": 1, "strides": [2, 2], "pool": 8},
+    ]
     search = make(dataset, tmp_path, search__queue=queue)
     list(search.events())
     records = search.records()
@@ -203,3 +208,70 @@ def test_the_sampler_does_not_disturb_what_is_trained(dataset: Dataset, tmp_path
         list(search.events())
         curves.append(search.records()[0].curve)
     assert curves[0] == curves[1]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("where", ["_choose", "_run", "_epochs", "_write_table"])
+def test_a_death_at_any_point_of_a_trial_costs_no_trial(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    whole = make(dataset, tmp_path / "whole")
+    list(whole.events())
+    real, calls = getattr(Search, where), []
+
+    def dies_the_third_time(self: Search, *arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise Killed
+        return real(self, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Search, where, dies_the_third_time)
+        list(make(dataset, tmp_path / "cut").events())
+    search = make(dataset, tmp_path / "cut")
+    list(search.events())
+    assert [t.state for t in search.study.trials if not t.state.is_finished()] == []
+    assert [r.number for r in search.records()] == [0, 1, 2, 3]
+    assert len({r.spec for r in search.records()}) == 4
+    rows = list(csv.DictReader((tmp_path / "cut" / "trials.csv").read_text().splitlines()))
+    assert [row["spec"] for row in rows] == [r.spec for r in search.records()]
+
+
+def test_a_death_between_queueing_and_asking_queues_once(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = [{"channels": [6, 9], "blocks": 1}]
+
+    def dies(self: optuna.Study, *_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(optuna.Study, "ask", dies)
+        list(make(dataset, tmp_path, search__queue=queue).events())
+    search = make(dataset, tmp_path, search__queue=queue)
+    list(search.events())
+    assert [r.channels for r in search.records()].count("6-9") == 1
+    assert search.records()[0].channels == "6-9"
+
+
+def test_a_table_that_was_lost_is_written_again(dataset: Dataset, tmp_path: Path) -> None:
+    list(make(dataset, tmp_path, search__trials=2).events())
+    before = (tmp_path / "trials.csv").read_text()
+    for name in "trials.csv", "best.json":
+        (tmp_path / name).unlink()
+    list(make(dataset, tmp_path, search__trials=2).events())
+    assert (tmp_path / "trials.csv").read_text() == before
+    assert (tmp_path / "best.json").exists()
+
+
+def test_two_searches_do_not_run_one_study_at_once(dataset: Dataset, tmp_path: Path) -> None:
+    first, second = make(dataset, tmp_path), make(dataset, tmp_path)
+    events = first.events()
+    next(events)
+    with pytest.raises(StudyError, match="another process"):
+        next(second.events())
+    events.close()
+    assert isinstance(next(second.events()), TrialStarted)

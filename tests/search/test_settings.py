@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,33 @@ def test_more_images_than_there_are_is_said(dataset: Dataset) -> None:
 def test_a_queued_network_must_fit_and_be_a_network(dataset: Dataset) -> None:
     queue = [{"channels": [4, 8], "blocks": 1}]
     assert settings_of(dataset, search__queue=queue).queue[0].channels == (4, 8)
-    with pytest.raises(StudyFileError, match=r"queue.*over the 100 allowed"):
+    with pytest.raises(StudyFileError, match=r"queue.*100 allowed"):
         settings_of(dataset, search__queue=queue, budget__params=100, space__width=[1, 4])
     with pytest.raises(StudyFileError, match="unknown field"):
         settings_of(dataset, search__queue=[{"widths": [4]}])
+    with pytest.raises(StudyFileError, match="classes follows from the data"):
+        settings_of(dataset, search__queue=[{**queue[0], "classes": 3}])
+
+
+def test_a_file_whose_images_changed_is_another_data_set(dataset: Dataset) -> None:
+    recorded = settings_of(dataset).sections
+    with pytest.raises(StudyError, match="the images are others"):
+        settings_of(replace(dataset, digest="other"), recorded=recorded)
+
+
+def test_a_shift_must_stay_within_the_image(dataset: Dataset) -> None:
+    with pytest.raises(StudyFileError, match="recipe.crop_pad.*0 to 31"):
+        settings_of(dataset, recipe__crop_pad=32)
+
+
+def test_an_address_with_a_password_is_not_recorded(dataset: Dataset) -> None:
+    settings = settings_of(dataset, search__storage="postgresql+psycopg://me:secret@host/db")
+    assert settings.storage.endswith("secret@host/db")
+    assert "secret" not in str(settings.sections)
+
+
+def test_all_images_hold_out_a_tenth(dataset: Dataset) -> None:
+    assert settings_of(dataset, data__images="all").n_held_out == 50
 
 
 @pytest.mark.parametrize(

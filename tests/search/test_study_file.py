@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,36 @@ def test_every_mistake_is_reported_with_file_and_key(tmp_path: Path) -> None:
         ]
     )
     assert all("\n" not in problem for problem in caught.value.problems)
+
+
+def test_one_wrong_value_does_not_hide_another() -> None:
+    with pytest.raises(StudyFileError) as caught:
+        read_study_file(
+            None, {"recipe.name": "magic", "recipe.epochs": 0, "space.foo": 1, "space.growth": [1, math.inf]}
+        )
+    keys = {problem.split(": ")[0].removeprefix("command line:") for problem in caught.value.problems}
+    assert keys == {"recipe.name", "recipe.epochs", "space.foo", "space.growth"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("space.width", [8, 100_000]),
+        ("space.stages", [3, 5000]),
+        ("space.kernels", [3, 99]),
+        ("space.first_stride", [9]),
+        ("space.first_stride", ["global"]),
+        ("space.dropout", 1.5),
+        ("recipe.weight_decay", math.nan),
+        ("recipe.learning_rate", math.inf),
+        ("recipe.batch_size", 1),
+        ("recipe.epochs", 10**9),
+        ("budget.params", "1e999999"),
+    ],
+)
+def test_values_that_would_fail_later_are_refused_at_once(key: str, value: Any) -> None:
+    with pytest.raises(StudyFileError, match=f"command line:{key}: "):
+        read_study_file(None, {key: value})
 
 
 def test_values_out_of_range_in_a_recipe_are_found_too(tmp_path: Path) -> None:
