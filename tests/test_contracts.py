@@ -122,3 +122,9 @@ def test_dependencies_are_pinned_without_addresses() -> None:
     names = {re.split(r"[<>=\[]", line)[0].lower() for line in needed}
     assert names <= {line.split("==")[0] for line in pinned.lower().splitlines()}
     assert "://" not in pinned
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_documented_python_runs(path: Path) -> None:
+    for code in re.findall(r"^```python\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
+        python(code)

@@ -16,7 +16,11 @@ from nas_budget.files import write_whole
 from nas_budget.report.figures import REFERENCE, tradeoff
 from nas_budget.report.table import best, front, network
 
-PLOTLY_CONFIG = {"displaylogo": False, "responsive": True}
+PLOTLY_CONFIG = {
+    "displaylogo": False,
+    "responsive": True,
+    "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
+}
 
 
 def write_page(table: pd.DataFrame, path: Path) -> None:
@@ -45,7 +49,8 @@ def page(table: pd.DataFrame) -> str:
         share=None if winner is None else _share(winner),
         facts=list(_facts(table)),
         front=leading.iloc[::-1].to_dict("records"),
-        trials=table.sort_values("accuracy", ascending=False).to_dict("records"),
+        trials=table.sort_values(["state", "accuracy"], ascending=[True, False]).to_dict("records"),
+        has_points=table["accuracy"].notna().any(),
         has_reference=(table["data"] == REFERENCE["data"]).all(),
         figure=_html(tradeoff(table)),
     )
@@ -89,6 +94,6 @@ def _duration(seconds: float) -> str:
 
 def _html(figure: go.Figure) -> str:
     html: str = figure.to_html(
-        full_html=False, include_plotlyjs=True, div_id="tradeoff", config=PLOTLY_CONFIG, default_height="520px"
+        full_html=False, include_plotlyjs=True, div_id="tradeoff", config=PLOTLY_CONFIG, default_height="540px"
     )
     return html

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from nas_budget.trial_table import COLUMNS, TrialRecord
 
 TABLE = "trials.csv"
 TEXT = tuple(f.name for f in fields(TrialRecord) if f.type == "str")
+NEEDED = ("number", "epochs", "max_epochs", "params", "macs", "seconds")
 NUMBERS = tuple(name for name in COLUMNS if name not in TEXT)
 
 
@@ -35,17 +36,29 @@ def read_table(path: Path) -> pd.DataFrame:
         raise TableError(f"{path}: cannot be read as a trials table ({str(error).splitlines()[0]})") from None
     if missing := [name for name in COLUMNS if name not in table]:
         raise TableError(f"{path}: has no column {', '.join(missing)}; it is not a trials table of this version")
-    for name in NUMBERS:
-        if not pd.api.types.is_numeric_dtype(table[name]):
-            raise TableError(f"{path}: column {name} holds text where numbers belong")
     if table.empty:
         raise TableError(f"{path}: has no trials yet; run nas-budget search first")
+    if problem := next(_problems(table, path), None):
+        raise TableError(f"{path}: {problem}; the table is damaged, and a search that goes on writes it anew")
     return table.sort_values("number", ignore_index=True)
+
+
+def _problems(table: pd.DataFrame, path: Path) -> Iterator[str]:
+    for name in NUMBERS:
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            yield f"column {name} holds text where numbers belong"
+    for name in NEEDED:
+        if table[name].isna().any():
+            yield f"a row has no {name}"
+    if not path.read_bytes().endswith(b"\n"):
+        yield "its last row is cut off"
+    if not (table["params"] > 0).all():
+        yield "column params holds numbers below 1"
 
 
 def complete(table: pd.DataFrame) -> pd.DataFrame:
     """The trials that trained to the end."""
-    return table[table["state"] == "complete"]
+    return table[(table["state"] == "complete") & table["accuracy"].notna()]
 
 
 def front(table: pd.DataFrame) -> pd.DataFrame:

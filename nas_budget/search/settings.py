@@ -29,8 +29,8 @@ SMALL_MACS = 10_000_000
 DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
     # Fifty trials in about ten minutes on two cores.
     "cpu": {
-        "budget.macs": 5_000_000,
-        "data.images": 3_000,
+        "budget.macs": 4_000_000,
+        "data.images": 2_500,
         "data.held_out": 1_000,
         "recipe.name": "brief",
         "space.blocks": [1, 2],

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.lib import format as npy
@@ -18,7 +19,10 @@ from nas_budget.errors import DataError, DownloadError, UsageError
 
 KEYS = ("train_images", "train_labels", "test_images", "test_labels", "classes")
 NAMED = ("cifar10", "cifar100", "fashion-mnist", "svhn")
-UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError, NotImplementedError)
+UNREADABLE = (
+    OSError, zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError, MemoryError, SyntaxError, TokenError,
+)  # fmt: skip
+"""What zipfile and NumPy raise at files that are damaged, encrypted, or not what they say."""
 MAKE_ONE = "numpy.savez(file, train_images=..., train_labels=..., test_images=..., test_labels=..., classes=...)"
 
 Images = NDArray[np.uint8]
@@ -116,7 +120,7 @@ def open_npz(path: Path, name: str) -> Dataset:
             digest = " ".join(f"{archive.getinfo(f'{key}.npy').CRC:08x}" for key in KEYS)
         train, test = (headers[f"{part}_images"][0] for part in ("train", "test"))
         _check(headers, path)
-        classes = tuple(str(c) for c in _array(path, "classes"))
+        classes = tuple(_array(path, "classes").astype(str).tolist())
         for part in "train", "test":
             _check_labels(_array(path, f"{part}_labels"), len(classes), f"{path}: {part}_labels")
     except FileNotFoundError:
@@ -163,7 +167,11 @@ def _check(headers: dict[str, tuple[tuple[int, ...], np.dtype[np.generic]]], pat
         raise DataError(f"{path}: images of shape {train[1:]} and {test[1:]}; all must be squares of one size")
     for part, shape in ("train", train), ("test", test):
         n_labels = headers[f"{part}_labels"][0][0]
-        if shape[0] != n_labels or n_labels == 0:
+        if 0 in shape:
+            raise DataError(
+                f"{path}: {shape[0]} {part}_images of shape {shape[1:]}; needed is at least one, of one pixel"
+            )
+        if shape[0] != n_labels:
             raise DataError(f"{path}: {shape[0]} {part}_images but {n_labels} {part}_labels; one label an image")
 
 

@@ -63,7 +63,8 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":
-        return f"{_cpu_name()} ({torch.get_num_threads()} threads)"
+        n_threads = torch.get_num_threads()
+        return f"{_cpu_name()} ({n_threads} thread{'' if n_threads == 1 else 's'})"
     return str(device)
 
 

@@ -7,6 +7,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +34,19 @@ def download(name: str, path: Path) -> None:
         try:
             np.savez(part, **_fetch(name, folder))
             part.replace(path)
-        except (OSError, RuntimeError, ImportError) as error:
+        except (OSError, RuntimeError, ImportError, HTTPException) as error:
             raise DownloadError(
                 f"{name} cannot be downloaded: {_reason(error)}; or put {path} there yourself"
             ) from None
 
 
 def _reason(error: Exception) -> str:
-    first = next(iter(str(error).splitlines()), type(error).__name__)
-    if "torchvision::" in first:
+    text = " ".join(str(error).split()) or type(error).__name__
+    if "torchvision::" in text:
         return "torchvision does not load beside this torch (install both from one place)"
-    if isinstance(error, ModuleNotFoundError) or "scipy" in first.lower():
-        return f"{first} (pip install 'nas-budget[svhn]')"
-    return first
+    if "scipy" in text.lower():
+        return f"{text} (pip install 'nas-budget[svhn]')"
+    return text
 
 
 def _writable(folder: Path) -> None:

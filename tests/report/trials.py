@@ -1,0 +1,74 @@
+"""Trials to report on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nas_budget.report.table import read_table
+from nas_budget.trial_table import TrialRecord, write_table
+
+EVIL = "<script>alert(1)</script>"
+
+
+def record(number: int = 0, **changes: Any) -> TrialRecord:
+    """A complete trial, or one with some fields changed."""
+    fields: dict[str, Any] = {
+        "study": "demo",
+        "number": number,
+        "state": "complete",
+        "accuracy": 0.5,
+        "epochs": 6,
+        "max_epochs": 6,
+        "params": 10_000,
+        "macs": 2_000_000,
+        "weight_bytes": 40_000,
+        "activation_bytes": 98_304,
+        "depth": 10,
+        "seconds": 12.5,
+        "channels": "8-16",
+        "blocks": "1-2",
+        "kernels": "3-3",
+        "strides": "1-2",
+        "pool": 16,
+        "stem_kernel": 3,
+        "shortcut_kernel": 1,
+        "curve": "0.2 0.4 0.5",
+        "data": "mine",
+        "images": 4000,
+        "held_out": 1000,
+        "budget_params": 50_000,
+        "budget_macs": None,
+        "budget_weight_bytes": None,
+        "budget_activation_bytes": None,
+        "weight_format": "fp32",
+        "seed": 0,
+        "device": "a CPU (2 threads)",
+        "precision": "fp32",
+        "versions": "nas-budget 0.1.0, torch 2.13.0",
+        "finished": "2026-01-01T00:00:00+00:00",
+        "reason": "",
+        "spec": json.dumps({"channels": [8, 16], "number": number}),
+    }
+    return TrialRecord(**fields | changes)
+
+
+def mixed(**changes: Any) -> list[TrialRecord]:
+    """Trials of every state; 1, 3 and 5 are the front, and the most accurate is number 5."""
+    evil = {"study": f"demo {EVIL}", "device": f"GPU {EVIL} & more"} | changes
+    complete = [(1, 0.40, 5_000), (2, 0.39, 9_000), (3, 0.62, 12_345), (4, 0.60, 20_000), (5, 0.7531, 43_210)]
+    return [
+        record(0, state="pruned", accuracy=0.2, epochs=2, params=30_000, reason=f"rung 2 {EVIL}", **evil),
+        *(record(n, accuracy=accuracy, params=params, **evil) for n, accuracy, params in complete),
+        record(6, state="failed", accuracy=None, epochs=0, params=40_000, reason=f"RuntimeError: {EVIL}", **evil),
+        record(7, state="failed", accuracy=0.9, epochs=1, params=100, reason="the loss is no number", **evil),
+    ]
+
+
+def table_of(folder: Path, records: list[TrialRecord]) -> pd.DataFrame:
+    """The trials after a way through a file."""
+    write_table(folder / "trials.csv", records)
+    return read_table(folder / "trials.csv")

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nas_budget.errors import UsageError
+from nas_budget.train.device import PRECISIONS, autocast, choose_device, choose_precision, describe_device
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def test_auto_is_a_gpu_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device() == choose_device("auto") == CPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto") == CUDA
+
+
+def test_a_device_may_be_named() -> None:
+    assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", ["", "gpu", "cuda:99", "tpu", "CPU", "meta", "mps:7"])
+def test_a_device_that_is_not_there_is_answered_with_those_that_are(name: str) -> None:
+    with pytest.raises(UsageError, match="not to be had here; allowed are auto, cpu") as said:
+        choose_device(name)
+    assert repr(name) in str(said.value)
+    assert "\n" not in str(said.value)
+
+
+def test_the_gpus_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UsageError, match="allowed are auto, cpu, cuda:0, cuda:1"):
+        choose_device("cuda:99")
+
+
+def test_auto_precision_is_bf16_only_on_a_gpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_precision("auto", CPU) == "fp32"
+    for capability, expected in ((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp32"):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, capability=capability: capability)
+        assert choose_precision("auto", CUDA) == expected
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16"])
+def test_a_precision_may_be_named(name: str) -> None:
+    assert choose_precision(name, CPU) == choose_precision(name, CUDA) == name
+
+
+def test_fp16_is_for_gpus() -> None:
+    assert choose_precision("fp16", CUDA) == "fp16"
+    with pytest.raises(UsageError, match="fp16 on a CPU .* allowed there are auto, fp32, bf16"):
+        choose_precision("fp16", CPU)
+
+
+@pytest.mark.parametrize("name", ["", "fp8", "float32", "BF16"])
+def test_an_unknown_precision_is_answered_with_the_known_ones(name: str) -> None:
+    with pytest.raises(UsageError, match=f"precision: '{name}' is unknown; allowed are auto, fp32, bf16, fp16"):
+        choose_precision(name, CPU)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_matrices_are_multiplied_in_the_chosen_precision(name: str, dtype: torch.dtype) -> None:
+    with autocast(CPU, name):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == dtype == PRECISIONS[name]
+
+
+def test_a_device_is_described_in_words() -> None:
+    assert describe_device(CPU).endswith(f"({torch.get_num_threads()} threads)")
+    assert len(describe_device(CPU)) > len("( threads)") + 2
+    assert describe_device(torch.device("mps")) == "mps"

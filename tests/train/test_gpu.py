@@ -1,0 +1,86 @@
+"""The same training on a CUDA GPU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.train.data import Dataset
+from nas_budget.train.device import choose_device, choose_precision, describe_device
+from nas_budget.train.images import SplitImages, channel_statistics, crop_and_flip, split_images
+from nas_budget.train.loop import EpochResult, diverged, train
+from nas_budget.train.network import build
+from nas_budget.train.recipe import RECIPES, Recipe
+from nas_budget.train.shapes import CLASSES, SIZE, draw
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU"),
+]
+SPEC = ResNetSpec((16, 32, 64), blocks=1, strides=2, pool="global")
+BRIEF = Recipe(learning_rate=0.2, batch_size=100, epochs=6)
+
+
+@pytest.fixture(scope="module")
+def split() -> SplitImages:
+    images, labels = draw(4_500, 9)
+    dataset = Dataset("some", CLASSES, SIZE, 3, len(labels), 0, "", "", lambda part: (images, labels))
+    return split_images(dataset, torch.device("cuda"), 4_000, 500)
+
+
+def run(split: SplitImages, precision: str, recipe: Recipe = BRIEF) -> list[EpochResult]:
+    return list(train(build(SPEC), split, recipe, precision=precision))
+
+
+def test_auto_is_the_gpu_by_its_name() -> None:
+    device = choose_device("auto")
+    assert device.type == "cuda"
+    assert describe_device(device) == torch.cuda.get_device_name()
+    assert choose_precision("auto", device) == ("bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp32")
+
+
+def test_images_stay_on_the_gpu(split: SplitImages) -> None:
+    held = (split.train.images, split.train.labels, split.held_out.images, split.held_out.labels, split.mean, split.std)
+    assert {tensor.device.type for tensor in held} == {"cuda"}
+
+
+def test_statistics_and_crops_are_those_of_the_cpu(split: SplitImages) -> None:
+    on_cpu = channel_statistics(split.train.images.cpu())
+    assert all(torch.equal(a.cpu(), b) for a, b in zip((split.mean, split.std), on_cpu, strict=True))
+    chosen = torch.arange(50, device="cuda")
+    made = crop_and_flip(split.train.images, chosen, 4, True, torch.Generator("cuda").manual_seed(0))
+    assert made.device.type == "cuda"
+    assert not torch.equal(made, split.train.images[:50])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_every_precision_learns(split: SplitImages, precision: str) -> None:
+    results = run(split, precision)
+    assert not any(diverged(r) for r in results)
+    assert results[-1].train_loss < results[0].train_loss
+    assert results[-1].accuracy > 0.5  # ten classes: chance is 0.1
+
+
+def test_fp32_and_bf16_agree_within_reason(split: SplitImages) -> None:
+    exact, rough = (run(split, precision) for precision in ("fp32", "bf16"))
+    assert rough[0].train_loss == pytest.approx(exact[0].train_loss, rel=0.05)
+    assert rough[-1].accuracy == pytest.approx(exact[-1].accuracy, abs=0.1)
+
+
+def test_the_papers_recipe_runs(split: SplitImages) -> None:
+    results = run(split, "bf16", replace(RECIPES["paper"], epochs=2))
+    assert not any(diverged(r) for r in results)
+
+
+def test_the_cpu_and_the_gpu_tell_the_same_classes(split: SplitImages) -> None:
+    network = build(SPEC)
+    list(train(network, split, BRIEF))
+    pictures = ((split.held_out.images - split.mean) / split.std).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        there = network(pictures).argmax(1).cpu()
+        here = network.cpu()(pictures.cpu()).argmax(1)
+    assert np.mean((there == here).numpy()) > 0.99

@@ -1,0 +1,176 @@
+"""Splits and augmentation against plain numpy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nas_budget.errors import UsageError
+from nas_budget.train.data import Dataset, Images, Labels
+from nas_budget.train.images import (
+    channel_statistics,
+    crop_and_flip,
+    normalised,
+    split_images,
+    split_sizes,
+    stratified_order,
+)
+
+CPU = torch.device("cpu")
+LABELS = st.lists(st.integers(0, 4), min_size=2, max_size=120).map(lambda labels: np.array(labels, np.int64))
+
+
+def numbered(labels: Labels, name: str = "mine") -> Dataset:
+    """A data set in which the first two bytes of each image are its number; test images must not be read."""
+    images = np.random.default_rng(1).integers(0, 256, (len(labels), 4, 4, 3)).astype(np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = np.arange(len(labels)) % 256, np.arange(len(labels)) // 256
+
+    def read(part: str) -> tuple[Images, Labels]:
+        assert part == "train", "test images were read"
+        return images, labels
+
+    return Dataset(name, tuple("abcde"), 4, 3, len(labels), 10, "", "", read)
+
+
+def numbers(images: Tensor) -> list[int]:
+    return [int(image[0, 0, 0]) + 256 * int(image[0, 0, 1]) for image in images]
+
+
+def crop_and_flip_slowly(
+    images: Images, chosen: NDArray[Any], pad: int, shifts: NDArray[Any], mirrored: NDArray[Any]
+) -> Images:
+    """Pad by reflection, crop back to size, flip: one image at a time."""
+    size, made = images.shape[1], []
+    for i, number in enumerate(chosen):
+        padded = np.pad(images[number], ((pad, pad), (pad, pad), (0, 0)), mode="reflect")
+        top, left = pad + shifts[0, i, 0], pad + shifts[1, i, 0]
+        crop = padded[top : top + size, left : left + size]
+        made.append(crop[:, ::-1] if mirrored[i, 0] else crop)
+    return np.stack(made)
+
+
+@settings(max_examples=150)
+@given(st.data(), st.integers(1, 9), st.integers(1, 4), st.integers(1, 6), st.booleans(), st.integers(0, 999))
+def test_crop_and_flip_is_reflection_then_crop_then_flip(
+    data: st.DataObject, size: int, channels: int, batch: int, flip: bool, seed: int
+) -> None:
+    pad = data.draw(st.integers(0, size - 1))
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (5, size, size, channels)).astype(np.uint8)
+    chosen = rng.integers(0, 5, batch)
+    same = torch.Generator().manual_seed(seed)
+    shifts = torch.randint(-pad, pad + 1, (2, batch, 1), generator=same).numpy()
+    mirrored = (torch.rand((batch, 1), generator=same) < 0.5).numpy() & flip
+    made = crop_and_flip(
+        torch.from_numpy(images), torch.from_numpy(chosen), pad, flip, torch.Generator().manual_seed(seed)
+    )
+    assert made.dtype == torch.uint8
+    assert np.array_equal(made.numpy(), crop_and_flip_slowly(images, chosen, pad, shifts, mirrored))
+
+
+def test_every_sample_has_a_draw_of_its_own_and_every_crop_comes_up() -> None:
+    image = torch.arange(75, dtype=torch.uint8).view(1, 5, 5, 3)
+    n = 3600
+    made = crop_and_flip(image, torch.zeros(n, dtype=torch.int64), 1, True, torch.Generator().manual_seed(0))
+    counts = np.unique(made.flatten(1).numpy(), axis=0, return_counts=True)[1]
+    assert len(counts) == 3 * 3 * 2
+    assert counts.min() > 120  # 200 expected, standard deviation 14
+    assert counts.max() < 280
+
+
+def test_without_pad_and_flip_images_stay_as_they_are() -> None:
+    images = torch.randint(0, 256, (6, 7, 7, 3), dtype=torch.uint8)
+    chosen = torch.tensor([3, 0, 3])
+    assert torch.equal(crop_and_flip(images, chosen, 0, False, torch.Generator()), images[chosen])
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 30), st.integers(1, 9), st.integers(1, 4), st.integers(0, 999))
+def test_channel_statistics_are_those_of_numpy(n: int, size: int, channels: int, seed: int) -> None:
+    images = np.random.default_rng(seed).integers(0, 256, (n, size, size, channels)).astype(np.uint8)
+    mean, std = channel_statistics(torch.from_numpy(images))
+    pixels = images.reshape(-1, channels).astype(np.float64)
+    assert mean.numpy() == pytest.approx(pixels.mean(0), rel=1e-6)
+    assert std.numpy() == pytest.approx(pixels.std(0).clip(min=1), rel=1e-6)
+
+
+def test_a_channel_of_one_value_has_a_deviation_to_divide_by() -> None:
+    mean, std = channel_statistics(torch.full((2, 4, 4, 1), 7, dtype=torch.uint8))
+    assert (mean.tolist(), std.tolist()) == ([7.0], [1.0])
+
+
+def test_normalised_images_have_mean_zero_and_deviation_one_channels_last_in_memory() -> None:
+    split = split_images(numbered(np.arange(200) % 5), CPU)
+    ready = normalised(split.train.images, split)
+    assert (ready.dtype, ready.shape) == (torch.float32, (180, 3, 4, 4))
+    assert ready.is_contiguous(memory_format=torch.channels_last)
+    assert ready.mean((0, 2, 3)).tolist() == pytest.approx([0] * 3, abs=1e-5)
+    assert ready.std((0, 2, 3), correction=0).tolist() == pytest.approx([1] * 3, rel=1e-5)
+
+
+def test_statistics_are_of_the_images_that_train() -> None:
+    split = split_images(numbered(np.arange(60) % 5), CPU, 10, 20)
+    mean, std = channel_statistics(split.train.images)
+    assert torch.equal(split.mean, mean)
+    assert torch.equal(split.std, std)
+
+
+@settings(max_examples=60)
+@given(LABELS, st.data())
+def test_held_out_and_training_images_are_apart_and_keep_their_labels(labels: Labels, data: st.DataObject) -> None:
+    n_held_out = data.draw(st.integers(1, len(labels) - 1))
+    n_train = data.draw(st.integers(1, len(labels) - n_held_out))
+    split = split_images(numbered(labels), CPU, n_train, n_held_out)
+    trained, held_out = numbers(split.train.images), numbers(split.held_out.images)
+    assert (len(trained), len(held_out)) == (n_train, n_held_out) == (len(split.train), len(split.held_out))
+    assert len({*trained, *held_out}) == n_train + n_held_out
+    assert split.train.labels.tolist() == labels[trained].tolist()
+    assert split.held_out.labels.tolist() == labels[held_out].tolist()
+
+
+@settings(max_examples=60)
+@given(LABELS, st.data())
+def test_any_stretch_keeps_the_shares_of_the_classes(labels: Labels, data: st.DataObject) -> None:
+    order = stratified_order(labels)
+    assert sorted(order) == list(range(len(labels)))
+    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(labels))] * 2)))
+    stretch = labels[order[start:stop]]
+    present, counts = np.unique(labels, return_counts=True)
+    for label, count in zip(present, counts, strict=True):
+        share = count / len(labels)
+        wanted = share * (stop - start)
+        assert abs((stretch == label).sum() - wanted) <= 1 + share * len(present) + 1e-9
+
+
+def test_equal_classes_are_split_equally() -> None:
+    labels = np.random.default_rng(0).permutation(np.arange(500) % 5)
+    split = split_images(numbered(labels), CPU, 250, 50)
+    assert torch.bincount(split.held_out.labels).tolist() == [10] * 5
+    assert torch.bincount(split.train.labels).tolist() == [50] * 5
+
+
+def test_the_held_out_images_are_the_same_however_many_train() -> None:
+    dataset = numbered(np.arange(300) % 5)
+    few, many = (split_images(dataset, CPU, n_train, 40) for n_train in (20, None))
+    assert torch.equal(few.held_out.images, many.held_out.images)
+    assert numbers(few.train.images) == numbers(many.train.images)[:20]
+
+
+def test_a_tenth_is_held_out_unless_told() -> None:
+    dataset = numbered(np.arange(300) % 5)
+    assert split_sizes(dataset, None, None) == (30, 270)
+    assert split_sizes(dataset, 100, None) == (30, 100)
+    assert split_sizes(dataset, None, 100) == (100, 200)
+
+
+@pytest.mark.parametrize(("n_train", "n_held_out"), [(271, None), (251, 50), (None, 300), (0, None), (10, 0), (-1, 5)])
+def test_more_images_than_there_are_cannot_be_asked_for(n_train: int | None, n_held_out: int | None) -> None:
+    with pytest.raises(UsageError, match="mine has 300 training images; lower data.images"):
+        split_images(numbered(np.arange(300) % 5), CPU, n_train, n_held_out)
