@@ -67,8 +67,7 @@ def train(
     generator = torch.Generator(device).manual_seed(seed)
     batch = min(recipe.batch_size, len(images.train))
     n_steps = len(images.train) // batch
-    optimizer, schedule = _optimizer(network, recipe, n_steps, device)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    stepper = _Stepper(network, images, recipe, n_steps, precision, generator)
     for epoch in range(1, recipe.epochs + 1):
         start = time.perf_counter()
         network.train()
@@ -77,20 +76,39 @@ def train(
         for chosen in order[: n_steps * batch].split(batch):
             if stopped():
                 raise StoppedError("stopped between two steps")
-            with autocast(device, precision):
-                loss = _loss(network, images, chosen, recipe, generator)
-            scaler.scale(loss).backward()
-            total += loss.detach()
-            if recipe.clip_value:
-                scaler.unscale_(optimizer)
-                nn.utils.clip_grad_value_(network.parameters(), recipe.clip_value)
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad(set_to_none=True)
-            rate = optimizer.param_groups[0]["lr"]
-            schedule.step()
+            total += stepper.step(chosen)  # stays on the device: no wait for it within an epoch
         accuracy = evaluate(network, images.held_out, images, precision)
-        yield EpochResult(epoch, total.item() / n_steps, accuracy, float(rate), time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        yield EpochResult(epoch, total.item() / n_steps, accuracy, stepper.learning_rate, seconds)
+
+
+class _Stepper:
+    """A network with what trains it, one batch at a time."""
+
+    def __init__(
+        self, network: nn.Module, images: SplitImages, recipe: Recipe, n_steps: int, precision: str,
+        generator: torch.Generator,
+    ) -> None:  # fmt: skip
+        self.network, self.images, self.recipe = network, images, recipe
+        self.precision, self.generator, self.device = precision, generator, images.mean.device
+        self.optimizer, self.schedule = _optimizer(network, recipe, n_steps, self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+        self.learning_rate = 0.0
+
+    def step(self, chosen: Tensor) -> Tensor:
+        """Learn from the images of these indices; the loss on them, a scalar on the device."""
+        with autocast(self.device, self.precision):
+            loss = _loss(self.network, self.images, chosen, self.recipe, self.generator)
+        self.scaler.scale(loss).backward()
+        if self.recipe.clip_value:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_value_(self.network.parameters(), self.recipe.clip_value)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.learning_rate = float(self.optimizer.param_groups[0]["lr"])
+        self.schedule.step()
+        return loss.detach()
 
 
 @torch.inference_mode()
