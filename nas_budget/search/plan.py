@@ -119,7 +119,9 @@ def _drawn(space: SearchSpace, chance: random.Random) -> ResNetSpec:
 
 
 def seconds_in_words(seconds: float) -> str:
-    """A duration such as "45 s", "9 min" or "3 h 20 min"."""
+    """A duration such as "45 s", "9 min", "3 h 20 min" or "12 days"."""
+    if seconds >= 3 * 86_400:
+        return f"{seconds / 86_400:.0f} days"
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
