@@ -24,7 +24,7 @@ FREE_KEYS = ("search.trials", "search.device", "search.threads")
 """Keys that may differ when a study goes on."""
 
 SMALL_MACS = 10_000_000
-"""Networks up to this size train faster on one thread than on several (docs/benchmarks.md)."""
+"""Networks limited to this train on one thread: it is faster as far as measured (docs/benchmarks.md)."""
 
 DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
     # Fifty trials in about ten minutes on two cores.
