@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from nas_budget.arch.budget import Budget, Margin, Verdict, parse_quantity
     from nas_budget.arch.cost import Cost, cost
     from nas_budget.arch.feasible import FeasibleSpace
+    from nas_budget.arch.fit import Fitted, fit
     from nas_budget.arch.layers import Layer, layers
     from nas_budget.arch.space import SearchSpace
     from nas_budget.arch.spec import ResNetSpec
+    from nas_budget.arch.table import cost_table, fits_table
     from nas_budget.errors import NasBudgetError
     from nas_budget.train.network import build
 
@@ -31,6 +33,7 @@ _HOMES = {
     "Budget": "arch.budget",
     "Cost": "arch.cost",
     "FeasibleSpace": "arch.feasible",
+    "Fitted": "arch.fit",
     "Layer": "arch.layers",
     "Margin": "arch.budget",
     "NasBudgetError": "errors",
@@ -39,6 +42,9 @@ _HOMES = {
     "Verdict": "arch.budget",
     "build": "train.network",
     "cost": "arch.cost",
+    "cost_table": "arch.table",
+    "fit": "arch.fit",
+    "fits_table": "arch.table",
     "layers": "arch.layers",
     "parse_quantity": "arch.budget",
 }
@@ -47,6 +53,7 @@ __all__ = [
     "Budget",
     "Cost",
     "FeasibleSpace",
+    "Fitted",
     "Layer",
     "Margin",
     "NasBudgetError",
@@ -55,6 +62,9 @@ __all__ = [
     "Verdict",
     "build",
     "cost",
+    "cost_table",
+    "fit",
+    "fits_table",
     "layers",
     "parse_quantity",
 ]

@@ -4,6 +4,7 @@ NasBudgetError          1  something went wrong
 ├── UsageError          2  what was asked for makes no sense
 │   ├── SettingsError      values out of range, all of them listed
 │   │   └── SpecError          a network that cannot be built
+│   ├── SpaceTooLargeError a space with too many networks to count in reasonable time
 │   ├── QuantityError      a limit or number that cannot be read
 │   └── StudyFileError     a study file with mistakes, all of them listed
 ├── StudyError          1  a study that cannot be opened or continued
@@ -41,6 +42,10 @@ class SettingsError(UsageError):
 
 class SpecError(SettingsError):
     """A network that cannot be built."""
+
+
+class SpaceTooLargeError(UsageError):
+    """A space with too many networks to count in reasonable time."""
 
 
 class QuantityError(UsageError):

@@ -36,6 +36,9 @@ class TrialRecord:
         pool: Size of the last average pool.
         stem_kernel: Kernel size of the first convolution.
         shortcut_kernel: Kernel size of shortcuts that change shape.
+        block: Kind of block.
+        squeeze: Reduction of the squeeze-excitation in every block; 0 for none.
+        stem_width: Width of the first convolution.
         curve: Accuracy after each epoch, separated by spaces.
         data: Name of the data set.
         images: Images trained on.
@@ -73,6 +76,9 @@ class TrialRecord:
     pool: int
     stem_kernel: int
     shortcut_kernel: int
+    block: str
+    squeeze: int
+    stem_width: int
     curve: str
     data: str
     images: int

@@ -6,15 +6,19 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from nas_budget.arch.blocks import FAMILIES
 from nas_budget.arch.spec import ResNetSpec
 
 ODD = st.sampled_from([1, 3, 5, 7])
 
 
 @st.composite
-def specs(draw: st.DrawFn, max_width: int = 24, max_stages: int = 4) -> ResNetSpec:
-    """Any valid network that is small enough to build quickly."""
+def specs(
+    draw: st.DrawFn, max_width: int = 24, max_stages: int = 4, image: tuple[int, int, int] | None = None
+) -> ResNetSpec:
+    """Any valid network that is small enough to build quickly; `image` fixes size, channels and classes."""
     n = draw(st.integers(1, max_stages))
+    image = image or draw(st.tuples(st.integers(4, 33), st.integers(1, 4), st.integers(1, 12)))
 
     def each(values: st.SearchStrategy[Any]) -> Any:
         return draw(st.one_of(values, st.lists(values, min_size=n, max_size=n)))
@@ -27,10 +31,11 @@ def specs(draw: st.DrawFn, max_width: int = 24, max_stages: int = 4) -> ResNetSp
         "stem_kernel": draw(ODD),
         "shortcut_kernel": draw(ODD),
         "strides": strides,
+        "block": draw(st.sampled_from(sorted(FAMILIES))),
+        "squeeze": draw(st.sampled_from([0, 0, 2, 16])),
+        "stem_width": draw(st.sampled_from([0, 0, 5, 16])),
         "dropout": draw(st.sampled_from([0.0, 0.2])),
-        "image_size": draw(st.integers(4, 33)),
-        "in_channels": draw(st.integers(1, 4)),
-        "classes": draw(st.integers(1, 12)),
+        **dict(zip(("image_size", "in_channels", "classes"), image, strict=True)),
     }
     size = ResNetSpec(**parts, pool="global").maps[-1]
     return ResNetSpec(**parts, pool=draw(st.one_of(st.just("global"), st.integers(1, size))))

@@ -41,6 +41,11 @@ class Verdict:
         """True when no limit is passed; using a limit up exactly fits."""
         return all(m.margin >= 0 for m in self.margins)
 
+    @property
+    def excess(self) -> str:
+        """The limits that are passed, in words: "4,034 params (100 allowed)"."""
+        return ", ".join(f"{m.used:,} {m.name} ({m.limit:,} allowed)" for m in self.margins if m.margin < 0)
+
     def to_dict(self) -> dict[str, Any]:
         """`fits`, and `margins` by limit with its limit, use and margin."""
         margins = {m.name: {"limit": m.limit, "used": m.used, "margin": m.margin} for m in self.margins}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from nas_budget.arch.blocks import FAMILIES
 from nas_budget.arch.layers import Layer, layers
 from nas_budget.arch.spec import ResNetSpec
 
@@ -32,7 +33,7 @@ class Cost:
             beside them is not needed to run the network and not counted.)
         activation_bytes: Peak of live tensors while one image runs in fp32, a block's input held
             until its shortcut is added; batch norm, ReLU and addition work in place.
-        depth: Convolutions and linear layers on the longest path.
+        depth: Convolutions and linear layers on the longest path, squeeze-excitations not counted.
         parts: The same by part, in order.
     """
 
@@ -75,7 +76,7 @@ def cost(spec: ResNetSpec) -> Cost:
         macs=sum(layer.macs for layer in walk),
         buffers=sum(layer.buffers for layer in walk),
         activation_bytes=BYTES_PER_WEIGHT["fp32"] * max(layer.live for layer in walk),
-        depth=2 + 2 * sum(spec.blocks),
+        depth=2 + len(FAMILIES[spec.block].convs) * sum(spec.blocks),
         parts=_parts(walk),
     )
 

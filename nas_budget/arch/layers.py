@@ -1,4 +1,4 @@
-"""The network family layer by layer: the one place that knows its topology for counting."""
+"""The network family layer by layer, for one spec: names, shapes, costs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
+from nas_budget.arch.blocks import FAMILIES, mid_width, squeezed
 from nas_budget.arch.spec import ResNetSpec
 
 Shape = tuple[int, int, int]
 """Channels, height, width of one image's tensor; a vector of features has height and width 1."""
+
+IN_PLACE = ("batch_norm", "relu", "add", "dropout", "sigmoid", "scale")
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Layer:
     Attributes:
         name: The submodule's name in the network that `train.build` makes.
         part: "stem", "stage 1", "stage 2", ... or "head".
-        kind: "conv", "batch_norm", "relu", "add", "pool", "dropout" or "linear".
+        kind: "conv", "batch_norm", "relu", "add", "mean", "sigmoid", "scale", "pool", "dropout" or "linear".
         in_shape: Channels, height, width of the input.
         out_shape: Channels, height, width of the output.
         params: Trainable parameters.
@@ -43,73 +46,119 @@ class Layer:
     @property
     def live(self) -> int:
         """Elements alive while this step runs: its input, its output (one tensor if in place), what is held."""
-        in_place = self.kind in ("batch_norm", "relu", "add", "dropout")
-        return self.held + prod(self.out_shape) + (0 if in_place else prod(self.in_shape))
+        return self.held + prod(self.out_shape) + (0 if self.kind in IN_PLACE else prod(self.in_shape))
 
 
 def layers(spec: ResNetSpec) -> tuple[Layer, ...]:
     """Every layer of the network in the order it runs, with shapes, parameters and MACs.
 
-    Batch norm, ReLU, addition and dropout are taken to work in place, as inference engines do.
+    Batch norm, ReLU, addition, dropout and the scaling of a squeeze-excitation are taken to work in
+    place wherever their input is not needed again, as inference engines do.
     """
     return tuple(_walk(spec))
 
 
 def _walk(spec: ResNetSpec) -> Iterator[Layer]:
+    preact = FAMILIES[spec.block].preact
     shape: Shape = (spec.in_channels, spec.image_size, spec.image_size)
-    yield from _conv_norm("stem.conv", "stem.norm", "stem", shape, spec.channels[0], spec.stem_kernel)
-    shape = (spec.channels[0], spec.image_size, spec.image_size)
-    yield _in_place("stem.relu", "stem", "relu", shape)
-    for stage, channels in enumerate(spec.channels):
+    yield _conv("stem.conv", "stem", shape, spec.stem_channels, spec.stem_kernel)
+    shape = (spec.stem_channels, spec.image_size, spec.image_size)
+    if not preact:
+        yield from _norm_relu("stem.norm", "stem.relu", "stem", shape)
+    for stage in range(len(spec.channels)):
         for block in range(spec.blocks[stage]):
             stride = spec.strides[stage] if block == 0 else 1
-            yield from _block(spec, stage, block, shape, channels, stride)
-            shape = _after(shape, channels, stride)
+            yield from _block(spec, stage, f"stages.{stage}.{block}", shape, stride)
+            shape = _after(shape, spec.channels[stage], stride)
+    if preact:
+        yield from _norm_relu("norm", "relu", "head", shape)
     yield from _head(spec, shape)
 
 
-def _block(spec: ResNetSpec, stage: int, block: int, shape: Shape, channels: int, stride: int) -> Iterator[Layer]:
-    name, part, kernel = f"stages.{stage}.{block}", f"stage {stage + 1}", spec.kernels[stage]
-    out = _after(shape, channels, stride)
-    size_in, size_out = prod(shape), prod(out)
-    yield from _conv_norm(f"{name}.conv1", f"{name}.norm1", part, shape, channels, kernel, stride, norm_held=size_in)
-    yield _in_place(f"{name}.relu", part, "relu", out, size_in)
-    yield from _conv_norm(
-        f"{name}.conv2", f"{name}.norm2", part, out, channels, kernel, held=size_in, norm_held=size_in
-    )
+def _block(spec: ResNetSpec, stage: int, name: str, shape: Shape, stride: int) -> Iterator[Layer]:
+    part, out = f"stage {stage + 1}", _after(shape, spec.channels[stage], stride)
+    yield from _main_path(spec, stage, name, shape, stride)
+    if spec.squeeze:
+        yield from _squeeze(f"{name}.squeeze", part, out, spec.squeeze, held=prod(shape))
     if shape != out:
-        shortcut = f"{name}.shortcut"
-        yield from _conv_norm(
-            f"{shortcut}.conv", f"{shortcut}.norm", part, shape, channels, spec.shortcut_kernel, stride,
-            held=size_out, norm_held=size_out,
-        )  # fmt: skip
-    yield _in_place(f"{name}.add", part, "add", out, size_out)
-    yield _in_place(f"{name}.relu", part, "relu", out)
+        yield from _projection(spec, f"{name}.shortcut", part, shape, out[0], stride)
+    yield _same(f"{name}.add", part, "add", out, prod(out))
+    if not FAMILIES[spec.block].preact:
+        yield _same(f"{name}.relu", part, "relu", out)
+
+
+def _main_path(spec: ResNetSpec, stage: int, name: str, shape: Shape, stride: int) -> Iterator[Layer]:
+    family, part = FAMILIES[spec.block], f"stage {stage + 1}"
+    channels, held, now = spec.channels[stage], prod(shape), shape
+    widths = {"in": shape[0], "mid": mid_width(family, channels), "out": channels}
+    # A preactivated block with an identity shortcut needs its input and the activated copy of it; every other
+    # block needs one tensor for both paths, and its first convolution reads just that.
+    beside_first = held if family.preact and shape == _after(shape, channels, stride) else 0
+    for i, conv in enumerate(family.convs, start=1):
+        if family.preact:
+            yield from _norm_relu(f"{name}.norm{i}", f"{name}.relu{i}", part, now, beside_first if i == 1 else held)
+        step, kernel = stride if conv.strided else 1, conv.kernel or spec.kernels[stage]
+        beside = beside_first if i == 1 else held
+        yield _conv(f"{name}.conv{i}", part, now, widths[conv.target], kernel, step, beside)
+        now = _after(now, widths[conv.target], step)
+        if not family.preact:
+            yield _norm(f"{name}.norm{i}", part, now, held)
+            if i < len(family.convs):
+                yield _same(f"{name}.relu{i}", part, "relu", now, held)
+
+
+def _projection(spec: ResNetSpec, name: str, part: str, shape: Shape, channels: int, stride: int) -> Iterator[Layer]:
+    out = _after(shape, channels, stride)
+    preact = FAMILIES[spec.block].preact
+    yield _conv(name if preact else f"{name}.conv", part, shape, channels, spec.shortcut_kernel, stride, prod(out))
+    if not preact:
+        yield _norm(f"{name}.norm", part, out, prod(out))
+
+
+def _squeeze(name: str, part: str, shape: Shape, reduction: int, held: int) -> Iterator[Layer]:
+    """Mean of each channel, two linear layers, a factor for each channel; `held` is the block's input."""
+    features: Shape = (shape[0], 1, 1)
+    few: Shape = (squeezed(shape[0], reduction), 1, 1)
+    both = held + prod(shape)
+    yield Layer(f"{name}.mean", part, "mean", shape, features, held=held)
+    yield _linear(f"{name}.reduce", part, features, few[0], both)
+    yield _same(f"{name}.relu", part, "relu", few, both)
+    yield _linear(f"{name}.expand", part, few, features[0], both)
+    yield _same(f"{name}.sigmoid", part, "sigmoid", features, both)
+    yield _same(f"{name}.scale", part, "scale", shape, held + features[0])
 
 
 def _head(spec: ResNetSpec, shape: Shape) -> Iterator[Layer]:
     size = shape[1] // spec.pool_size
     pooled: Shape = (shape[0], size, size)
-    features = prod(pooled)
+    features: Shape = (prod(pooled), 1, 1)
     yield Layer("pool", "head", "pool", shape, pooled, kernel=spec.pool_size)
     if spec.dropout:
-        yield _in_place("dropout", "head", "dropout", (features, 1, 1))
-    params = features * spec.classes + spec.classes
-    yield Layer("linear", "head", "linear", (features, 1, 1), (spec.classes, 1, 1), params, features * spec.classes)
+        yield _same("dropout", "head", "dropout", features)
+    yield _linear("linear", "head", features, spec.classes)
 
 
-def _conv_norm(
-    conv: str, norm: str, part: str, shape: Shape, channels: int, kernel: int,
-    stride: int = 1, held: int = 0, norm_held: int = 0,
-) -> Iterator[Layer]:  # fmt: skip
+def _conv(name: str, part: str, shape: Shape, channels: int, kernel: int, stride: int = 1, held: int = 0) -> Layer:
     out = _after(shape, channels, stride)
     weights = kernel * kernel * shape[0] * channels
-    macs = weights * out[1] * out[2]
-    yield Layer(conv, part, "conv", shape, out, weights, macs, held=held, kernel=kernel)
-    yield Layer(norm, part, "batch_norm", out, out, 2 * channels, buffers=2 * channels, held=norm_held)
+    return Layer(name, part, "conv", shape, out, weights, weights * out[1] * out[2], held=held, kernel=kernel)
 
 
-def _in_place(name: str, part: str, kind: str, shape: Shape, held: int = 0) -> Layer:
+def _norm(name: str, part: str, shape: Shape, held: int = 0) -> Layer:
+    return Layer(name, part, "batch_norm", shape, shape, 2 * shape[0], buffers=2 * shape[0], held=held)
+
+
+def _norm_relu(norm: str, relu: str, part: str, shape: Shape, held: int = 0) -> Iterator[Layer]:
+    yield _norm(norm, part, shape, held)
+    yield _same(relu, part, "relu", shape, held)
+
+
+def _linear(name: str, part: str, shape: Shape, features: int, held: int = 0) -> Layer:
+    macs = shape[0] * features
+    return Layer(name, part, "linear", shape, (features, 1, 1), macs + features, macs, held=held)
+
+
+def _same(name: str, part: str, kind: str, shape: Shape, held: int = 0) -> Layer:
     return Layer(name, part, kind, shape, shape, held=held)
 
 

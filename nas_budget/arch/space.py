@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise, product
 from math import ceil, floor, isfinite
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from nas_budget.arch.blocks import FAMILIES
 from nas_budget.arch.spec import MAX_BLOCKS, MAX_CHANNELS, MAX_KERNEL, MAX_STRIDE, ResNetSpec
 from nas_budget.errors import SpecError
 
+if TYPE_CHECKING:
+    from nas_budget.arch.budget import Budget
+
 MAX_STAGES = 16
 Pool = int | Literal["global"]
+
+OPTIONS = ("pool", "stem_kernel", "shortcut_kernel", "block", "squeeze", "stem_width")
+"""What a network has once and a space may leave open; the space's choices have the names of the spec's fields."""
 
 
 def pooled(pool: Pool, size: int) -> int:
@@ -51,7 +58,11 @@ class SearchSpace:
         pool: Sizes of the last average pool; one larger than the map is the whole map.
         stem_kernel: Kernel sizes of the first convolution.
         shortcut_kernel: Kernel sizes of a shortcut that changes shape.
+        block: Kinds of block.
+        squeeze: Reductions of a squeeze-excitation in every block; 0 is none.
+        stem_width: Widths of the first convolution; 0 is that of the first stage.
         first_stride: Strides of the first stage; 2 makes every map smaller and a network cheaper.
+        strides: Strides of each later stage.
         width: Narrowest and widest stage.
         width_step: Widths are multiples of it.
         growth: Least and most growth of the width from one stage to the next; below 1 it narrows.
@@ -71,7 +82,11 @@ class SearchSpace:
     pool: tuple[Pool, ...] = (2, 4, "global")
     stem_kernel: tuple[int, ...] = (3,)
     shortcut_kernel: tuple[int, ...] = (1, 3)
+    block: tuple[str, ...] = ("basic",)
+    squeeze: tuple[int, ...] = (0,)
+    stem_width: tuple[int, ...] = (0,)
     first_stride: tuple[int, ...] = (1,)
+    strides: tuple[int, ...] = (2,)
     width: tuple[int, int] = (8, 512)
     width_step: int = 1
     growth: tuple[float, float] = (0.5, 3.0)
@@ -109,8 +124,14 @@ class SearchSpace:
                 yield f"{name}: {list(sizes)} not allowed; give odd sizes of at most {MAX_KERNEL}, such as [3, 5]"
         if not self.pool or any(value != "global" and value < 1 for value in self.pool):
             yield f'pool: {list(self.pool)} not allowed; give whole numbers of 1 or more, or "global"'
-        if not self.first_stride or any(not 1 <= value <= MAX_STRIDE for value in self.first_stride):
-            yield f"first_stride: {list(self.first_stride)} not allowed; give whole numbers from 1 to {MAX_STRIDE}"
+        for name in "first_stride", "strides":
+            if not getattr(self, name) or any(not 1 <= value <= MAX_STRIDE for value in getattr(self, name)):
+                yield f"{name}: {list(getattr(self, name))} not allowed; give whole numbers from 1 to {MAX_STRIDE}"
+        for name in "squeeze", "stem_width":
+            if not getattr(self, name) or any(not 0 <= value <= MAX_CHANNELS for value in getattr(self, name)):
+                yield f"{name}: {list(getattr(self, name))} not allowed; give whole numbers from 0 to {MAX_CHANNELS:,}"
+        if not self.block or any(block not in FAMILIES for block in self.block):
+            yield f"block: {list(self.block)} not allowed; known are {', '.join(FAMILIES)}"
 
     @property
     def narrowest(self) -> int:
@@ -133,10 +154,8 @@ class SearchSpace:
         every += [Dimension(f"blocks_{i}", *self.blocks, whole=True) for i in range(1, n + 1)]
         every += [Dimension(f"kernel_{i}", choices=self.kernels) for i in range(1, n + 1)]
         every += [Dimension(f"growth_{i}", *self.growth, log=True) for i in range(2, n + 1)]
-        every += [
-            Dimension(name, choices=getattr(self, name))
-            for name in ("pool", "stem_kernel", "shortcut_kernel", "first_stride")
-        ]
+        every += [Dimension(name, choices=getattr(self, name)) for name in (*OPTIONS, "first_stride")]
+        every += [Dimension(f"stride_{i}", choices=self.strides) for i in range(2, n + 1)]
         every.append(Dimension("size", 0.0, 1.0 if self.fill[0] < self.fill[1] else 0.0))
         return tuple(d for d in every if len(set(d.choices)) > 1 or d.low < d.high)
 
@@ -146,91 +165,121 @@ class SearchSpace:
         return min(max(on_grid, self.narrowest), self.widest)
 
     def make(
-        self, channels: Sequence[int], blocks: Sequence[int], kernels: Sequence[int], pool: Pool,
-        stem_kernel: int, shortcut_kernel: int, first_stride: int,
+        self, channels: Sequence[int], blocks: Sequence[int], kernels: Sequence[int], strides: Sequence[int],
+        options: Mapping[str, Any],
     ) -> ResNetSpec:  # fmt: skip
         """The spec with these parts, the same for all parts that build the same network.
 
         A pool larger than the last map becomes the whole map; where no block changes shape the kernel
         of shortcuts becomes the least.
+
+        Args:
+            channels: Width of each stage.
+            blocks: Blocks of each.
+            kernels: Kernel size of each.
+            strides: Stride of each.
+            options: A value for each of `OPTIONS`.
         """
-        strides = (first_stride,) + (2,) * (len(channels) - 1)
-        size = self.image_size
-        for stride in strides:
-            size = -(-size // stride)
-        if len(set(channels)) == 1 and size == self.image_size:
-            shortcut_kernel = min(self.shortcut_kernel)
-        return ResNetSpec(
-            channels, blocks, kernels, pooled(pool, size), stem_kernel, shortcut_kernel, strides,
-            self.dropout, self.image_size, self.in_channels, self.classes,
-        )  # fmt: skip
+        size = self.maps(strides)[-1]
+        options = {**options, "pool": pooled(options["pool"], size)}
+        if len({options["stem_width"] or channels[0], *channels}) == 1 and size == self.image_size:
+            options["shortcut_kernel"] = min(self.shortcut_kernel)
+        image = {name: getattr(self, name) for name in ("dropout", "image_size", "in_channels", "classes")}
+        return ResNetSpec(channels, blocks, kernels, strides=strides, **options, **image)
+
+    def maps(self, strides: Sequence[int]) -> list[int]:
+        """Height and width of the map after each of some stages of these strides."""
+        return [*accumulate(strides, lambda size, stride: -(-size // stride), initial=self.image_size)][1:]
+
+    def stride_patterns(self, n_stages: int) -> Iterator[tuple[int, ...]]:
+        """Every choice of strides for so many stages."""
+        return product(self.first_stride, *[self.strides] * (n_stages - 1))
+
+    def least_widths(self, n_stages: int, first: int = 0) -> tuple[int, ...]:
+        """The smallest widths of so many stages that keep to the growth; the first at least `first`."""
+        widths = [max(self.narrowest, first)] + [self.narrowest] * (n_stages - 1)
+        before: list[int] = []
+        while widths != before:  # raise what is too narrow beside its neighbour until nothing is
+            before = list(widths)
+            for i, (left, right) in enumerate(pairwise(before)):
+                low, high = self.growth_bounds(left)
+                widths[i + 1] = max(widths[i + 1], self._up(low))
+                if right > high:
+                    widths[i] = max(widths[i], left + self.width_step)
+        return tuple(widths)
+
+    def _up(self, width: int) -> int:
+        return -(-width // self.width_step) * self.width_step
 
     def smallest(self) -> tuple[ResNetSpec, ...]:
-        """The networks with every number at its least, for each count of stages, pool and first stride."""
+        """The networks with every number at its least, for each choice that has no least, such as strides."""
+        least = {"stem_kernel": min(self.stem_kernel), "shortcut_kernel": min(self.shortcut_kernel)}
+        squeeze = 0 if 0 in self.squeeze else max(self.squeeze)
         return tuple(
             self.make(
-                (self.narrowest,) * n, (self.blocks[0],) * n, (min(self.kernels),) * n, pool,
-                min(self.stem_kernel), min(self.shortcut_kernel), stride,
+                widths, (self.blocks[0],) * n, (min(self.kernels),) * n, strides,
+                {**least, "pool": pool, "block": block, "squeeze": squeeze, "stem_width": stem_width},
             )
             for n in range(self.stages[0], self.stages[1] + 1)
-            for stride in self.first_stride
-            for pool in self.pool
+            for strides in self.stride_patterns(n)
+            for pool, block, stem_width in product(self.pool, self.block, self.stem_width)
+            for widths in dict.fromkeys((self.least_widths(n), self.least_widths(n, self.snap(stem_width))))
         )  # fmt: skip
 
     def contains(self, spec: ResNetSpec) -> bool:
         """Whether the space may propose the spec; growth is held to within the rounding of widths."""
         n = len(spec.channels)
-        if not self.stages[0] <= n <= self.stages[1] or spec.strides[1:] != (2,) * (n - 1):
+        if not self.stages[0] <= n <= self.stages[1]:
             return False
-        if spec != self.make(
-            spec.channels, spec.blocks, spec.kernels, spec.pool,
-            spec.stem_kernel, spec.shortcut_kernel, spec.strides[0],
-        ):  # fmt: skip
+        options = {name: getattr(spec, name) for name in OPTIONS}
+        if spec != self.make(spec.channels, spec.blocks, spec.kernels, spec.strides, options):
             return False
-        pools = {pooled(pool, spec.maps[-1]) for pool in self.pool}
+        stems = {width or spec.channels[0] for width in self.stem_width}
         return (
             all(self.blocks[0] <= blocks <= self.blocks[1] for blocks in spec.blocks)
             and set(spec.kernels) <= set(self.kernels)
-            and spec.stem_kernel in self.stem_kernel
-            and spec.shortcut_kernel in self.shortcut_kernel
+            and all(options[name] in getattr(self, name) for name in OPTIONS if name not in ("pool", "stem_width"))
+            and spec.stem_channels in stems
+            and spec.pool in {pooled(pool, spec.maps[-1]) for pool in self.pool}
             and spec.strides[0] in self.first_stride
-            and spec.pool in pools
+            and set(spec.strides[1:]) <= set(self.strides)
             and all(w % self.width_step == 0 and self.narrowest <= w <= self.widest for w in spec.channels)
-            and all(self._grows(a, b) for a, b in pairwise(spec.channels))
+            and all(self._grows(before, after) for before, after in pairwise(spec.channels))
         )
 
     def _grows(self, before: int, after: int) -> bool:
+        low, high = self.growth_bounds(before)
+        return low <= after <= high
+
+    def growth_bounds(self, width: int) -> tuple[int, int]:
+        """Narrowest and widest that may follow a stage of this width; growth is held to within rounding."""
         half = self.width_step / 2
-        low = self.growth[0] * (before - half) - half
-        high = self.growth[1] * (before + half) + half
-        return min(floor(low), self.widest) <= after <= max(ceil(high), self.narrowest)
+        low = floor(self.growth[0] * (width - half) - half)
+        high = ceil(self.growth[1] * (width + half) + half)
+        return min(low, self.widest), max(high, self.narrowest)
 
-    def neighbours(self, spec: ResNetSpec) -> Iterator[ResNetSpec]:
-        """Every spec of the space that differs in one number of one stage, or in one other choice."""
-        for stage in range(len(spec.channels)):
-            for step in self.width_step, -self.width_step:
-                yield from self._changed(spec, "channels", stage, spec.channels[stage] + step)
-            for step in 1, -1:
-                yield from self._changed(spec, "blocks", stage, spec.blocks[stage] + step)
-            for kernel in self.kernels:
-                yield from self._changed(spec, "kernels", stage, kernel)
-        for stride in self.first_stride:
-            yield from self._changed(spec, "strides", 0, stride)
-        for name in "pool", "stem_kernel", "shortcut_kernel":
-            for value in getattr(self, name):
-                yield from self._changed(spec, name, None, value)
+    def count(self) -> int:
+        """How many different networks the space holds, exactly."""
+        from nas_budget.arch.counting import count_all  # NumPy is loaded only by whoever counts
 
-    def _changed(self, spec: ResNetSpec, name: str, stage: int | None, value: Any) -> Iterator[ResNetSpec]:
-        if stage is not None:
-            values = list(getattr(spec, name))
-            values[stage] = value
-            value = tuple(values)
-        try:
-            changed = replace(spec, **{name: value})
-        except SpecError:
-            return
-        if name in ("pool", "strides"):
-            pool = min(changed.pool_size, changed.maps[-1])
-            changed = replace(changed, pool=pool)
-        if changed != spec and self.contains(changed):
-            yield changed
+        return count_all(self)
+
+    def count_fitting(self, budget: Budget) -> int:
+        """How many different networks of the space keep every limit of the budget, exactly.
+
+        Raises:
+            SpaceTooLargeError: Too many to count in reasonable time; it says what would do.
+        """
+        from nas_budget.arch.counting import count_fitting
+
+        return count_fitting(self, budget)
+
+    def sample(self, n: int, budget: Budget | None = None, seed: int = 0) -> list[ResNetSpec]:
+        """`n` networks drawn, each on its own and all equally likely, from those that keep every limit.
+
+        Raises:
+            NothingFitsError: None does.
+        """
+        from nas_budget.arch.sampling import sample
+
+        return sample(self, n, budget, seed)

@@ -9,6 +9,7 @@ from itertools import accumulate
 from operator import index
 from typing import Any, Literal
 
+from nas_budget.arch.blocks import FAMILIES
 from nas_budget.errors import SpecError
 
 MAX_CHANNELS = 65_536
@@ -21,7 +22,7 @@ PER_STAGE = ("blocks", "kernels", "strides")
 
 @dataclass(frozen=True, init=False)
 class ResNetSpec:
-    """A residual network: stem, stages of basic blocks, average pool, linear classifier.
+    """A residual network: stem, stages of residual blocks, average pool, linear classifier.
 
     The defaults are those of the reference network, so `ResNetSpec((32, 64, 96, 128, 185))` is it.
     One number for `blocks`, `kernels` or `strides` stands for every stage.
@@ -29,11 +30,14 @@ class ResNetSpec:
     Attributes:
         channels: Width of each stage.
         blocks: Residual blocks in each stage.
-        kernels: Kernel size of both convolutions of a stage's blocks; odd.
+        kernels: Kernel size of a stage's blocks (of a bottleneck: its middle convolution); odd.
         pool: Size of the average pool before the classifier, or "global" for the whole map.
         stem_kernel: Kernel size of the first convolution; odd.
         shortcut_kernel: Kernel size of a shortcut's convolution where the shape changes; odd.
         strides: Stride of each stage's first block; 1, then 2 in every later stage.
+        block: Kind of block: "basic", "preact" or "bottleneck" (a quarter of the width inside).
+        squeeze: Reduction of the squeeze-excitation in every block, such as 16; 0 for none.
+        stem_width: Width of the first convolution; 0 for that of the first stage.
         dropout: Share of features dropped before the classifier in training; 0 <= dropout < 1.
         image_size: Height and width of the input in pixels.
         in_channels: Channels of the input.
@@ -50,6 +54,9 @@ class ResNetSpec:
     stem_kernel: int
     shortcut_kernel: int
     strides: tuple[int, ...]
+    block: str
+    squeeze: int
+    stem_width: int
     dropout: float
     image_size: int
     in_channels: int
@@ -64,6 +71,9 @@ class ResNetSpec:
         stem_kernel: int = 3,
         shortcut_kernel: int = 3,
         strides: int | Sequence[int] | None = None,
+        block: str = "basic",
+        squeeze: int = 0,
+        stem_width: int = 0,
         dropout: float = 0.0,
         image_size: int = 32,
         in_channels: int = 3,
@@ -77,6 +87,8 @@ class ResNetSpec:
         for name in PER_STAGE:
             given[name] = _each_stage(given[name], n_stages)
         given["channels"] = tuple(map(_plain, channels)) if n_stages else channels
+        if n_stages and given["stem_width"] == given["channels"][0]:
+            given["stem_width"] = 0  # the same network has the same spec
         for name, value in given.items():
             object.__setattr__(self, name, _plain(value))
         if problems := list(_problems(self)):
@@ -86,6 +98,11 @@ class ResNetSpec:
     def maps(self) -> tuple[int, ...]:
         """Height and width of each stage's output in pixels."""
         return tuple(accumulate(self.strides, _strided, initial=self.image_size))[1:]
+
+    @property
+    def stem_channels(self) -> int:
+        """Width of the first convolution, with 0 resolved."""
+        return self.stem_width or self.channels[0]
 
     @property
     def pool_size(self) -> int:
@@ -138,10 +155,16 @@ class ResNetSpec:
             f"kernel {_short(self.kernels)}",
             f"pool {self.pool}",
         ]
+        if self.block != "basic":
+            parts.insert(0, self.block)
+        if self.squeeze:
+            parts.append(f"squeeze {self.squeeze}")
         if self.shortcut_kernel != 3:
             parts.append(f"shortcut {self.shortcut_kernel}")
         if self.stem_kernel != 3:
             parts.append(f"stem {self.stem_kernel}")
+        if self.stem_width:
+            parts.append(f"stem width {self.stem_width}")
         if self.strides != (1,) + (2,) * (len(self.strides) - 1):
             parts.append(f"strides {_short(self.strides)}")
         return ", ".join(parts)
@@ -192,6 +215,10 @@ def _number_problems(spec: ResNetSpec) -> Iterable[str]:
     yield from _range_problems("image_size", [spec.image_size], 1, MAX_IMAGE_SIZE)
     yield from _range_problems("in_channels", [spec.in_channels], 1, MAX_CHANNELS)
     yield from _range_problems("classes", [spec.classes], 1, MAX_CHANNELS)
+    yield from _range_problems("squeeze", [spec.squeeze], 0, MAX_CHANNELS)
+    yield from _range_problems("stem_width", [spec.stem_width], 0, MAX_CHANNELS)
+    if not isinstance(spec.block, str) or spec.block not in FAMILIES:
+        yield f"block: {spec.block!r} is unknown; known are {', '.join(FAMILIES)}"
     if not _is_number(spec.dropout) or not 0 <= spec.dropout < 1:
         yield f"dropout: {spec.dropout!r} is not a share; allowed is 0 up to, but not, 1"
     if spec.pool != "global":

@@ -121,6 +121,7 @@ def describe(trial: pd.Series[Any]) -> str:
         f"channels {escape(trial['channels'])}",
         f"blocks {escape(trial['blocks'])} · kernels {escape(trial['kernels'])}",
         f"strides {escape(trial['strides'])} · pool {trial['pool']} · shortcut {trial['shortcut_kernel']}",
+        f"{escape(trial['block'])} blocks · squeeze {trial['squeeze'] or 'none'} · stem {trial['stem_width']}",
         f"epochs {trial['epochs']} of {trial['max_epochs']} · {trial['seconds']:.0f} s",
     ]
     return "<br>".join(lines)

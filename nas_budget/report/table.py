@@ -81,4 +81,7 @@ def network(trial: Mapping[Any, Any]) -> str:
     """The network of a row in words."""
     words = [f"channels {trial['channels']}", f"blocks {trial['blocks']}", f"kernels {trial['kernels']}"]
     words += [f"strides {trial['strides']}", f"pool {trial['pool']}", f"shortcut {trial['shortcut_kernel']}"]
+    words += [f"{trial['block']} blocks"] if trial["block"] != "basic" else []
+    words += [f"squeeze {trial['squeeze']}"] if trial["squeeze"] else []
+    words += [f"stem {trial['stem_width']}"] if str(trial["stem_width"]) != trial["channels"].split("-")[0] else []
     return ", ".join(words)

@@ -12,7 +12,7 @@ import torch
 
 from nas_budget.arch.cost import cost
 from nas_budget.arch.feasible import FeasibleSpace
-from nas_budget.arch.space import SearchSpace
+from nas_budget.arch.space import OPTIONS, SearchSpace
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.search.settings import Settings
 from nas_budget.train.images import LabelledImages, SplitImages
@@ -114,7 +114,8 @@ def _drawn(space: SearchSpace, chance: random.Random) -> ResNetSpec:
         [space.snap(chance.uniform(*space.width)) for _ in range(n)],
         [chance.randint(*space.blocks) for _ in range(n)],
         [chance.choice(space.kernels) for _ in range(n)],
-        *(chance.choice(getattr(space, name)) for name in ("pool", "stem_kernel", "shortcut_kernel", "first_stride")),
+        chance.choice([*space.stride_patterns(n)]),
+        {name: chance.choice(getattr(space, name)) for name in OPTIONS},
     )
 
 

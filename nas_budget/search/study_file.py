@@ -38,7 +38,9 @@ def _listed(kind: Any) -> Any:
     if get_origin(kind) is not tuple:
         return kind
     times = 1 if Ellipsis in get_args(kind) else 2
-    return Annotated[kind, BeforeValidator(lambda v: [v] * times if isinstance(v, (int, float)) else v)]
+    return Annotated[
+        kind, BeforeValidator(lambda v: [v] * times if isinstance(v, (int, float, str)) and v != "auto" else v)
+    ]
 
 
 Limit = Annotated[int | Literal["none"], BeforeValidator(_quantity)]

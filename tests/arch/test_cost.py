@@ -80,14 +80,17 @@ def test_activation_bytes_are_the_peak_of_what_is_alive(spec: ResNetSpec) -> Non
 def _peak(spec: ResNetSpec) -> int:
     """Elements alive at the worst moment, from torch's own trace of the network."""
     network = build(spec).eval()
-    traced = fx.symbolic_trace(network)
+    traced = fx.GraphModule(network, _Tracer().trace(network))
     ShapeProp(traced).propagate(torch.zeros(1, spec.in_channels, spec.image_size, spec.image_size))
     nodes = [node for node in traced.graph.nodes if node.op != "output"]
     place = {node: i for i, node in enumerate(traced.graph.nodes)}
     home: dict[fx.Node, fx.Node] = {}
     for node in nodes:
         inputs = node.all_input_nodes
-        home[node] = home[inputs[0]] if inputs and _in_place(node, traced) else node
+        reads_on = inputs and any(
+            place[user] > place[node] for n in home if home[n] is home[inputs[0]] for user in n.users
+        )
+        home[node] = home[inputs[0]] if inputs and _in_place(node, traced) and not reads_on else node
     last = {h: max(place[user] for n in nodes if home[n] is h for user in n.users) for h in set(home.values())}
     size = {node: node.meta["tensor_meta"].shape.numel() for node in nodes}
     return max(
@@ -95,7 +98,15 @@ def _peak(spec: ResNetSpec) -> int:
     )
 
 
+class _Tracer(fx.Tracer):
+    """Sees a convolution as one step, whatever it does inside."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
+
+
 def _in_place(node: fx.Node, traced: fx.GraphModule) -> bool:
+    """Whether the operation may write into its first input, should nobody read that later."""
     if node.op == "call_module":
         return isinstance(traced.get_submodule(str(node.target)), nn.BatchNorm2d | nn.Identity | nn.Dropout)
-    return node.op in ("call_function", "call_method")  # relu, addition, flatten
+    return node.op in ("call_function", "call_method") and node.target != "mean"  # relu, add, mul, sigmoid, flatten

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from torch import nn
 
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.train.network import build, summarise
+from nas_budget.train.network import Pointwise, build, summarise
 from tests.strategies import specs
 
 SMALL = ResNetSpec((4, 8), blocks=1)
@@ -73,3 +73,14 @@ def test_the_summary_counts_for_itself(spec: ResNetSpec, params: str) -> None:
 def test_the_summary_names_the_layers() -> None:
     summary = summarise(SMALL)
     assert all(kind in summary for kind in ("Conv2d", "BatchNorm2d", "BasicBlock", "Linear", "[1, 10]"))
+
+
+@pytest.mark.parametrize(("n_in", "n_out", "stride"), [(4, 4, 2), (5, 7, 2), (3, 8, 3)])
+def test_a_strided_pointwise_convolution_is_what_torch_says(n_in: int, n_out: int, stride: int) -> None:
+    ours = Pointwise(n_in, n_out, 1, stride, bias=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.rand(50, n_in, 32, 32).contiguous(memory_format=torch.channels_last)
+    expected = nn.functional.conv2d(images.contiguous(), ours.weight.contiguous(), stride=stride)
+    for _ in range(20):  # the gradient that this class avoids ends the process after a few
+        scores = ours(images.clone().requires_grad_())
+        scores.square().sum().backward()
+    assert torch.allclose(scores, expected, atol=1e-5)

@@ -1,0 +1,269 @@
+"""What millions of networks cost, as arrays: the same counts as `cost`, to the parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import isqrt
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nas_budget.arch import closed_form
+from nas_budget.arch.blocks import FAMILIES
+from nas_budget.arch.budget import Budget
+from nas_budget.arch.cost import BYTES_PER_WEIGHT
+from nas_budget.arch.spec import MAX_BLOCKS, MAX_CHANNELS, MAX_IMAGE_SIZE, MAX_KERNEL, MAX_STRIDE, ResNetSpec
+from nas_budget.errors import SpecError
+
+COLUMNS = ("params", "macs", "buffers", "activation_bytes")
+ROWS_AT_ONCE = 16_384
+"""Rows of a piece: its arrays stay in a core's cache."""
+MOST = 2**62
+LIVE = {"activation_bytes": "live"}
+PER_STAGE = {
+    "channels": (0, MAX_CHANNELS),
+    "blocks": (1, MAX_BLOCKS),
+    "kernels": (1, MAX_KERNEL),
+    "strides": (1, MAX_STRIDE),
+}
+PER_NETWORK = {
+    "pool": (0, MAX_IMAGE_SIZE), "stem_kernel": (1, MAX_KERNEL), "shortcut_kernel": (1, MAX_KERNEL),
+    "squeeze": (0, MAX_CHANNELS), "stem_width": (0, MAX_CHANNELS),
+}  # fmt: skip
+
+IMAGE = ("image_size", "in_channels", "classes")
+DEFAULTS = {
+    "blocks": 4, "kernels": 3, "pool": 2, "stem_kernel": 3, "shortcut_kernel": 3, "strides": None, "block": "basic",
+    "squeeze": 0, "stem_width": 0, "image_size": 32, "in_channels": 3, "classes": 10,
+}  # fmt: skip
+
+Counts = NDArray[np.int64]
+
+
+def cost_table(
+    channels: ArrayLike,
+    blocks: ArrayLike = 4,
+    kernels: ArrayLike = 3,
+    pool: ArrayLike | Literal["global"] = 2,
+    stem_kernel: ArrayLike = 3,
+    shortcut_kernel: ArrayLike = 3,
+    strides: ArrayLike | None = None,
+    block: str | Sequence[str] = "basic",
+    squeeze: ArrayLike = 0,
+    stem_width: ArrayLike = 0,
+    image_size: int = 32,
+    in_channels: int = 3,
+    classes: int = 10,
+    *,
+    columns: Sequence[str] = COLUMNS,
+) -> dict[str, Counts]:
+    """Params, MACs, buffers and activation bytes of many networks, each column equal to what `cost` counts one by one.
+
+    The arguments are those of `ResNetSpec`, for N networks of S stages. Memory beside the arguments and the
+    result is bounded: the rows are counted piece by piece.
+
+    Args:
+        channels: Widths, shape (N, S); a row may end in zeros where it has fewer stages.
+        blocks: One number, S of them, or shape (N, S).
+        kernels: Likewise.
+        pool: One for all or shape (N,); 0 or "global" is the whole last map.
+        stem_kernel: One for all or shape (N,).
+        shortcut_kernel: Likewise.
+        strides: As `blocks`; None for 1, 2, 2, ...
+        block: One for all or N of them.
+        squeeze: One for all or shape (N,).
+        stem_width: Likewise.
+        image_size: The same for all.
+        in_channels: The same for all.
+        classes: The same for all.
+        columns: Which to count, of "params", "macs", "buffers" and "activation_bytes"; fewer are faster.
+
+    Returns:
+        An int64 array of shape (N,) by column. Bytes of weights are 4, 2 or 1 times params + buffers.
+
+    Raises:
+        SpecError: Shapes that do not go together, numbers out of range, or counts beyond 2^62.
+
+    Example:
+        >>> cost_table([[32, 64, 96, 128, 185], [64, 128, 256, 0, 0]], columns=["params"])["params"].tolist()
+        [4907445, 6243914]
+    """
+    arguments = dict(locals())
+    del arguments["columns"]
+    rows, kinds, image = _read(arguments, columns)
+    counted = {name: np.empty(len(rows["channels"]), np.int64) for name in columns}
+    for kind, piece, where in _pieces(kinds, rows):
+        whole: Mapping[str, Any] = {}
+        for part in _parts(kind, piece, image, [LIVE.get(name, name) for name in columns]):
+            whole = together(whole, part) if whole else part
+        for name in columns:
+            counted[name][where] = 4 * whole["live"] if name == "activation_bytes" else whole[name]
+    return counted
+
+
+def parts_table(**arguments: Any) -> dict[str, Counts]:
+    """Params and MACs of the stem, each stage and the head of many networks, each an array of shape (N, S + 2).
+
+    Args:
+        arguments: As `cost_table` takes them; stages there are not cost 0.
+
+    Raises:
+        SpecError: As `cost_table`.
+    """
+    columns = ("params", "macs")
+    rows, kinds, image = _read({**DEFAULTS, **arguments}, columns)
+    n, most = rows["channels"].shape
+    counted = {name: np.zeros((n, most + 2), np.int64) for name in columns}
+    for kind, piece, where in _pieces(kinds, rows):
+        *parts, head = _parts(kind, piece, image, columns)
+        for name, table in counted.items():
+            for place, part in [*enumerate(parts), (most + 1, head)]:
+                table[where, place] = part[name]
+    return counted
+
+
+def _read(
+    arguments: dict[str, Any], columns: Sequence[str]
+) -> tuple[dict[str, NDArray[Any]], NDArray[Any], dict[str, int]]:
+    """Checked arguments: numbers by stage or network, kinds of block, and what all images have in common."""
+    arguments["channels"] = np.atleast_2d(np.asarray(arguments["channels"]))
+    if arguments["strides"] is None:
+        arguments["strides"] = (1,) + (2,) * (arguments["channels"].shape[-1] - 1)
+    if isinstance(arguments["pool"], str) and arguments["pool"] == "global":
+        arguments["pool"] = 0
+    rows = {name: np.asarray(arguments[name]) for name in (*PER_STAGE, *PER_NETWORK)}
+    kinds, image = np.asarray(arguments["block"]), {name: arguments[name] for name in IMAGE}
+    if problems := [*_problems(rows, kinds, image, columns)]:
+        raise SpecError(problems)
+    return rows, kinds, image
+
+
+def _pieces(kinds: NDArray[Any], rows: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, dict[str, Any], Any]]:
+    """Kind of block, the arguments of some rows that share it and their count of stages, and which rows these are."""
+    for kind, n_stages, where in _places(kinds, rows["channels"]):
+        yield kind, {name: _piece(name, values, where, n_stages) for name, values in rows.items()}, where
+
+
+def _places(kinds: NDArray[Any], widths: NDArray[Any]) -> Iterator[tuple[str, int, Any]]:
+    """Kind of block, count of stages, and which rows: at most `ROWS_AT_ONCE` that have these in common."""
+    n, most = widths.shape
+    if kinds.ndim == 0 and widths.min() > 0:
+        yield from ((str(kinds), most, slice(start, start + ROWS_AT_ONCE)) for start in range(0, n, ROWS_AT_ONCE))
+        return
+    n_stages = np.count_nonzero(widths, axis=1)
+    for kind in np.unique(kinds):
+        for count in np.unique(n_stages):
+            rows = np.flatnonzero((kinds == kind) & (n_stages == count))
+            yield from (
+                (str(kind), int(count), part) for part in np.split(rows, range(ROWS_AT_ONCE, len(rows), ROWS_AT_ONCE))
+            )
+
+
+def _piece(name: str, values: NDArray[Any], where: Any, n_stages: int) -> Any:
+    """Some rows of an argument: for each stage, or for the network, a whole number or an array of them."""
+    if name not in PER_STAGE:
+        return int(values) if values.ndim == 0 else values[where].astype(np.int64)
+    if values.ndim == 0:
+        return [int(values)] * n_stages
+    if values.ndim == 1:
+        return values[:n_stages].tolist()
+    return list(np.ascontiguousarray(values[where, :n_stages].T, dtype=np.int64))
+
+
+def _parts(
+    block: str, piece: Mapping[str, Any], image: Mapping[str, int], columns: Sequence[str]
+) -> Iterator[closed_form.Counted]:
+    """The columns of a piece: of the stem, each stage, the head."""
+    width, size = np.where(piece["stem_width"], piece["stem_width"], piece["channels"][0]), image["image_size"]
+    yield closed_form.stem(block, image["in_channels"], width, piece["stem_kernel"], size, columns)
+    for i, channels in enumerate(piece["channels"]):
+        after = -(-size // piece["strides"][i])
+        yield closed_form.stage(
+            block, width, channels, piece["blocks"][i], piece["kernels"][i], size, after,
+            piece["shortcut_kernel"], piece["squeeze"], columns,
+        )  # fmt: skip
+        width, size = channels, after
+    if np.any(piece["pool"] > np.asarray(size)):
+        raise SpecError(
+            ["pool: larger than the last stage's map in a row; allowed is 1 up to the map, or 0 for global"]
+        )
+    yield closed_form.head(block, width, size, piece["pool"], image["classes"], columns)
+
+
+def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of two parts of a network: the larger of "live", the sum of the others."""
+    return {n: np.maximum(one[n], other[n]) if n == "live" else one[n] + other[n] for n in one}
+
+
+def _problems(
+    rows: Mapping[str, NDArray[Any]], kinds: NDArray[Any], image: Mapping[str, int], columns: Sequence[str]
+) -> Iterator[str]:
+    shape = rows["channels"].shape
+    if len(shape) != 2 or 0 in shape:
+        yield f"channels: shape {shape} is not allowed; give a row of widths for each network, shape (N, S)"
+        return
+    least, most = ({name: extreme(values) for name, values in rows.items()} for extreme in (np.min, np.max))
+    for name, values in rows.items():
+        allowed = ((), shape[1:], shape) if name in PER_STAGE else ((), shape[:1])
+        low, high = {**PER_STAGE, **PER_NETWORK}[name]
+        if values.shape not in allowed:
+            yield f"{name}: shape {values.shape} not allowed; give one number or {' or '.join(map(str, allowed[1:]))}"
+        elif not np.issubdtype(values.dtype, np.integer) or least[name] < low or most[name] > high:
+            yield f"{name}: allowed are whole numbers from {low} to {high:,}"
+        elif "kernel" in name and np.any(values % 2 == 0):
+            yield f"{name}: an even number is not allowed; give odd ones"
+    widths = rows["channels"]
+    if least["channels"] == 0 and (np.any(widths[:, 0] == 0) or np.any((widths[:, 1:] > 0) & (widths[:, :-1] == 0))):
+        yield "channels: a 0 is not allowed before a width; only a row's end may hold zeros"
+    if kinds.shape not in ((), shape[:1]) or not set(np.unique(kinds)) <= set(FAMILIES):
+        yield f"block: {kinds} is not allowed; known are {', '.join(FAMILIES)}"
+    if unknown := set(columns) - set(COLUMNS):
+        yield f"columns: {', '.join(sorted(unknown))} unknown; known are {', '.join(COLUMNS)}"
+    if _bound({name: int(value) for name, value in most.items()}, shape[1], image) >= MOST:
+        yield "channels: counts beyond 2^62 do not fit a table; count networks this large one by one, with cost"
+
+
+def _bound(most: Mapping[str, int], n_stages: int, image: Mapping[str, int]) -> int:
+    """More than any count of a table of networks with such largest numbers."""
+    width = max(most["channels"], most["stem_width"], image["in_channels"], image["classes"])
+    kernel = max(most["kernels"], most["stem_kernel"], most["shortcut_kernel"])
+    return _bound_factor(n_stages, most["blocks"]) * (kernel * width * image["image_size"]) ** 2
+
+
+def _bound_factor(n_stages: int, blocks: int) -> int:
+    return 6 * (n_stages + 2) * blocks
+
+
+def countable_width(spec: ResNetSpec) -> int:
+    """The widest stages, at most, of a network like this that a table can count."""
+    kernel = max(*spec.kernels, spec.stem_kernel, spec.shortcut_kernel)
+    factor = _bound_factor(len(spec.channels), max(spec.blocks))
+    return isqrt((MOST - 1) // factor) // (kernel * spec.image_size)
+
+
+def fits_table(counted: dict[str, Counts], budget: Budget) -> NDArray[np.bool_]:
+    """Whether each row of a table with the columns `columns_of(budget)` keeps every limit."""
+    fits = np.ones(len(next(iter(counted.values()))), bool) if counted else np.array(True)
+    for name, limit in (
+        ("params", budget.params),
+        ("macs", budget.macs),
+        ("activation_bytes", budget.activation_bytes),
+    ):
+        if limit is not None:
+            fits &= counted[name] <= limit
+    if budget.weight_bytes is not None:
+        elements = counted["params"] + counted["buffers"]
+        fits &= elements * BYTES_PER_WEIGHT[budget.weight_format] <= budget.weight_bytes
+    return fits
+
+
+def columns_of(budget: Budget) -> tuple[str, ...]:
+    """The columns that say whether a network fits the budget; "params" always."""
+    needed = {
+        "params": True,
+        "macs": budget.macs is not None,
+        "buffers": budget.weight_bytes is not None,
+        "activation_bytes": budget.activation_bytes is not None,
+    }
+    return tuple(name for name, wanted in needed.items() if wanted)
