@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nas_budget.arch.budget import Budget, Margin, Verdict, parse_quantity
     from nas_budget.arch.cost import Cost, cost
+    from nas_budget.arch.explain import Explanation, explain
+    from nas_budget.arch.explore import Exploration, explore
     from nas_budget.arch.feasible import FeasibleSpace
     from nas_budget.arch.fit import Fitted, fit
     from nas_budget.arch.layers import Layer, layers
@@ -32,6 +34,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 _HOMES = {
     "Budget": "arch.budget",
     "Cost": "arch.cost",
+    "Explanation": "arch.explain",
+    "Exploration": "arch.explore",
     "FeasibleSpace": "arch.feasible",
     "Fitted": "arch.fit",
     "Layer": "arch.layers",
@@ -43,6 +47,8 @@ _HOMES = {
     "build": "train.network",
     "cost": "arch.cost",
     "cost_table": "arch.table",
+    "explain": "arch.explain",
+    "explore": "arch.explore",
     "fit": "arch.fit",
     "fits_table": "arch.table",
     "layers": "arch.layers",
@@ -52,6 +58,8 @@ _HOMES = {
 __all__ = [
     "Budget",
     "Cost",
+    "Explanation",
+    "Exploration",
     "FeasibleSpace",
     "Fitted",
     "Layer",
@@ -63,6 +71,8 @@ __all__ = [
     "build",
     "cost",
     "cost_table",
+    "explain",
+    "explore",
     "fit",
     "fits_table",
     "layers",

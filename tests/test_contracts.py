@@ -34,7 +34,16 @@ def test_imports_go_down_only() -> None:
     assert ran.returncode == 0, ran.stdout
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["count", "--channels", "32,64,96,128,185"], ["search", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["count", "--channels", "32,64,96,128,185"],
+        ["search", "--help"],
+        ["explore", "--help"],
+        ["fit", "--help"],
+    ],
+)
 def test_light_commands_load_nothing_heavy(arguments: list[str]) -> None:
     code = f"import sys, nas_budget.cli as c; c.main({arguments!r}); print('|', *sys.modules)"
     loaded = {name.split(".")[0] for name in python(code).rpartition("|")[2].split()}
@@ -86,7 +95,7 @@ def test_documented_commands_are_understood(path: Path, run: Callable[..., Ran])
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
 def test_documented_counts_run_and_say_what_is_written(path: Path, run: Callable[..., Ran]) -> None:
     for command, shown in re.findall(
-        r"^\$ (nas-budget count .*)\n((?:(?!\$|```).*\n)*)", path.read_text(), re.MULTILINE
+        r"^\$ (nas-budget (?:count|fit) .*)\n((?:(?!\$|```).*\n)*)", path.read_text(), re.MULTILINE
     ):
         ran = run(*shlex.split(command)[1:])
         assert shown.strip() in ran.out, command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any
@@ -85,8 +86,12 @@ class Budget:
     def check(self, network: ResNetSpec | Cost) -> Verdict:
         """The verdict on a spec, or on a cost already counted."""
         used = cost(network) if isinstance(network, ResNetSpec) else network
+        return self.check_counts({name: self._use(used, name) for name in LIMITS})
+
+    def check_counts(self, used: Mapping[str, int]) -> Verdict:
+        """The verdict on counts by the name of each limit that is set; bytes of weights in the budget's format."""
         limits = ((name, getattr(self, name)) for name in LIMITS)
-        return Verdict(tuple(Margin(name, limit, self._use(used, name)) for name, limit in limits if limit))
+        return Verdict(tuple(Margin(name, limit, used[name]) for name, limit in limits if limit))
 
     def scaled(self, share: float) -> Budget:
         """The budget with every limit multiplied by a share of it, 0 < share <= 1, and at least 1."""
@@ -97,6 +102,10 @@ class Budget:
     def _use(self, used: Cost, name: str) -> int:
         value = used.weight_bytes[self.weight_format] if name == "weight_bytes" else getattr(used, name)
         return int(value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The limits as JSON-ready values."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __str__(self) -> str:
         """The limits that are set, in words."""

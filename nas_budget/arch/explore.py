@@ -125,8 +125,8 @@ def _choices(space: SearchSpace, budget: Budget, fitting: Rows, drawn: Rows) -> 
     for name, stage, values in _values(space):
         before, after = _chosen(drawn, name, stage), _chosen(fitting, name, stage)
         for value in values:
-            shares = (float((chosen == value).sum() / N_DRAWN) for chosen in (before, after))
-            yield Choice(name, stage, value, *shares, (name, stage, value) in possible)
+            of_space, of_fitting = (float((chosen == value).sum() / N_DRAWN) for chosen in (before, after))
+            yield Choice(name, stage, value, of_space, of_fitting, (name, stage, value) in possible)
 
 
 def _values(space: SearchSpace) -> Iterator[tuple[str, int, list[Any]]]:
@@ -146,7 +146,8 @@ def _values(space: SearchSpace) -> Iterator[tuple[str, int, list[Any]]]:
 def _chosen(rows: Rows, name: str, stage: int) -> NDArray[Any]:
     """What each network drawn has of a choice; only those that have the stage."""
     if name == "stages":
-        return np.count_nonzero(rows["channels"], axis=1)
+        n_stages: NDArray[Any] = np.count_nonzero(rows["channels"], axis=1)
+        return n_stages
     values: NDArray[Any] = rows[name]
     return values[rows["channels"][:, stage - 1] > 0, stage - 1] if stage else values
 

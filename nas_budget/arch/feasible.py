@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import accumulate, pairwise
 from math import ceil, log
 from operator import mul
@@ -175,10 +176,16 @@ class FeasibleSpace:
 
     def _grows(self, widths: Counts) -> NDArray[np.bool_]:
         """Which rows of widths keep to the growth."""
-        low, high = np.array([self.space.growth_bounds(width) for width in range(self.space.widest + 1)]).T
+        low, high = _growth_bounds(self.space)
         before, after = widths[:, :-1], widths[:, 1:]
         grows: NDArray[np.bool_] = ((low[before] <= after) & (after <= high[before])).all(axis=1)
         return grows
+
+
+@cache
+def _growth_bounds(space: SearchSpace) -> Counts:
+    """Narrowest and widest that may follow each width from 0 to the widest, shape (2, widest + 1)."""
+    return np.array([space.growth_bounds(width) for width in range(space.widest + 1)]).T
 
 
 def _shape_of(spec: ResNetSpec) -> Shape:

@@ -18,7 +18,7 @@ from nas_budget.arch.table import Counts, columns_of, cost_table, countable_widt
 from nas_budget.errors import NothingFitsError, SpecError
 
 MOVED = 2
-"""Steps that spending the remainder may move a width by."""
+"""Steps that spending the remainder may move a width by: one, and two where that is a tenth of it or two channels."""
 MOST_MOVES = 70_000
 
 
@@ -43,8 +43,8 @@ def fit(
     """The network with the largest multiple of a shape as its widths that keeps every limit.
 
     Every multiple that rounds to other widths is counted, so no larger one fits. A last step spends what rounding
-    left: of all ways to move each width by up to two steps, the one that uses most of the budget; then stages are
-    widened until none can be by one more step.
+    left: of all ways to move each width by a step or two, the one that uses most of the budget;
+    then stages are widened until none can be by one more step.
 
     Args:
         shape: Width of each stage in proportion to the others, such as (1, 2, 4).
@@ -120,7 +120,8 @@ def _spend(widths: Counts, step: int, widest: int, budget: Budget, arguments: Ma
     moves = _moves(len(widths))
     while True:
         rows = widths + step * moves
-        rows = rows[(rows >= step).all(axis=1) & (rows <= widest).all(axis=1)]
+        near = np.abs(rows - widths) <= np.maximum(max(step, MOVED), widths // 10)
+        rows = rows[(near & (rows >= step) & (rows <= widest)).all(axis=1)]
         counted = cost_table(rows, **arguments, columns=columns_of(budget))
         used = np.where(fits_table(counted, budget), _share_used(counted, budget), -1.0)
         best = rows[used.argmax()]

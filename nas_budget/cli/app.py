@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from nas_budget.cli import count, data, report, search
+from nas_budget.cli import count, data, explore, fit, report, search
 from nas_budget.cli.output import say
 from nas_budget.errors import NasBudgetError
 
@@ -22,6 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("count")(count.count)
+app.command("fit")(fit.fit)
+app.command("explore")(explore.explore)
 app.command("search")(search.search)
 app.command("report")(report.report)
 app.command("data")(data.data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,22 @@ from nas_budget.arch.space import SearchSpace
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import StudyError, StudyFileError, UsageError
 from nas_budget.search.study_file import Sections
-from nas_budget.train.data import Dataset
-from nas_budget.train.device import choose_precision
+from nas_budget.train.data import Dataset, open_dataset
+from nas_budget.train.device import choose_device, choose_precision
 from nas_budget.train.images import split_sizes
 from nas_budget.train.recipe import RECIPES, Recipe
 
 FREE_KEYS = ("search.trials", "search.device", "search.threads")
 """Keys that may differ when a study goes on."""
+
+IMAGES = {
+    "auto": (32, 3, 10),
+    "cifar10": (32, 3, 10),
+    "cifar100": (32, 3, 100),
+    "fashion-mnist": (28, 1, 10),
+    "svhn": (32, 3, 10),
+}
+"""Size, channels and classes of the images of named sets, which need not be there to be planned for."""
 
 SMALL_MACS = 10_000_000
 """Networks limited to this train on one thread: it is faster as far as measured (docs/benchmarks.md)."""
@@ -146,6 +155,39 @@ def resolve(
     return settings
 
 
+def space_and_budget(sections: Sections, say: Callable[[str], None]) -> tuple[SearchSpace, Budget, dict[str, Any]]:
+    """Space and budget of a study that is not run, and what was decided for the device.
+
+    Raises:
+        UsageError: An unknown data set.
+        DataError: A file of images that is missing or damaged.
+    """
+    full, chosen = copy.deepcopy(sections), dict[str, Any]()
+    device = choose_device(sections["search"]["device"])
+    for key, default in DEVICE_DEFAULTS["cpu" if device.type == "cpu" else "gpu"].items():
+        section, field = key.split(".")
+        if section in ("budget", "space") and full[section][field] == "auto":
+            full[section][field] = chosen[key] = default
+    name = full["data"]["name"]
+    if name in IMAGES:
+        image_size, in_channels, classes = IMAGES[name]
+    else:
+        dataset = open_dataset(name, None, say)
+        image_size, in_channels, classes = dataset.image_size, dataset.in_channels, len(dataset.classes)
+    images: dict[str, Any] = {"image_size": image_size, "in_channels": in_channels, "classes": classes}
+    return _space(full["space"], images), _budget(full["budget"]), chosen
+
+
+def _budget(section: dict[str, Any]) -> Budget:
+    values: dict[str, Any] = {key: None if value == "none" else value for key, value in section.items()}
+    return Budget(**values)
+
+
+def _space(section: dict[str, Any], images: dict[str, Any]) -> SearchSpace:
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in section.items()}
+    return SearchSpace(**values, **images)
+
+
 def _suited(key: str, default: Any, dataset: Dataset, full: Sections) -> Any:
     """The device's default, fitted to the data (at most four fifths to train, a fifth held out) and the networks."""
     if key == "data.held_out" and (default is None or full["data"]["images"] == "all"):
@@ -167,18 +209,16 @@ def _build(name: str, full: Sections, storage: str, dataset: Dataset, chosen: di
         raise UsageError(
             f"recipe.crop_pad: {pad} is too much for images of {image_size} pixels; 0 to {most} is allowed"
         )
-    limits: dict[str, Any] = {key: None if value == "none" else value for key, value in full["budget"].items()}
-    space: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in full["space"].items()}
     images: dict[str, Any] = {
         "image_size": dataset.image_size,
         "in_channels": dataset.in_channels,
         "classes": len(dataset.classes),
     }
-    budget = Budget(**limits)
+    budget = _budget(full["budget"])
     return Settings(
         name=name,
         budget=budget,
-        space=SearchSpace(**space, **images),
+        space=_space(full["space"], images),
         recipe=Recipe(**{key: value for key, value in full["recipe"].items() if key != "name"}),
         n_train=full["data"]["images"],
         n_held_out=full["data"]["held_out"],

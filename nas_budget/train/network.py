@@ -22,11 +22,11 @@ def build(spec: ResNetSpec, seed: int = 0) -> nn.Module:
 
 def _conv(n_in: int, n_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """Convolution without bias, padded to keep the map."""
-    kind = Pointwise if kernel == 1 and stride > 1 else nn.Conv2d
+    kind = PointwiseConv2d if kernel == 1 and stride > 1 else nn.Conv2d
     return kind(n_in, n_out, kernel, stride, kernel // 2, bias=False)
 
 
-class Pointwise(nn.Conv2d):
+class PointwiseConv2d(nn.Conv2d):
     """A 1x1 convolution with a stride: on a CPU, one with stride 1 of the pixels that it reads.
 
     The result is the same. The gradient of the strided one writes beyond its memory in torch 2.13 on CPUs with AVX2

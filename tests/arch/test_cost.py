@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.utils.flop_counter import FlopCounterMode
+from torchinfo import summary
 
 from nas_budget.arch.cost import cost
 from nas_budget.arch.layers import layers
@@ -110,3 +111,15 @@ def _in_place(node: fx.Node, traced: fx.GraphModule) -> bool:
     if node.op == "call_module":
         return isinstance(traced.get_submodule(str(node.target)), nn.BatchNorm2d | nn.Identity | nn.Dropout)
     return node.op in ("call_function", "call_method") and node.target != "mean"  # relu, add, mul, sigmoid, flatten
+
+
+@settings(max_examples=25)
+@given(specs())
+def test_torchinfo_counts_as_documented(spec: ResNetSpec) -> None:
+    """Its mult-adds are larger by every parameter that is no weight of a convolution or linear layer, once."""
+    shape = (1, spec.in_channels, spec.image_size, spec.image_size)
+    counted = summary(build(spec), shape, verbose=0)
+    weights = sum(x.params for x in layers(spec) if x.kind == "conv")
+    weights += sum(x.macs for x in layers(spec) if x.kind == "linear")
+    assert counted.trainable_params == cost(spec).params
+    assert counted.total_mult_adds - cost(spec).macs == cost(spec).params - weights

@@ -108,3 +108,61 @@ def test_wrong_usage_is_one_line_and_exit_code_2(run: Run, arguments: str) -> No
     assert ran.out == ""
     assert ran.err.startswith("error: ")
     assert ran.err.count("\n") == 1
+
+
+def test_an_explanation_says_where_it_goes_and_what_more_costs(run: Run) -> None:
+    ran = run(*REFERENCE, "--explain")
+    assert ran.code == 0
+    assert "most parameters are in stage 5: 53% of the parameters, 5% of the MACs" in ran.out
+    assert "3x3 shortcuts spend 353,280 parameters" in ran.out
+    assert "stage 5 width    185 -> 186      +25,705       +102,718    yes       188" in ran.out
+    assert all(len(line) <= 80 for line in ran.out.splitlines())
+    changes = run(*REFERENCE, "--explain", "--json").json["changes"]
+    assert changes[4]["largest"] == 188
+
+
+def test_several_networks_are_compared(run: Run, tmp_path: Path) -> None:
+    ran = run("count", "--channels", "32,64,96,128,185", "--channels", "64,128,256")
+    assert ran.code == 3
+    assert "1,243,914 too many" in ran.out
+    paths = [tmp_path / f"{width}.json" for width in (8, 16)]
+    for path, width in zip(paths, (8, 16), strict=True):
+        path.write_text(ResNetSpec((width,)).to_json())
+    compared = run("count", *paths, "--json")
+    assert compared.code == 0
+    assert [row["spec"]["channels"] for row in compared.json] == [[8], [16]]
+    assert run("count", *paths, "--explain").code == 2
+
+
+def test_blocks_of_other_kinds(run: Run) -> None:
+    wide = "--channels 48,96,192 --blocks 6 --block preact --stem-width 16 --shortcut-kernel 1 --pool global"
+    ran = run("count", *wide.split(), "--json")
+    assert ran.code == 3
+    assert ran.json["params"] == 5_038_554
+
+
+def test_any_module_is_counted(run: Run) -> None:
+    ran = run("count", "--module", "torch.nn:Conv2d(3, 8, 3)")
+    assert ran.code == 0
+    assert "fits: 224 of 5,000,000 parameters" in ran.out
+    over = run("count", "--module", "torch.nn:Conv2d(3, 8, 3)", "--budget", "223", "--json")
+    assert over.code == 3
+    assert over.json["margins"]["params"]["margin"] == -1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("--module torch.nn:Conv3000", 2),
+        ("--module nowhere.at.all:make", 2),
+        ("--module torch.nn:Identity --channels 8", 2),
+        ("--module torch.nn:Identity --input 3,x", 2),
+        ("--module torch.nn:Identity --max-activation-bytes 5", 2),
+        ("--module torch.nn:Conv2d", 1),
+    ],
+)
+def test_modules_that_cannot_be_counted_are_one_line(run: Run, arguments: str, code: int) -> None:
+    ran = run("count", *arguments.split())
+    assert ran.code == code
+    assert ran.err.startswith("error: ")
+    assert ran.err.count("\n") == 1

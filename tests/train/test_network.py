@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from torch import nn
 
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.train.network import Pointwise, build, summarise
+from nas_budget.train.network import PointwiseConv2d, build, summarise
 from tests.strategies import specs
 
 SMALL = ResNetSpec((4, 8), blocks=1)
@@ -77,7 +77,7 @@ def test_the_summary_names_the_layers() -> None:
 
 @pytest.mark.parametrize(("n_in", "n_out", "stride"), [(4, 4, 2), (5, 7, 2), (3, 8, 3)])
 def test_a_strided_pointwise_convolution_is_what_torch_says(n_in: int, n_out: int, stride: int) -> None:
-    ours = Pointwise(n_in, n_out, 1, stride, bias=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ours = PointwiseConv2d(n_in, n_out, 1, stride, bias=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = torch.rand(50, n_in, 32, 32).contiguous(memory_format=torch.channels_last)
     expected = nn.functional.conv2d(images.contiguous(), ours.weight.contiguous(), stride=stride)
     for _ in range(20):  # the gradient that this class avoids ends the process after a few

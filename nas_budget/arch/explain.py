@@ -1,0 +1,113 @@
+"""Where a network's parameters go, and what a little more of each would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from nas_budget.arch.budget import Budget
+from nas_budget.arch.cost import cost
+from nas_budget.arch.fit import table_arguments
+from nas_budget.arch.spec import MAX_BLOCKS, MAX_CHANNELS, MAX_KERNEL, ResNetSpec
+from nas_budget.arch.table import columns_of, cost_table, countable_width, fits_table
+from nas_budget.errors import SpecError
+
+
+@dataclass(frozen=True)
+class Change:
+    """One number of one stage made a little larger, all else as it is.
+
+    Attributes:
+        name: "channels", "blocks" or "kernels".
+        stage: From 1.
+        value: What it is.
+        next: What it would be.
+        params: Parameters that would add.
+        macs: Multiply-accumulates that would add.
+        fits: Whether the network would then keep every limit.
+        largest: The largest value that does; None where none does.
+    """
+
+    name: str
+    stage: int
+    value: int
+    next: int
+    params: int
+    macs: int
+    fits: bool
+    largest: int | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What small changes of a network cost.
+
+    Attributes:
+        changes: One more channel, one more block and the next kernel size of each stage.
+        shortcut_params: Parameters that 1x1 shortcuts would save.
+    """
+
+    changes: tuple[Change, ...]
+    shortcut_params: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as JSON-ready values."""
+        return {"changes": [asdict(change) for change in self.changes], "shortcut_params": self.shortcut_params}
+
+
+def explain(spec: ResNetSpec, budget: Budget | None = None) -> Explanation:
+    """What one more channel, one more block and the next kernel size of each stage cost, and how far each can go.
+
+    Args:
+        spec: The network.
+        budget: The limits; None for 5 M parameters.
+
+    Raises:
+        SpecError: A network too large to count in a table.
+
+    Example:
+        >>> from nas_budget import ResNetSpec
+        >>> wider = explain(ResNetSpec((32, 64, 96, 128, 185))).changes[4]
+        >>> wider.stage, wider.params, wider.largest
+        (5, 25705, 188)
+    """
+    changes = tuple(_changes(spec, budget or Budget()))
+    saved = cost(spec).params - cost(replace(spec, shortcut_kernel=1)).params
+    return Explanation(changes, saved)
+
+
+def _changes(spec: ResNetSpec, budget: Budget) -> Iterator[Change]:
+    ranges: dict[str, Sequence[int]] = {
+        "channels": range(1, min(MAX_CHANNELS, countable_width(spec)) + 1),
+        "blocks": range(1, MAX_BLOCKS + 1),
+        "kernels": range(1, MAX_KERNEL + 1, 2),
+    }
+    now = cost(spec)
+    for name, allowed in ranges.items():
+        for stage, value in enumerate(getattr(spec, name)):
+            larger = value + (2 if name == "kernels" else 1)
+            try:
+                then = cost(_changed(spec, name, stage, larger))
+            except SpecError:  # it is at its most
+                continue
+            params, macs, fits = then.params - now.params, then.macs - now.macs, budget.check(then).fits
+            largest = _largest(spec, name, stage, allowed, budget)
+            yield Change(name, stage + 1, value, larger, params, macs, fits, largest)
+
+
+def _changed(spec: ResNetSpec, name: str, stage: int, value: int) -> ResNetSpec:
+    values = getattr(spec, name)
+    changed: dict[str, Any] = {name: (*values[:stage], value, *values[stage + 1 :])}
+    return replace(spec, **changed)
+
+
+def _largest(spec: ResNetSpec, name: str, stage: int, allowed: Sequence[int], budget: Budget) -> int | None:
+    """The largest value of one number that keeps every limit, whatever smaller ones do."""
+    values = np.tile(getattr(spec, name), (len(allowed), 1))
+    values[:, stage] = allowed
+    arguments = {"channels": np.tile(spec.channels, (len(allowed), 1)), **table_arguments(spec), name: values}
+    fits = fits_table(cost_table(**arguments, columns=columns_of(budget)), budget)
+    return int(allowed[int(np.flatnonzero(fits)[-1])]) if fits.any() else None
