@@ -12,7 +12,7 @@ from nas_budget.cli.search import parse_assignment, toml_value
 
 if TYPE_CHECKING:
     from nas_budget.arch.budget import Budget
-    from nas_budget.arch.explore import Choice, Exploration
+    from nas_budget.arch.explore import Exploration
     from nas_budget.arch.space import SearchSpace
 
 KEYS = {
@@ -24,7 +24,6 @@ KEYS = {
     "data": "data.name",
 }
 """The key of a study file that each option sets."""
-WORDS = {"channels": "width", "kernels": "kernel", "strides": "stride"}
 
 
 def explore(
@@ -113,8 +112,10 @@ def _print(found: Exploration) -> None:
     show(table(("stages", "part", "params", "MACs"), _part_rows(found), left=(0, 1)))
     out("\nhow large they are: smallest, quartiles and largest of those drawn")
     show(table(("", "0%", "25%", "50%", "75%", "100%"), _size_rows(found)))
-    if never := [*_never(found.choices)]:
-        out(f"\nnever fits: {'; '.join(never)}")
+    from nas_budget.report.space_figures import never
+
+    if values := never(found.choices):
+        out(f"\nnever fits: {'; '.join(values)}")
 
 
 def _bounds(found: Exploration) -> str:
@@ -142,24 +143,17 @@ def _size_rows(found: Exploration) -> list[tuple[str, ...]]:
 
     words = {"params": "parameters", "macs": "MACs", "activation_bytes": "activations (B)"}
     return [
-        (word, *(f"{round(value):,}" for value in np.quantile(found.costs[name], (0, 0.25, 0.5, 0.75, 1))))
+        (word, *(_in_short(value) for value in np.quantile(found.costs[name], (0, 0.25, 0.5, 0.75, 1))))
         for name, word in words.items()
     ]
 
 
-def _never(choices: tuple[Choice, ...]) -> list[str]:
-    """The values that fit in no network, runs of them as ranges."""
-    groups: dict[tuple[str, int], list[Choice]] = {}
-    for choice in choices:
-        groups.setdefault((choice.name, choice.stage), []).append(choice)
-    found = []
-    for (name, stage), members in groups.items():
-        values = [choice.value for choice in members if not choice.fits]
-        if values:
-            whole = len(values) > 2 and values == [c.value for c in members][-len(values) :]
-            listed = f"{values[0]} to {values[-1]}" if whole else ", ".join(map(str, values))
-            found.append(f"{f'stage {stage} ' if stage else ''}{WORDS.get(name, name)} {listed}")
-    return found
+def _in_short(number: float) -> str:
+    """Three digits and a unit: "350 M"."""
+    for factor, unit in (1e9, "G"), (1e6, "M"), (1e3, "k"):
+        if number >= factor:
+            return f"{number / factor:.3g} {unit}"
+    return f"{number:.3g}"
 
 
 def _json(found: Exploration) -> dict[str, Any]:
