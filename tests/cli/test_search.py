@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from nas_budget.report.table import read_table
 from tests.conftest import Ran, save_npz
 
 Run = Callable[..., Ran]
@@ -176,3 +177,21 @@ def test_an_interrupted_search_loses_nothing(
     ended = rows(tmp_path / "a")
     assert [int(row["number"]) for row in ended] == list(range(8))
     assert len({row["spec"] for row in ended}) == 8
+
+
+def test_every_kind_of_network_can_be_searched(run: Run, quick: list[object], tmp_path: Path) -> None:
+    choices = {
+        "block": '["basic","preact","bottleneck"]',
+        "squeeze": "[0,4]",
+        "stem_width": "[0,6]",
+        "strides": "[1,2]",
+        "first_stride": "[2]",
+    }
+    options = [part for key, value in choices.items() for part in ("--set", f"space.{key}={value}")]
+    ran = run(*quick, *options, "--trials", 12, "--sampler", "random", "--name", "kinds", "--quiet")
+    assert ran.code == 0, ran.err
+    table = read_table(tmp_path / "kinds")
+    assert set(table["block"]) == {"basic", "preact", "bottleneck"}
+    assert set(table["squeeze"]) == {0, 4}
+    assert (table["params"] <= 20_000).all()
+    assert not table["spec"].duplicated().any()
