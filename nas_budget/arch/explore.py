@@ -21,7 +21,6 @@ N_DRAWN = 10_000
 N_TRIED = 1_000
 ENOUGH = 0.1
 """Share of a space that fits below which narrower ranges are named."""
-NEAR = 0.9
 
 Shares = NDArray[np.float64]
 
@@ -57,7 +56,7 @@ class Exploration:
         n_networks: Different networks in the space, exactly.
         n_fitting: How many keep every limit; exact unless `bounds` says otherwise.
         bounds: Where an exact count would take too long: certainly no fewer and no more fit; else None.
-        n_near: Of those that fit, how many use 90 % or more of the first limit; None where that is not known.
+        n_near: Of those that fit, how many use 90 % or more of a limit; None where that is not known.
         rows: Networks drawn evenly from those that fit, as arguments of `cost_table`.
         costs: What each of them costs: "params", "macs", "buffers" and "activation_bytes", shape (N,).
         parts: "params" and "macs" of the stem, each stage and the head of each, shape (N, stages + 2).
@@ -112,10 +111,11 @@ def _count(space: SearchSpace, budget: Budget, seed: int) -> tuple[int, tuple[fl
     except SpaceTooLargeError:
         least, likely, most = estimate_fitting(space, budget, seed)
         return round(likely), (least, most), None
-    first = next((name for name in LIMITS if getattr(budget, name)), None)
-    if first is None:
+    below: dict[str, Any] = {
+        name: max(1, limit - limit // 10 - 1) for name in LIMITS if (limit := getattr(budget, name))
+    }
+    if not below:
         return fitting, None, None
-    below: dict[str, Any] = {first: max(1, int(NEAR * getattr(budget, first)) - 1)}
     return fitting, None, fitting - count_fitting(space, replace(budget, **below))
 
 

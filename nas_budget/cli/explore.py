@@ -103,7 +103,7 @@ def _print(found: Exploration) -> None:
     out(f"space     {found.n_networks:,} networks")
     out(f"fits      {about}{found.n_fitting:,} ({share}), " + ("exactly" if found.bounds is None else _bounds(found)))
     if found.n_near is not None and found.n_fitting:
-        out(f"          {found.n_near:,} of them ({found.n_near / found.n_fitting:.1%}) use 90% or more of the budget")
+        out(f"          {found.n_near:,} of them ({found.n_near / found.n_fitting:.1%}) use 90% or more of a limit")
     if found.hints:
         out("WARNING   less than 10% fits; ranges that would, each by itself:")
         for hint in found.hints:

@@ -29,6 +29,9 @@ def test_counts_and_choices_are_those_of_a_list(name: str) -> None:
     found, fits = explore(SMALL[name], BUDGET), fitting(name, BUDGET)
     assert (found.n_networks, found.n_fitting, found.bounds) == (len(every(name)), len(fits), None)
     assert found.n_near == sum(cost(spec).params >= 5_400 for spec in fits)
+    two = Budget(9_000, macs=1_500_000)
+    near = sum(used.params >= 8_100 or used.macs >= 1_350_000 for used in map(cost, fitting(name, two)))
+    assert explore(SMALL[name], two).n_near == near
     for choice in found.choices:
         if choice.name in ("channels", "blocks", "kernels", "strides"):
             having = [s for s in fits if len(s.channels) >= choice.stage]
