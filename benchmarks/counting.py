@@ -5,6 +5,7 @@ python benchmarks/counting.py [runs]
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import statistics
@@ -13,6 +14,8 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from importlib.metadata import version
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when NumPy loads
 
 import numpy as np
 import torch

@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 is done, 1 failed, 2 wrong usage, 3 over budget or nothing fits, 130 interrupted.
     """
+    # NumPy's small matrix products are faster on one thread, and many times so beside other work; read when it loads.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]

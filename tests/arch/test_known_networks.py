@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import starmap
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ def wide(depth: int, k: int) -> ResNetSpec:
 BOTTLENECK = ResNetSpec(
     (64, 128, 256), blocks=18, block="bottleneck", stem_width=16, shortcut_kernel=1, pool="global"
 )  # fmt: skip
+WIDE = [(16, 4), (40, 2), (40, 3), (16, 8), (28, 10)]
 SQUEEZED = ResNetSpec((64, 128, 256), blocks=(4, 4, 3), squeeze=16, shortcut_kernel=1, pool="global")
 
 
@@ -109,7 +111,7 @@ class Net(nn.Module):
         return scores
 
 
-@pytest.mark.parametrize("spec", [resnet(3), resnet(9), wide(16, 4), wide(40, 3), BOTTLENECK, SQUEEZED], ids=str)
+@pytest.mark.parametrize("spec", [*map(resnet, (3, 9, 18)), *starmap(wide, WIDE), BOTTLENECK, SQUEEZED], ids=str)
 def test_networks_written_on_their_own_agree(spec: ResNetSpec) -> None:
     with torch.device("meta"):
         network = Net(spec.channels, spec.blocks, spec.block, spec.stem_channels, spec.squeeze).eval()
