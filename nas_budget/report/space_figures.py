@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from nas_budget.arch.explore import Choice, Exploration
+from nas_budget.arch.table import Counts
 from nas_budget.report.figures import ACCENT, FAINT, GRID, INK, LIMIT, round_numbers, short
 
 WORDS = {"channels": "width", "kernels": "kernel", "strides": "stride"}
-PARTS = ("#94a3b8", "#1d4ed8", "#3b82f6", "#60a5fa", "#0d9488", "#14b8a6", "#f59e0b", "#f97316", "#ef4444", "#a855f7")
+PARTS = ("#475569", "#1d4ed8", "#3b82f6", "#60a5fa", "#0d9488", "#14b8a6", "#f59e0b", "#f97316", "#ef4444", "#a855f7")
 MOST_BARS = 16
 N_BINS = 60
+N_BARS = 30
 
 
 def parts_figure(found: Exploration) -> go.Figure:
@@ -25,17 +29,20 @@ def parts_figure(found: Exploration) -> go.Figure:
     most = int(counts.max())
     rows = [(int(n), column) for n in counts for column in ("macs", "params")]
     words = {"params": "parameters", "macs": "MACs"}
-    labels = [words[column] if len(counts) == 1 else f"{n} stages: {words[column]}" for n, column in rows]
+    labels = [words[column] if len(counts) == 1 else f"{n} stages:<br>{words[column]}" for n, column in rows]
     shares = [_mean_shares(found, n_stages == n, n, column) for n, column in rows]
     for place, name in enumerate(("stem", *[f"stage {i}" for i in range(1, most + 1)], "head")):
         values = [share.get(name, 0.0) for share in shares]
         figure.add_bar(
             y=labels, x=values, name=name, orientation="h", marker={"color": _colour(place, name)},
-            text=[f"{name}<br>{value:.0%}" if value > 0.1 else "" for value in values], textposition="inside",
-            insidetextanchor="middle", textangle=0, textfont={"color": "white"}, constraintext="none",
+            text=[f"{value:.0%}" if value >= 0.01 else "" for value in values], textposition="inside",
+            insidetextanchor="middle", textangle=0, textfont={"color": "white"},
             hovertemplate="%{y}<br>" + name + ": %{x:.1%}<extra></extra>",
         )  # fmt: skip
-    _style(figure, height=110 + 52 * len(rows), barmode="stack", showlegend=False)
+    _style(
+        figure, height=140 + 52 * len(rows), barmode="stack", uniformtext={"mode": "hide", "minsize": 11},
+        legend={"orientation": "h", "traceorder": "normal", "x": 0, "y": 1, "yanchor": "bottom", "itemclick": False},
+    )  # fmt: skip
     figure.update_xaxes(tickformat=".0%", range=[0, 1], gridcolor=GRID)
     figure.update_yaxes(automargin=True)
     return figure
@@ -90,7 +97,7 @@ def sizes_figure(found: Exploration) -> go.Figure:
     words = {"params": "parameters", "macs": "MACs", "activation_bytes": "bytes of activations"}
     figure = make_subplots(rows=1, cols=3, subplot_titles=[*words.values()], horizontal_spacing=0.08)
     for place, name in enumerate(words, start=1):
-        counts, edges = np.histogram(found.costs[name], bins=30)
+        counts, edges = np.histogram(found.costs[name], bins=_edges(found.costs[name]))
         figure.add_bar(
             x=(edges[:-1] + edges[1:]) / 2, y=counts / counts.sum(), width=np.diff(edges), row=1, col=place,
             marker={"color": ACCENT}, hovertemplate="about %{x:,.0f}: %{y:.1%}<extra></extra>",
@@ -99,6 +106,15 @@ def sizes_figure(found: Exploration) -> go.Figure:
     figure.update_xaxes(tickformat="~s", nticks=4, gridcolor=GRID)
     figure.update_yaxes(tickformat=".0%", nticks=4, gridcolor=GRID)
     return figure
+
+
+def _edges(costs: Counts) -> NDArray[np.float64]:
+    """Edges of at most `N_BARS` bars, each as many steps wide as any other: costs that come in steps leave no gaps."""
+    low, high = int(costs.min()), int(costs.max())
+    step = int(np.gcd.reduce(np.diff(np.unique(costs)))) or 1
+    wide = -(-((high - low) // step + 1) // N_BARS) * step
+    edges: NDArray[np.float64] = np.arange(low - step / 2, high + wide, wide)
+    return edges
 
 
 def choices_figure(found: Exploration) -> go.Figure:
@@ -137,11 +153,16 @@ def never(choices: Sequence[Choice]) -> list[str]:
     """What no network that fits has, such as "stage 1 width 432 to 640"."""
     found = []
     for name, members in choice_groups(choices).items():
-        out = [choice.value for choice in members if not choice.fits]
-        if out:
-            run = len(out) > 2 and out == [choice.value for choice in members][-len(out) :]
-            found.append(f"{name} {f'{out[0]} to {out[-1]}' if run else ', '.join(map(str, out))}")
+        runs = [
+            [choice.value for choice in run] for fits, run in groupby(members, lambda choice: choice.fits) if not fits
+        ]
+        if runs:
+            found.append(f"{name} {', '.join(map(_range, runs))}")
     return found
+
+
+def _range(values: Sequence[object]) -> str:
+    return f"{values[0]} to {values[-1]}" if len(values) > 2 else ", ".join(map(str, values))
 
 
 def _bars(members: Sequence[Choice]) -> tuple[list[str], list[float], list[float]]:

@@ -54,10 +54,10 @@ def summary(found: Exploration) -> str:
     params, macs = (found.part_shares(name)[n_stages == n].mean(axis=0) for name in ("params", "macs"))
     stage = int(params[1 : n + 1].argmax()) + 1
     busiest = int(macs[1 : n + 1].argmax()) + 1
-    first = f"Stage {stage} has {params[stage]:.0%} of the parameters and does {macs[stage]:.0%} of the multiply-adds"
-    if busiest == stage:
-        return f"{first}."
-    return f"{first}; stage {busiest} does {macs[busiest]:.0%} of them with {params[busiest]:.0%} of the parameters."
+    where = f"With {n} stages, stage {stage}" if len(np.unique(n_stages)) > 1 else f"Stage {stage}"
+    first = f"{where} has {params[stage]:.0%} of the parameters and does {macs[stage]:.0%} of the multiply-adds"
+    second = f"; stage {busiest} does {macs[busiest]:.0%} of them with {params[busiest]:.0%} of the parameters"
+    return f"{first}{'' if busiest == stage else second}.".replace("%", " %")
 
 
 def _html(figure: go.Figure, name: str, first: bool) -> str:

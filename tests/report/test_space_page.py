@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,17 @@ import pytest
 from nas_budget.arch import counting
 from nas_budget.arch import explore as module
 from nas_budget.arch.budget import Budget
-from nas_budget.arch.explore import Exploration, explore
+from nas_budget.arch.explore import Choice, Exploration, explore
 from nas_budget.arch.space import SearchSpace
 from nas_budget.errors import TableError
-from nas_budget.report.space_figures import choice_groups, choices_figure, density_figure, never, parts_figure
+from nas_budget.report.space_figures import (
+    choice_groups,
+    choices_figure,
+    density_figure,
+    never,
+    parts_figure,
+    sizes_figure,
+)
 from nas_budget.report.space_page import share_in_words, space_page, summary, write_space_page
 from tests.report.test_page import CHROMIUM, FLAGS, words
 from tests.report.trials import EVIL
@@ -31,7 +39,8 @@ def found() -> Exploration:
 
 def test_the_headline_is_the_count(found: Exploration) -> None:
     seen = words(space_page(found, "mine"))
-    assert f"{found.n_fitting:,} of {found.n_networks:,} networks fit" in seen
+    assert f"{found.n_fitting:,} of {found.n_networks:,} networks fit ({share_in_words(found.share)})" in seen
+    assert f"{found.n_near:,} of them" in seen
     assert "20,000 parameters, 4,000,000 MACs" in seen
     assert "Counted exactly" in seen
     assert summary(found) in seen
@@ -53,10 +62,33 @@ def test_values_that_never_fit_are_ranges(found: Exploration) -> None:
     assert all(choice.of_fitting == 0 for choice in found.choices if not choice.fits)
 
 
+def test_values_that_never_fit_may_be_several_ranges() -> None:
+    out = {8, 12, 16, 40, 60, 64}
+    widths = [Choice("channels", 1, width, 0.1, 0.1, width not in out) for width in range(8, 68, 4)]
+    assert never(widths) == ["stage 1 width 8 to 16, 40, 60, 64"]
+
+
+def test_the_summary_says_of_how_many_stages_it_speaks(found: Exploration) -> None:
+    assert re.match(r"With [23] stages, stage \d has \d+ % of the parameters and does \d+ % of", summary(found))
+
+
+def test_costs_that_come_in_steps_leave_no_gaps(found: Exploration) -> None:
+    steps = replace(found, costs=dict.fromkeys(found.costs, np.arange(100, 2_100, 100)))
+    for bars in sizes_figure(steps).data:
+        assert (bars.y > 0).all()
+        assert sum(bars.y) == pytest.approx(1)
+
+
+def test_one_network_alone_can_be_drawn() -> None:
+    one = SearchSpace(stages=(2, 2), blocks=(1, 1), kernels=(3,), pool=(2,), shortcut_kernel=(3,), width=(8, 8))
+    assert "1 of 1 networks fit (100.0 %)" in words(space_page(explore(one, Budget(20_000)), "mine"))
+
+
 def test_shares_of_parts_fill_each_bar(found: Exploration) -> None:
     figure = parts_figure(found)
     assert np.allclose(np.sum([bar.x for bar in figure.data], axis=0), 1)
     assert [bar.name for bar in figure.data] == ["stem", "stage 1", "stage 2", "stage 3", "head"]
+    assert len({bar.marker.color for bar in figure.data}) == 5
 
 
 def test_the_density_counts_every_network_drawn(found: Exploration) -> None:
@@ -106,6 +138,12 @@ def test_in_a_browser(found: Exploration, tmp_path: Path, width: int) -> None:
         page.goto(path.as_uri())
         page.wait_for_selector("#choices .bars")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.evaluate("document.querySelectorAll('.js-plotly-plot').length") == 4
+        for name in "parts", "density", "sizes", "choices":
+            figure, card = (
+                page.locator(at).first.bounding_box() for at in (f"#{name} .main-svg", f"section:has(#{name})")
+            )
+            assert card["x"] <= figure["x"]
+            assert figure["x"] + figure["width"] <= card["x"] + card["width"]
+            assert figure["y"] + figure["height"] <= card["y"] + card["height"]
         browser.close()
     assert [line for line in said if not line.startswith("data:")] == []
