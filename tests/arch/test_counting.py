@@ -31,7 +31,7 @@ def test_a_space_of_eight_billion() -> None:
     assert LARGE.count() == (16 * 6) ** 5 == 8_153_726_976
     n_fitting = LARGE.count_fitting(Budget(5_000_000))
     assert n_fitting == 1_950_306_924
-    assert n_fitting / LARGE.count() == pytest.approx(0.239, abs=5e-4)  # as published tools estimate it
+    assert n_fitting / LARGE.count() == pytest.approx(0.239, abs=5e-4)
 
 
 def test_a_space_is_counted_as_the_parts_it_falls_into() -> None:
