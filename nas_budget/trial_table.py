@@ -29,6 +29,7 @@ class TrialRecord:
         activation_bytes: Peak bytes of live tensors for one image in fp32.
         depth: Convolutions and linear layers on the longest path.
         seconds: Time the trial took.
+        repeated_seconds: Time of earlier attempts at it that were interrupted.
         channels: Width of each stage, joined by "-"; blocks, kernels and strides likewise.
         blocks: Blocks of each stage.
         kernels: Kernel size of each stage.
@@ -39,6 +40,11 @@ class TrialRecord:
         block: Kind of block.
         squeeze: Reduction of the squeeze-excitation in every block; 0 for none.
         stem_width: Width of the first convolution.
+        optimizer: Of the recipe; learning_rate, weight_decay and batch_size likewise.
+        learning_rate: Its largest value.
+        weight_decay: As the optimiser takes it.
+        batch_size: Images a step.
+        seeds: Trainings of which accuracy and curve are the mean.
         curve: Accuracy after each epoch, separated by spaces.
         data: Name of the data set.
         images: Images trained on.
@@ -48,10 +54,12 @@ class TrialRecord:
         budget_weight_bytes: Limit on bytes of weights, in the format `weight_format`.
         budget_activation_bytes: Limit on bytes of activations.
         weight_format: Number format of the limit on bytes of weights.
-        seed: Seed of the training.
+        seed: Seed of the training, of several the first.
         device: Where it ran.
         precision: Number format it trained in.
         versions: Versions of this package, torch and Optuna.
+        worker: Number of the worker that trained it, from 0.
+        started: When, in UTC, ISO 8601.
         finished: When, in UTC, ISO 8601.
         reason: Why it was pruned or failed.
         spec: The whole spec as JSON.
@@ -69,6 +77,7 @@ class TrialRecord:
     activation_bytes: int
     depth: int
     seconds: float
+    repeated_seconds: float
     channels: str
     blocks: str
     kernels: str
@@ -79,6 +88,11 @@ class TrialRecord:
     block: str
     squeeze: int
     stem_width: int
+    optimizer: str
+    learning_rate: float
+    weight_decay: float
+    batch_size: int
+    seeds: int
     curve: str
     data: str
     images: int
@@ -92,6 +106,8 @@ class TrialRecord:
     device: str
     precision: str
     versions: str
+    worker: int
+    started: str
     finished: str
     reason: str
     spec: str
@@ -104,6 +120,16 @@ def best_of(records: Iterable[TrialRecord]) -> TrialRecord | None:
     """The most accurate complete trial, of equals the smallest; None when there is none."""
     ended = [r for r in records if r.state == "complete" and r.accuracy is not None]
     return max(ended, key=lambda r: (r.accuracy or 0.0, -r.params), default=None)
+
+
+def front_of(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """The complete trials that no other beats in both size and accuracy, from the smallest; of equals the first."""
+    ended = [r for r in records if r.state == "complete" and r.accuracy is not None]
+    leading: list[TrialRecord] = []
+    for row in sorted(ended, key=lambda r: (r.params, -(r.accuracy or 0.0), r.number)):
+        if not leading or (row.accuracy or 0.0) > (leading[-1].accuracy or 0.0):
+            leading.append(row)
+    return tuple(leading)
 
 
 def write_table(path: Path, records: Iterable[TrialRecord]) -> None:

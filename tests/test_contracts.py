@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "torchvision", "optuna", "pandas", "plotly", "numpy", "sqlalchemy"}
 
 
-def python(code: str) -> str:
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+def python(code: str, folder: Path = ROOT) -> str:
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder)
     return ran.stdout
 
 
@@ -134,6 +134,12 @@ def test_dependencies_are_pinned_without_addresses() -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
-def test_documented_python_runs(path: Path) -> None:
+def test_documented_python_runs(path: Path, tmp_path: Path) -> None:
     for code in re.findall(r"^```python\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
-        python(code)
+        python(code, tmp_path)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_documented_python_that_needs_an_extra_is_python(path: Path) -> None:
+    for code in re.findall(r"^```py\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
+        compile(code, path.name, "exec")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from nas_budget.arch.blocks import FAMILIES
@@ -64,6 +65,7 @@ class Cost:
         }
 
 
+@lru_cache(maxsize=4_096)
 def cost(spec: ResNetSpec) -> Cost:
     """What the network uses, counted in closed form without building it.
 

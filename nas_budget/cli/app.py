@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from nas_budget.cli import count, data, explore, fit, report, search
+from nas_budget.cli import count, dashboard, data, explore, fit, report, search
 from nas_budget.cli.output import say
 from nas_budget.errors import NasBudgetError
 
@@ -26,6 +26,7 @@ app.command("fit")(fit.fit)
 app.command("explore")(explore.explore)
 app.command("search")(search.search)
 app.command("report")(report.report)
+app.command("dashboard")(dashboard.dashboard)
 app.command("data")(data.data)
 
 

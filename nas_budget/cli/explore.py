@@ -74,7 +74,8 @@ def explore(
 
 def _read(file: Path | None, overrides: dict[str, Any]) -> tuple[str, SearchSpace, Budget]:
     """Name, space and budget of a study; what it leaves to the device is as a search here would have it."""
-    from nas_budget.search.settings import space_and_budget, study_name
+    from nas_budget.search.resolving import space_and_budget
+    from nas_budget.search.settings import study_name
     from nas_budget.search.study_file import read_study_file
 
     sections = read_study_file(file, overrides)

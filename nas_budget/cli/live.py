@@ -12,8 +12,16 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from nas_budget.search.events import (
+    Event,
+    FinalistFinished,
+    SearchEnded,
+    TrialEpoch,
+    TrialFinished,
+    TrialStarted,
+)
 from nas_budget.search.plan import seconds_in_words
-from nas_budget.search.runner import Event, TrialEpoch, TrialFinished, TrialStarted
+from nas_budget.search.settings import Settings
 from nas_budget.trial_table import TrialRecord, best_of
 
 PLAIN_EVERY_S = 30.0
@@ -24,14 +32,14 @@ class View:
     """What is known of a running search; subclasses show it."""
 
     def __init__(
-        self, before: Sequence[TrialRecord], n_trials: int, trial_s: float, talk: Callable[[str], None]
+        self, before: Sequence[TrialRecord], settings: Settings, trial_s: float, talk: Callable[[str], None]
     ) -> None:
         self.records = list(before)
-        self.n_trials = n_trials
+        self.settings = settings
         self.trial_s = trial_s
         self.talk = talk
-        self.running: TrialStarted | None = None
-        self.epoch = "beginning"
+        self.running: dict[tuple[bool, int], tuple[TrialStarted, str]] = {}
+        self.finals = 0
 
     def __enter__(self) -> Self:
         return self
@@ -44,14 +52,22 @@ class View:
     def show(self, event: Event) -> None:
         """Take in what happened, then show it."""
         if isinstance(event, TrialStarted):
-            self.running, self.epoch = event, "again" if event.again else "beginning"
+            self.running[event.final, event.number] = event, "again" if event.again else "beginning"
         elif isinstance(event, TrialEpoch):
-            self.epoch = f"epoch {event.result.epoch}, {event.result.accuracy:.1%}"
+            key = event.final, event.number
+            self.running[key] = self.running[key][0], f"epoch {event.result.epoch}, {event.result.accuracy:.1%}"
         elif isinstance(event, TrialFinished):
-            self.running = None
+            self.running.pop((False, event.record.number), None)
             self.records.append(event.record)
+        elif isinstance(event, FinalistFinished):
+            self.running.pop((True, event.number), None)
+            self.finals += 1
+            if event.run is None:
+                self.talk(f"a run of finalist {event.trial} failed: {event.reason}")
+        elif isinstance(event, SearchEnded):
+            self.talk(f"the search ends: {event.reason}")
         else:
-            self.talk(f"all {event.n_networks} networks of the space that fit have been tried")
+            self.talk(f"worker {event.worker} ended unexpectedly (exit code {event.exit_code}); the others go on")
         self.refresh(event)
 
     def refresh(self, event: Event) -> None:
@@ -60,9 +76,12 @@ class View:
     def status(self) -> str:
         """One line: done, pruned, best, its parameters, time left."""
         n = {state: sum(r.state == state for r in self.records) for state in ("complete", "pruned", "failed")}
-        parts = [f"{n['complete'] + n['pruned']}/{self.n_trials} trials", f"{n['pruned']} stopped early"]
+        parts = [f"{n['complete'] + n['pruned']}/{self.settings.trials} trials", f"{n['pruned']} stopped early"]
         if n["failed"]:
             parts.append(f"{n['failed']} failed")
+        if self.finals:
+            n_runs = self.settings.finalists * self.settings.finalist_seeds
+            parts.append(f"{self.finals}/{n_runs} runs of finalists")
         if best := best_of(self.records):
             parts.append(f"best {best.accuracy:.1%} with {best.params:,} params")
         parts.append(f"{seconds_in_words(self.seconds_left())} left")
@@ -70,9 +89,12 @@ class View:
 
     def seconds_left(self) -> float:
         """Seconds to the end at the pace so far; before three trials, at the pace of the plan."""
-        spent = [r.seconds for r in self.records if r.state != "failed"]
+        s, spent = self.settings, [r.seconds for r in self.records if r.state != "failed"]
         pace = sum(spent) / len(spent) if len(spent) >= 3 else self.trial_s
-        return pace * max(0, self.n_trials - len(spent))
+        finals = (
+            self.trial_s * s.finalist_epochs / s.recipe.epochs * max(0, s.finalists * s.finalist_seeds - self.finals)
+        )
+        return (pace * max(0, s.trials - len(spent)) + finals) / s.workers
 
 
 class PlainView(View):
@@ -121,11 +143,8 @@ class LiveView(View):
             accuracy = "" if r.accuracy is None else f"{r.accuracy:.1%}"
             network = f"{r.channels} x {r.blocks}"
             table.add_row(str(r.number), accuracy, f"{r.params:,}", f"{r.macs:,}", network, r.state, style=style)
-        if self.running:
-            network = (
-                f"{'-'.join(map(str, self.running.spec.channels))} x {'-'.join(map(str, self.running.spec.blocks))}"
-            )
-            table.add_row(
-                str(self.running.number), "", f"{self.running.params:,}", "", network, self.epoch, style="cyan"
-            )
+        for (is_final, number), (started, state) in sorted(self.running.items()):
+            network = f"{'-'.join(map(str, started.spec.channels))} x {'-'.join(map(str, started.spec.blocks))}"
+            name = f"final {number}" if is_final else str(number)
+            table.add_row(name, "", f"{started.params:,}", "", network, state, style="cyan")
         return Group(table, Text(self.status()))

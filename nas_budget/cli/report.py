@@ -19,12 +19,14 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print the front as JSON.")] = False,
 ) -> None:
     """Make the page of a study: accuracy against parameters, its front, every trial."""
+    from nas_budget.finalist_table import FINALISTS, read_finalists
     from nas_budget.report.page import write_page
     from nas_budget.report.table import front, network, read_table
 
     trials = read_table(source)
-    path = output or (source if source.is_dir() else source.parent) / "report.html"
-    write_page(trials, path)
+    folder = source if source.is_dir() else source.parent
+    path = output or folder / "report.html"
+    write_page(trials, path, read_finalists(folder / FINALISTS))
     leading = front(trials).iloc[::-1].to_dict("records")
     if as_json:
         keys = ("number", "accuracy", "params", "macs", "seconds", "spec")

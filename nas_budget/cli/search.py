@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import threading
@@ -26,6 +27,13 @@ KEYS = {
     "recipe": "recipe.name",
     "sampler": "search.sampler",
     "pruner": "search.pruner",
+    "workers": "search.workers",
+    "timeout": "search.timeout",
+    "device_time": "search.device_time",
+    "patience": "search.patience",
+    "target": "search.target",
+    "finalists": "search.finalists",
+    "seeds": "search.finalist_seeds",
     "seed": "search.seed",
     "device": "search.device",
     "precision": "search.precision",
@@ -52,8 +60,37 @@ def search(
     recipe: Annotated[
         str | None, typer.Option(help="How to train: paper, sgd or brief.", show_default="by device")
     ] = None,
-    sampler: Annotated[str | None, typer.Option(help="tpe or random.", show_default="tpe")] = None,
-    pruner: Annotated[str | None, typer.Option(help="front, halving, median or none.", show_default="front")] = None,
+    fill: Annotated[
+        str | None,
+        typer.Option(help="Share of the budget that networks use, such as 0.9:1 for near it.", show_default="0.02:1"),
+    ] = None,
+    seed_spec: Annotated[
+        list[str] | None,
+        typer.Option(help="A network to train first: a spec.json, or channels. Again for more.", show_default="auto"),
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="tpe, gp, nsga2, cmaes, evolution or random.", show_default="tpe")
+    ] = None,
+    pruner: Annotated[
+        str | None, typer.Option(help="front, halving, hyperband, median or none.", show_default="front")
+    ] = None,
+    workers: Annotated[str | None, typer.Option(help="Processes that train at once.", show_default="1")] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="Time after which no trial begins, such as 2h.", show_default="none")
+    ] = None,
+    device_time: Annotated[
+        str | None, typer.Option(help="Time of all trials together after which none begins.", show_default="none")
+    ] = None,
+    patience: Annotated[
+        str | None, typer.Option(help="Trials without progress after which none begins.", show_default="none")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Accuracy that ends the search, such as 0.95.", show_default="none")
+    ] = None,
+    finalists: Annotated[
+        str | None, typer.Option(help="Best trials to train again with other seeds.", show_default="0")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds of each finalist.", show_default="3")] = None,
     seed: Annotated[str | None, typer.Option(help="Of proposals and training.", show_default="0")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.", show_default="auto")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.", show_default="auto")] = None,
@@ -77,9 +114,14 @@ def search(
     Run the same command again to go on with a study.
     """
     given = dict(locals())
-    from nas_budget.cli.search_run import open_run, plan_json, plan_lines, run_search, tell_result
+    from nas_budget.cli.search_result import tell_result
+    from nas_budget.cli.search_run import open_run, plan_json, plan_lines, run_search
 
     overrides = {key: toml_value(given[option]) for option, key in KEYS.items() if given[option] is not None}
+    if fill is not None:
+        overrides["space.fill"] = parse_fill(fill)
+    if seed_spec:
+        overrides["search.queue"] = list(map(parse_seed_spec, seed_spec))
     overrides.update(map(parse_assignment, set_ or []))
     talk = _silent if quiet else say
     with _signals() as signals:
@@ -130,6 +172,41 @@ def toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def parse_fill(text: str) -> list[float]:
+    """Least and most of "0.9:1"; a single number is the least.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    least, _, most = text.partition(":")
+    try:
+        return [float(least), float(most or 1)]
+    except ValueError:
+        raise UsageError(f"--fill {text}: write least:most as shares of the budget, such as 0.9:1") from None
+
+
+def parse_seed_spec(text: str) -> dict[str, Any]:
+    """The network of a JSON file, or of channels such as "32,64,96".
+
+    Raises:
+        UsageError: It is neither.
+    """
+    try:
+        return {"channels": [int(width) for width in text.split(",")]}
+    except ValueError:
+        pass
+    try:
+        values: Any = json.loads(Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"--seed-spec {text}: {getattr(error, 'strerror', None) or 'not JSON'}; "
+            "give a file such as runs/quickstart/best.json, or channels such as 32,64,96"
+        ) from None
+    if not isinstance(values, dict):
+        raise UsageError(f"--seed-spec {text}: holds no network; give a file such as runs/quickstart/best.json")
+    return values
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

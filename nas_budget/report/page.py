@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,11 @@ from jinja2 import Environment, StrictUndefined
 
 from nas_budget.errors import TableError
 from nas_budget.files import write_whole
+from nas_budget.finalist_table import FinalistRun, standings
+from nas_budget.ledger import ledger
 from nas_budget.report.figures import REFERENCE, tradeoff
 from nas_budget.report.table import best, front, network
+from nas_budget.trial_table import COLUMNS, TrialRecord
 
 PLOTLY_CONFIG = {
     "displaylogo": False,
@@ -23,20 +26,33 @@ PLOTLY_CONFIG = {
 }
 
 
-def write_page(table: pd.DataFrame, path: Path) -> None:
+SPENDING = {
+    "complete": "Time on complete trials",
+    "pruned": "On trials stopped early",
+    "failed": "On failed trials",
+    "duplicate": "On networks trained before",
+    "repeated": "Repeated after interruptions",
+    "finalists": "On finalists",
+    "saved": "Saved by stopping early",
+}
+RECIPE = {"optimizer": "", "learning_rate": "learning rate ", "weight_decay": "weight decay ", "batch_size": "batch "}
+
+
+def write_page(table: pd.DataFrame, path: Path, finalists: Sequence[FinalistRun] = ()) -> None:
     """Write the page of a table to `path`, all of it or nothing.
 
     Raises:
         TableError: The file cannot be written.
     """
     try:
-        write_whole(path, page(table))
+        write_whole(path, page(table, finalists))
     except OSError as error:
         raise TableError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
-def page(table: pd.DataFrame) -> str:
-    """The page of a table as HTML; every text from the table is escaped."""
+def page(table: pd.DataFrame, finalists: Sequence[FinalistRun] = ()) -> str:
+    """The page of a table, and of the runs of its finalists, as HTML; every text from them is escaped."""
+    table = table.assign(recipe=_searched(table))
     template = files("nas_budget.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(count="{:,.0f}".format, percent="{:.2%}".format, network=network)
@@ -47,7 +63,8 @@ def page(table: pd.DataFrame) -> str:
         budget=budget_in_words(table.iloc[0]),
         winner=None if winner is None else winner.to_dict(),
         share=None if winner is None else _share(winner),
-        facts=list(_facts(table)),
+        facts=list(_facts(table, finalists)),
+        finalists=standings(finalists),
         front=leading.iloc[::-1].to_dict("records"),
         trials=table.sort_values(["state", "accuracy"], ascending=[True, False]).to_dict("records"),
         has_points=table["accuracy"].notna().any(),
@@ -72,13 +89,28 @@ def _share(winner: pd.Series[Any]) -> float | None:
     return winner["params"] / limit if pd.notna(limit) else None
 
 
-def _facts(table: pd.DataFrame) -> Iterable[tuple[str, str]]:
+def _searched(table: pd.DataFrame) -> list[str]:
+    """What of the recipe differs between trials, in words, for each of them."""
+    varied = [name for name in RECIPE if table[name].nunique() > 1]
+    return [", ".join(f"{RECIPE[name]}{row[name]}" for name in varied) for row in table.to_dict("records")]
+
+
+def _spending(table: pd.DataFrame, finalists: Sequence[FinalistRun]) -> Iterable[tuple[str, str]]:
+    rows = [TrialRecord(**{name: row[name] for name in COLUMNS}) for row in table.to_dict("records")]
+    spent = ledger(rows, sum(run.seconds for run in finalists), sum(run.repeated_seconds for run in finalists))
+    yield "Time in all", _duration(spent.spent)
+    for name, words in SPENDING.items():
+        if seconds := getattr(spent, name):
+            yield words, _duration(seconds)
+
+
+def _facts(table: pd.DataFrame, finalists: Sequence[FinalistRun]) -> Iterable[tuple[str, str]]:
     first, states = table.iloc[0], table["state"].value_counts()
     yield "Trials", f"{states.get('complete', 0)} complete, {states.get('pruned', 0)} stopped early"
     if "failed" in states:
         yield "Failed", f"{states['failed']}"
     yield "Networks trained twice", f"{int(table['spec'].duplicated().sum())}"
-    yield "Time in trials", _duration(float(table["seconds"].sum()))
+    yield from _spending(table, finalists)
     yield "Data", f"{first['data']}: {first['images']:,} images trained on, {first['held_out']:,} held out"
     yield "Epochs of a trial", f"{first['max_epochs']}"
     yield "Device", ", ".join(d for d in table["device"].unique() if d)

@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import math
 
-from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+import numpy as np
+from numpy.typing import NDArray
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+Floats = NDArray[np.float64]
+
+KEPT = 0.5
+"""Share of the trials that goes on at each rung."""
+SHARES = (0.125, 0.25, 0.5)
+"""Shares of the training after which trials are compared."""
+N_COMPARED = 1_000
+"""Trials a trial is compared with at most, the last ones."""
+
 
 class FrontPruner(BasePruner):
-    """Asynchronous halving that compares a network only with those that are no larger.
+    """Asynchronous halving by how many trials of at most its own size beat a trial.
 
-    At each rung a trial goes on if it is among the better half of the trials of at most its own
-    parameters that have reached the rung. A small network is so never stopped because a large one is
-    better, and the front of accuracy against parameters stays whole; a large network that a smaller
-    one beats is stopped.
+    At each rung a trial goes on if it is among the share that the fewest trials beat: a trial beats
+    another that has at least as many parameters and a worse score. What lies on the front of the rung is
+    beaten by none and always goes on; a small network is never stopped because a large one is better; a
+    large network that many smaller ones beat is.
+
+    The score is the training loss of the epoch, or the accuracy it reached: of networks in their first
+    epochs the loss ranks them far better (docs/search.md).
 
     Attributes:
         rungs: Epochs at which trials are compared.
-        n_least: Trials of at most the same size that must have reached a rung before one is stopped there.
+        signal: "loss" or "accuracy".
+        kept: Share that goes on at each rung.
+        n_least: Trials that must have reached a rung before one is stopped there.
     """
 
-    def __init__(self, rungs: tuple[int, ...], n_least: int = 4) -> None:
+    def __init__(self, rungs: tuple[int, ...], signal: str = "loss", kept: float = KEPT, n_least: int = 6) -> None:
         self.rungs = rungs
+        self.signal = signal
+        self.kept = kept
         self.n_least = n_least
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
@@ -31,28 +49,56 @@ class FrontPruner(BasePruner):
         rung = trial.last_step
         if rung not in self.rungs:
             return False
-        ours, size = trial.intermediate_values[rung], trial.user_attrs["params"]
-        values = sorted(
-            other.intermediate_values[rung]
-            for other in study.get_trials(deepcopy=False)
-            if other.number != trial.number
-            and rung in other.intermediate_values
-            and other.user_attrs.get("params", math.inf) <= size
-        )
-        return len(values) >= self.n_least and ours < values[len(values) // 2]
+        ours = self.score(trial, rung)
+        others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+        scores = [(other.user_attrs.get("params"), self.score(other, rung)) for other in others]
+        reached = [(params, score) for params, score in scores if params is not None and score is not None]
+        if ours is None or len(reached) < self.n_least:
+            return False
+        params, values = np.array([*reached[-N_COMPARED:], (trial.user_attrs["params"], ours)]).T
+        beaten = beaten_by(params, values)
+        return bool((beaten[:-1] < beaten[-1]).mean() >= self.kept)
+
+    def score(self, trial: FrozenTrial, rung: int) -> float | None:
+        """What a trial is compared by at a rung, higher is better; None when it has not reached it."""
+        if self.signal == "accuracy":
+            return trial.intermediate_values.get(rung)
+        loss = trial.user_attrs.get(loss_key(rung))
+        return None if loss is None else -loss
 
 
-def rungs(epochs: int) -> tuple[int, ...]:
-    """The epochs at which trials are compared: after a quarter and after half of the training."""
-    return tuple(sorted({max(1, math.ceil(epochs * share)) for share in (0.25, 0.5)} - {epochs}))
+def beaten_by(params: Floats, scores: Floats) -> NDArray[np.int64]:
+    """How many of the others beat each: have at most its parameters and a higher score, (n,) each."""
+    beats = (params[:, None] <= params) & (scores[:, None] > scores)
+    counts: NDArray[np.int64] = beats.sum(axis=0)
+    return counts
 
 
-def make_pruner(name: str, epochs: int) -> BasePruner:
-    """The pruner of a name: "front", "halving", "median" or "none"."""
+def loss_key(epoch: int) -> str:
+    """The name under which a trial keeps the training loss of an epoch."""
+    return f"train_loss_{epoch}"
+
+
+def losses_of(trial: FrozenTrial) -> dict[int, float]:
+    """The training loss of the epochs for which a trial keeps it."""
+    start = loss_key(0).removesuffix("0")
+    return {int(k.removeprefix(start)): v for k, v in trial.user_attrs.items() if k.startswith(start)}
+
+
+def default_rungs(epochs: int) -> tuple[int, ...]:
+    """The epochs at which trials are compared: after an eighth, a quarter and half of the training."""
+    return tuple(sorted({max(1, math.ceil(epochs * share)) for share in SHARES} - {epochs}))
+
+
+def make_pruner(name: str, rungs: tuple[int, ...], epochs: int, signal: str = "loss") -> BasePruner:
+    """The pruner of a name, as in a study file; Optuna's compare the accuracy of all trials, whatever their size."""
+    first = rungs[0] if rungs else epochs
     if name == "front":
-        return FrontPruner(rungs(epochs))
+        return FrontPruner(rungs, signal)
     if name == "halving":
-        return SuccessiveHalvingPruner(min_resource=max(1, epochs // 4), reduction_factor=2)
+        return SuccessiveHalvingPruner(min_resource=first, reduction_factor=2)
+    if name == "hyperband":
+        return HyperbandPruner(min_resource=first, max_resource=epochs, reduction_factor=2)
     if name == "median":
-        return MedianPruner(n_startup_trials=5, n_warmup_steps=max(1, epochs // 4))
+        return MedianPruner(n_startup_trials=5, n_warmup_steps=first)
     return NopPruner()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -13,7 +13,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.arch.cost import Cost, cost
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.finalist_table import FinalistRun
+from nas_budget.search.candidates import Candidate
 from nas_budget.search.settings import Settings
 from nas_budget.trial_table import TrialRecord
 
@@ -25,24 +26,25 @@ def versions() -> str:
     return f"nas-budget {version('nas-budget')}, torch {torch.__version__}, optuna {optuna.__version__}"
 
 
-def spec_of(trial: FrozenTrial) -> ResNetSpec | None:
-    """The network of a trial; None when it stopped before it had one."""
-    values = trial.user_attrs.get("spec")
-    return ResNetSpec.from_dict(values) if values else None
+def candidate_of(trial: FrozenTrial) -> Candidate | None:
+    """What a trial trains; None of a trial that nas-budget did not make."""
+    known = trial.user_attrs
+    return Candidate.from_dict(known) if "spec" in known and "recipe" in known else None
 
 
 def records(study: Study, settings: Settings) -> Iterator[TrialRecord]:
     """A row for each finished trial, by number."""
     for trial in study.get_trials(deepcopy=False):
-        spec = spec_of(trial)
-        if spec and trial.state in STATES:
-            yield record(trial, spec, settings)
+        if trial.state in STATES and candidate_of(trial):
+            yield record(trial, settings)
 
 
-def record(trial: FrozenTrial, spec: ResNetSpec, settings: Settings) -> TrialRecord:
-    """The row of a finished trial."""
+def record(trial: FrozenTrial, settings: Settings) -> TrialRecord:
+    """The row of a finished trial that nas-budget made."""
+    candidate = Candidate.from_dict(trial.user_attrs)
+    spec, recipe = candidate.spec, candidate.recipe
     used: Cost = cost(spec)
-    curve = [value for _, value in sorted(trial.intermediate_values.items())]
+    curve = curve_of(trial)
     limits = settings.budget
     known: dict[str, Any] = trial.user_attrs
     return TrialRecord(
@@ -51,13 +53,14 @@ def record(trial: FrozenTrial, spec: ResNetSpec, settings: Settings) -> TrialRec
         state=STATES[trial.state],
         accuracy=curve[-1] if curve else None,
         epochs=len(curve),
-        max_epochs=settings.recipe.epochs,
+        max_epochs=recipe.epochs,
         params=used.params,
         macs=used.macs,
         weight_bytes=used.weight_bytes["fp32"],
         activation_bytes=used.activation_bytes,
         depth=used.depth,
         seconds=round(known.get("seconds", 0.0), 3),
+        repeated_seconds=round(known.get("repeated_seconds", 0.0), 3),
         channels=_joined(spec.channels),
         blocks=_joined(spec.blocks),
         kernels=_joined(spec.kernels),
@@ -68,7 +71,12 @@ def record(trial: FrozenTrial, spec: ResNetSpec, settings: Settings) -> TrialRec
         block=spec.block,
         squeeze=spec.squeeze,
         stem_width=spec.stem_channels,
-        curve=" ".join(f"{value:.5f}" for value in curve),
+        optimizer=recipe.optimizer,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        batch_size=recipe.batch_size,
+        seeds=settings.trial_seeds,
+        curve=_points(curve),
         data=settings.sections["data"]["name"],
         images=settings.n_train,
         held_out=settings.n_held_out,
@@ -81,12 +89,50 @@ def record(trial: FrozenTrial, spec: ResNetSpec, settings: Settings) -> TrialRec
         device=known.get("device", ""),
         precision=settings.precision,
         versions=known.get("versions", ""),
-        finished=trial.datetime_complete.astimezone(UTC).isoformat(timespec="seconds")
-        if trial.datetime_complete
-        else "",
+        worker=known.get("lane", 0),
+        started=_utc(trial.datetime_start),
+        finished=_utc(trial.datetime_complete),
         reason=known.get("reason", ""),
         spec=spec.to_json(),
     )
+
+
+def finalist_runs(study: Study) -> list[FinalistRun]:
+    """The runs of finalists that went to their end, by trial and seed."""
+    runs = [run for trial in study.get_trials(deepcopy=False) if (run := finalist_run(trial))]
+    return sorted(runs, key=lambda run: (run.trial, run.seed))
+
+
+def finalist_run(trial: FrozenTrial) -> FinalistRun | None:
+    """The row of a finalist's run; None when it did not end well."""
+    if trial.state != TrialState.COMPLETE:
+        return None
+    known, curve = trial.user_attrs, curve_of(trial)
+    return FinalistRun(
+        trial=known["of"],
+        seed=known["seed"],
+        accuracy=curve[-1],
+        epochs=len(curve),
+        params=known["params"],
+        seconds=round(known["seconds"], 3),
+        repeated_seconds=round(known.get("repeated_seconds", 0.0), 3),
+        curve=_points(curve),
+        device=known.get("device", ""),
+        spec=Candidate.from_dict(known).spec.to_json(),
+    )
+
+
+def curve_of(trial: FrozenTrial) -> list[float]:
+    """Accuracy after each epoch the trial was trained."""
+    return [value for _, value in sorted(trial.intermediate_values.items())]
+
+
+def _points(curve: Sequence[float]) -> str:
+    return " ".join(f"{value:.5f}" for value in curve)
+
+
+def _utc(moment: datetime | None) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds") if moment else ""
 
 
 def _joined(values: tuple[int, ...]) -> str:

@@ -1,72 +1,98 @@
-"""The search itself: propose, train, stop early, remember; whatever happens, nothing finished is lost."""
+"""The search itself: workers that train trials, the finalists after them, and the files that keep it all."""
 
 from __future__ import annotations
 
-import gc
 import json
 import time
-import traceback
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from nas_budget.arch.cost import cost
-from nas_budget.arch.feasible import FeasibleSpace
-from nas_budget.arch.spec import ResNetSpec
-from nas_budget.errors import NasBudgetError, StudyError
 from nas_budget.files import write_whole
-from nas_budget.search.proposals import propose
-from nas_budget.search.records import records, spec_of, versions
+from nas_budget.finalist_table import FINALISTS, FinalistRun, write_finalists
+from nas_budget.ledger import Ledger, ledger
+from nas_budget.search.events import Event, FinalistFinished, SearchEnded, TrialFinished
+from nas_budget.search.processes import run_processes
+from nas_budget.search.records import finalist_runs, records, versions
 from nas_budget.search.settings import Settings
-from nas_budget.search.storage import FINISHED, abandoned, only_runner, open_study, this_worker
-from nas_budget.train.device import describe_device
-from nas_budget.train.images import SplitImages
-from nas_budget.train.loop import EpochResult, diverged, train
-from nas_budget.train.network import build
+from nas_budget.search.sources import FinalistRuns, NewTrials, Source
+from nas_budget.search.storage import FINISHED, only_runner, open_study, quiet_optuna
+from nas_budget.search.trainer import TorchTrainer, Trainer
+from nas_budget.search.worker import Worker
+from nas_budget.train.data import open_dataset
+from nas_budget.train.device import choose_device
+from nas_budget.train.images import SplitImages, split_images
 from nas_budget.trial_table import TrialRecord, best_of, write_table
 
-FAILURES_IN_A_ROW = 5
 TABLE = "trials.csv"
 BEST = "best.json"
+FINALS = " finalists"
+"""What the name of the finalists' study adds to that of its study."""
+TABLE_SHARE = 20
+"""The table is written again when this many times the time it takes to write it have gone by, and at the end."""
 
 
 @dataclass(frozen=True)
-class TrialStarted:
-    """A trial begins to train; `again` when it had been interrupted."""
+class Phase:
+    """A part of a search as its workers do it; picklable, so that a process can be given it.
 
-    number: int
-    spec: ResNetSpec
-    params: int
-    again: bool
+    Attributes:
+        settings: Of the study.
+        folder: Of the run.
+        data_dir: Folder of the data sets.
+        deadline: Time (of `time.time`) from which no trial begins.
+        finals: Whether it is the finalists' turn.
+    """
+
+    settings: Settings
+    folder: Path
+    data_dir: str | None
+    deadline: float | None
+    finals: bool
+
+    def __call__(self, number: int, stopped: Callable[[], bool]) -> Iterator[Event]:
+        """The events of the worker of this number, in a process of its own."""
+        quiet_optuna()
+        device = worker_device(self.settings.sections["search"]["device"], number)
+        if device.type == "cpu":
+            torch.set_num_threads(self.settings.threads)
+        data = open_dataset(self.settings.sections["data"]["name"], self.data_dir, lambda _: None)
+        images = split_images(data, device, self.settings.n_train, self.settings.n_held_out)
+        yield from self.events(TorchTrainer(images, self.settings.precision, stopped), number)
+
+    def events(self, trainer: Trainer, number: int = 0) -> Iterator[Event]:
+        """The events of a worker that trains with this trainer."""
+        source = self.source(trainer.device, number)
+        yield from Worker(source, trainer, self.settings).events()
+        if source.ended:
+            yield SearchEnded(source.ended)
+
+    def source(self, device: str, number: int) -> Source:
+        """Where a worker's trials come from."""
+        about = {"device": device, "versions": versions(), "lane": number}
+        study = open_study(self.settings, self.folder, versions())
+        if not self.finals:
+            return NewTrials(self.settings, study, self.folder, about, self.deadline)
+        finals = open_study(self.settings, self.folder, versions(), FINALS)
+        return FinalistRuns(self.settings, finals, self.folder, about, finalists(study, self.settings.finalists))
 
 
-@dataclass(frozen=True)
-class TrialEpoch:
-    """A trial has trained one more epoch."""
-
-    number: int
-    result: EpochResult
-
-
-@dataclass(frozen=True)
-class TrialFinished:
-    """A trial is complete, pruned or failed."""
-
-    record: TrialRecord
+def worker_device(name: str, number: int) -> torch.device:
+    """The device of a worker: GPUs are dealt out in turn unless one is named."""
+    device = choose_device(name)
+    if device.type == "cuda" and name in ("auto", "cuda"):
+        return torch.device("cuda", number % torch.cuda.device_count())
+    return device
 
 
-@dataclass(frozen=True)
-class SpaceUsedUp:
-    """Every network of the space that fits has had its trial; the search ends."""
-
-    n_networks: int
-
-
-Event = TrialStarted | TrialEpoch | TrialFinished | SpaceUsedUp
+def finalists(study: Study, n: int) -> list[FrozenTrial]:
+    """The `n` most accurate complete trials, of equals the smaller first."""
+    done = [t for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if t.value is not None]
+    return sorted(done, key=lambda trial: (-(trial.value or 0), trial.user_attrs["params"]))[:n]
 
 
 class Search:
@@ -74,158 +100,93 @@ class Search:
 
     Args:
         settings: What to do.
-        images: Images on the device to train on.
+        trainer: What trains in this process, or the images for torch to train on.
         folder: Where the study's files go.
         stopped: Asked before every step; when it says so the search stops, to be gone on with later.
+        data_dir: Folder of the data sets, for workers in processes of their own.
     """
 
     def __init__(
-        self, settings: Settings, images: SplitImages, folder: Path, stopped: Callable[[], bool] = lambda: False
-    ) -> None:
+        self, settings: Settings, trainer: Trainer | SplitImages, folder: Path,
+        stopped: Callable[[], bool] = lambda: False, data_dir: str | None = None,
+    ) -> None:  # fmt: skip
         self.settings = settings
-        self.images = images
+        self.trainer = (
+            TorchTrainer(trainer, settings.precision, stopped) if isinstance(trainer, SplitImages) else trainer
+        )
         self.folder = folder
         self.stopped = stopped
-        self.feasible = FeasibleSpace(settings.space, settings.budget)
-        self.device = images.mean.device
+        self.data_dir = data_dir
         self.study: Study = open_study(settings, folder, versions())
+        self.rows = {row.number: row for row in records(self.study, settings)}
+        self.next_write = 0.0
 
     def finished(self) -> int:
         """How many trials are complete or pruned."""
         return len(self.study.get_trials(deepcopy=False, states=FINISHED))
 
     def records(self) -> list[TrialRecord]:
-        """A row for each finished trial."""
-        return list(records(self.study, self.settings))
+        """A row for each finished trial, by number."""
+        return [self.rows[number] for number in sorted(self.rows)]
+
+    def finals(self) -> list[FinalistRun]:
+        """The finalists' runs that went to their end."""
+        return finalist_runs(self._finals_study()) if self.settings.finalists else []
+
+    def ledger(self) -> Ledger:
+        """Where the time went."""
+        trials = self._finals_study().get_trials(deepcopy=False) if self.settings.finalists else []
+        spent = sum(trial.user_attrs.get("seconds", 0.0) for trial in trials)
+        repeated = sum(trial.user_attrs.get("repeated_seconds", 0.0) for trial in trials)
+        return ledger(self.records(), spent, repeated)
 
     def events(self) -> Generator[Event, None, None]:
-        """Run trials until the asked number is complete or pruned, telling what happens.
+        """Run trials until the asked number is complete or pruned or a stop rule holds, then the finalists.
 
         Trials that a process now gone left unfinished are trained first, under their own numbers.
 
         Raises:
-            StoppedError: `stopped` said so; the trial under way will be trained when the study goes on.
+            StoppedError: `stopped` said so; the trials under way will be trained when the study goes on.
             StudyError: Several trials in a row failed, or another process runs the study.
         """
+        deadline = None if self.settings.timeout is None else time.time() + self.settings.timeout
         with only_runner(self.folder):
             write_whole(self.folder / "settings.json", json.dumps(self.settings.sections, indent=2) + "\n")
-            self._write_table()
-            yield from self._trials()
+            self._write_tables()
+            try:
+                yield from self._phase(Phase(self.settings, self.folder, self.data_dir, deadline, finals=False))
+                if self.settings.finalists:
+                    yield from self._phase(Phase(self.settings, self.folder, self.data_dir, None, finals=True))
+            finally:
+                self._write_tables()
 
-    def _trials(self) -> Iterator[Event]:
-        failures = 0
-        waiting = list(abandoned(self.study, shared=self.settings.storage != "journal"))
-        while self.finished() < self.settings.trials:
-            begun = self._take_over(waiting.pop(0)) if waiting else self._ask()
-            if begun is None:
-                yield SpaceUsedUp(len(self._seen()))
-                return
-            trial, spec = begun
-            yield TrialStarted(trial.number, spec, cost(spec).params, "started_again" in trial.user_attrs)
-            yield from self._run(trial, spec)
-            ended = next(row for row in self._write_table() if row.number == trial.number)
-            yield TrialFinished(ended)
-            failures = failures + 1 if ended.state == "failed" else 0
-            if failures == FAILURES_IN_A_ROW:
-                raise StudyError(f"{failures} trials failed in a row, the last because: {ended.reason}")
+    def _phase(self, phase: Phase) -> Iterator[Event]:
+        """The events of one worker here, or of several in processes of their own; the reason of an end only once."""
+        n = self.settings.workers
+        events = phase.events(self.trainer) if n == 1 else run_processes(phase, n, self.stopped)
+        reasons: set[str] = set()
+        for event in events:
+            if isinstance(event, SearchEnded):
+                if reasons:
+                    continue
+                reasons.add(event.reason)
+            if isinstance(event, TrialFinished):
+                self.rows[event.record.number] = event.record
+            if isinstance(event, TrialFinished | FinalistFinished) and time.monotonic() >= self.next_write:
+                self._write_tables()
+            yield event
 
-    def _seen(self) -> set[ResNetSpec]:
-        specs = map(spec_of, self.study.get_trials(deepcopy=False))
-        return {spec for spec in specs if spec}
-
-    def _ask(self) -> tuple[Trial, ResNetSpec] | None:
-        """A new trial and its network, which no trial had before; None when no network is left."""
-        seen = self._seen()
-        queued = next((spec for spec in self.settings.queue if spec not in seen), None)
-        if queued:
-            self.study.enqueue_trial(self.feasible.encode(queued), user_attrs={"spec": queued.to_dict()})
-        elif self.feasible.unseen(self.feasible.smallest(), seen) is None:
-            return None
-        trial = self.study.ask()
-        trial.set_user_attr("worker", this_worker())
-        return trial, self._choose(trial, seen)
-
-    def _choose(self, trial: Trial, seen: set[ResNetSpec]) -> ResNetSpec:
-        """The network of a trial: the queued one it came with, or the one proposed, or the nearest not seen."""
-        point = propose(trial, self.settings.space)
-        queued = spec_of(self._frozen(trial))
-        spec = queued or self.feasible.unseen(self.feasible.decode(point), seen)
-        if spec is None:
-            raise StudyError("no network is left")  # _ask looked before
-        trial.set_user_attr("spec", spec.to_dict())
-        used = cost(spec)
-        for name in "params", "macs", "activation_bytes":
-            trial.set_user_attr(name, getattr(used, name))
-        for margin in self.settings.budget.check(used).margins:
-            trial.set_user_attr(f"margin_{margin.name}", margin.margin)
-        return spec
-
-    def _take_over(self, lost: FrozenTrial) -> tuple[Trial, ResNetSpec]:
-        """A trial that a process left running, with the network it had, or one if it had none yet."""
-        trial = Trial(self.study, lost._trial_id)
-        trial.set_user_attr("worker", this_worker())
-        trial.set_user_attr("started_again", True)
-        spec = spec_of(lost)
-        complete = spec and "params" in lost.user_attrs
-        return trial, spec if spec and complete else self._choose(trial, self._seen())
-
-    def _run(self, trial: Trial, spec: ResNetSpec) -> Iterator[TrialEpoch]:
-        """Train the trial's network and tell the study how it went."""
-        start = time.perf_counter()
-        trial.set_user_attr("device", describe_device(self.device))
-        trial.set_user_attr("versions", versions())
-        state, reason = TrialState.COMPLETE, ""
-        last_known = self._frozen(trial).last_step or 0  # epochs up to here were survived before an interruption
-        try:
-            for result in self._epochs(trial, spec):
-                yield TrialEpoch(trial.number, result)
-                if diverged(result):
-                    state, reason = TrialState.PRUNED, f"diverged in epoch {result.epoch}"
-                elif last_known <= result.epoch < self.settings.recipe.epochs and trial.should_prune():
-                    state, reason = TrialState.PRUNED, f"hopeless at epoch {result.epoch}"
-                if reason:
-                    break
-        except NasBudgetError:
-            raise
-        except Exception as error:
-            state, reason = TrialState.FAIL, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-            write_whole(self._trial_folder(trial) / "error.txt", traceback.format_exc())
-        trial.set_user_attr("seconds", time.perf_counter() - start)
-        trial.set_user_attr("reason", reason)
-        curve = self._frozen(trial).intermediate_values
-        self.study.tell(trial, curve[max(curve)] if state == TrialState.COMPLETE else None, state)
-        if self.device.type == "cuda":
-            gc.collect()  # schedulers and optimisers hold each other, and with them the weights
-            torch.cuda.empty_cache()
-
-    def _epochs(self, trial: Trial, spec: ResNetSpec) -> Iterator[EpochResult]:
-        """Train, writing each epoch to the trial's folder and to the study."""
-        settings = self.settings
-        about = {
-            "spec": spec.to_dict(), "recipe": asdict(settings.recipe), "seed": settings.seed,
-            "device": describe_device(self.device), "precision": settings.precision, "versions": versions(),
-        }  # fmt: skip
-        write_whole(self._trial_folder(trial) / "trial.json", json.dumps(about, indent=2) + "\n")
-        known = dict(self._frozen(trial).intermediate_values)
-        network = build(spec, settings.seed)
-        with (self._trial_folder(trial) / "epochs.jsonl").open("w") as file:
-            for result in train(network, self.images, settings.recipe, settings.seed, settings.precision, self.stopped):
-                file.write(json.dumps(asdict(result)) + "\n")
-                file.flush()
-                if result.epoch not in known:
-                    trial.report(result.accuracy, result.epoch)
-                yield result
-
-    def _trial_folder(self, trial: Trial) -> Path:
-        return self.folder / "trials" / str(trial.number)
-
-    def _frozen(self, trial: Trial) -> FrozenTrial:
-        return self.study.get_trials(deepcopy=False)[trial.number]
-
-    def _write_table(self) -> list[TrialRecord]:
-        """Write `trials.csv` and `best.json` anew and give the rows."""
+    def _write_tables(self) -> None:
+        """Write `trials.csv`, `best.json` and `finalists.csv` anew."""
+        start = time.monotonic()
         rows = self.records()
         write_table(self.folder / TABLE, rows)
         if leading := best_of(rows):
             write_whole(self.folder / BEST, leading.spec + "\n")
-        return rows
+        if runs := self.finals():
+            write_finalists(self.folder / FINALISTS, runs)
+        now = time.monotonic()
+        self.next_write = now + TABLE_SHARE * (now - start)
+
+    def _finals_study(self) -> Study:
+        return open_study(self.settings, self.folder, versions(), FINALS)

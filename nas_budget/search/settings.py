@@ -1,62 +1,24 @@
-"""From a study file to concrete settings: what the file leaves to the device is decided here, once."""
+"""Everything a study needs to know, as each layer takes it."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.space import SearchSpace
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.errors import StudyError, StudyFileError, UsageError
+from nas_budget.errors import UsageError
+from nas_budget.search.candidates import CHOICES, RANGES, RecipeSpace
+from nas_budget.search.pruning import default_rungs
+from nas_budget.search.samplers import check_sampler
 from nas_budget.search.study_file import Sections
-from nas_budget.train.data import Dataset, open_dataset
-from nas_budget.train.device import choose_device, choose_precision
-from nas_budget.train.images import split_sizes
-from nas_budget.train.recipe import RECIPES, Recipe
+from nas_budget.train.data import Dataset
+from nas_budget.train.recipe import Recipe
 
-FREE_KEYS = ("search.trials", "search.device", "search.threads")
-"""Keys that may differ when a study goes on."""
-
-IMAGES = {
-    "auto": (32, 3, 10),
-    "cifar10": (32, 3, 10),
-    "cifar100": (32, 3, 100),
-    "fashion-mnist": (28, 1, 10),
-    "svhn": (32, 3, 10),
-}
-"""Size, channels and classes of the images of named sets, which need not be there to be planned for."""
-
-SMALL_MACS = 10_000_000
-"""Networks limited to this train on one thread: it is faster as far as measured (docs/benchmarks.md)."""
-
-DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
-    # Fifty trials in about ten minutes on two cores.
-    "cpu": {
-        "budget.macs": 4_000_000,
-        "data.images": 2_500,
-        "data.held_out": 1_000,
-        "recipe.name": "brief",
-        "space.blocks": [1, 2],
-        "space.first_stride": [2],
-        "search.threads": "all",
-    },
-    # Full size.
-    "gpu": {
-        "budget.macs": "none",
-        "data.images": "all",
-        "data.held_out": None,
-        "recipe.name": "sgd",
-        "space.blocks": [1, 4],
-        "space.first_stride": [1],
-        "search.threads": "all",
-    },
-}
+REFERENCE: dict[str, Any] = {"channels": (32, 64, 96, 128, 185)}
+"""The reference paper's network, but for its images."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +29,24 @@ class Settings:
         name: Of the study.
         budget: Limits every trial keeps.
         space: Networks that may be proposed.
-        recipe: How each is trained.
+        recipes: How each is trained, and what of that may vary.
         n_train: Images that train.
         n_held_out: Images that accuracy is measured on.
         trials: Trials to be completed or pruned in all.
-        sampler: "tpe" or "random".
-        pruner: "front", "halving", "median" or "none".
+        timeout: Seconds after which no trial begins; None for no limit. The next three likewise.
+        device_time: Seconds of all trials together after which none begins.
+        patience: Trials in a row without one that joins the front after which none begins.
+        target: Accuracy, 0 to 1, that ends the search when a trial reaches it.
+        sampler: "tpe", "gp", "nsga2", "cmaes", "evolution" or "random".
+        start_up: Trials spread over the space before the sampler is asked.
+        pruner: "front", "halving", "hyperband", "median" or "none".
+        rungs: Epochs at which trials are compared.
+        signal: By what "front" compares them: "loss" of training or held-out "accuracy".
+        trial_seeds: Trainings of each trial, of which the mean counts.
+        finalists: How many of the best trials are trained again at the end.
+        finalist_seeds: Seeds each of them is trained with.
+        finalist_epochs: For how long.
+        workers: Processes that run trials.
         seed: Of sampler and training.
         precision: "fp32", "bf16" or "fp16".
         threads: Threads a training uses on a CPU.
@@ -85,12 +59,24 @@ class Settings:
     name: str
     budget: Budget
     space: SearchSpace
-    recipe: Recipe
+    recipes: RecipeSpace
     n_train: int
     n_held_out: int
     trials: int
+    timeout: float | None
+    device_time: float | None
+    patience: int | None
+    target: float | None
     sampler: str
+    start_up: int
     pruner: str
+    rungs: tuple[int, ...]
+    signal: str
+    trial_seeds: int
+    finalists: int
+    finalist_seeds: int
+    finalist_epochs: int
+    workers: int
     seed: int
     precision: str
     threads: int
@@ -98,6 +84,11 @@ class Settings:
     storage: str
     sections: Sections
     chosen: dict[str, Any]
+
+    @property
+    def recipe(self) -> Recipe:
+        """How a network is trained when nothing else is proposed."""
+        return self.recipes.decode({})
 
 
 def study_name(file: Path | None, sections: Sections) -> str:
@@ -116,93 +107,18 @@ def _short(number: int) -> str:
     return str(number)
 
 
-def resolve(
-    name: str, sections: Sections, device: torch.device, dataset: Dataset, recorded: Sections | None = None
-) -> Settings:
-    """Concrete settings: what is "auto" is as the study recorded it, or else as suits the device.
+def next_name(name: str) -> str:
+    """A name for a study like this one: "mine-2" after "mine", "mine-3" after "mine-2"."""
+    stem, dash, number = name.rpartition("-")
+    return f"{stem}-{int(number) + 1}" if dash and number.isdigit() else f"{name}-2"
+
+
+def build_settings(name: str, full: Sections, storage: str, dataset: Dataset, chosen: dict[str, Any]) -> Settings:
+    """The settings of sections in which nothing is left to the device any more.
 
     Raises:
-        StudyFileError: Values that contradict each other or the data.
-        StudyError: A study recorded with other settings.
+        UsageError: Values that contradict each other, or the images.
     """
-    full = copy.deepcopy(sections)
-    chosen: dict[str, Any] = {}
-    for key, default in DEVICE_DEFAULTS["cpu" if device.type == "cpu" else "gpu"].items():
-        section, field = key.split(".")
-        if full[section][field] == "auto":
-            suited = _suited(key, default, dataset, full)
-            known = recorded[section] if recorded and key not in FREE_KEYS else {}
-            full[section][field] = known.get(field, suited)
-            chosen[key] = full[section][field]
-    full["recipe"] = {**asdict(RECIPES[full["recipe"]["name"]]), **full["recipe"]}
-    full["data"].update(name=dataset.name, digest=dataset.digest)
-    del full["search"]["storage"]  # it may hold a password
-    if recorded and full["search"]["precision"] == "auto":
-        full["search"]["precision"] = recorded["search"]["precision"]
-    try:
-        full["search"]["precision"] = choose_precision(full["search"]["precision"], device)
-        n_train = None if full["data"]["images"] == "all" else full["data"]["images"]
-        n_held_out, n_train = split_sizes(dataset, n_train, full["data"]["held_out"])
-        full["data"].update(images=n_train, held_out=n_held_out)
-        settings = _build(name, full, sections["search"]["storage"], dataset, chosen)
-    except UsageError as error:
-        raise StudyFileError([f"{name}: {error}"]) from None
-    if recorded and (changes := list(_differences(recorded, full))):
-        raise StudyError(
-            f"study {name} was made with other settings: {'; '.join(changes)}; "
-            "go on with those, or begin another study with --name"
-        )
-    return settings
-
-
-def space_and_budget(sections: Sections, say: Callable[[str], None]) -> tuple[SearchSpace, Budget, dict[str, Any]]:
-    """Space and budget of a study that is not run, and what was decided for the device.
-
-    Raises:
-        UsageError: An unknown data set.
-        DataError: A file of images that is missing or damaged.
-    """
-    full, chosen = copy.deepcopy(sections), dict[str, Any]()
-    device = choose_device(sections["search"]["device"])
-    for key, default in DEVICE_DEFAULTS["cpu" if device.type == "cpu" else "gpu"].items():
-        section, field = key.split(".")
-        if section in ("budget", "space") and full[section][field] == "auto":
-            full[section][field] = chosen[key] = default
-    name = full["data"]["name"]
-    if name in IMAGES:
-        image_size, in_channels, classes = IMAGES[name]
-    else:
-        dataset = open_dataset(name, None, say)
-        image_size, in_channels, classes = dataset.image_size, dataset.in_channels, len(dataset.classes)
-    images: dict[str, Any] = {"image_size": image_size, "in_channels": in_channels, "classes": classes}
-    return _space(full["space"], images), _budget(full["budget"]), chosen
-
-
-def _budget(section: dict[str, Any]) -> Budget:
-    values: dict[str, Any] = {key: None if value == "none" else value for key, value in section.items()}
-    return Budget(**values)
-
-
-def _space(section: dict[str, Any], images: dict[str, Any]) -> SearchSpace:
-    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in section.items()}
-    return SearchSpace(**values, **images)
-
-
-def _suited(key: str, default: Any, dataset: Dataset, full: Sections) -> Any:
-    """The device's default, fitted to the data (at most four fifths to train, a fifth held out) and the networks."""
-    if key == "data.held_out" and (default is None or full["data"]["images"] == "all"):
-        return max(1, dataset.n_train // 10)
-    if key == "data.held_out":
-        return max(1, min(default, dataset.n_train // 5))
-    if key == "data.images" and default != "all":
-        return max(1, min(default, dataset.n_train * 4 // 5))
-    if key == "search.threads":
-        macs = full["budget"]["macs"]
-        return 1 if macs != "none" and macs <= SMALL_MACS else torch.get_num_threads()
-    return default
-
-
-def _build(name: str, full: Sections, storage: str, dataset: Dataset, chosen: dict[str, Any]) -> Settings:
     search, image_size = full["search"], dataset.image_size
     if full["recipe"]["crop_pad"] >= image_size:
         pad, most = full["recipe"]["crop_pad"], image_size - 1
@@ -214,37 +130,93 @@ def _build(name: str, full: Sections, storage: str, dataset: Dataset, chosen: di
         "in_channels": dataset.in_channels,
         "classes": len(dataset.classes),
     }
-    budget = _budget(full["budget"])
+    budget, space, recipes = budget_of(full["budget"]), space_of(full["space"], images), _recipes(full["recipe"])
+    check_sampler(search["sampler"], [*space.dimensions(), *recipes.dimensions()])
+    epochs = full["recipe"]["epochs"]
+    rules = ("timeout", "device_time", "patience", "target")
+    as_given = (
+        "trials", "sampler", "pruner", "signal", "trial_seeds", "finalists", "finalist_seeds", "workers", "seed",
+        "precision", "threads",
+    )  # fmt: skip
+    given: dict[str, Any] = {key: None if search[key] == "none" else search[key] for key in (*rules, *as_given)}
     return Settings(
         name=name,
         budget=budget,
-        space=_space(full["space"], images),
-        recipe=Recipe(**{key: value for key, value in full["recipe"].items() if key != "name"}),
+        space=space,
+        recipes=recipes,
         n_train=full["data"]["images"],
         n_held_out=full["data"]["held_out"],
-        **{key: search[key] for key in ("trials", "sampler", "pruner", "seed", "precision", "threads")},
-        queue=tuple(_queued(values, images, budget) for values in search["queue"]),
+        **given,
+        start_up=_start_up(search),
+        rungs=_rungs(search["rungs"], epochs),
+        finalist_epochs=epochs if search["finalist_epochs"] == "auto" else search["finalist_epochs"],
+        queue=_queue(search["queue"], images, space, budget),
         storage=storage,
         sections=full,
         chosen=chosen,
     )
 
 
-def _queued(values: dict[str, Any], images: dict[str, Any], budget: Budget) -> ResNetSpec:
-    """A network of the queue; it must fit like any other."""
-    if fixed := sorted(set(values) & set(images)):
-        raise UsageError(f"search.queue: {', '.join(fixed)} follows from the data; leave it out")
-    spec = ResNetSpec.from_dict({**values, **images})
+def _recipes(section: dict[str, Any]) -> RecipeSpace:
+    """The recipe of a section, in which a list stands for a range of a number or for choices."""
+    ranges = {name: tuple(section[name]) for name in RANGES if isinstance(section[name], list)}
+    choices = {name: tuple(section[name]) for name in CHOICES if isinstance(section[name], list)}
+    for name, (low, high) in ranges.items():
+        if not 0 < low <= high:
+            raise UsageError(f"recipe.{name}: [{low}, {high}] is no range; give the least, above 0, then the most")
+    first = {name: values[0] for name, values in (ranges | choices).items()}
+    fixed = {key: value for key, value in section.items() if key != "name"}
+    return RecipeSpace(Recipe(**{**fixed, **first}), ranges, choices)
+
+
+def _start_up(search: dict[str, Any]) -> int:
+    """Trials spread over the space: a fifth of them, at least five and at most twenty, unless told otherwise."""
+    trials: int = search["trials"]
+    return min(20, max(5, trials // 5)) if search["start_up"] == "auto" else int(search["start_up"])
+
+
+def _rungs(asked: Any, epochs: int) -> tuple[int, ...]:
+    if asked == "auto":
+        return default_rungs(epochs)
+    if list(asked) != sorted(set(asked)) or any(rung >= epochs for rung in asked):
+        raise UsageError(
+            f"search.rungs: {list(asked)} does not go with recipe.epochs = {epochs}; "
+            f"give rising epochs from 1 to {epochs - 1}" + (", or [] for none" if epochs == 1 else "")
+        )
+    return tuple(asked)
+
+
+def _queue(asked: Any, images: dict[str, Any], space: SearchSpace, budget: Budget) -> tuple[ResNetSpec, ...]:
+    """The networks to train first; left to us, the reference where the space holds it and it fits."""
+    if asked != "auto":
+        return tuple(_queued(values, images, space, budget) for values in asked)
+    spec = replace(ResNetSpec(**REFERENCE, **images), dropout=space.dropout)
+    return (spec,) if space.contains(spec) and budget.check(spec).fits else ()
+
+
+def _queued(values: dict[str, Any], images: dict[str, Any], space: SearchSpace, budget: Budget) -> ResNetSpec:
+    """A network of the queue; it must fit like any other, and has the images of the data and the space's dropout."""
+    if others := [key for key, value in images.items() if values.get(key, value) != value]:
+        wrong = ", ".join(f"{key} is {values[key]}, not {images[key]}" for key in others)
+        raise UsageError(f"search.queue: a network for other images: {wrong}; leave {', '.join(others)} out")
+    spec = ResNetSpec.from_dict({"dropout": space.dropout, **values, **images})
     spec = replace(spec, pool=spec.pool_size)
     for margin in budget.check(spec).margins:
         if margin.margin < 0:
-            raise UsageError(f"search.queue: {spec} needs {margin.used:,} {margin.name}, {margin.limit:,} allowed")
+            raise UsageError(
+                f"search.queue: {spec} needs {margin.used:,} {margin.name}, {margin.limit:,} allowed; "
+                "make it smaller (nas-budget fit finds the largest of its shape), or leave it out"
+            )
     return spec
 
 
-def _differences(recorded: Sections, asked: Sections) -> Iterator[str]:
-    for section, values in asked.items():
-        for field, value in values.items():
-            before = recorded[section].get(field)
-            if f"{section}.{field}" not in FREE_KEYS and before != value:
-                yield "the images are others" if field == "digest" else f"{section}.{field} is {before}, not {value}"
+def budget_of(section: dict[str, Any]) -> Budget:
+    """The budget of a section."""
+    values: dict[str, Any] = {key: None if value == "none" else value for key, value in section.items()}
+    return Budget(**values)
+
+
+def space_of(section: dict[str, Any], images: dict[str, Any]) -> SearchSpace:
+    """The space of a section, for images of this size, channels and classes."""
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in section.items()}
+    return SearchSpace(**values, **images)

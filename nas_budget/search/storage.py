@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,18 @@ import optuna
 import psutil
 import sqlalchemy.exc
 from filelock import FileLock, Timeout
+from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import make_url
 
 from nas_budget.errors import StudyError, UsageError
-from nas_budget.search.proposals import make_sampler
+from nas_budget.search.addresses import ADDRESSES, JOURNAL, database_file, parse_address, shown, trouble
 from nas_budget.search.pruning import make_pruner
 from nas_budget.search.settings import Settings
 from nas_budget.search.study_file import Sections
 
-JOURNAL = "study.journal"
-NAMELESS_S = 60
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -44,7 +41,7 @@ def recorded_settings(storage: str, folder: Path, name: str) -> Sections | None:
         UsageError: An unknown kind of storage.
         StudyError: A storage that cannot be opened or read.
     """
-    with _clear_errors(storage):
+    with clear_errors(storage):
         if not _exists(storage, folder):
             return None
         opened = _open(storage, folder)
@@ -56,7 +53,7 @@ def recorded_settings(storage: str, folder: Path, name: str) -> Sections | None:
 
 def count_finished(storage: str, folder: Path, name: str) -> int:
     """How many trials of an existing study are complete or pruned."""
-    with _clear_errors(storage):
+    with clear_errors(storage):
         study = optuna.load_study(study_name=name, storage=_open(storage, folder))
         return len(study.get_trials(deepcopy=False, states=FINISHED))
 
@@ -65,53 +62,34 @@ def _exists(storage: str, folder: Path) -> bool:
     """Whether there is a file to read; a server is taken to be there."""
     if storage == "journal":
         return journal_path(folder).exists()
-    address = make_url(storage) if "://" in storage else None
-    return address is None or address.get_backend_name() != "sqlite" or Path(address.database or "").exists()
+    file = database_file(storage) if "://" in storage else None
+    return file is None or file.exists()
 
 
-def open_study(settings: Settings, folder: Path, versions: str) -> Study:
-    """The study of these settings, created or gone on with.
+def open_study(settings: Settings, folder: Path, versions: str, part: str = "") -> Study:
+    """The study of these settings, or a part of it under a name of its own, created or gone on with.
 
     Raises:
         UsageError: An unknown kind of storage.
         StudyError: A storage that cannot be opened or written.
     """
     storage = settings.storage
-    with _clear_errors(storage):
+    with clear_errors(storage):
         if storage == "journal":
             folder.mkdir(parents=True, exist_ok=True)
         opened = _open(storage, folder)
         folder.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
-            study_name=settings.name,
+            study_name=settings.name + part,
             storage=opened,
             direction="maximize",
             load_if_exists=True,
-            pruner=make_pruner(settings.pruner, settings.recipe.epochs),
+            pruner=make_pruner(settings.pruner, settings.rungs, settings.recipe.epochs, settings.signal),
+            sampler=RandomSampler(0),  # proposals come from elsewhere (proposals.py): this one is never asked
         )
-        study.sampler = make_sampler(settings.sampler, settings.seed, len(study.get_trials(deepcopy=False)))
         study.set_user_attr("settings", settings.sections)
         study.set_user_attr("versions", versions)
     return study
-
-
-def abandoned(study: Study, shared: bool) -> Iterator[FrozenTrial]:
-    """Trials left running by a process of this machine that is no more.
-
-    Args:
-        study: Where to look.
-        shared: Whether other machines may work on the study: a trial so young that it does not name its
-            process yet may then be theirs.
-    """
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        worker = trial.user_attrs.get("worker")
-        if _gone(worker) if worker else not (shared and _young(trial)):
-            yield trial
-
-
-def _young(trial: FrozenTrial) -> bool:
-    started = trial.datetime_start
-    return started is not None and (datetime.now(UTC) - started.astimezone(UTC)).total_seconds() < NAMELESS_S
 
 
 def this_worker() -> dict[str, Any]:
@@ -119,8 +97,10 @@ def this_worker() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
 
 
-def _gone(worker: dict[str, Any]) -> bool:
-    if worker["host"] != socket.gethostname():
+def is_gone(trial: FrozenTrial) -> bool:
+    """Whether a running trial was left by a process of this machine that is no more, or by this one."""
+    worker = trial.user_attrs.get("worker")
+    if worker is None or worker["host"] != socket.gethostname():
         return False
     if worker["pid"] == os.getpid():
         return True
@@ -137,9 +117,9 @@ def _open(storage: str, folder: Path) -> BaseStorage:
         return JournalStorage(JournalFileBackend(str(journal_path(folder))))
     if "://" not in storage:
         raise UsageError(
-            f'search.storage: {storage!r} is unknown; allowed are "journal" or a database address such as '
-            "sqlite:///trials.db or postgresql+psycopg://user@host/name"
+            f'storage: {storage!r} is unknown; allowed are "journal" or a database address such as {ADDRESSES}'
         )
+    parse_address(storage)
     return RDBStorage(storage, engine_kwargs={"pool_pre_ping": True} if storage.startswith("postgresql") else {})
 
 
@@ -161,38 +141,29 @@ def only_runner(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _clear_errors(storage: str) -> Iterator[None]:
-    """Whatever a database or file system raises, as one line."""
+def clear_errors(storage: str) -> Iterator[None]:
+    """Whatever a database or file system raises within, as one line.
+
+    Raises:
+        UsageError: An unknown kind of storage.
+        StudyError: A storage that cannot be opened, read or written.
+    """
     try:
         yield
     except (sqlalchemy.exc.NoSuchModuleError, sqlalchemy.exc.ArgumentError):
         raise UsageError(
-            f"search.storage: {_without_password(storage)!r} names no kind of database known here; "
-            "allowed are journal, sqlite:///..., "
-            "postgresql+psycopg://..., mysql+pymysql://..."
+            f"storage: {shown(storage)!r} names no kind of database known here; "
+            "allowed are journal, sqlite:///..., postgresql+psycopg://..., mysql+pymysql://..."
         ) from None
     except ImportError:
         raise StudyError(
-            f"search.storage: the driver of {_without_password(storage)} is not installed; "
+            f"storage: the driver of {shown(storage)} is not installed; "
             "for PostgreSQL: pip install 'nas-budget[postgresql]'"
         ) from None
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        cause = getattr(error, "orig", None) or error.__cause__ or error
-        raise StudyError(f"search.storage: {_without_password(storage)} cannot be used: {_first_line(cause)}") from None
+        raise StudyError(f"storage: {shown(storage)} cannot be used: {trouble(error)}") from None
     except OSError as error:
         raise StudyError(f"{error.filename or storage}: cannot be written ({error.strerror or error})") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def _without_password(storage: str) -> str:
-    try:
-        address = make_url(storage)
-    except sqlalchemy.exc.ArgumentError:
-        return storage.partition("://")[0] + "://..."
-    return address.difference_update_query(["password"]).render_as_string(hide_password=True)
 
 
 def quiet_optuna() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -43,8 +45,25 @@ def _listed(kind: Any) -> Any:
     ]
 
 
+SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
+
+
+def _duration(value: Any) -> Any:
+    """Seconds of a number or of a text such as "90s", "45m", "2h", "1.5h" or "1d"."""
+    if not isinstance(value, str) or value == "none":
+        return value
+    found = re.fullmatch(r"([\d.]+)\s*([a-z]*)", value.strip())
+    try:
+        number, unit = found.groups() if found else ("", "")
+        return float(number) * SECONDS[unit or "s"]
+    except (ValueError, KeyError):
+        raise ValueError(f'{value!r} is not a time; write "90s", "45m", "2h" or a number of seconds') from None
+
+
 Limit = Annotated[int | Literal["none"], BeforeValidator(_quantity)]
 Count = Annotated[int, BeforeValidator(_quantity), Field(ge=1)]
+Duration = Annotated[float, Field(gt=0)]
+Open = Annotated[Duration | Literal["none"], BeforeValidator(_duration)]
 
 
 class BudgetSection(BaseModel):
@@ -72,14 +91,26 @@ class SearchSection(BaseModel):
 
     model_config = FORBID
     trials: Count = 50
-    sampler: Literal["tpe", "random"] = "tpe"
-    pruner: Literal["front", "halving", "median", "none"] = "front"
+    timeout: Open = "none"
+    device_time: Open = "none"
+    patience: Count | Literal["none"] = "none"
+    target: Annotated[float, Field(gt=0, le=1)] | Literal["none"] = "none"
+    sampler: Literal["tpe", "gp", "nsga2", "cmaes", "evolution", "random"] = "tpe"
+    start_up: Count | Auto = "auto"
+    pruner: Literal["front", "halving", "hyperband", "median", "none"] = "front"
+    signal: Literal["loss", "accuracy"] = "loss"
+    rungs: tuple[Annotated[int, Field(ge=1)], ...] | Auto = "auto"
+    trial_seeds: Count = 1
+    finalists: Annotated[int, Field(ge=0)] = 0
+    finalist_seeds: Count = 3
+    finalist_epochs: Count | Auto = "auto"
+    workers: Count = 1
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     threads: Count | Auto = "auto"
     storage: str = "journal"
-    queue: list[dict[str, Any]] = []
+    queue: list[dict[str, Any]] | Auto = "auto"
 
 
 def _section(
@@ -100,7 +131,11 @@ SpaceSection = _section(
     "SpaceSection", SearchSpace, FROM_DATA,
     blocks=(Auto | _listed(tuple[int, int]), "auto"), first_stride=(Auto | _listed(tuple[int, ...]), "auto"),
 )  # fmt: skip
-RecipeSection = _section("RecipeSection", Recipe, (), optional=True, name=(Literal[("auto", *RECIPES)], "auto"))
+RecipeSection = _section(
+    "RecipeSection", Recipe, (), optional=True, name=(Literal[("auto", *RECIPES)], "auto"),
+    learning_rate=(float | tuple[float, float] | None, None), weight_decay=(float | tuple[float, float] | None, None),
+    batch_size=(int | tuple[int, ...] | None, None), optimizer=(str | tuple[str, ...] | None, None),
+)  # fmt: skip
 SECTIONS: dict[str, type[BaseModel]] = {
     "budget": BudgetSection,
     "space": SpaceSection,
@@ -180,7 +215,8 @@ def _check_values(name: str, checked: Mapping[str, Any]) -> None:
         SearchSpace(**given)
     if name == "recipe":
         base = RECIPES.get(checked["name"], Recipe())
-        dataclasses.replace(base, **given)
+        for values in product(*(value if isinstance(value, tuple) else (value,) for value in given.values())):
+            dataclasses.replace(base, **dict(zip(given, values, strict=True)))
 
 
 def _problem(issues: list[Any]) -> str:

@@ -45,7 +45,7 @@ def _reason(error: Exception) -> str:
     if "torchvision::" in text:
         return "torchvision does not load beside this torch (install both from one place)"
     if "scipy" in text.lower():
-        return f"{text} (pip install 'nas-budget[svhn]')"
+        return f"{text} (pip install scipy)"
     return text
 
 

@@ -29,6 +29,7 @@ class EpochResult:
         epoch: Its number, from 1.
         train_loss: Mean loss over its steps; not finite when the network diverged.
         accuracy: Share of held-out images told right, of one forward pass without dropout.
+        held_out_loss: Mean cross-entropy on them, without label smoothing.
         learning_rate: At its last step.
         seconds: Training and evaluation together.
     """
@@ -36,6 +37,7 @@ class EpochResult:
     epoch: int
     train_loss: float
     accuracy: float
+    held_out_loss: float
     learning_rate: float
     seconds: float
 
@@ -77,9 +79,9 @@ def train(
             if stopped():
                 raise StoppedError("stopped between two steps")
             total += stepper.step(chosen)  # stays on the device: no wait for it within an epoch
-        accuracy = evaluate(network, images.held_out, images, precision)
+        accuracy, loss = evaluate(network, images.held_out, images, precision)
         seconds = time.perf_counter() - start
-        yield EpochResult(epoch, total.item() / n_steps, accuracy, stepper.learning_rate, seconds)
+        yield EpochResult(epoch, total.item() / n_steps, accuracy, loss, stepper.learning_rate, seconds)
 
 
 class _Stepper:
@@ -112,16 +114,20 @@ class _Stepper:
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, held_out: LabelledImages, images: SplitImages, precision: str = "fp32") -> float:
-    """Share of the labelled images told right, 0 to 1; `images` gives the normalisation."""
+def evaluate(
+    network: nn.Module, held_out: LabelledImages, images: SplitImages, precision: str = "fp32"
+) -> tuple[float, float]:
+    """Share of the labelled images told right, 0 to 1, and mean cross-entropy; `images` gives the normalisation."""
     network.eval()
     right = torch.zeros((), device=held_out.labels.device, dtype=torch.int64)
+    loss = torch.zeros((), device=held_out.labels.device)
     batches = zip(held_out.images.split(EVALUATION_BATCH), held_out.labels.split(EVALUATION_BATCH), strict=True)
     for pictures, labels in batches:
         with autocast(pictures.device, precision):
             scores = network(normalised(pictures, images))
         right += (scores.argmax(1) == labels).sum()
-    return right.item() / len(held_out)
+        loss += F.cross_entropy(scores.float(), labels, reduction="sum")
+    return right.item() / len(held_out), loss.item() / len(held_out)
 
 
 def diverged(result: EpochResult) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from nas_budget.report.table import read_table
@@ -32,7 +33,7 @@ def test_a_search_ends_with_a_best_network_and_its_page(run: Run, quick: list[ob
     assert "best: " in ran.out
     folder = tmp_path / "first"
     assert {p.name for p in folder.iterdir()} == {
-        ".lock", "best.json", "report.html", "settings.json", "study.journal", "trials", "trials.csv"
+        ".lock", ".turn.lock", "best.json", "report.html", "settings.json", "study.journal", "trials", "trials.csv"
     }  # fmt: skip
     assert "</html>" in (folder / "report.html").read_text()
     assert run("count", folder / "best.json", "--budget", "20k").code == 0
@@ -100,6 +101,16 @@ def test_quiet_says_only_the_result(run: Run, quick: list[object]) -> None:
         (["--storage", "sqlite:////nowhere/at/all.db"], 1, "cannot be used"),
         (["--images", "100k"], 2, "training images"),
         (["nowhere.toml"], 2, "nowhere.toml"),
+        (["--set", "search.rungs=[9]"], 2, "search.rungs: [9] does not go with recipe.epochs = 4"),
+        (["--timeout", "soon"], 2, "search.timeout: 'soon' is not a time"),
+        (["--fill", "most"], 2, "--fill most: write least:most"),
+        (["--fill", "0.9:0.5"], 2, "fill: [0.9, 0.5] is empty"),
+        (["--seed-spec", "nowhere.json"], 2, "--seed-spec nowhere.json: No such file"),
+        (["--seed-spec", "900,900"], 2, "search.queue: channels 900-900"),
+        (["--sampler", "cmaes"], 2, "search.sampler: cmaes proposes numbers"),
+        (["--sampler", "best"], 2, "search.sampler: 'best'"),
+        (["--target", "93"], 2, "search.target"),
+        (["--storage", "postgresql+psycopg://me@127.0.0.1:1/db"], 1, "postgresql+psycopg://me@127.0.0.1:1/db"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_lines_and_leaves_nothing(
@@ -119,6 +130,62 @@ def test_a_folder_that_cannot_be_written_is_said(run: Run, quick: list[object], 
     ran = run(*quick, "--trials", 1, "--runs-dir", blocked)
     assert ran.code == 1
     assert ran.err.splitlines()[-1].startswith(f"error: {blocked}")
+
+
+def test_a_network_can_be_tried_first(run: Run, quick: list[object], tmp_path: Path) -> None:
+    assert run(*quick, "--trials", 1, "--name", "a", "--seed-spec", "6,9").code == 0
+    assert rows(tmp_path / "a")[0]["channels"] == "6-9"
+    best = tmp_path / "a" / "best.json"
+    assert run(*quick, "--trials", 1, "--name", "b", "--seed-spec", best).code == 0
+    assert rows(tmp_path / "b")[0]["spec"] == rows(tmp_path / "a")[0]["spec"]
+
+
+def test_a_search_near_the_budget_uses_it(run: Run, quick: list[object], tmp_path: Path) -> None:
+    assert run(*quick, "--trials", 6, "--name", "near", "--fill", "0.8:1", "--set", "space.width=[4,64]").code == 0
+    assert all(int(row["params"]) >= 14_000 for row in rows(tmp_path / "near"))
+
+
+def test_a_target_ends_the_search_and_says_so(run: Run, quick: list[object]) -> None:
+    ran = run(*quick, "--target", "0.01")
+    assert ran.code == 0
+    assert "the search ends: the target is reached" in ran.err
+    assert "1 complete" in ran.out
+
+
+def test_finalists_are_compared_and_the_time_accounted_for(run: Run, quick: list[object], tmp_path: Path) -> None:
+    ran = run(*quick, "--trials", 3, "--name", "f", "--finalists", 2, "--seeds", 2, "--json")
+    assert [f["n_runs"] for f in ran.json["finalists"]] == [2, 2]
+    assert ran.json["finalists"][0]["tie"]
+    assert ran.json["seconds"]["finalists"] > 0
+    again = run(*quick, "--trials", 3, "--name", "f", "--finalists", 2, "--seeds", 2)
+    assert "finalists, each trained 2 more times:" in again.out
+    assert "on finalists" in again.out
+    assert "The finalists" in (tmp_path / "f" / "report.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_workers_lose_nothing_and_leave_no_process(
+    run: Run, quick: list[object], tmp_path: Path, how: signal.Signals
+) -> None:
+    arguments = [*quick, "--trials", 12, "--name", "w", "--pruner", "none", "--workers", 2]
+    process = _start(arguments)
+    _wait_for_trials(tmp_path / "w", 4)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    if how == signal.SIGINT:  # the terminal sends it to every process
+        for worker in workers:
+            worker.send_signal(how)
+    process.send_signal(how)
+    _out, err = process.communicate(timeout=120)
+    if how != signal.SIGKILL:
+        assert process.returncode == 130
+        assert "Traceback" not in err
+    assert not psutil.wait_procs(workers, timeout=60)[1]
+    ran = run(*arguments)
+    assert ran.code == 0, ran.err
+    ended = rows(tmp_path / "w")
+    assert [int(row["number"]) for row in ended] == list(range(12))
+    assert len({row["spec"] for row in ended}) == 12
 
 
 def test_a_dry_run_makes_no_database(run: Run, quick: list[object], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from nas_budget.arch.cost import cost
 from nas_budget.errors import NothingFitsError
 from nas_budget.search import plan
 from nas_budget.search.plan import make_plan, seconds_in_words
-from nas_budget.search.settings import resolve
+from nas_budget.search.resolving import resolve
 from nas_budget.search.study_file import read_study_file
 from nas_budget.train.data import Dataset
 from nas_budget.train.images import split_images

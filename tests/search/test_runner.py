@@ -8,32 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 import pytest
 import torch
+from optuna.trial import TrialState
 
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import StoppedError, StudyError
-from nas_budget.search import runner
-from nas_budget.search.records import spec_of
-from nas_budget.search.runner import Search, SpaceUsedUp, TrialEpoch, TrialFinished, TrialStarted
-from nas_budget.search.settings import resolve
-from nas_budget.search.storage import quiet_optuna, recorded_settings
-from nas_budget.search.study_file import read_study_file
+from nas_budget.search import trainer
+from nas_budget.search.events import SearchEnded, TrialEpoch, TrialFinished, TrialStarted
+from nas_budget.search.records import candidate_of
+from nas_budget.search.run import Run
+from nas_budget.search.runner import Search
+from nas_budget.search.sources import NewTrials
+from nas_budget.search.storage import quiet_optuna, this_worker
 from nas_budget.train.data import Dataset
-from nas_budget.train.images import split_images
-
-CPU = torch.device("cpu")
-SMALL: dict[str, Any] = {
-    "budget.params": 20_000,
-    "space.stages": [2, 3],
-    "space.width": [4, 16],
-    "space.blocks": 1,
-    "data.images": 100,
-    "data.held_out": 50,
-    "recipe.batch_size": 50,
-    "recipe.epochs": 3,
-    "search.trials": 4,
-}
+from tests.search.studies import make
 
 
 @pytest.fixture(autouse=True)
@@ -41,20 +31,11 @@ def _quiet() -> None:
     quiet_optuna()
 
 
-def make(dataset: Dataset, folder: Path, stopped: Any = lambda: False, **changes: Any) -> Search:
-    overrides = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
-    sections = read_study_file(None, overrides)
-    storage = sections["search"]["storage"]
-    settings = resolve("s", sections, CPU, dataset, recorded_settings(storage, folder, "s"))
-    images = split_images(dataset, CPU, settings.n_train, settings.n_held_out)
-    return Search(settings, images, folder, stopped)
-
-
 def test_a_search_trains_what_fits_and_writes_it_down(dataset: Dataset, tmp_path: Path) -> None:
     search = make(dataset, tmp_path)
     events = list(search.events())
-    assert [type(e) for e in events[:2]] == [TrialStarted, TrialEpoch]
-    records = [e.record for e in events if isinstance(e, TrialFinished)]
+    assert [type(e) for e in events[:5]] == [TrialStarted] * 4 + [TrialEpoch]  # the start-up, side by side
+    records = sorted((e.record for e in events if isinstance(e, TrialFinished)), key=lambda r: r.number)
     assert [r.number for r in records] == [0, 1, 2, 3]
     assert all(r.params <= 20_000 and r.state in ("complete", "pruned") for r in records)
     assert len({r.spec for r in records}) == 4
@@ -110,24 +91,26 @@ def test_a_trial_that_was_stopped_is_trained_again_under_its_number(
     assert isinstance(first, TrialStarted)
     assert (first.number, first.again) == (steps // 6, True)
     list(search.events())
-    assert [t.state for t in search.study.trials] == [optuna.trial.TrialState.COMPLETE] * 3
+    assert [t.state for t in search.study.trials] == [TrialState.COMPLETE] * 3
     assert search.records()[0].curve == whole.records()[0].curve  # the same network, trained the same way
 
 
 def test_a_trial_of_a_living_process_is_left_alone(dataset: Dataset, tmp_path: Path) -> None:
     search = make(dataset, tmp_path, search__trials=1)
-    other = search.study.ask()
-    alive = {"host": runner.this_worker()["host"], "pid": 1, "started": __import__("psutil").Process(1).create_time()}
+    assert isinstance(next(search.events()), TrialStarted)
+    other = optuna.Trial(search.study, search.study.trials[0]._trial_id)
+    alive = {"host": this_worker()["host"], "pid": 1, "started": psutil.Process(1).create_time()}
     other.set_user_attr("worker", alive)
-    list(search.events())
-    assert search.study.trials[0].state == optuna.trial.TrialState.RUNNING
-    assert search.finished() == 1
+    again = make(dataset, tmp_path, search__trials=2)
+    list(again.events())
+    assert [t.state for t in again.study.trials] == [TrialState.RUNNING, TrialState.COMPLETE]
+    assert again.finished() == 1  # and the living one makes two
 
 
 def test_a_trial_that_fails_does_not_end_the_search(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = runner.build, []
+    real, calls = trainer.build, []
 
     def sometimes(spec: ResNetSpec, seed: int) -> Any:
         calls.append(spec)
@@ -135,7 +118,7 @@ def test_a_trial_that_fails_does_not_end_the_search(
             raise torch.OutOfMemoryError("no memory\nlong story")
         return real(spec, seed)
 
-    monkeypatch.setattr(runner, "build", sometimes)
+    monkeypatch.setattr(trainer, "build", sometimes)
     search = make(dataset, tmp_path)
     list(search.events())
     failed = [r for r in search.records() if r.state == "failed"]
@@ -151,7 +134,7 @@ def test_a_search_in_which_everything_fails_gives_up(
     def broken(spec: ResNetSpec, seed: int) -> Any:
         raise RuntimeError("no device")
 
-    monkeypatch.setattr(runner, "build", broken)
+    monkeypatch.setattr(trainer, "build", broken)
     with pytest.raises(StudyError, match="5 trials failed in a row.*no device"):
         list(make(dataset, tmp_path).events())
 
@@ -173,9 +156,11 @@ def test_a_space_that_is_used_up_ends_the_search(dataset: Dataset, tmp_path: Pat
         "space__shortcut_kernel": 1,
     }
     search = make(dataset, tmp_path, **few, recipe__epochs=1, search__trials=10)
-    assert list(search.events())[-1] == SpaceUsedUp(3)
-    assert list(make(dataset, tmp_path, **few, recipe__epochs=1, search__trials=10).events()) == [SpaceUsedUp(3)]
-    assert sorted(spec_of(t).channels for t in search.study.trials if spec_of(t)) == [(4,), (5,), (6,)]  # type: ignore[union-attr]
+    told = SearchEnded("all 3 networks of the space that fit have been tried")
+    assert list(search.events())[-1] == told
+    assert list(make(dataset, tmp_path, **few, recipe__epochs=1, search__trials=10).events()) == [told]
+    tried = [candidate_of(t) for t in search.study.trials]
+    assert sorted(candidate.spec.channels for candidate in tried if candidate) == [(4,), (5,), (6,)]
 
 
 def test_queued_networks_come_first_and_once(dataset: Dataset, tmp_path: Path) -> None:
@@ -214,22 +199,25 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-@pytest.mark.parametrize("where", ["_choose", "_run", "_epochs", "_write_table"])
+@pytest.mark.parametrize(
+    ("home", "where"),
+    [(NewTrials, "_begin"), (Run, "train"), (Run, "judge"), (Run, "finish"), (Search, "_write_tables")],
+)
 def test_a_death_at_any_point_of_a_trial_costs_no_trial(
-    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: type, where: str
 ) -> None:
     whole = make(dataset, tmp_path / "whole")
     list(whole.events())
-    real, calls = getattr(Search, where), []
+    real, calls = getattr(home, where), []
 
-    def dies_the_third_time(self: Search, *arguments: Any) -> Any:
+    def dies_the_third_time(self: Any, *arguments: Any) -> Any:
         calls.append(arguments)
         if len(calls) == 3:
             raise Killed
         return real(self, *arguments)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Search, where, dies_the_third_time)
+        patch.setattr(home, where, dies_the_third_time)
         list(make(dataset, tmp_path / "cut").events())
     search = make(dataset, tmp_path / "cut")
     list(search.events())
@@ -238,23 +226,6 @@ def test_a_death_at_any_point_of_a_trial_costs_no_trial(
     assert len({r.spec for r in search.records()}) == 4
     rows = list(csv.DictReader((tmp_path / "cut" / "trials.csv").read_text().splitlines()))
     assert [row["spec"] for row in rows] == [r.spec for r in search.records()]
-
-
-def test_a_death_between_queueing_and_asking_queues_once(
-    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    queue = [{"channels": [6, 9], "blocks": 1}]
-
-    def dies(self: optuna.Study, *_: Any) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(optuna.Study, "ask", dies)
-        list(make(dataset, tmp_path, search__queue=queue).events())
-    search = make(dataset, tmp_path, search__queue=queue)
-    list(search.events())
-    assert [r.channels for r in search.records()].count("6-9") == 1
-    assert search.records()[0].channels == "6-9"
 
 
 def test_a_table_that_was_lost_is_written_again(dataset: Dataset, tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 import torch
 
+from nas_budget.arch.cost import cost
 from nas_budget.errors import StudyError, StudyFileError
-from nas_budget.search.settings import Settings, resolve, study_name
+from nas_budget.search.resolving import resolve
+from nas_budget.search.settings import Settings, next_name, study_name
 from nas_budget.search.study_file import read_study_file
 from nas_budget.train.data import Dataset
 from nas_budget.train.recipe import RECIPES
@@ -75,8 +77,79 @@ def test_a_queued_network_must_fit_and_be_a_network(dataset: Dataset) -> None:
         settings_of(dataset, search__queue=queue, budget__params=100, space__width=[1, 4])
     with pytest.raises(StudyFileError, match="unknown field"):
         settings_of(dataset, search__queue=[{"widths": [4]}])
-    with pytest.raises(StudyFileError, match="classes follows from the data"):
+    with pytest.raises(StudyFileError, match="classes is 3, not 10; leave classes out"):
         settings_of(dataset, search__queue=[{**queue[0], "classes": 3}])
+
+
+def test_the_reference_is_queued_where_the_space_holds_it_and_it_fits(dataset: Dataset) -> None:
+    full: dict[str, Any] = {"space__blocks": [1, 4], "space__first_stride": 1, "budget__macs": "none"}
+    (queued,) = settings_of(dataset, **full).queue
+    assert cost(queued).params == 4_907_445
+    assert settings_of(dataset, **full, budget__params=4_907_444).queue == ()
+    assert settings_of(dataset, **full, search__queue=[]).queue == ()
+    assert settings_of(dataset).queue == ()  # what suits a CPU has other strides
+
+
+def test_a_queued_network_has_the_dropout_of_the_space(dataset: Dataset) -> None:
+    changed = {"space__dropout": 0.3, "search__queue": [{"channels": [4, 8], "blocks": 1}]}
+    assert settings_of(dataset, **changed).queue[0].dropout == 0.3
+
+
+def test_a_recipe_may_leave_ranges_and_choices_open(dataset: Dataset) -> None:
+    rates, batches = [0.01, 0.4], [32, 64]
+    settings = settings_of(dataset, recipe__learning_rate=rates, recipe__batch_size=batches, recipe__optimizer=["sgd"])
+    assert [d.name for d in settings.recipes.dimensions()] == ["learning_rate", "batch_size"]
+    assert settings.recipe.learning_rate == pytest.approx(0.063)  # the middle of the range, on a log scale
+    assert settings.recipe.batch_size == 32
+    with pytest.raises(StudyFileError, match=r"learning_rate: \[0.4, 0.01\] is no range"):
+        settings_of(dataset, recipe__learning_rate=[0.4, 0.01])
+    with pytest.raises(StudyFileError, match="optimizer: 'lion' is unknown"):
+        settings_of(dataset, recipe__optimizer=["sgd", "lion"])
+    with pytest.raises(StudyFileError, match="batch_size: 1 is not allowed"):
+        settings_of(dataset, recipe__batch_size=[64, 1])
+
+
+@pytest.mark.parametrize("rungs", [[6], [2, 6], [3, 2], [2, 2], [7]])
+def test_rungs_must_go_with_the_epochs(dataset: Dataset, rungs: list[int]) -> None:
+    with pytest.raises(StudyFileError, match=r"search.rungs.*recipe.epochs = 6; give rising epochs from 1 to 5"):
+        settings_of(dataset, search__rungs=rungs)
+
+
+def test_rungs_can_be_given_or_left_out(dataset: Dataset) -> None:
+    assert settings_of(dataset, search__rungs=[1, 5]).rungs == (1, 5)
+    assert settings_of(dataset, search__rungs=[]).rungs == ()
+    assert settings_of(dataset).rungs == (1, 2, 3)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("2h", 7200), ("90m", 5400), ("45 s", 45), (30, 30), ("1.5d", 129_600)])
+def test_times_are_written_as_people_do(dataset: Dataset, text: Any, seconds: float) -> None:
+    assert settings_of(dataset, search__timeout=text).timeout == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "2 weeks", "h", 0, -1, "-2h", "0s"])
+def test_a_time_that_is_none_is_refused(dataset: Dataset, text: Any) -> None:
+    with pytest.raises(StudyFileError, match="search.device_time"):
+        settings_of(dataset, search__device_time=text)
+
+
+def test_how_a_study_searches_may_change_on_the_way(dataset: Dataset) -> None:
+    recorded = settings_of(dataset).sections
+    changed = {"sampler": "random", "pruner": "none", "workers": 2, "timeout": "1h", "finalists": 3, "rungs": [1]}
+    settings = settings_of(dataset, recorded=recorded, **{f"search__{key}": value for key, value in changed.items()})
+    assert (settings.sampler, settings.workers, settings.timeout) == ("random", 2, 3600)
+
+
+def test_another_name_is_offered_for_other_settings(dataset: Dataset) -> None:
+    recorded = settings_of(dataset).sections
+    with pytest.raises(StudyError, match="begin another study with --name s-2"):
+        settings_of(dataset, recorded=recorded, recipe__epochs=9)
+    assert next_name("mine-2") == "mine-3"
+    assert next_name("cifar10-150k") == "cifar10-150k-2"
+
+
+def test_workers_share_the_cores(dataset: Dataset) -> None:
+    one = settings_of(dataset, budget__macs="none").threads
+    assert settings_of(dataset, budget__macs="none", search__workers=4).threads == max(1, one // 4)
 
 
 def test_a_file_whose_images_changed_is_another_data_set(dataset: Dataset) -> None:

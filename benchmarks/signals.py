@@ -1,0 +1,198 @@
+"""Which early signal ranks networks as their full training does, from the trainings in `trainings.csv`.
+
+    python benchmarks/signals.py [--markdown]
+
+The table is made by `trainings.py`; a network counts once its full training, its second one and its short runs are
+all there. A figure is Spearman's rank correlation over networks, of a signal at an epoch with the accuracy after the
+last epoch: of the same training, or of another seed's, which includes the noise of seeds and is the honest one (both
+are measured on the same held-out images). Size taken out means: what a linear fit on log parameters and log MACs,
+made anew in each resample, leaves of both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+TABLE = Path(__file__).with_name("trainings.csv")
+Found = dict[tuple[str, int], np.ndarray]  # figures in every resample, by signal and epoch
+SHORT = (1, 2, 4)
+RUNS = ("full", "again", *(f"short {epochs}" for epochs in SHORT))
+N_RESAMPLES = 2_000
+LEAST_NETWORKS = 10
+AGAIN, FULL = "accuracy (seed 1)", "accuracy (seed 0)"
+HEADINGS = {
+    ("other", False): "Rank correlation with another seed's final accuracy",
+    ("same", False): "Rank correlation with the same training's final accuracy",
+    ("other", True): "The same with another seed's, size taken out of both",
+    ("same", True): "The same with the same training's, size taken out of both",
+}
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What is known of every network after some epochs; more is better.
+
+    Attributes:
+        values: One number a network, by epoch.
+        same: Final accuracy of the training that gave the signal, one a network.
+        other: Final accuracy of the other seed's training.
+        rival: Name of the plain accuracy of the same seed, to compare with at the same epoch.
+    """
+
+    values: dict[int, np.ndarray]
+    same: np.ndarray
+    other: np.ndarray
+    rival: str = AGAIN
+
+
+def read_rows() -> pd.DataFrame:
+    """The trainings, without a last line that is still being written."""
+    text = TABLE.read_text()
+    rows = pd.read_csv(io.StringIO(text[: text.rindex("\n") + 1]))
+    return rows.assign(run=rows["part"].where(rows["part"] != "short", "short " + rows["epochs"].astype(str)))
+
+
+def complete(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a network whose runs are all there; the columns are pairs (what, run)."""
+    wide = rows.pivot(index=["channels", "blocks"], columns="run")
+    return wide.loc[wide["accuracy"].reindex(columns=RUNS).dropna().index]
+
+
+def curves(networks: pd.DataFrame, what: str, run: str) -> np.ndarray:
+    """One curve of every network, shape (networks, epochs)."""
+    return np.array([str(curve).split() for curve in networks[what, run]], dtype=float)
+
+
+def logs_of_size(networks: pd.DataFrame) -> np.ndarray:
+    """Log parameters and log MACs, shape (networks, 2)."""
+    return np.log(np.stack([networks[what, "full"].to_numpy(float) for what in ("params", "macs")], axis=1))
+
+
+def every_signal(networks: pd.DataFrame) -> dict[str, Signal]:
+    """The signals by name: all of the second training, but for the short runs and what they compare with."""
+    accuracy, full = curves(networks, "accuracy", "again"), curves(networks, "accuracy", "full")
+    last, last_full = accuracy[:, -1], full[:, -1]
+    params, macs = logs_of_size(networks).T
+    of_again = {
+        "log parameters": {0: params},
+        "log MACs": {0: macs},
+        AGAIN: dict(enumerate(accuracy.T, 1)),
+        "best accuracy so far": dict(enumerate(np.maximum.accumulate(accuracy.T), 1)),
+        "mean of the last two": dict(enumerate((accuracy[:, 1:] + accuracy[:, :-1]).T / 2, 2)),
+        "held-out loss": dict(enumerate(-curves(networks, "held_out_loss", "again").T, 1)),
+        "training loss": dict(enumerate(-curves(networks, "train_loss", "again").T, 1)),
+        "averaged weights": dict(enumerate(curves(networks, "averaged_accuracy", "again").T, 1)),
+    }
+    signals = {name: Signal(values, last, last_full) for name, values in of_again.items()}
+    short = {epochs: curves(networks, "accuracy", f"short {epochs}")[:, -1] for epochs in SHORT}
+    signals[FULL] = Signal(dict(enumerate(full.T, 1)), last_full, last, FULL)
+    signals["short run (seed 0)"] = Signal(short, last_full, last, FULL)
+    return signals
+
+
+def resamples(n_networks: int) -> np.ndarray:
+    """Indices of networks, shape (1 + resamples, networks); the first row is the sample itself."""
+    drawn = np.random.default_rng(0).integers(n_networks, size=(N_RESAMPLES, n_networks))
+    return np.concatenate([np.arange(n_networks)[None], drawn])
+
+
+def size_basis(networks: pd.DataFrame, picks: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of what a constant and size explain, shape (resamples, networks, 3)."""
+    logs = logs_of_size(networks)
+    design = np.column_stack([np.ones(len(logs)), (logs - logs.mean(axis=0)) / logs.std(axis=0)])
+    return np.linalg.qr(design[picks])[0]
+
+
+def scores(values: np.ndarray, picks: np.ndarray, basis: np.ndarray | None) -> np.ndarray:
+    """Ranks of a signal in every resample, standardised, so that a product of two is their correlation."""
+    picked = values[picks]
+    if basis is not None:
+        fitted = basis @ (basis.transpose(0, 2, 1) @ picked[..., None])
+        picked = (picked - fitted[..., 0]).round(9)  # a network drawn twice ties with itself again
+    ranks = pd.DataFrame(picked).rank(axis=1).to_numpy() - (len(values) + 1) / 2
+    return ranks / np.linalg.norm(ranks, axis=1, keepdims=True)
+
+
+def correlations(signals: dict[str, Signal], form: str, picks: np.ndarray, basis: np.ndarray | None) -> Found:
+    """Rank correlations in every resample by signal and epoch; sizes are left out where size is taken out."""
+    found: Found = {}
+    for name, signal in signals.items():
+        target = scores(getattr(signal, form), picks, basis)
+        for epoch, values in signal.values.items():
+            if epoch or basis is None:
+                found[name, epoch] = (scores(values, picks, basis) * target).sum(axis=1)
+    return found
+
+
+def with_interval(values: np.ndarray, rival: np.ndarray) -> str:
+    """The estimate, where 95 % of its resamples lie, and a mark where 95 % lie on one side of the rival's."""
+    low, high = np.percentile(values[1:], [2.5, 97.5])
+    least, most = np.percentile((values - rival)[1:], [2.5, 97.5])
+    mark = "+" if least > 0 else "-" if most < 0 else ""
+    return f"{values[0]:.2f} ({low:.2f}, {high:.2f}) {mark}".rstrip()
+
+
+def table(found: Found, signals: dict[str, Signal]) -> list[list[str]]:
+    """Lines of text: a head, then one a signal, one cell an epoch."""
+    epochs = sorted({epoch for _, epoch in found})
+    lines = {name: [name, *[""] * len(epochs)] for name, _ in found}
+    for (name, epoch), values in found.items():
+        rival = found.get((signals[name].rival, epoch), values)
+        lines[name][1 + epochs.index(epoch)] = with_interval(values, rival)
+    return [["signal, by epoch", *map(str, epochs)], *lines.values()]
+
+
+def noise(signals: dict[str, Signal], picks: np.ndarray, basis: np.ndarray) -> list[list[str]]:
+    """How far apart two seeds of one network end, and how well one ranks the other, as text."""
+    ends = signals[FULL].same, signals[AGAIN].same
+    one, two = (100 * end[picks] for end in ends)
+    plain, left = ((scores(ends[0], picks, out) * scores(ends[1], picks, out)).sum(axis=1) for out in (None, basis))
+    figures = {
+        "mean accuracy, %": ((one + two) / 2).mean(axis=1),
+        "sd between networks, both seeds averaged, points": ((one + two) / 2).std(axis=1, ddof=1),
+        "sd between seeds, points": (one - two).std(axis=1, ddof=1) / np.sqrt(2),
+        "rank correlation of the two seeds: the ceiling": plain,
+        "the same, size taken out": left,
+    }
+    return [["final accuracy", "figure"], *([name, with_interval(values, values)] for name, values in figures.items())]
+
+
+def show(heading: str, lines: list[list[str]], markdown: bool) -> None:
+    """Print a table as aligned text or as markdown."""
+    print(f"\n{'### ' * markdown}{heading}\n")
+    if markdown:
+        lines = [lines[0], ["---", *["---:"] * (len(lines[0]) - 1)], *lines[1:]]
+    widths = [0 if markdown else max(map(len, column)) for column in zip(*lines, strict=True)]
+    left, between, right = ("| ", " | ", " |") if markdown else ("", "  ", "")
+    for line in lines:
+        print((left + between.join(map(str.ljust, line, widths)) + right).rstrip())
+
+
+def main() -> None:
+    """Print the comparison."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--markdown", action="store_true", help="print tables for docs/benchmarks.md")
+    markdown = parser.parse_args().markdown
+    networks = complete(read_rows())
+    if len(networks) < LEAST_NETWORKS:
+        sys.exit(f"{len(networks)} networks have all their runs; give {LEAST_NETWORKS} or more: run trainings.py")
+    signals, picks = every_signal(networks), resamples(len(networks))
+    basis = size_basis(networks, picks)
+    made_by = "; ".join(", ".join(sorted(set(networks[what].to_numpy().ravel()))) for what in ("device", "versions"))
+    print(f"{len(networks)} networks. {made_by}. 95 % intervals over networks, {N_RESAMPLES:,} resamples.")
+    print("+ or -: above or below the same seed's accuracy at that epoch, by the interval of the difference.")
+    for (form, without_size), heading in HEADINGS.items():
+        found = correlations(signals, form, picks, basis if without_size else None)
+        show(heading, table(found, signals), markdown)
+    show("Noise of seeds", noise(signals, picks, basis), markdown)
+
+
+if __name__ == "__main__":
+    main()

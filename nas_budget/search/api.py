@@ -1,0 +1,123 @@
+"""A search as one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.finalist_table import Standing, standings
+from nas_budget.ledger import Ledger
+from nas_budget.search.events import Event, TrialFinished
+from nas_budget.search.opening import open_search
+from nas_budget.search.runner import Search
+from nas_budget.search.settings import Settings
+from nas_budget.trial_table import COLUMNS, TrialRecord, best_of, front_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Callback = Callable[[Study, FrozenTrial], None]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search has found.
+
+    Attributes:
+        settings: What it was asked to do.
+        folder: Where its files are.
+        trials: A row for each trial, by number.
+        finalists: The best trials trained again, the best first; empty when none were asked for.
+        ledger: Where the time went.
+        study: Optuna's study.
+    """
+
+    settings: Settings
+    folder: Path
+    trials: tuple[TrialRecord, ...]
+    finalists: tuple[Standing, ...]
+    ledger: Ledger
+    study: Study
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The most accurate complete trial, of equals the smallest; None when there is none."""
+        return best_of(self.trials)
+
+    @property
+    def best_spec(self) -> ResNetSpec | None:
+        """The network of the best trial; of the best finalist where there are finalists."""
+        if self.finalists:
+            return ResNetSpec.from_json(self.finalists[0].spec)
+        return ResNetSpec.from_json(self.best.spec) if self.best else None
+
+    @property
+    def front(self) -> tuple[TrialRecord, ...]:
+        """The complete trials that no other beats in both size and accuracy, from the smallest."""
+        return front_of(self.trials)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The trials as a data frame, with the columns of `trials.csv`."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) for row in self.trials], columns=list(COLUMNS))
+
+
+def search(
+    study: str | Path | Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    name: str | None = None,
+    runs_dir: str | Path = "runs",
+    data_dir: str | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    callbacks: Sequence[Callback] = (),
+    say: Callable[[str], None] = lambda _: None,
+) -> SearchResult:
+    """Run a study, or go on with it, and give what it has found.
+
+    Args:
+        study: The path of a study file, or its sections as a mapping, such as
+            `{"budget": {"params": "250k"}, "search": {"trials": 20}}`; None for the defaults.
+        name: Of the study; None for its file's, or one made of data and budget.
+        runs_dir: Folder of the runs.
+        data_dir: Folder of the data sets.
+        on_event: Told whatever happens: trials that begin, epochs, trials that end.
+        callbacks: Called as Optuna's are, `callback(study, trial)`, after each trial; its state says how it ended.
+        say: Told which images are used where the study leaves that open.
+
+    Raises:
+        UsageError: Settings that make no sense.
+        StudyError: A study made with other settings, one another process runs, trials that all fail.
+        NothingFitsError: No network of the space is inside the budget.
+    """
+    file = Path(study) if isinstance(study, str | Path) else None
+    sections = study if isinstance(study, Mapping) else {}
+    given = {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
+    running = open_search(file, given, name, Path(runs_dir), data_dir, say).search()
+    for event in running.events():
+        if on_event:
+            on_event(event)
+        if isinstance(event, TrialFinished):
+            trial = running.study.get_trials(deepcopy=False)[event.record.number]
+            for callback in callbacks:
+                callback(running.study, trial)
+    return result_of(running)
+
+
+def result_of(running: Search) -> SearchResult:
+    """What a search has found so far."""
+    return SearchResult(
+        settings=running.settings,
+        folder=running.folder,
+        trials=tuple(running.records()),
+        finalists=tuple(standings(running.finals())),
+        ledger=running.ledger(),
+        study=running.study,
+    )

@@ -1,0 +1,297 @@
+"""Where the next trial comes from: new ones that are proposed, or the finalists that are trained again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import product
+from math import ceil
+from pathlib import Path
+from typing import Any, Protocol
+
+from filelock import FileLock
+from optuna.distributions import BaseDistribution
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from nas_budget.arch.cost import cost
+from nas_budget.arch.feasible import FeasibleSpace
+from nas_budget.search.candidates import Candidate, CandidateSpace
+from nas_budget.search.events import Event, FinalistFinished, TrialFinished
+from nas_budget.search.proposals import Proposal, Proposer
+from nas_budget.search.records import candidate_of, finalist_run, record
+from nas_budget.search.settings import Settings
+from nas_budget.search.start_up import start_up_points
+from nas_budget.search.stopping import reason_to_stop
+from nas_budget.search.storage import is_gone, this_worker
+from nas_budget.search.watch import Tally, Watch
+
+MOST_TOGETHER = 10
+"""Trials trained side by side in the start-up; each holds its network's weights meanwhile."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A trial that is this worker's to train.
+
+    Attributes:
+        trial: In the study.
+        candidate: What to train.
+        seeds: With which seeds; the mean of them counts.
+        again: Whether an earlier attempt was interrupted.
+    """
+
+    trial: Trial
+    candidate: Candidate
+    seeds: tuple[int, ...]
+    again: bool
+
+
+class Source(Protocol):
+    """Gives trials to a worker until there are no more."""
+
+    study: Study
+    prunes: bool
+    folder: Path
+    ended: str
+
+    def begin(self) -> list[Begun]:
+        """The next trials, to be trained side by side; none at the end, and `ended` says why if not all is done."""
+
+    def rungs(self, group: Sequence[Begun]) -> Sequence[int]:
+        """The epochs at which the trials of a group are judged, up to the last."""
+
+    def finished(self, trial: FrozenTrial) -> Event:
+        """What to tell of a trial that has ended."""
+
+
+class NewTrials:
+    """Trials of new candidates, after those that a process now gone left unfinished.
+
+    Args:
+        settings: Of the study.
+        study: Where trials are kept.
+        folder: Of the run.
+        about: What to note with each trial: device, versions and number of the worker.
+        deadline: Time (of `time.time`) from which none begins.
+    """
+
+    prunes = True
+
+    def __init__(
+        self, settings: Settings, study: Study, folder: Path, about: Mapping[str, Any], deadline: float | None = None
+    ) -> None:
+        self.settings = settings
+        self.study = study
+        self.folder = folder / "trials"
+        self.about = {**about, "worker": this_worker()}
+        self.deadline = deadline
+        self.ended = ""
+        self.watch = Watch(study)
+        self.tally = Tally()
+        self.seen: set[Candidate] = set()
+        self.space = CandidateSpace(FeasibleSpace(settings.space, settings.budget), settings.recipes)
+        self.turn = turn(folder)
+        n_known = len(study.get_trials(deepcopy=False))
+        self.proposer = Proposer(self.space, settings.sampler, settings.seed, self._start_up(n_known), n_known)
+
+    def begin(self) -> list[Begun]:
+        """The next trials: one that was interrupted, this worker's share of the start-up, or one that is proposed."""
+        group: list[Begun] = []
+        with self.turn:
+            self.look()
+            if lost := next(filter(is_gone, self._running()), None):
+                return [taken_over(self.study, self.folder, lost, self._seeds(), self.about)]
+            n_wanted = self._group_size()
+            while len(group) < n_wanted and self._may_begin():
+                proposed = self._propose()
+                if proposed is None:
+                    self.ended = f"all {len(self.seen):,} networks of the space that fit have been tried"
+                    break
+                if begun := self._begin(proposed):
+                    group.append(begun)
+                self.look()
+        return group
+
+    def rungs(self, group: Sequence[Begun]) -> Sequence[int]:
+        """The epochs at which trials are judged: the rungs, or each epoch for pruners that do not go by rungs."""
+        last = group[0].candidate.recipe.epochs
+        return (*self.settings.rungs, last) if self.settings.pruner in ("front", "none") else range(1, last + 1)
+
+    def _start_up(self, n_known: int) -> list[dict[str, Any]]:
+        """The points of the start-up; they are kept with the study, as drawing them can take seconds."""
+        n: int = self.settings.start_up
+        with self.turn:
+            known: list[dict[str, Any]] = self.study.user_attrs.get("start_up", [])
+            if len(known) != n and n_known < n:
+                known = start_up_points(self.space, n, self.settings.seed)
+                self.study.set_user_attr("start_up", known)
+        return known
+
+    def _running(self) -> list[FrozenTrial]:
+        return [trial for trial in self.watch.running() if candidate_of(trial)]
+
+    def _may_begin(self) -> bool:
+        self.ended = reason_to_stop(self.settings, self.tally, self.deadline)
+        return not self.ended and self.tally.ended + len(self._running()) < self.settings.trials
+
+    def _group_size(self) -> int:
+        """Trials to begin at once: in the start-up each worker's share of it, so that they are judged together."""
+        left = self.settings.start_up - len(self.proposer.places)
+        together = self.settings.pruner == "front" and bool(self.settings.rungs)
+        return max(1, min(left, MOST_TOGETHER, ceil(left / self.settings.workers))) if together else 1
+
+    def look(self) -> None:
+        """Take in what is new in the study."""
+        begun, ended = self.watch.look()
+        for trial in begun:
+            candidate = candidate_of(trial)
+            if candidate and trial.number not in self.proposer.places:
+                self.seen.add(candidate)
+                self.proposer.begin(trial.number, Proposal(candidate, self.proposer.coordinates(candidate)))
+        for trial in ended:
+            candidate = candidate_of(trial)
+            if candidate:
+                self.tally.add(trial)
+                self.proposer.end(trial, candidate)
+
+    def _propose(self) -> Proposal | None:
+        queued = (Candidate(spec, self.settings.recipe) for spec in self.settings.queue)
+        first = next((candidate for candidate in queued if candidate not in self.seen), None)
+        return Proposal(first, self.proposer.coordinates(first)) if first else self.proposer.propose(self.seen)
+
+    def _begin(self, proposal: Proposal) -> Begun | None:
+        """The trial of a candidate; None when another machine began the same one, or the last one, just before."""
+        candidate = proposal.candidate
+        about = self.about | candidate.to_dict() | self._figures(candidate)
+        trial = new_trial(self.study, about, proposal.point, self.proposer.distributions)
+        self.proposer.begin(trial.number, proposal)
+        if self._superfluous(trial.number, candidate):
+            trial.set_user_attr("reason", "another machine began the same, or the last trial, at the same moment")
+            self.study.tell(trial, state=TrialState.FAIL)
+            return None
+        self.seen.add(candidate)
+        return Begun(trial, candidate, self._seeds(), again=False)
+
+    def _superfluous(self, number: int, candidate: Candidate) -> bool:
+        """Whether trials of other machines, with lower numbers and not seen when this was proposed, leave no room."""
+        between = self.study.get_trials(deepcopy=False)[self.watch.n_known : number]
+        others = [candidate_of(trial) for trial in between]
+        n_open = len(self.watch.open) + len(others)
+        return candidate in others or bool(others and self.tally.ended + n_open >= self.settings.trials)
+
+    def _figures(self, candidate: Candidate) -> dict[str, Any]:
+        """Cost and margins, as a dashboard shows them."""
+        used = cost(candidate.spec)
+        figures = {name: getattr(used, name) for name in ("params", "macs", "activation_bytes")}
+        return figures | {f"margin_{m.name}": m.margin for m in self.settings.budget.check(used).margins}
+
+    def finished(self, trial: FrozenTrial) -> TrialFinished:
+        """The row of a trial that has ended."""
+        return TrialFinished(record(trial, self.settings))
+
+    def _seeds(self) -> tuple[int, ...]:
+        first = self.settings.seed
+        return tuple(range(first, first + self.settings.trial_seeds))
+
+
+class FinalistRuns:
+    """Trainings of the best trials with other seeds, in a study of their own.
+
+    Args:
+        settings: Of the study.
+        study: Where the runs are kept.
+        folder: Of the run.
+        about: What to note with each run.
+        best: The trials to train again, best first.
+    """
+
+    prunes = False
+    ended: str = ""
+
+    def __init__(
+        self, settings: Settings, study: Study, folder: Path, about: Mapping[str, Any], best: Sequence[FrozenTrial]
+    ) -> None:
+        self.settings = settings
+        self.study = study
+        self.folder = folder / "finalists"
+        self.about = {**about, "worker": this_worker()}
+        self.best = best
+        self.turn = turn(folder)
+
+    def begin(self) -> list[Begun]:
+        """The next run: one that was interrupted, or the next seed of the next trial that lacks it."""
+        with self.turn:
+            runs = self.study.get_trials(deepcopy=False)
+            for run in runs:
+                if not run.state.is_finished() and is_gone(run):
+                    return [taken_over(self.study, self.folder, run, (run.user_attrs["seed"],), self.about)]
+            known = {(run.user_attrs["of"], run.user_attrs["seed"], run.user_attrs["recipe"]["epochs"]) for run in runs}
+            for seed, trial in product(self._seeds(), self.best):
+                if (trial.number, seed, self.settings.finalist_epochs) not in known:
+                    return [self._begin(trial, seed)]
+        return []
+
+    def rungs(self, group: Sequence[Begun]) -> Sequence[int]:
+        """The last epoch: a finalist is not stopped."""
+        return (group[0].candidate.recipe.epochs,)
+
+    def _seeds(self) -> range:
+        """Seeds no trial was trained with: the accuracy that made a trial a finalist is no fair measure of it."""
+        first = self.settings.seed + self.settings.trial_seeds
+        return range(first, first + self.settings.finalist_seeds)
+
+    def _begin(self, of: FrozenTrial, seed: int) -> Begun:
+        found = Candidate.from_dict(of.user_attrs)
+        candidate = replace(found, recipe=replace(found.recipe, epochs=self.settings.finalist_epochs))
+        about = self.about | candidate.to_dict() | {"of": of.number, "seed": seed, "params": of.user_attrs["params"]}
+        return Begun(new_trial(self.study, about), candidate, (seed,), again=False)
+
+    def finished(self, trial: FrozenTrial) -> FinalistFinished:
+        """The row of a run that has ended."""
+        return FinalistFinished(
+            trial.number, trial.user_attrs["of"], finalist_run(trial), trial.user_attrs.get("reason", "")
+        )
+
+
+def turn(folder: Path) -> FileLock:
+    """A lock that one worker of a folder holds at a time, so that none begins what another has just begun."""
+    return FileLock(folder / ".turn.lock")
+
+
+def new_trial(
+    study: Study, about: Mapping[str, Any], params: Mapping[str, Any] | None = None,
+    distributions: Mapping[str, BaseDistribution] | None = None,
+) -> Trial:  # fmt: skip
+    """A running trial; one write makes it and all that is known of it, so that it is never half known."""
+    made = create_trial(
+        state=TrialState.RUNNING, params=dict(params or {}), distributions=dict(distributions or {}),
+        user_attrs=dict(about),
+    )  # fmt: skip
+    made.datetime_start = datetime.now(UTC)
+    return Trial(study, study._storage.create_new_trial(study._study_id, made))
+
+
+def taken_over(
+    study: Study, folder: Path, lost: FrozenTrial, seeds: tuple[int, ...], about: Mapping[str, Any]
+) -> Begun:
+    """A trial whose process is gone, as this worker's; the time it had taken is kept as repeated."""
+    trial = Trial(study, lost._trial_id)
+    before = lost.user_attrs.get("repeated_seconds", 0.0) + _seconds_in(folder / str(lost.number) / "epochs.jsonl")
+    for name, value in {**about, "started_again": True, "repeated_seconds": before}.items():
+        trial.set_user_attr(name, value)
+    return Begun(trial, Candidate.from_dict(lost.user_attrs), seeds, again=True)
+
+
+def _seconds_in(epochs: Path) -> float:
+    """Seconds of the epochs written down; the last line may be cut off."""
+    seconds = 0.0
+    if epochs.exists():
+        for line in epochs.read_text(encoding="utf-8").splitlines():
+            try:
+                seconds += json.loads(line)["seconds"]
+            except ValueError:
+                break
+    return seconds

@@ -1,0 +1,69 @@
+"""A study as it grows, whoever makes it grow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+
+class Watch:
+    """What is new in a study; a trial that has ended is read once, however many there are."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.n_known = 0
+        self.open: set[int] = set()
+
+    def look(self) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
+        """The trials that have begun and those that have ended since the last look, by number."""
+        trials = self.study.get_trials(deepcopy=False)
+        begun = trials[self.n_known :]
+        self.open.update(range(self.n_known, len(trials)))
+        self.n_known = len(trials)
+        ended = [trials[number] for number in sorted(self.open) if trials[number].state.is_finished()]
+        self.open.difference_update(trial.number for trial in ended)
+        return begun, ended
+
+    def running(self) -> list[FrozenTrial]:
+        """The trials that have not ended."""
+        trials = self.study.get_trials(deepcopy=False)
+        return [trials[number] for number in sorted(self.open) if not trials[number].state.is_finished()]
+
+
+@dataclass
+class Tally:
+    """Figures of the trials that have ended.
+
+    Attributes:
+        ended: How many are complete or pruned.
+        seconds: Time of all trials together, failed ones and repeated work too.
+        best: The highest accuracy of a complete trial, 0 to 1.
+        front: Parameters and accuracy of the complete trials that no other beats.
+        since_progress: Complete or pruned trials since one joined the front.
+    """
+
+    ended: int = 0
+    seconds: float = 0.0
+    best: float = 0.0
+    front: list[tuple[int, float]] = field(default_factory=list)
+    since_progress: int = 0
+
+    def add(self, trial: FrozenTrial) -> None:
+        """Count a trial that has ended."""
+        known = trial.user_attrs
+        self.seconds += known.get("seconds", 0.0) + known.get("repeated_seconds", 0.0)
+        if trial.state == TrialState.FAIL:
+            return
+        self.ended += 1
+        self.since_progress += 1
+        if trial.state == TrialState.COMPLETE and trial.value is not None:
+            self.best = max(self.best, trial.value)
+            self._join(int(known["params"]), trial.value)
+
+    def _join(self, params: int, accuracy: float) -> None:
+        if any(p <= params and a >= accuracy for p, a in self.front):
+            return
+        self.front = [(p, a) for p, a in self.front if p < params or a > accuracy] + [(params, accuracy)]
+        self.since_progress = 0
