@@ -39,6 +39,10 @@ class SettingsError(UsageError):
         self.problems = tuple(problems)
         super().__init__("; ".join(self.problems))
 
+    def __reduce__(self) -> tuple[type[SettingsError], tuple[tuple[str, ...]]]:
+        """Made again from its problems where it crosses to another process."""
+        return type(self), (self.problems,)
+
 
 class SpecError(SettingsError):
     """A network that cannot be built."""
@@ -58,6 +62,10 @@ class StudyFileError(UsageError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
+
+    def __reduce__(self) -> tuple[type[StudyFileError], tuple[tuple[str, ...]]]:
+        """Made again from its problems where it crosses to another process."""
+        return type(self), (self.problems,)
 
 
 class StudyError(NasBudgetError):

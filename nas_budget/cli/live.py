@@ -143,8 +143,10 @@ class LiveView(View):
             accuracy = "" if r.accuracy is None else f"{r.accuracy:.1%}"
             network = f"{r.channels} x {r.blocks}"
             table.add_row(str(r.number), accuracy, f"{r.params:,}", f"{r.macs:,}", network, r.state, style=style)
-        for (is_final, number), (started, state) in sorted(self.running.items()):
+        for (is_final, number), (started, state) in sorted(self.running.items())[:N_SHOWN]:
             network = f"{'-'.join(map(str, started.spec.channels))} x {'-'.join(map(str, started.spec.blocks))}"
             name = f"final {number}" if is_final else str(number)
             table.add_row(name, "", f"{started.params:,}", "", network, state, style="cyan")
+        if len(self.running) > N_SHOWN:
+            table.add_row("", "", "", "", f"and {len(self.running) - N_SHOWN} more", "", style="cyan")
         return Group(table, Text(self.status()))

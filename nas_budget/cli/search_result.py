@@ -7,14 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from nas_budget.arch.budget import Verdict
-from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.output import out, out_json, verdict_line
 from nas_budget.cli.search_run import PAGE, Run
 from nas_budget.finalist_table import FINALISTS, Standing
 from nas_budget.ledger import Ledger
 from nas_budget.search.api import SearchResult, result_of
+from nas_budget.search.books import BEST, TABLE
 from nas_budget.search.plan import seconds_in_words
-from nas_budget.search.runner import BEST, TABLE, Search
+from nas_budget.search.runner import Search
 
 STATES = ("complete", "pruned", "failed")
 
@@ -43,6 +43,7 @@ def result_json(run: Run, found: SearchResult) -> dict[str, Any]:
         "study": run.settings.name,
         "trials": _counts(found),
         "best": found.best and asdict(found.best),
+        "best_spec": found.best_spec and found.best_spec.to_dict(),
         **_verdict(found).to_dict(),
         "seconds": found.ledger.to_dict(),
         "finalists": [asdict(standing) for standing in found.finalists],
@@ -51,11 +52,16 @@ def result_json(run: Run, found: SearchResult) -> dict[str, Any]:
 
 
 def _tell_best(found: SearchResult) -> None:
-    best = found.best
-    if best is None:
+    best, spec = found.best, found.best_spec
+    if best is None or spec is None:
         return
-    out(f"best: {best.accuracy:.2%} on {best.held_out:,} held-out images (trial {best.number})")
-    out(f"      {ResNetSpec.from_json(best.spec)}")
+    if found.finalists:
+        leading = found.finalists[0]
+        what = f"{leading.mean:.2%}, mean of {leading.n_runs} runs, on", leading.trial
+    else:
+        what = f"{best.accuracy:.2%} on", best.number
+    out(f"best: {what[0]} {best.held_out:,} held-out images (trial {what[1]})")
+    out(f"      {spec}")
     for m in _verdict(found).margins:
         verdict_line(True, f"      {m.used:,} of {m.limit:,} {m.name} ({m.margin:,} to spare)")
 
@@ -71,7 +77,7 @@ def time_in_words(spent: Ledger) -> str:
         f"{seconds_in_words(getattr(spent, name))} {words}" for name, words in names.items() if getattr(spent, name)
     ]
     saved = f"; {seconds_in_words(spent.saved)} saved by stopping early" if spent.saved else ""
-    return f"{seconds_in_words(spent.spent)} of training" + (f": {', '.join(parts)}" if parts else "") + saved
+    return f"{seconds_in_words(spent.spent)} of training" + (f": {', '.join(parts)}" if len(parts) > 1 else "") + saved
 
 
 def finalist_lines(finalists: tuple[Standing, ...]) -> Iterator[str]:
@@ -100,8 +106,8 @@ def _counts(found: SearchResult) -> dict[str, int]:
 
 
 def _verdict(found: SearchResult) -> Verdict:
-    best = found.best
-    return found.settings.budget.check(ResNetSpec.from_json(best.spec)) if best else Verdict(())
+    spec = found.best_spec
+    return found.settings.budget.check(spec) if spec else Verdict(())
 
 
 def _files(run: Run, found: SearchResult) -> dict[str, str]:

@@ -13,9 +13,10 @@ from typing import Any
 from nas_budget.cli.live import LiveView, PlainView
 from nas_budget.cli.output import say
 from nas_budget.errors import StoppedError
+from nas_budget.search.books import TABLE
 from nas_budget.search.opening import Opened, open_search
 from nas_budget.search.plan import Plan, make_plan, seconds_in_words
-from nas_budget.search.runner import TABLE, Search
+from nas_budget.search.runner import Search
 from nas_budget.search.settings import Settings
 from nas_budget.search.storage import count_finished
 from nas_budget.train.device import describe_device
@@ -94,14 +95,14 @@ def run_search(run: Run, stopped: Callable[[], bool], live: bool, talk: Callable
         StoppedError: It was stopped, with how to go on.
     """
     search = run.opened.search(stopped)
-    view = (LiveView if live else PlainView)(search.records(), run.settings, run.plan.trial_s, talk)
+    view = (LiveView if live else PlainView)(search.books.records(), run.settings, run.plan.trial_s, talk)
     try:
         with view, closing(search.events()) as events:
             for event in events:
                 view.show(event)
     except (StoppedError, KeyboardInterrupt):
         raise StoppedError(
-            f"stopped with {search.finished()} of {run.settings.trials} trials done; nothing is lost. "
+            f"stopped with {search.books.finished()} of {run.settings.trials} trials done; nothing is lost. "
             f"Go on with: {this_command()}"
         ) from None
     finally:
@@ -121,10 +122,10 @@ def write_report(search: Search) -> None:
     from nas_budget.report.page import write_page
     from nas_budget.report.table import read_table
 
-    if not search.records():
+    if not search.books.records():
         return
     try:
-        write_page(read_table(search.folder / TABLE), search.folder / PAGE, search.finals())
+        write_page(read_table(search.folder / TABLE), search.folder / PAGE, search.books.finals())
     except (Exception, KeyboardInterrupt) as error:
         say(
             f"the page was not written ({type(error).__name__}: {error}); "
@@ -153,7 +154,8 @@ def _pruning(settings: Settings) -> str:
         return "every trial trains to the end"
     if settings.pruner == "front":
         epochs = " or ".join(map(str, settings.rungs))
-        return f"stopped at epoch {epochs} when behind the better half of the networks no larger"
+        by = "training loss" if settings.signal == "loss" else "accuracy"
+        return f"at epoch {epochs} the half goes on that the fewest networks no larger beat, by {by}"
     return f"hopeless trials stopped early ({settings.pruner})"
 
 

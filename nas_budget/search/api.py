@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,7 @@ def search(
         data_dir: Folder of the data sets.
         on_event: Told whatever happens: trials that begin, epochs, trials that end.
         callbacks: Called as Optuna's are, `callback(study, trial)`, after each trial; its state says how it ended.
+            Optuna's `study.stop()` has no effect here: stop rules end a search.
         say: Told which images are used where the study leaves that open.
 
     Raises:
@@ -101,13 +103,14 @@ def search(
     sections = study if isinstance(study, Mapping) else {}
     given = {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
     running = open_search(file, given, name, Path(runs_dir), data_dir, say).search()
-    for event in running.events():
-        if on_event:
-            on_event(event)
-        if isinstance(event, TrialFinished):
-            trial = running.study.get_trials(deepcopy=False)[event.record.number]
-            for callback in callbacks:
-                callback(running.study, trial)
+    with closing(running.events()) as events:  # whatever a callback raises: no worker is left, no lock held
+        for event in events:
+            if on_event:
+                on_event(event)
+            if isinstance(event, TrialFinished):
+                trial = running.study.get_trials(deepcopy=False)[event.record.number]
+                for callback in callbacks:
+                    callback(running.study, trial)
     return result_of(running)
 
 
@@ -116,8 +119,8 @@ def result_of(running: Search) -> SearchResult:
     return SearchResult(
         settings=running.settings,
         folder=running.folder,
-        trials=tuple(running.records()),
-        finalists=tuple(standings(running.finals())),
-        ledger=running.ledger(),
+        trials=tuple(running.books.records()),
+        finalists=tuple(standings(running.books.finals())),
+        ledger=running.books.ledger(),
         study=running.study,
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from nas_budget.arch.cost import cost
 from nas_budget.arch.space import Dimension
 from nas_budget.search.candidates import Candidate
 
@@ -14,6 +14,15 @@ REACH = 0.2
 """Standard deviation of a change, as a share of the coordinate's range."""
 SECOND_CHANGE = 0.4
 """Chance that another coordinate changes too."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A candidate that was tried, its parameters, and its accuracy, or the one expected of it, 0 to 1."""
+
+    candidate: Candidate
+    params: int
+    accuracy: float
 
 
 def mutated(point: Mapping[str, Any], dimensions: Sequence[Dimension], chance: random.Random) -> dict[str, Any]:
@@ -38,12 +47,12 @@ def _other(dimension: Dimension, value: Any, chance: random.Random) -> Any:
     return min(max(value + chance.gauss(0, REACH) * (high - low), low), high)
 
 
-def front_of(learned: Sequence[tuple[Candidate, float]]) -> list[Candidate]:
+def front_of(learned: Sequence[Learned]) -> list[Candidate]:
     """The candidates that no other beats: none is as small and more accurate, or as accurate and smaller."""
     leading: list[Candidate] = []
     most = -1.0
-    for candidate, accuracy in sorted(learned, key=lambda pair: (cost(pair[0].spec).params, -pair[1])):
-        if accuracy > most:
-            leading.append(candidate)
-            most = accuracy
+    for known in sorted(learned, key=lambda known: (known.params, -known.accuracy)):
+        if known.accuracy > most:
+            leading.append(known.candidate)
+            most = known.accuracy
     return leading

@@ -7,10 +7,10 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ctypes import c_bool
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from multiprocessing.synchronize import Event as Flag
 from typing import Any, TypeAlias
 
 from nas_budget.errors import NasBudgetError, StoppedError, StudyError
@@ -42,19 +42,19 @@ def run_processes(job: Job, n: int, stopped: Callable[[], bool]) -> Iterator[Eve
         StudyError: No worker is left.
     """
     context = multiprocessing.get_context("spawn")
-    stop = context.Event()
+    stop = context.RawValue(c_bool, False)  # without a lock, which a worker that is killed could take with it
     with _processes(job, n, stop, context) as workers:
         failure: NasBudgetError | None = None
         lost = 0
         while workers:
             if stopped():
-                stop.set()
+                stop.value = True
                 failure = failure or StoppedError("stopped between two steps")
             for channel in _ready([*workers]):
                 message = _received(channel)
                 if isinstance(message, Failed):
                     failure = failure or message.error
-                    stop.set()
+                    stop.value = True
                 elif message is not None:
                     yield message
                 else:
@@ -88,7 +88,7 @@ def _received(channel: Connection) -> Event | Failed | None:
 
 @contextmanager
 def _processes(
-    job: Job, n: int, stop: Flag, context: multiprocessing.context.SpawnContext
+    job: Job, n: int, stop: Any, context: multiprocessing.context.SpawnContext
 ) -> Iterator[dict[Connection, tuple[int, SpawnProcess]]]:
     """Workers by the channel they talk on; however this ends, none is left running."""
     workers: dict[Connection, tuple[int, SpawnProcess]] = {}
@@ -103,7 +103,7 @@ def _processes(
             workers[ours] = number, process
         yield workers
     finally:
-        stop.set()
+        stop.value = True
         for process in started:
             process.join(PATIENCE_S if not workers else LOOK_S)
             if process.is_alive():
@@ -111,11 +111,11 @@ def _processes(
                 process.join()
 
 
-def _work(job: Job, number: int, channel: Connection, stop: Flag, parent: int) -> None:
+def _work(job: Job, number: int, channel: Connection, stop: Any, parent: int) -> None:
     """A worker's whole life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the parent decides what it means
     try:
-        for event in job(number, lambda: stop.is_set() or os.getppid() != parent):
+        for event in job(number, lambda: stop.value or os.getppid() != parent):
             channel.send(event)
     except StoppedError:
         pass

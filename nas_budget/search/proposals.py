@@ -11,8 +11,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from nas_budget.arch.cost import cost
 from nas_budget.search.candidates import Candidate, CandidateSpace
-from nas_budget.search.evolution import front_of, mutated
+from nas_budget.search.evolution import Learned, front_of, mutated
 from nas_budget.search.forecast import Forecast
 from nas_budget.search.pruning import losses_of
 from nas_budget.search.samplers import distribution, make_sampler
@@ -45,7 +46,7 @@ class Proposer:
         sampler: Its name, as in a study file.
         seed: Of the study.
         start_up: Points to propose before the sampler is asked.
-        n_known: Trials there are, so that a study that goes on does not repeat its chance.
+        stream: Names its stream of chance; another for each worker, and when a study goes on, so that none repeats.
     """
 
     def __init__(
@@ -54,18 +55,18 @@ class Proposer:
         sampler: str,
         seed: int,
         start_up: Sequence[Mapping[str, Any]] = (),
-        n_known: int = 0,
+        stream: str = "",
     ) -> None:
         self.space = space
         self.name = sampler
         self.dimensions = space.dimensions()
         self.distributions = {d.name: distribution(d) for d in self.dimensions}
         self.start_up = start_up
-        self.chance = random.Random(f"{seed} {n_known}")
-        self.study = optuna.create_study(direction="maximize", sampler=make_sampler(sampler, seed, n_known))
+        self.chance = random.Random(f"{seed} {stream}")
+        self.study = optuna.create_study(direction="maximize", sampler=make_sampler(sampler, seed, stream))
         self.forecast = Forecast()
         self.places: dict[int, int] = {}
-        self.learned: list[tuple[Candidate, float]] = []
+        self.learned: list[Learned] = []
 
     def propose(self, seen: Collection[Candidate]) -> Proposal | None:
         """What to try next; None when none is left."""
@@ -111,9 +112,9 @@ class Proposer:
         accuracy, losses = curve[-1], losses_of(trial)
         if trial.state == TrialState.COMPLETE:
             self.forecast.learn(losses, accuracy)
-        else:
+        elif not trial.user_attrs.get("diverged"):
             accuracy = self.forecast.final(losses, accuracy)
-        self.learned.append((candidate, accuracy))
+        self.learned.append(Learned(candidate, cost(candidate.spec).params, accuracy))
         self.study.tell(place, accuracy)
 
     def coordinates(self, candidate: Candidate) -> dict[str, Any]:

@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 KEPT = 0.5
 """Share of the trials that goes on at each rung."""
-SHARES = (0.125, 0.25, 0.5)
+SHARES = (0.125, 0.25, 0.375, 0.625)
 """Shares of the training after which trials are compared."""
 N_COMPARED = 1_000
 """Trials a trial is compared with at most, the last ones."""
@@ -86,7 +86,7 @@ def losses_of(trial: FrozenTrial) -> dict[int, float]:
 
 
 def default_rungs(epochs: int) -> tuple[int, ...]:
-    """The epochs at which trials are compared: after an eighth, a quarter and half of the training."""
+    """The epochs at which trials are compared: after 1, 2, 3 and 5 eighths of the training."""
     return tuple(sorted({max(1, math.ceil(epochs * share)) for share in SHARES} - {epochs}))
 
 

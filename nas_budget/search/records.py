@@ -97,17 +97,30 @@ def record(trial: FrozenTrial, settings: Settings) -> TrialRecord:
     )
 
 
-def finalist_runs(study: Study) -> list[FinalistRun]:
-    """The runs of finalists that went to their end, by trial and seed."""
-    runs = [run for trial in study.get_trials(deepcopy=False) if (run := finalist_run(trial))]
-    return sorted(runs, key=lambda run: (run.trial, run.seed))
+def finalist_seeds(settings: Settings) -> range:
+    """Seeds no trial was trained with: the accuracy that made a trial a finalist is no fair measure of it."""
+    first = settings.seed + settings.trial_seeds
+    return range(first, first + settings.finalist_seeds)
+
+
+def run_key(trial: FrozenTrial) -> tuple[int, int, int]:
+    """What tells a finalist's run from others: of which trial, with which seed, how many epochs."""
+    known = trial.user_attrs
+    return known["of"], known["seed"], known["recipe"]["epochs"]
+
+
+def finalist_runs(study: Study, settings: Settings, best: Sequence[FrozenTrial]) -> list[FinalistRun]:
+    """The runs of these finalists that are asked for and have ended, by trial and seed; one of each."""
+    asked = {(t.number, seed, settings.finalist_epochs) for t in best for seed in finalist_seeds(settings)}
+    found = {run_key(trial): run for trial in study.get_trials(deepcopy=False) if (run := finalist_run(trial))}
+    return [found[key] for key in sorted(asked & found.keys())]
 
 
 def finalist_run(trial: FrozenTrial) -> FinalistRun | None:
-    """The row of a finalist's run; None when it did not end well."""
-    if trial.state != TrialState.COMPLETE:
-        return None
+    """The row of a finalist's run, of one that diverged too; None when it failed or goes on."""
     known, curve = trial.user_attrs, curve_of(trial)
+    if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not curve:
+        return None
     return FinalistRun(
         trial=known["of"],
         seed=known["seed"],

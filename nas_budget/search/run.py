@@ -11,7 +11,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from nas_budget.arch.cost import cost
 from nas_budget.errors import NasBudgetError
@@ -73,8 +75,9 @@ class Run:
                 start = time.perf_counter()
                 if diverged(result):
                     self.state, self.reason = TrialState.PRUNED, f"diverged in epoch {result.epoch}"
-        except NasBudgetError:
-            raise
+                    self.begun.trial.set_user_attr("diverged", True)
+        except (NasBudgetError, SQLAlchemyError, StorageInternalError):
+            raise  # a storage that cannot be reached is no fault of the trial
         except Exception as error:
             self.seconds += time.perf_counter() - start
             self.state = TrialState.FAIL

@@ -10,30 +10,24 @@ from pathlib import Path
 
 import torch
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
 
+from nas_budget.errors import StudyError
 from nas_budget.files import write_whole
-from nas_budget.finalist_table import FINALISTS, FinalistRun, write_finalists
-from nas_budget.ledger import Ledger, ledger
-from nas_budget.search.events import Event, FinalistFinished, SearchEnded, TrialFinished
+from nas_budget.search.books import FINALS, Books, finalists
+from nas_budget.search.events import Event, FinalistFinished, SearchEnded, TrialFinished, WorkerLost
 from nas_budget.search.processes import run_processes
-from nas_budget.search.records import finalist_runs, records, versions
+from nas_budget.search.records import versions
 from nas_budget.search.settings import Settings
 from nas_budget.search.sources import FinalistRuns, NewTrials, Source
-from nas_budget.search.storage import FINISHED, only_runner, open_study, quiet_optuna
+from nas_budget.search.storage import only_runner, open_study, quiet_optuna
 from nas_budget.search.trainer import TorchTrainer, Trainer
 from nas_budget.search.worker import Worker
 from nas_budget.train.data import open_dataset
 from nas_budget.train.device import choose_device
 from nas_budget.train.images import SplitImages, split_images
-from nas_budget.trial_table import TrialRecord, best_of, write_table
 
-TABLE = "trials.csv"
-BEST = "best.json"
-FINALS = " finalists"
-"""What the name of the finalists' study adds to that of its study."""
-TABLE_SHARE = 20
-"""The table is written again when this many times the time it takes to write it have gone by, and at the end."""
+ROUNDS = 3
+"""How often workers are begun again after some were lost."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +83,6 @@ def worker_device(name: str, number: int) -> torch.device:
     return device
 
 
-def finalists(study: Study, n: int) -> list[FrozenTrial]:
-    """The `n` most accurate complete trials, of equals the smaller first."""
-    done = [t for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if t.value is not None]
-    return sorted(done, key=lambda trial: (-(trial.value or 0), trial.user_attrs["params"]))[:n]
-
-
 class Search:
     """A study and what it needs to go on; `events` runs it.
 
@@ -118,27 +106,7 @@ class Search:
         self.stopped = stopped
         self.data_dir = data_dir
         self.study: Study = open_study(settings, folder, versions())
-        self.rows = {row.number: row for row in records(self.study, settings)}
-        self.next_write = 0.0
-
-    def finished(self) -> int:
-        """How many trials are complete or pruned."""
-        return len(self.study.get_trials(deepcopy=False, states=FINISHED))
-
-    def records(self) -> list[TrialRecord]:
-        """A row for each finished trial, by number."""
-        return [self.rows[number] for number in sorted(self.rows)]
-
-    def finals(self) -> list[FinalistRun]:
-        """The finalists' runs that went to their end."""
-        return finalist_runs(self._finals_study()) if self.settings.finalists else []
-
-    def ledger(self) -> Ledger:
-        """Where the time went."""
-        trials = self._finals_study().get_trials(deepcopy=False) if self.settings.finalists else []
-        spent = sum(trial.user_attrs.get("seconds", 0.0) for trial in trials)
-        repeated = sum(trial.user_attrs.get("repeated_seconds", 0.0) for trial in trials)
-        return ledger(self.records(), spent, repeated)
+        self.books = Books(settings, self.study, folder, versions())
 
     def events(self) -> Generator[Event, None, None]:
         """Run trials until the asked number is complete or pruned or a stop rule holds, then the finalists.
@@ -152,41 +120,40 @@ class Search:
         deadline = None if self.settings.timeout is None else time.time() + self.settings.timeout
         with only_runner(self.folder):
             write_whole(self.folder / "settings.json", json.dumps(self.settings.sections, indent=2) + "\n")
-            self._write_tables()
+            self.books.write()
             try:
                 yield from self._phase(Phase(self.settings, self.folder, self.data_dir, deadline, finals=False))
                 if self.settings.finalists:
                     yield from self._phase(Phase(self.settings, self.folder, self.data_dir, None, finals=True))
             finally:
-                self._write_tables()
+                self.books.write()
 
     def _phase(self, phase: Phase) -> Iterator[Event]:
         """The events of one worker here, or of several in processes of their own; the reason of an end only once."""
-        n = self.settings.workers
-        events = phase.events(self.trainer) if n == 1 else run_processes(phase, n, self.stopped)
         reasons: set[str] = set()
-        for event in events:
+        for event in phase.events(self.trainer) if self.settings.workers == 1 else self._processes(phase):
             if isinstance(event, SearchEnded):
                 if reasons:
                     continue
                 reasons.add(event.reason)
-            if isinstance(event, TrialFinished):
-                self.rows[event.record.number] = event.record
-            if isinstance(event, TrialFinished | FinalistFinished) and time.monotonic() >= self.next_write:
-                self._write_tables()
+            if isinstance(event, TrialFinished | FinalistFinished):
+                self.books.write_if_due()
             yield event
 
-    def _write_tables(self) -> None:
-        """Write `trials.csv`, `best.json` and `finalists.csv` anew."""
-        start = time.monotonic()
-        rows = self.records()
-        write_table(self.folder / TABLE, rows)
-        if leading := best_of(rows):
-            write_whole(self.folder / BEST, leading.spec + "\n")
-        if runs := self.finals():
-            write_finalists(self.folder / FINALISTS, runs)
-        now = time.monotonic()
-        self.next_write = now + TABLE_SHARE * (now - start)
+    def _processes(self, phase: Phase) -> Iterator[Event]:
+        """The events of several processes, begun again when some were lost: the others may have left before that.
 
-    def _finals_study(self) -> Study:
-        return open_study(self.settings, self.folder, versions(), FINALS)
+        Raises:
+            StudyError: Workers were lost again and again.
+        """
+        for _ in range(ROUNDS):
+            lost = 0
+            for event in run_processes(phase, self.settings.workers, self.stopped):
+                lost += isinstance(event, WorkerLost)
+                yield event
+            if not lost:
+                return
+        raise StudyError(
+            f"workers were lost in {ROUNDS} rounds, by lack of memory perhaps; nothing finished is lost; "
+            "go on with fewer --workers"
+        )

@@ -25,13 +25,9 @@ def distribution(dimension: Dimension) -> BaseDistribution:
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
 
-def make_sampler(name: str, seed: int, n_known: int) -> BaseSampler:
-    """The sampler of a name.
-
-    Its stream of chance follows from the study's seed and the trials there are when it starts: a
-    study that goes on does not repeat the proposals it began with.
-    """
-    digest = hashlib.sha256(f"{seed} {n_known}".encode()).digest()
+def make_sampler(name: str, seed: int, stream: str) -> BaseSampler:
+    """The sampler of a name; its chance follows from the study's seed and from the name of its stream."""
+    digest = hashlib.sha256(f"{seed} {stream}".encode()).digest()
     start = int.from_bytes(digest[:4], "big")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)

@@ -21,7 +21,7 @@ from nas_budget.arch.feasible import FeasibleSpace
 from nas_budget.search.candidates import Candidate, CandidateSpace
 from nas_budget.search.events import Event, FinalistFinished, TrialFinished
 from nas_budget.search.proposals import Proposal, Proposer
-from nas_budget.search.records import candidate_of, finalist_run, record
+from nas_budget.search.records import candidate_of, finalist_run, finalist_seeds, record, run_key
 from nas_budget.search.settings import Settings
 from nas_budget.search.start_up import start_up_points
 from nas_budget.search.stopping import reason_to_stop
@@ -94,16 +94,22 @@ class NewTrials:
         self.seen: set[Candidate] = set()
         self.space = CandidateSpace(FeasibleSpace(settings.space, settings.budget), settings.recipes)
         self.turn = turn(folder)
+        self.shared = settings.storage != "journal"
         n_known = len(study.get_trials(deepcopy=False))
-        self.proposer = Proposer(self.space, settings.sampler, settings.seed, self._start_up(n_known), n_known)
+        host = f" {self.about['worker']['host']}" if self.shared else ""
+        stream = f"{n_known} {self.about['lane']}{host}"
+        self.proposer = Proposer(self.space, settings.sampler, settings.seed, self._start_up(n_known), stream)
 
     def begin(self) -> list[Begun]:
         """The next trials: one that was interrupted, this worker's share of the start-up, or one that is proposed."""
         group: list[Begun] = []
         with self.turn:
             self.look()
-            if lost := next(filter(is_gone, self._running()), None):
-                return [taken_over(self.study, self.folder, lost, self._seeds(), self.about)]
+            while lost := next((trial for trial in self._running() if is_gone(trial, self.shared)), None):
+                if not is_done(lost):
+                    return [taken_over(self.study, self.folder, lost, self._seeds(), self.about)]
+                tell_done(self.study, self.folder, lost)
+                self.look()
             n_wanted = self._group_size()
             while len(group) < n_wanted and self._may_begin():
                 proposed = self._propose()
@@ -128,14 +134,20 @@ class NewTrials:
             if len(known) != n and n_known < n:
                 known = start_up_points(self.space, n, self.settings.seed)
                 self.study.set_user_attr("start_up", known)
-        return known
+        return known[:n]
 
     def _running(self) -> list[FrozenTrial]:
         return [trial for trial in self.watch.running() if candidate_of(trial)]
 
     def _may_begin(self) -> bool:
+        running = self._running()
         self.ended = reason_to_stop(self.settings, self.tally, self.deadline)
-        return not self.ended and self.tally.ended + len(self._running()) < self.settings.trials
+        if self.ended or self.tally.ended + len(running) < self.settings.trials:
+            return not self.ended
+        ours = self.about["worker"]["host"]
+        if elsewhere := sorted({trial.user_attrs["worker"]["host"] for trial in running} - {ours}):
+            self.ended = f"the trials that are left are under way on {', '.join(elsewhere)}"
+        return False
 
     def _group_size(self) -> int:
         """Trials to begin at once: in the start-up each worker's share of it, so that they are judged together."""
@@ -220,16 +232,20 @@ class FinalistRuns:
         self.about = {**about, "worker": this_worker()}
         self.best = best
         self.turn = turn(folder)
+        self.shared = settings.storage != "journal"
+        self.n_before = len(study.get_trials(deepcopy=False))
 
     def begin(self) -> list[Begun]:
         """The next run: one that was interrupted, or the next seed of the next trial that lacks it."""
         with self.turn:
             runs = self.study.get_trials(deepcopy=False)
             for run in runs:
-                if not run.state.is_finished() and is_gone(run):
-                    return [taken_over(self.study, self.folder, run, (run.user_attrs["seed"],), self.about)]
-            known = {(run.user_attrs["of"], run.user_attrs["seed"], run.user_attrs["recipe"]["epochs"]) for run in runs}
-            for seed, trial in product(self._seeds(), self.best):
+                if not run.state.is_finished() and is_gone(run, self.shared):
+                    if not is_done(run):
+                        return [taken_over(self.study, self.folder, run, (run.user_attrs["seed"],), self.about)]
+                    tell_done(self.study, self.folder, run)
+            known = {run_key(run) for run in runs if run.state != TrialState.FAIL or run.number >= self.n_before}
+            for seed, trial in product(finalist_seeds(self.settings), self.best):
                 if (trial.number, seed, self.settings.finalist_epochs) not in known:
                     return [self._begin(trial, seed)]
         return []
@@ -237,11 +253,6 @@ class FinalistRuns:
     def rungs(self, group: Sequence[Begun]) -> Sequence[int]:
         """The last epoch: a finalist is not stopped."""
         return (group[0].candidate.recipe.epochs,)
-
-    def _seeds(self) -> range:
-        """Seeds no trial was trained with: the accuracy that made a trial a finalist is no fair measure of it."""
-        first = self.settings.seed + self.settings.trial_seeds
-        return range(first, first + self.settings.finalist_seeds)
 
     def _begin(self, of: FrozenTrial, seed: int) -> Begun:
         found = Candidate.from_dict(of.user_attrs)
@@ -272,6 +283,18 @@ def new_trial(
     )  # fmt: skip
     made.datetime_start = datetime.now(UTC)
     return Trial(study, study._storage.create_new_trial(study._study_id, made))
+
+
+def is_done(lost: FrozenTrial) -> bool:
+    """Whether a trial whose process is gone had come to its last epoch."""
+    return lost.user_attrs["recipe"]["epochs"] in lost.intermediate_values
+
+
+def tell_done(study: Study, folder: Path, lost: FrozenTrial) -> None:
+    """Tell the study what a trial that had come to its end could no longer tell."""
+    trial = Trial(study, lost._trial_id)
+    trial.set_user_attr("seconds", _seconds_in(folder / str(lost.number) / "epochs.jsonl"))
+    study.tell(trial, lost.intermediate_values[max(lost.intermediate_values)])
 
 
 def taken_over(

@@ -16,7 +16,7 @@ import sqlalchemy.exc
 from filelock import FileLock, Timeout
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -55,7 +55,7 @@ def count_finished(storage: str, folder: Path, name: str) -> int:
     """How many trials of an existing study are complete or pruned."""
     with clear_errors(storage):
         study = optuna.load_study(study_name=name, storage=_open(storage, folder))
-        return len(study.get_trials(deepcopy=False, states=FINISHED))
+        return sum("spec" in trial.user_attrs for trial in study.get_trials(deepcopy=False, states=FINISHED))
 
 
 def _exists(storage: str, folder: Path) -> bool:
@@ -92,16 +92,31 @@ def open_study(settings: Settings, folder: Path, versions: str, part: str = "") 
     return study
 
 
+def existing_study(settings: Settings, folder: Path, part: str) -> Study | None:
+    """A part of a study, if it was begun; nothing is created."""
+    with clear_errors(settings.storage):
+        opened = _open(settings.storage, folder)
+        if settings.name + part not in {study.study_name for study in opened.get_all_studies()}:
+            return None
+        return optuna.load_study(study_name=settings.name + part, storage=opened)
+
+
 def this_worker() -> dict[str, Any]:
     """What identifies this process, also after its number has been given to another."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
 
 
-def is_gone(trial: FrozenTrial) -> bool:
-    """Whether a running trial was left by a process of this machine that is no more, or by this one."""
-    worker = trial.user_attrs.get("worker")
-    if worker is None or worker["host"] != socket.gethostname():
-        return False
+def is_gone(trial: FrozenTrial, shared: bool) -> bool:
+    """Whether a running trial was left by a process that is no more, or by this one.
+
+    Args:
+        trial: One of ours.
+        shared: Whether other machines may work on the study. In a run's folder only one search runs at a time: a
+            trial of another machine was then left by one that is gone, such as a container under its old name.
+    """
+    worker = trial.user_attrs["worker"]
+    if worker["host"] != socket.gethostname():
+        return not shared
     if worker["pid"] == os.getpid():
         return True
     try:
@@ -114,7 +129,10 @@ def is_gone(trial: FrozenTrial) -> bool:
 
 def _open(storage: str, folder: Path) -> BaseStorage:
     if storage == "journal":
-        return JournalStorage(JournalFileBackend(str(journal_path(folder))))
+        path = str(journal_path(folder))
+        # Optuna's own lock is a symbolic link, which Windows lets only administrators make.
+        lock = JournalFileOpenLock(path) if os.name == "nt" else None
+        return JournalStorage(JournalFileBackend(path, lock_obj=lock))
     if "://" not in storage:
         raise UsageError(
             f'storage: {storage!r} is unknown; allowed are "journal" or a database address such as {ADDRESSES}'

@@ -55,7 +55,8 @@ class Worker:
         runs = [Run(begun, self.trainer, self.settings, self.source) for begun in group]
         for run in runs:
             yield run.started()
-        for rung in self.source.rungs(group):
+        *rungs, last = self.source.rungs(group)
+        for rung in rungs:
             for run in runs:
                 yield from run.train(rung)
             for run in runs:
@@ -63,3 +64,7 @@ class Worker:
             for run in [run for run in runs if run.state is not None]:
                 yield run.finish()
             runs = [run for run in runs if run.state is None]
+        for run in runs:  # nothing is compared at the end: what is done is told at once
+            yield from run.train(last)
+            run.judge(last)
+            yield run.finish()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from nas_budget.errors import StoppedError, TableError
 from nas_budget.finalist_table import FinalistRun, read_finalists, standings, write_finalists
+from nas_budget.search import trainer
 from nas_budget.search.events import FinalistFinished, TrialEpoch, TrialStarted
 from nas_budget.search.storage import quiet_optuna
 from nas_budget.train.data import Dataset
@@ -37,16 +38,16 @@ def _quiet() -> None:
 def test_the_best_trials_are_trained_again_with_other_seeds(dataset: Dataset, tmp_path: Path) -> None:
     search = make(dataset, tmp_path, **THREE, search__finalist_epochs=2)
     events = list(search.events())
-    ranked = sorted(search.records(), key=lambda r: (-(r.accuracy or 0), r.params))
+    ranked = sorted(search.books.records(), key=lambda r: (-(r.accuracy or 0), r.params))
     best = {r.number for r in ranked[:2]}
-    found = search.finals()
+    found = search.books.finals()
     assert {(f.trial, f.seed, f.epochs) for f in found} == {(n, seed, 2) for n in best for seed in (1, 2)}
     assert {e.trial for e in events if isinstance(e, FinalistFinished)} == best
     assert all(e.final for e in events if isinstance(e, TrialEpoch) and e.result.epoch == 2 and e.final)
     assert sum(isinstance(e, TrialStarted) and e.final for e in events) == 4
     rows = list(csv.DictReader((tmp_path / "finalists.csv").read_text().splitlines()))
     assert [float(row["accuracy"]) for row in rows] == [f.accuracy for f in found]
-    assert search.ledger().finalists == pytest.approx(sum(f.seconds for f in found), abs=0.01)
+    assert search.books.ledger().finalists == pytest.approx(sum(f.seconds for f in found), abs=0.01)
     assert list(make(dataset, tmp_path, **THREE, search__finalist_epochs=2).events()) == []
 
 
@@ -65,7 +66,43 @@ def test_a_finalist_that_was_interrupted_is_trained_again(dataset: Dataset, tmp_
     assert isinstance(first, TrialStarted)
     assert (first.final, first.again) == (True, True)
     list(search.events())
-    assert len({(f.trial, f.seed) for f in search.finals()}) == len(search.finals()) == 4
+    assert len({(f.trial, f.seed) for f in search.books.finals()}) == len(search.books.finals()) == 4
+
+
+def test_runs_of_another_length_or_number_do_not_count(dataset: Dataset, tmp_path: Path) -> None:
+    list(make(dataset, tmp_path, **THREE, search__finalist_epochs=1).events())
+    longer = make(dataset, tmp_path, **THREE, search__finalist_epochs=2)
+    assert longer.books.finals() == []
+    list(longer.events())
+    assert [(f.epochs, f.seed) for f in longer.books.finals()] == [(2, 1), (2, 2)] * 2
+    fewer = make(dataset, tmp_path, **(THREE | {"search__finalists": 1}), search__finalist_epochs=2)
+    assert len(fewer.books.finals()) == 2
+    without = make(dataset, tmp_path, search__pruner="none")
+    assert without.books.finals() == []
+    assert without.books.ledger().finalists == longer.books.ledger().finalists > 0
+
+
+def test_the_best_network_is_that_of_the_best_finalist(dataset: Dataset, tmp_path: Path) -> None:
+    search = make(dataset, tmp_path, **THREE)
+    list(search.events())
+    assert (tmp_path / "best.json").read_text().strip() == standings(search.books.finals())[0].spec
+
+
+def test_a_run_that_failed_is_tried_again_by_the_next_search(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(make(dataset, tmp_path, search__pruner="none").events())
+
+    def no_memory(*_: Any) -> Any:
+        raise RuntimeError("no memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "build", no_memory)
+        events = list(make(dataset, tmp_path, **THREE).events())
+    assert [e.reason for e in events if isinstance(e, FinalistFinished)] == ["RuntimeError: no memory"] * 4
+    search = make(dataset, tmp_path, **THREE)
+    list(search.events())
+    assert len(search.books.finals()) == 4
 
 
 def test_what_seeds_alone_explain_is_a_tie_and_the_rest_is_not() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from nas_budget.errors import StoppedError, StudyError
+from nas_budget.errors import SpecError, StoppedError, StudyError, StudyFileError
+from nas_budget.search import runner
 from nas_budget.search.events import Event, SearchEnded, TrialFinished, WorkerLost
 from nas_budget.search.processes import run_processes
 from nas_budget.search.storage import quiet_optuna
@@ -98,6 +100,34 @@ def test_one_that_is_killed_is_told_and_the_others_go_on() -> None:
     assert reasons(iter(events)) == ["1 0", "1 1", "1 2"]
 
 
+def test_a_worker_lost_at_the_end_is_replaced(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[int] = []
+
+    def some(*_: Any) -> Iterator[Event]:
+        rounds.append(1)
+        yield WorkerLost(0, -9) if len(rounds) == 1 else SearchEnded("done")
+
+    monkeypatch.setattr(runner, "run_processes", some)
+    search = make(dataset, tmp_path, search__workers=2)
+    assert list(search.events()) == [WorkerLost(0, -9), SearchEnded("done")]
+
+    def always(*_: Any) -> Iterator[Event]:
+        yield WorkerLost(0, -9)
+
+    monkeypatch.setattr(runner, "run_processes", always)
+    with pytest.raises(StudyError, match="lost in 3 rounds"):
+        list(search.events())
+
+
+def test_errors_cross_to_another_process_whole() -> None:
+    for error in StudyFileError(["a: b", "c: d"]), SpecError(["x: y"]), StudyError("no"):
+        again = pickle.loads(pickle.dumps(error))  # noqa: S301
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+
+
 @pytest.mark.slow
 def test_all_killed_is_an_error() -> None:
     with pytest.raises(StudyError, match="all 2 workers ended unexpectedly"):
@@ -116,13 +146,13 @@ def test_two_workers_do_the_trials_of_one_study(dataset: Dataset, npz: Path, tmp
     search = make(dataset, tmp_path, **changes, search__finalists=1, search__finalist_seeds=2)
     search.settings.sections["data"]["name"] = str(npz)
     events = list(search.events())
-    rows = search.records()
+    rows = search.books.records()
     assert [row.number for row in rows] == list(range(9))
     assert len({row.spec for row in rows}) == 9
     assert {row.worker for row in rows} == {0, 1}
     assert sum(isinstance(event, TrialFinished) for event in events) == 9
-    assert len(search.finals()) == 2
+    assert len(search.books.finals()) == 2
     alone = make(dataset, tmp_path / "alone", search__trials=9)
     list(alone.events())
-    same = {row.spec: row.curve.split()[0] for row in alone.records()}
+    same = {row.spec: row.curve.split()[0] for row in alone.books.records()}
     assert all(same[row.spec] == row.curve.split()[0] for row in rows if row.spec in same)  # wherever it is trained

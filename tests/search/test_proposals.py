@@ -16,7 +16,7 @@ from nas_budget.arch.feasible import FeasibleSpace
 from nas_budget.arch.space import Dimension, SearchSpace
 from nas_budget.errors import UsageError
 from nas_budget.search.candidates import Candidate, CandidateSpace, RecipeSpace
-from nas_budget.search.evolution import front_of, mutated
+from nas_budget.search.evolution import Learned, front_of, mutated
 from nas_budget.search.forecast import Forecast
 from nas_budget.search.proposals import Proposal, Proposer
 from nas_budget.search.pruning import loss_key
@@ -87,13 +87,19 @@ def test_everything_proposed_fits_and_is_new(sampler: str) -> None:
     assert len({candidate.recipe.learning_rate for candidate in tried}) > 5
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_a_sampler_learns_what_is_better(sampler: str) -> None:
     space = space_of(NUMBERS, RecipeSpace(Recipe()))
     tried = run(proposer_of(space, sampler, 1, 8), 40, set())
     by_chance = run(proposer_of(space, "random", 1, 8), 40, set())
     later, chance = (sorted(map(wide, some[8:]))[-8:] for some in (tried, by_chance))
     assert sum(later) > sum(chance)
+
+
+def test_cmaes_proposes_where_there_are_numbers_only() -> None:
+    tried = run(proposer_of(space_of(NUMBERS, RecipeSpace(Recipe())), "cmaes", 1, 6), 25, set())
+    assert len(set(tried)) == 25
+    assert all(BUDGET.check(candidate.spec).fits for candidate in tried)
 
 
 def test_cmaes_says_where_it_does_not_fit() -> None:
@@ -131,9 +137,32 @@ def test_trials_of_other_workers_are_learned_from_too() -> None:
     assert sum(t.state == TrialState.RUNNING for t in proposer.study.trials) == 9
     for number, candidate in enumerate(others[:8]):
         proposer.end(ended(number, candidate, wide(candidate)), candidate)
-    assert [candidate for candidate, _ in proposer.learned] == others[:8]
+    assert [known.candidate for known in proposer.learned] == others[:8]
     assert sum(t.state == TrialState.COMPLETE for t in proposer.study.trials) == 8
     assert proposer.propose(set(others)) is not None
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_workers_that_start_together_do_not_propose_the_same(sampler: str) -> None:
+    space = space_of()
+    one, other = (Proposer(space, sampler, 0, [], f"0 {lane}") for lane in (0, 1))
+    for number, candidate in enumerate(run(Proposer(space, "random", 5), 8, set())):
+        for proposer in one, other:
+            proposer.begin(number, Proposal(candidate, proposer.coordinates(candidate)))
+            proposer.end(ended(number, candidate, wide(candidate)), candidate)
+    theirs = [[proposer.propose(set()) for _ in range(4)] for proposer in (one, other)]
+    assert len({proposal.candidate for some in theirs for proposal in some if proposal}) > 4
+
+
+def test_a_trial_that_diverged_is_not_forecast() -> None:
+    proposer = proposer_of(space_of(), "tpe", 0, 2)
+    for number, candidate in enumerate(run(Proposer(space_of(), "random", 5), 7, set())):
+        proposer.begin(number, Proposal(candidate, proposer.coordinates(candidate)))
+        trial = ended(number, candidate, 0.5 + number / 100, TrialState.PRUNED if number == 6 else TrialState.COMPLETE)
+        trial.user_attrs["diverged"] = number == 6
+        trial.intermediate_values[2] = 0.1 if number == 6 else trial.intermediate_values[1]
+        proposer.end(trial, candidate)
+    assert proposer.learned[-1].accuracy == 0.1
 
 
 def test_a_failed_trial_teaches_nothing() -> None:
@@ -191,8 +220,8 @@ def test_a_mutation_changes_something_and_stays_inside() -> None:
 def test_the_front_holds_what_no_other_beats() -> None:
     space = space_of()
     small, large = space.decode({"size": 0.1}), space.decode({"size": 0.9})
-    assert front_of([(small, 0.4), (large, 0.5)]) == [small, large]
-    assert front_of([(small, 0.5), (large, 0.5)]) == [small]
+    assert front_of([Learned(small, 1, 0.4), Learned(large, 2, 0.5)]) == [small, large]
+    assert front_of([Learned(small, 1, 0.5), Learned(large, 2, 0.5)]) == [small]
 
 
 def test_a_forecast_follows_the_line_of_loss_and_accuracy() -> None:

@@ -75,9 +75,9 @@ def test_the_losses_a_trial_keeps_are_read_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "expected"), [(1, ()), (2, (1,)), (6, (1, 2, 3)), (16, (2, 4, 8)), (150, (19, 38, 75))]
+    ("epochs", "expected"), [(1, ()), (2, (1,)), (6, (1, 2, 3, 4)), (16, (2, 4, 6, 10)), (150, (19, 38, 57, 94))]
 )
-def test_rungs_are_an_eighth_a_quarter_and_half_of_the_way(epochs: int, expected: tuple[int, ...]) -> None:
+def test_rungs_are_in_the_first_five_eighths(epochs: int, expected: tuple[int, ...]) -> None:
     assert default_rungs(epochs) == expected
 
 

@@ -10,16 +10,17 @@ from typing import Any
 import optuna
 import psutil
 import pytest
+import sqlalchemy.exc
 import torch
 from optuna.trial import TrialState
 
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import StoppedError, StudyError
 from nas_budget.search import trainer
+from nas_budget.search.books import Books
 from nas_budget.search.events import SearchEnded, TrialEpoch, TrialFinished, TrialStarted
 from nas_budget.search.records import candidate_of
 from nas_budget.search.run import Run
-from nas_budget.search.runner import Search
 from nas_budget.search.sources import NewTrials
 from nas_budget.search.storage import quiet_optuna, this_worker
 from nas_budget.train.data import Dataset
@@ -29,6 +30,10 @@ from tests.search.studies import make
 @pytest.fixture(autouse=True)
 def _quiet() -> None:
     quiet_optuna()
+
+
+class Killed(BaseException):
+    """The process ends here."""
 
 
 def test_a_search_trains_what_fits_and_writes_it_down(dataset: Dataset, tmp_path: Path) -> None:
@@ -62,9 +67,9 @@ def test_a_search_goes_on_to_the_number_asked_for(dataset: Dataset, tmp_path: Pa
     list(make(dataset, tmp_path, search__trials=2).events())
     assert list(make(dataset, tmp_path, search__trials=2).events()) == []
     search = make(dataset, tmp_path, search__trials=5)
-    assert search.finished() == 2
+    assert search.books.finished() == 2
     list(search.events())
-    assert len({r.spec for r in search.records()}) == 5
+    assert len({r.spec for r in search.books.records()}) == 5
 
 
 class StopAfter:
@@ -92,7 +97,7 @@ def test_a_trial_that_was_stopped_is_trained_again_under_its_number(
     assert (first.number, first.again) == (steps // 6, True)
     list(search.events())
     assert [t.state for t in search.study.trials] == [TrialState.COMPLETE] * 3
-    assert search.records()[0].curve == whole.records()[0].curve  # the same network, trained the same way
+    assert search.books.records()[0].curve == whole.books.records()[0].curve  # the same network, trained the same way
 
 
 def test_a_trial_of_a_living_process_is_left_alone(dataset: Dataset, tmp_path: Path) -> None:
@@ -104,7 +109,63 @@ def test_a_trial_of_a_living_process_is_left_alone(dataset: Dataset, tmp_path: P
     again = make(dataset, tmp_path, search__trials=2)
     list(again.events())
     assert [t.state for t in again.study.trials] == [TrialState.RUNNING, TrialState.COMPLETE]
-    assert again.finished() == 1  # and the living one makes two
+    assert again.books.finished() == 1  # and the living one makes two
+
+
+def test_a_trial_of_another_machine_is_taken_over_in_a_folder_and_left_alone_in_a_database(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    for storage in "journal", f"sqlite:///{tmp_path}/trials.db":
+        changes: dict[str, Any] = {"search__trials": 1, "search__storage": storage}
+        folder = tmp_path / storage[:4]
+        search = make(dataset, folder, **changes)
+        assert isinstance(next(search.events()), TrialStarted)
+        other = optuna.trial.Trial(search.study, search.study.trials[0]._trial_id)
+        other.set_user_attr("worker", this_worker() | {"host": "elsewhere"})
+        events = list(make(dataset, folder, **changes).events())
+        if storage == "journal":
+            assert isinstance(events[0], TrialStarted)
+            assert events[0].again
+        else:
+            assert events == [SearchEnded("the trials that are left are under way on elsewhere")]
+
+
+def test_a_trial_that_had_come_to_its_end_is_not_trained_again(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Run, "finish", dies)
+        list(make(dataset, tmp_path, search__trials=1).events())
+    search = make(dataset, tmp_path, search__trials=1)
+    assert list(search.events()) == []
+    (row,) = search.books.records()
+    assert (row.state, row.epochs, row.repeated_seconds) == ("complete", 3, 0)
+    assert row.seconds > 0
+
+
+def test_trials_of_others_in_the_study_are_left_alone(dataset: Dataset, tmp_path: Path) -> None:
+    search = make(dataset, tmp_path, search__finalists=1, search__finalist_seeds=1)
+    search.study.add_trial(optuna.trial.create_trial(value=2.0))
+    list(search.events())
+    assert search.books.finished() == 4
+    assert len(search.books.finals()) == 1
+
+
+def test_a_storage_that_fails_ends_the_search_and_not_the_trial(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: Any) -> None:
+        raise sqlalchemy.exc.OperationalError("statement", {}, Exception("database is locked"))
+
+    with monkeypatch.context() as patch, pytest.raises(StudyError, match="cannot be used: database is locked"):
+        patch.setattr(optuna.trial.Trial, "report", locked)
+        list(make(dataset, tmp_path, search__storage=f"sqlite:///{tmp_path}/trials.db").events())
+    search = make(dataset, tmp_path, search__storage=f"sqlite:///{tmp_path}/trials.db")
+    list(search.events())
+    assert [row.state for row in search.books.records() if row.state == "failed"] == []
 
 
 def test_a_trial_that_fails_does_not_end_the_search(
@@ -121,9 +182,9 @@ def test_a_trial_that_fails_does_not_end_the_search(
     monkeypatch.setattr(trainer, "build", sometimes)
     search = make(dataset, tmp_path)
     list(search.events())
-    failed = [r for r in search.records() if r.state == "failed"]
+    failed = [r for r in search.books.records() if r.state == "failed"]
     assert [r.reason for r in failed] == ["OutOfMemoryError: no memory"]
-    assert search.finished() == 4
+    assert search.books.finished() == 4
     assert len(set(calls)) == 5
     assert "long story" in (tmp_path / "trials" / str(failed[0].number) / "error.txt").read_text()
 
@@ -142,7 +203,7 @@ def test_a_search_in_which_everything_fails_gives_up(
 def test_a_network_that_diverges_is_pruned(dataset: Dataset, tmp_path: Path) -> None:
     search = make(dataset, tmp_path, recipe__learning_rate=1e30, search__trials=1)
     list(search.events())
-    record = search.records()[0]
+    record = search.books.records()[0]
     assert (record.state, record.epochs) == ("pruned", 1)
     assert "diverged" in record.reason
 
@@ -171,7 +232,7 @@ def test_queued_networks_come_first_and_once(dataset: Dataset, tmp_path: Path) -
     ]
     search = make(dataset, tmp_path, search__queue=queue)
     list(search.events())
-    records = search.records()
+    records = search.books.records()
     assert [r.channels for r in records[:2]] == ["6-9", "5-5-7"]
     assert len({r.spec for r in records}) == 4
 
@@ -181,7 +242,7 @@ def test_a_database_works_like_the_journal(dataset: Dataset, tmp_path: Path) -> 
     list(make(dataset, tmp_path, search__storage=address, search__trials=1).events())
     search = make(dataset, tmp_path, search__storage=address, search__trials=2)
     list(search.events())
-    assert [r.number for r in search.records()] == [0, 1]
+    assert [r.number for r in search.books.records()] == [0, 1]
     assert not (tmp_path / "study.journal").exists()
 
 
@@ -191,17 +252,13 @@ def test_the_sampler_does_not_disturb_what_is_trained(dataset: Dataset, tmp_path
         queue = [{"channels": [6, 9], "blocks": 1}]
         search = make(dataset, tmp_path / sampler, search__sampler=sampler, search__queue=queue, search__trials=1)
         list(search.events())
-        curves.append(search.records()[0].curve)
+        curves.append(search.books.records()[0].curve)
     assert curves[0] == curves[1]
-
-
-class Killed(BaseException):
-    """The process ends here."""
 
 
 @pytest.mark.parametrize(
     ("home", "where"),
-    [(NewTrials, "_begin"), (Run, "train"), (Run, "judge"), (Run, "finish"), (Search, "_write_tables")],
+    [(NewTrials, "_begin"), (Run, "train"), (Run, "judge"), (Run, "finish"), (Books, "write")],
 )
 def test_a_death_at_any_point_of_a_trial_costs_no_trial(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: type, where: str
@@ -222,10 +279,10 @@ def test_a_death_at_any_point_of_a_trial_costs_no_trial(
     search = make(dataset, tmp_path / "cut")
     list(search.events())
     assert [t.state for t in search.study.trials if not t.state.is_finished()] == []
-    assert [r.number for r in search.records()] == [0, 1, 2, 3]
-    assert len({r.spec for r in search.records()}) == 4
+    assert [r.number for r in search.books.records()] == [0, 1, 2, 3]
+    assert len({r.spec for r in search.books.records()}) == 4
     rows = list(csv.DictReader((tmp_path / "cut" / "trials.csv").read_text().splitlines()))
-    assert [row["spec"] for row in rows] == [r.spec for r in search.records()]
+    assert [row["spec"] for row in rows] == [r.spec for r in search.books.records()]
 
 
 def test_a_table_that_was_lost_is_written_again(dataset: Dataset, tmp_path: Path) -> None:
@@ -246,3 +303,73 @@ def test_two_searches_do_not_run_one_study_at_once(dataset: Dataset, tmp_path: P
         next(second.events())
     events.close()
     assert isinstance(next(second.events()), TrialStarted)
+
+
+def test_a_training_is_the_same_alone_and_beside_others(dataset: Dataset, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"space__dropout": 0.3, "search__trials": 6, "search__start_up": 6}
+    beside, alone = (make(dataset, tmp_path / name, search__pruner=name, **changes) for name in ("front", "none"))
+    for search in beside, alone:
+        list(search.events())
+    curves = {row.spec: row.curve.split() for row in alone.books.records()}
+    for row in beside.books.records():
+        assert curves[row.spec][: row.epochs] == row.curve.split()
+
+
+def test_a_group_is_judged_together(dataset: Dataset, tmp_path: Path) -> None:
+    search = make(dataset, tmp_path, search__trials=10, search__start_up=10, search__rungs=[1])
+    epochs = [event for event in search.events() if isinstance(event, TrialEpoch)]
+    assert [event.result.epoch for event in epochs[:10]] == [1] * 10
+    rows = search.books.records()
+    assert 3 <= sum(row.state == "pruned" for row in rows) <= 7  # nobody trained on before the others were there
+    assert {row.epochs for row in rows if row.state == "pruned"} == {1}
+
+
+def test_stopped_trials_of_a_group_are_all_trained_again(dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(StoppedError):
+        list(make(dataset, tmp_path, StopAfter(5), search__trials=8, search__start_up=8).events())
+    search = make(dataset, tmp_path, search__trials=8, search__start_up=8)
+    events = list(search.events())
+    assert sum(isinstance(event, TrialStarted) and event.again for event in events) == 8
+    assert [row.number for row in search.books.records()] == list(range(8))
+    assert len({row.spec for row in search.books.records()}) == 8
+    assert search.books.ledger().repeated > 0
+
+
+def test_several_seeds_a_trial_give_their_mean(dataset: Dataset, tmp_path: Path) -> None:
+    queue = [{"channels": [6, 9], "blocks": 1}]
+    ones = []
+    for seed in 0, 1:
+        search = make(dataset, tmp_path / str(seed), search__queue=queue, search__trials=1, search__seed=seed)
+        list(search.events())
+        ones.append(search.books.records()[0].accuracy)
+    both = make(dataset, tmp_path / "both", search__queue=queue, search__trials=1, search__trial_seeds=2)
+    list(both.events())
+    row = both.books.records()[0]
+    assert row.accuracy == pytest.approx(sum(a or 0 for a in ones) / 2)
+    assert row.seeds == 2
+
+
+def test_a_recipe_is_searched_and_written_down(dataset: Dataset, tmp_path: Path) -> None:
+    search = make(dataset, tmp_path, recipe__learning_rate=[0.01, 0.2], recipe__batch_size=[25, 50])
+    list(search.events())
+    rows = search.books.records()
+    assert len({row.learning_rate for row in rows}) > 1
+    assert {row.batch_size for row in rows} == {25, 50}
+
+
+def test_the_table_of_a_long_study_is_not_written_after_every_trial(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = []
+    real = Books.write
+
+    def slow(self: Books) -> None:
+        writes.append(1)
+        real(self)
+        self.next_write = float("inf")
+
+    monkeypatch.setattr(Books, "write", slow)
+    search = make(dataset, tmp_path)
+    list(search.events())
+    assert len(writes) == 2  # at the beginning and at the end
+    assert len((tmp_path / "trials.csv").read_text().splitlines()) == 5

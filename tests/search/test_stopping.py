@@ -80,7 +80,7 @@ def test_a_search_ends_with_the_reason_and_goes_on_with_another_rule(dataset: Da
     search = make(dataset, tmp_path, search__device_time=0.001)
     assert [type(e) for e in search.events()] == [SearchEnded]
     list(make(dataset, tmp_path).events())
-    assert search.finished() == 4
+    assert search.books.finished() == 4
 
 
 def test_a_watch_tells_each_trial_once() -> None:
