@@ -118,7 +118,8 @@ class NewTrials:
                     break
                 if begun := self._begin(proposed):
                     group.append(begun)
-                self.look()
+                if len(group) < n_wanted:
+                    self.look()
         return group
 
     def rungs(self, group: Sequence[Begun]) -> Sequence[int]:

@@ -11,16 +11,16 @@ from nas_budget.search.candidates import CandidateSpace
 
 
 def start_up_points(space: CandidateSpace, n: int, seed: int) -> list[dict[str, Any]]:
-    """`n` points: one well spread over the coordinates, one of a network drawn evenly from all that fit, in turn.
+    """`n` points: of networks drawn evenly from all that fit, then as many well spread over the coordinates.
 
-    The spread ones cover all sizes, and so the front; those drawn evenly have the shapes and sizes most
-    networks within the budget have, and among them the accurate ones are found sooner.
+    Those drawn have the shapes and sizes most networks within the budget have: among them an accurate one
+    is found soon. The spread ones cover all sizes, and so the front.
     """
     feasible = space.feasible
     points = spread(space.dimensions(), n, seed)
     drawn = feasible.space.sample(n // 2, feasible.budget, seed) if n > 1 else []
-    for i, spec in enumerate(drawn):
-        points[2 * i + 1].update(feasible.encode(spec))
+    for point, spec in zip(points, drawn, strict=False):
+        point.update(feasible.encode(spec))
     return points
 
 

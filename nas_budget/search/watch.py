@@ -14,22 +14,21 @@ class Watch:
     def __init__(self, study: Study) -> None:
         self.study = study
         self.n_known = 0
-        self.open: set[int] = set()
+        self.open: dict[int, FrozenTrial] = {}
 
     def look(self) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
         """The trials that have begun and those that have ended since the last look, by number."""
         trials = self.study.get_trials(deepcopy=False)
         begun = trials[self.n_known :]
-        self.open.update(range(self.n_known, len(trials)))
         self.n_known = len(trials)
-        ended = [trials[number] for number in sorted(self.open) if trials[number].state.is_finished()]
-        self.open.difference_update(trial.number for trial in ended)
+        open_now = [*self.open, *(trial.number for trial in begun)]
+        ended = [trials[number] for number in open_now if trials[number].state.is_finished()]
+        self.open = {number: trials[number] for number in open_now if not trials[number].state.is_finished()}
         return begun, ended
 
     def running(self) -> list[FrozenTrial]:
-        """The trials that have not ended."""
-        trials = self.study.get_trials(deepcopy=False)
-        return [trials[number] for number in sorted(self.open) if not trials[number].state.is_finished()]
+        """The trials that had not ended at the last look, by number."""
+        return [*self.open.values()]
 
 
 @dataclass

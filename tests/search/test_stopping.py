@@ -90,8 +90,8 @@ def test_a_watch_tells_each_trial_once() -> None:
     assert [[t.number for t in part] for part in watch.look()] == [[0, 1], []]
     study.tell(second, 1.0)
     third = study.ask()
-    assert [t.number for t in watch.running()] == [0]
     assert [[t.number for t in part] for part in watch.look()] == [[2], [1]]
+    assert [t.number for t in watch.running()] == [0, 2]
     study.tell(first, 1.0)
     study.tell(third, state=TrialState.FAIL)
     assert [[t.number for t in part] for part in watch.look()] == [[], [0, 2]]
