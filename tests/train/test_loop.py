@@ -156,8 +156,11 @@ def test_evaluation_is_a_plain_computation_in_evaluation_mode() -> None:
     held_out = images.held_out
     ready = ((held_out.images.float() - images.mean) / images.std).permute(0, 3, 1, 2)
     with torch.no_grad():
-        right = network.eval()(ready).argmax(1) == held_out.labels
-    assert evaluate(network, held_out, images) == pytest.approx(float(right.double().mean()), abs=1.5 / 1201)
+        scores = network.eval()(ready)
+    right = scores.argmax(1) == held_out.labels
+    accuracy, loss = evaluate(network, held_out, images)
+    assert accuracy == pytest.approx(float(right.double().mean()), abs=1.5 / 1201)
+    assert loss == pytest.approx(float(torch.nn.functional.cross_entropy(scores, held_out.labels)), rel=1e-4)
 
 
 def test_evaluation_has_no_dropout_and_changes_nothing() -> None:
@@ -177,7 +180,7 @@ def test_training_goes_on_in_training_mode_after_an_evaluation() -> None:
 
 @pytest.mark.parametrize(("loss", "expected"), [(0.0, False), (9e9, False), (math.nan, True), (math.inf, True)])
 def test_diverged_is_a_loss_that_is_no_number(loss: float, expected: bool) -> None:
-    assert diverged(EpochResult(1, loss, 0.1, 0.1, 1.0)) is expected
+    assert diverged(EpochResult(1, loss, 0.1, 2.3, 0.1, 1.0)) is expected
 
 
 def test_a_network_that_diverges_says_so_and_does_not_fail() -> None:
