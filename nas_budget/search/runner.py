@@ -15,10 +15,11 @@ from nas_budget.errors import StudyError
 from nas_budget.files import write_whole
 from nas_budget.search.books import FINALS, Books, finalists
 from nas_budget.search.events import Event, FinalistFinished, SearchEnded, TrialFinished, WorkerLost
+from nas_budget.search.finals import FinalistRuns
 from nas_budget.search.processes import run_processes
 from nas_budget.search.records import versions
 from nas_budget.search.settings import Settings
-from nas_budget.search.sources import FinalistRuns, NewTrials, Source
+from nas_budget.search.sources import NewTrials, Source
 from nas_budget.search.storage import only_runner, open_study, quiet_optuna
 from nas_budget.search.trainer import TorchTrainer, Trainer
 from nas_budget.search.worker import Worker

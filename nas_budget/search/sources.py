@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import product
 from math import ceil
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,9 +18,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from nas_budget.arch.cost import cost
 from nas_budget.arch.feasible import FeasibleSpace
 from nas_budget.search.candidates import Candidate, CandidateSpace
-from nas_budget.search.events import Event, FinalistFinished, TrialFinished
+from nas_budget.search.events import Event, TrialFinished
 from nas_budget.search.proposals import Proposal, Proposer
-from nas_budget.search.records import candidate_of, finalist_run, finalist_seeds, record, run_key
+from nas_budget.search.records import candidate_of, record
 from nas_budget.search.settings import Settings
 from nas_budget.search.start_up import start_up_points
 from nas_budget.search.stopping import reason_to_stop
@@ -208,64 +207,6 @@ class NewTrials:
     def _seeds(self) -> tuple[int, ...]:
         first = self.settings.seed
         return tuple(range(first, first + self.settings.trial_seeds))
-
-
-class FinalistRuns:
-    """Trainings of the best trials with other seeds, in a study of their own.
-
-    Args:
-        settings: Of the study.
-        study: Where the runs are kept.
-        folder: Of the run.
-        about: What to note with each run.
-        best: The trials to train again, best first.
-    """
-
-    prunes = False
-    ended: str = ""
-
-    def __init__(
-        self, settings: Settings, study: Study, folder: Path, about: Mapping[str, Any], best: Sequence[FrozenTrial]
-    ) -> None:
-        self.settings = settings
-        self.study = study
-        self.folder = folder / "finalists"
-        self.about = {**about, "worker": this_worker()}
-        self.best = best
-        self.turn = turn(folder)
-        self.shared = settings.storage != "journal"
-        self.n_before = len(study.get_trials(deepcopy=False))
-
-    def begin(self) -> list[Begun]:
-        """The next run: one that was interrupted, or the next seed of the next trial that lacks it."""
-        with self.turn:
-            runs = self.study.get_trials(deepcopy=False)
-            for run in runs:
-                if not run.state.is_finished() and is_gone(run, self.shared):
-                    if not is_done(run):
-                        return [taken_over(self.study, self.folder, run, (run.user_attrs["seed"],), self.about)]
-                    tell_done(self.study, self.folder, run)
-            known = {run_key(run) for run in runs if run.state != TrialState.FAIL or run.number >= self.n_before}
-            for seed, trial in product(finalist_seeds(self.settings), self.best):
-                if (trial.number, seed, self.settings.finalist_epochs) not in known:
-                    return [self._begin(trial, seed)]
-        return []
-
-    def rungs(self, group: Sequence[Begun]) -> Sequence[int]:
-        """The last epoch: a finalist is not stopped."""
-        return (group[0].candidate.recipe.epochs,)
-
-    def _begin(self, of: FrozenTrial, seed: int) -> Begun:
-        found = Candidate.from_dict(of.user_attrs)
-        candidate = replace(found, recipe=replace(found.recipe, epochs=self.settings.finalist_epochs))
-        about = self.about | candidate.to_dict() | {"of": of.number, "seed": seed, "params": of.user_attrs["params"]}
-        return Begun(new_trial(self.study, about), candidate, (seed,), again=False)
-
-    def finished(self, trial: FrozenTrial) -> FinalistFinished:
-        """The row of a run that has ended."""
-        return FinalistFinished(
-            trial.number, trial.user_attrs["of"], finalist_run(trial), trial.user_attrs.get("reason", "")
-        )
 
 
 def turn(folder: Path) -> FileLock:
