@@ -153,9 +153,9 @@ def _pruning(settings: Settings) -> str:
     if settings.pruner == "none" or (settings.pruner == "front" and not settings.rungs):
         return "every trial trains to the end"
     if settings.pruner == "front":
-        epochs = " or ".join(map(str, settings.rungs))
+        epochs = ", ".join(map(str, settings.rungs))
         by = "training loss" if settings.signal == "loss" else "accuracy"
-        return f"at epoch {epochs} the half goes on that the fewest networks no larger beat, by {by}"
+        return f"after epochs {epochs} the half goes on that the fewest networks no larger beat, by {by}"
     return f"hopeless trials stopped early ({settings.pruner})"
 
 

@@ -82,11 +82,11 @@ class Proposer:
         n_begun = len(self.places)
         if n_begun < len(self.start_up):
             return self.start_up[n_begun], None
+        if not self.dimensions:
+            return {}, None
         if self.name == "evolution" and self.learned:
             parent = self.coordinates(self.chance.choice(front_of(self.learned)))
             return mutated(parent, self.dimensions, self.chance), None
-        if not self.distributions:
-            return {}, None
         asked = self.study.ask(self.distributions)
         return asked.params, asked.number
 

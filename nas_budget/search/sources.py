@@ -1,4 +1,4 @@
-"""Where the next trial comes from: new ones that are proposed, or the finalists that are trained again."""
+"""Where the next trial comes from, and how one is begun, taken over or told to have ended."""
 
 from __future__ import annotations
 
@@ -228,8 +228,8 @@ def new_trial(
 
 
 def is_done(lost: FrozenTrial) -> bool:
-    """Whether a trial whose process is gone had come to its last epoch."""
-    return lost.user_attrs["recipe"]["epochs"] in lost.intermediate_values
+    """Whether a trial whose process is gone had come to its last epoch, and well."""
+    return "diverged" not in lost.user_attrs and lost.user_attrs["recipe"]["epochs"] in lost.intermediate_values
 
 
 def tell_done(study: Study, folder: Path, lost: FrozenTrial) -> None:

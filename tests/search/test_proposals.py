@@ -174,14 +174,17 @@ def test_a_failed_trial_teaches_nothing() -> None:
     assert proposer.learned == []
 
 
-def test_a_space_of_one_network_is_proposed_once() -> None:
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_space_of_one_network_is_proposed_once(sampler: str) -> None:
     one = SearchSpace(
         stages=(1, 1), blocks=(1, 1), kernels=(3,), pool=(2,), shortcut_kernel=(1,), width=(8, 8), fill=(1.0, 1.0)
     )  # fmt: skip
-    proposer = Proposer(space_of(one, RecipeSpace(Recipe())), "tpe", 0)
+    proposer = Proposer(space_of(one, RecipeSpace(Recipe())), sampler, 0)
     assert proposer.dimensions == ()
     only = proposer.propose(set())
     assert only is not None
+    proposer.begin(0, only)
+    proposer.end(ended(0, only.candidate, 0.5), only.candidate)
     assert proposer.propose({only.candidate}) is None
 
 

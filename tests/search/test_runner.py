@@ -21,7 +21,7 @@ from nas_budget.search.books import Books
 from nas_budget.search.events import SearchEnded, TrialEpoch, TrialFinished, TrialStarted
 from nas_budget.search.records import candidate_of
 from nas_budget.search.run import Run
-from nas_budget.search.sources import NewTrials
+from nas_budget.search.sources import NewTrials, is_done
 from nas_budget.search.storage import quiet_optuna, this_worker
 from nas_budget.train.data import Dataset
 from tests.search.studies import make
@@ -373,3 +373,10 @@ def test_the_table_of_a_long_study_is_not_written_after_every_trial(
     list(search.events())
     assert len(writes) == 2  # at the beginning and at the end
     assert len((tmp_path / "trials.csv").read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize(("known", "done"), [({}, True), ({"diverged": True}, False)])
+def test_a_lost_trial_that_diverged_at_its_end_is_not_taken_for_complete(known: dict[str, bool], done: bool) -> None:
+    about = {"recipe": {"epochs": 3}, **known}
+    trial = optuna.trial.create_trial(state=TrialState.PRUNED, user_attrs=about, intermediate_values={3: 0.1})
+    assert is_done(trial) is done

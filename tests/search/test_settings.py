@@ -147,9 +147,10 @@ def test_another_name_is_offered_for_other_settings(dataset: Dataset) -> None:
     assert next_name("cifar10-150k") == "cifar10-150k-2"
 
 
-def test_workers_share_the_cores(dataset: Dataset) -> None:
-    one = settings_of(dataset, budget__macs="none").threads
-    assert settings_of(dataset, budget__macs="none", search__workers=4).threads == max(1, one // 4)
+def test_workers_share_the_cores(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    threads = [settings_of(dataset, budget__macs="none", search__workers=n).threads for n in (1, 2, 3, 16)]
+    assert threads == [8, 4, 2, 1]
 
 
 def test_a_file_whose_images_changed_is_another_data_set(dataset: Dataset) -> None:
