@@ -8,6 +8,7 @@ NasBudgetError          1  something went wrong
 │   ├── QuantityError      a limit or number that cannot be read
 │   └── StudyFileError     a study file with mistakes, all of them listed
 ├── StudyError          1  a study that cannot be opened or continued
+├── ModelError          1  weights, a checkpoint or a run folder that cannot be used
 ├── TableError          1  a trials table that cannot be read or written
 ├── DataError           1  images that are missing, damaged or cannot be written
 │   └── DownloadError      images that cannot be fetched
@@ -70,6 +71,10 @@ class StudyFileError(UsageError):
 
 class StudyError(NasBudgetError):
     """A study that cannot be opened or continued."""
+
+
+class ModelError(NasBudgetError):
+    """Weights, a checkpoint or a run folder that cannot be used."""
 
 
 class TableError(NasBudgetError):

@@ -1,0 +1,147 @@
+"""Trained networks as files: weights as safetensors, with all that their use needs in the file's header.
+
+Nothing is ever unpickled: a file of weights cannot run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.errors import ModelError, SpecError
+from nas_budget.files import write_whole
+from nas_budget.train.network import build
+
+MODEL = "model.safetensors"
+AVERAGED = "averaged.safetensors"
+FORMAT = "nas-budget model 1"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network and what its use needs.
+
+    Attributes:
+        spec: Its architecture.
+        network: It, in evaluation mode, in fp32 on the CPU.
+        classes: Name of each class, by score.
+        mean: Of each channel of the images, in 0..255; subtracted from an image before the network sees it.
+        std: Standard deviation of each channel, in 0..255; divided by.
+        about: What else is known: "data", "seed", "weights" ("plain" or "averaged"), "accuracy" on test images.
+    """
+
+    spec: ResNetSpec
+    network: nn.Module
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """uint8 (n, H, W, C) to what the network takes, float32 (n, C, H, W)."""
+        mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
+        return ((images - mean) / std).permute(0, 3, 1, 2)
+
+
+def save_model(path: Path, model: Model) -> None:
+    """Write a model to `path`, all of it or nothing.
+
+    Raises:
+        ModelError: It cannot be written.
+    """
+    about = {
+        "spec": model.spec.to_dict(), "classes": model.classes, "mean": model.mean, "std": model.std,
+        "about": model.about,
+    }  # fmt: skip
+    save_tensors(path, model.network.state_dict(), FORMAT, about)
+
+
+def load_model(source: Path, averaged: bool = False) -> Model:
+    """The model of a file, or of a run folder; of its averaged weights if so asked.
+
+    Raises:
+        ModelError: A file that is missing, damaged, or holds the weights of another network.
+    """
+    path = source / (AVERAGED if averaged else MODEL) if source.is_dir() else source
+    tensors, values = load_tensors(path, FORMAT)
+    try:
+        spec = ResNetSpec.from_dict(values["spec"])
+        classes, mean, std = (tuple(values[key]) for key in ("classes", "mean", "std"))
+        about = dict(values["about"])
+    except (SpecError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: its header describes no network ({error})") from None
+    network = build(spec)
+    fit_tensors(network, tensors, path)
+    return Model(spec, network.eval(), classes, mean, std, about)
+
+
+def fit_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Put tensors into a network that has exactly these.
+
+    Raises:
+        ModelError: They are those of another network.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if wrong := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+        name = wrong[0]
+        raise ModelError(
+            f"{path}: holds the weights of another network ({name} is {found.get(name, 'missing')}, "
+            f"needed is {wanted.get(name, 'none such')}; {len(wrong)} differ)"
+        )
+    network.load_state_dict(dict(tensors))
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, values: Mapping[str, Any]) -> None:
+    """Write tensors and JSON-ready values, with a digest of the tensors.
+
+    Raises:
+        ModelError: The file cannot be written.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {"format": kind, "values": json.dumps(values), "digest": weights_digest(plain)}
+    try:
+        write_whole(path, save(plain, header))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and values that `save_tensors` wrote, on the CPU.
+
+    Raises:
+        ModelError: A file that is missing, truncated, damaged or of another kind.
+    """
+    try:
+        content = path.read_bytes()
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ModelError(f"{path}: is no whole safetensors file ({error}); it is damaged or was cut short") from None
+    if header.get("format") != kind:
+        raise ModelError(f"{path}: is {header.get('format', 'a safetensors file of other origin')}, needed is {kind}")
+    if header.get("digest") != weights_digest(tensors):
+        raise ModelError(f"{path}: its tensors are not those that were written; the file is damaged")
+    return tensors, json.loads(header["values"])
+
+
+def weights_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and values of CPU tensors, in the order of the names; hexadecimal."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
