@@ -9,6 +9,7 @@ NasBudgetError          1  something went wrong
 │   └── StudyFileError     a study file with mistakes, all of them listed
 ├── StudyError          1  a study that cannot be opened or continued
 ├── ModelError          1  weights, a checkpoint or a run folder that cannot be used
+├── TrainingError       1  a training that cannot go on: a loss that is no number, too little memory
 ├── TableError          1  a trials table that cannot be read or written
 ├── DataError           1  images that are missing, damaged or cannot be written
 │   └── DownloadError      images that cannot be fetched
@@ -75,6 +76,10 @@ class StudyError(NasBudgetError):
 
 class ModelError(NasBudgetError):
     """Weights, a checkpoint or a run folder that cannot be used."""
+
+
+class TrainingError(NasBudgetError):
+    """A training that cannot go on."""
 
 
 class TableError(NasBudgetError):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from nas_budget.cli import count, dashboard, data, explore, fit, report, search
+from nas_budget.cli import count, dashboard, data, evaluate, explore, fit, predict, report, search, train
 from nas_budget.cli.output import say
 from nas_budget.errors import NasBudgetError
 
@@ -25,6 +25,9 @@ app.command("count")(count.count)
 app.command("fit")(fit.fit)
 app.command("explore")(explore.explore)
 app.command("search")(search.search)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
 app.command("report")(report.report)
 app.command("dashboard")(dashboard.dashboard)
 app.command("data")(data.data)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import threading
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from nas_budget.cli.output import out, out_json, say
+from nas_budget.cli.signals import signals
 from nas_budget.errors import UsageError
 
 KEYS = {
@@ -58,7 +55,7 @@ def search(
     images: Annotated[str | None, typer.Option(help="Images to train on, or all.", show_default="by device")] = None,
     epochs: Annotated[str | None, typer.Option(help="Epochs of a trial.", show_default="by recipe")] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="How to train: paper, sgd or brief.", show_default="by device")
+        str | None, typer.Option(help="How to train: fast, brief, paper or strong.", show_default="by device")
     ] = None,
     fill: Annotated[
         str | None,
@@ -124,46 +121,21 @@ def search(
         overrides["search.queue"] = list(map(parse_seed_spec, seed_spec))
     overrides.update(map(parse_assignment, set_ or []))
     talk = _silent if quiet else say
-    with _signals() as signals:
+    with signals() as asked:
         run = open_run(file, overrides, name, runs_dir, data_dir)
         lines = plan_lines(run)
         if dry_run:
             out_json(plan_json(run)) if as_json else out("\n".join(lines))
             return
         talk("\n".join(lines))
-        signals.wait_for_step = True
-        finished = run_search(run, signals.asked.is_set, live=not quiet and sys.stderr.isatty(), talk=talk)
-        signals.wait_for_step = False
+        asked.wait_for_step = True
+        finished = run_search(run, asked.asked.is_set, live=not quiet and sys.stderr.isatty(), talk=talk)
+        asked.wait_for_step = False
         tell_result(run, finished, as_json)
 
 
 def _silent(text: str) -> None:
     """Say nothing."""
-
-
-class _Signals:
-    """What Ctrl-C and a polite kill do: stop at once, or, while trials run, between two steps; a second one at once."""
-
-    def __init__(self) -> None:
-        self.asked = threading.Event()
-        self.wait_for_step = False
-
-    def __call__(self, *_: object) -> None:
-        if self.asked.is_set() or not self.wait_for_step:
-            raise KeyboardInterrupt
-        self.asked.set()
-
-
-@contextmanager
-def _signals() -> Iterator[_Signals]:
-    handler = _Signals()
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield handler
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
 
 
 def toml_value(text: str) -> Any:

@@ -50,7 +50,7 @@ DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
         "budget.macs": "none",
         "data.images": "all",
         "data.held_out": None,
-        "recipe.name": "sgd",
+        "recipe.name": "fast",
         "space.blocks": [1, 4],
         "space.first_stride": [1],
         "search.threads": "all",

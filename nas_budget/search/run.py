@@ -74,7 +74,8 @@ class Run:
                 yield TrialEpoch(self.begun.trial.number, result, not self.source.prunes)
                 start = time.perf_counter()
                 if diverged(result):
-                    self.state, self.reason = TrialState.PRUNED, f"diverged in epoch {result.epoch}"
+                    where = f"in epoch {result.epoch} at learning rate {result.learning_rate:.3g}"
+                    self.state, self.reason = TrialState.PRUNED, f"diverged {where}"
                     self.begun.trial.set_user_attr("diverged", True)
         except (NasBudgetError, SQLAlchemyError, StorageInternalError):
             raise  # a storage that cannot be reached is no fault of the trial

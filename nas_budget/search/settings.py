@@ -119,17 +119,9 @@ def build_settings(name: str, full: Sections, storage: str, dataset: Dataset, ch
     Raises:
         UsageError: Values that contradict each other, or the images.
     """
-    search, image_size = full["search"], dataset.image_size
-    if full["recipe"]["crop_pad"] >= image_size:
-        pad, most = full["recipe"]["crop_pad"], image_size - 1
-        raise UsageError(
-            f"recipe.crop_pad: {pad} is too much for images of {image_size} pixels; 0 to {most} is allowed"
-        )
-    images: dict[str, Any] = {
-        "image_size": dataset.image_size,
-        "in_channels": dataset.in_channels,
-        "classes": len(dataset.classes),
-    }
+    search = full["search"]
+    check_crop(full["recipe"]["crop_pad"], dataset.image_size)
+    images = images_of(dataset)
     budget, space, recipes = budget_of(full["budget"]), space_of(full["space"], images), _recipes(full["recipe"])
     check_sampler(search["sampler"], [*space.dimensions(), *recipes.dimensions()])
     epochs = full["recipe"]["epochs"]
@@ -196,10 +188,7 @@ def _queue(asked: Any, images: dict[str, Any], space: SearchSpace, budget: Budge
 
 def _queued(values: dict[str, Any], images: dict[str, Any], space: SearchSpace, budget: Budget) -> ResNetSpec:
     """A network of the queue; it must fit like any other, and has the images of the data and the space's dropout."""
-    if others := [key for key, value in images.items() if values.get(key, value) != value]:
-        wrong = ", ".join(f"{key} is {values[key]}, not {images[key]}" for key in others)
-        raise UsageError(f"search.queue: a network for other images: {wrong}; leave {', '.join(others)} out")
-    spec = ResNetSpec.from_dict({"dropout": space.dropout, **values, **images})
+    spec = spec_for({"dropout": space.dropout, **values}, images, "search.queue")
     spec = replace(spec, pool=spec.pool_size)
     for margin in budget.check(spec).margins:
         if margin.margin < 0:
@@ -208,6 +197,41 @@ def _queued(values: dict[str, Any], images: dict[str, Any], space: SearchSpace, 
                 "make it smaller (nas-budget fit finds the largest of its shape), or leave it out"
             )
     return spec
+
+
+def images_of(dataset: Dataset) -> dict[str, Any]:
+    """What a network's spec says of the images of a data set."""
+    return {
+        "image_size": dataset.image_size,
+        "in_channels": dataset.in_channels,
+        "classes": len(dataset.classes),
+    }
+
+
+def spec_for(values: dict[str, Any], images: dict[str, Any], where: str) -> ResNetSpec:
+    """The network of these values for these images.
+
+    Raises:
+        UsageError: The values are of a network for other images; `where` says whose they are.
+        SpecError: No network can be built of them.
+    """
+    if others := [key for key, value in images.items() if values.get(key, value) != value]:
+        wrong = ", ".join(f"{key} is {values[key]}, not {images[key]}" for key in others)
+        raise UsageError(f"{where}: a network for other images: {wrong}; leave {', '.join(others)} out")
+    return ResNetSpec.from_dict({**values, **images})
+
+
+def check_crop(pad: int, image_size: int) -> None:
+    """Check that images are larger than the largest shift.
+
+    Raises:
+        UsageError: They are not.
+    """
+    if pad >= image_size:
+        most = image_size - 1
+        raise UsageError(
+            f"recipe.crop_pad: {pad} is too much for images of {image_size} pixels; 0 to {most} is allowed"
+        )
 
 
 def budget_of(section: dict[str, Any]) -> Budget:

@@ -57,26 +57,10 @@ class TorchTrainer:
             StoppedError: `stopped` said so.
         """
         network = build(candidate.spec, seed)
-        device = self.images.mean.device
-        for result in train(network, self.images, candidate.recipe, seed, self.precision, self.stopped):
-            chance = _chance(device)
-            yield result
-            _set_chance(device, chance)  # whatever is trained meanwhile: a training is the same alone and beside others
+        return train(network, self.images, candidate.recipe, seed, self.precision, self.stopped)
 
     def release(self) -> None:
         """Give the device's memory back."""
         if self.images.mean.device.type == "cuda":
             gc.collect()  # schedulers and optimisers hold each other, and with them the weights
             torch.cuda.empty_cache()
-
-
-def _chance(device: torch.device) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The state of torch's random numbers on the CPU, and on the device if it is another."""
-    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-
-
-def _set_chance(device: torch.device, chance: tuple[torch.Tensor, torch.Tensor | None]) -> None:
-    of_cpu, of_device = chance
-    torch.set_rng_state(of_cpu)
-    if of_device is not None:
-        torch.cuda.set_rng_state(of_device, device)

@@ -1,4 +1,4 @@
-"""Images on the device: split, normalised, cropped and flipped as batched tensor operations."""
+"""Images on the device: split and normalised."""
 
 from __future__ import annotations
 
@@ -41,12 +41,14 @@ class SplitImages:
         held_out: What accuracy is measured on.
         mean: Mean of each channel of the images that train, (channels,), in 0..255.
         std: Their standard deviation, (channels,), in 0..255.
+        n_classes: How many classes there are.
     """
 
     train: LabelledImages
     held_out: LabelledImages
     mean: Tensor
     std: Tensor
+    n_classes: int
 
 
 def split_images(
@@ -60,7 +62,7 @@ def split_images(
         dataset: Where the images come from.
         device: Where they are to stay.
         n_train: How many train; None is all that are not held out.
-        n_held_out: How many are held out; None is a tenth of the training images.
+        n_held_out: How many are held out; None is a tenth of the training images, 0 is none.
 
     Raises:
         UsageError: More images asked for than there are.
@@ -74,7 +76,13 @@ def split_images(
 
     ours = take(order[held_out : held_out + train])
     mean, std = channel_statistics(ours.images)
-    return SplitImages(ours, take(order[:held_out]), mean, std)
+    return SplitImages(ours, take(order[:held_out]), mean, std, len(dataset.classes))
+
+
+def labelled_images(dataset: Dataset, part: str, device: torch.device) -> LabelledImages:
+    """All images of "train" or "test" on the device, in their own order."""
+    images, labels = dataset.read(part)
+    return LabelledImages(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
 
 
 def split_sizes(dataset: Dataset, n_train: int | None, n_held_out: int | None) -> tuple[int, int]:
@@ -85,7 +93,7 @@ def split_sizes(dataset: Dataset, n_train: int | None, n_held_out: int | None) -
     """
     held_out = round(dataset.n_train * HELD_OUT_SHARE) if n_held_out is None else n_held_out
     train = dataset.n_train - held_out if n_train is None else n_train
-    if not 0 < held_out < dataset.n_train or not 0 < train <= dataset.n_train - held_out:
+    if not 0 <= held_out < dataset.n_train or not 0 < train <= dataset.n_train - held_out:
         raise UsageError(
             f"data: {train:,} images to train and {held_out:,} held out asked for, but {dataset.name} has "
             f"{dataset.n_train:,} training images; lower data.images or data.held_out"
@@ -114,37 +122,6 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
         means.append(mean)
         stds.append(variance.sqrt().clamp(min=1.0))
     return torch.stack(means).float(), torch.stack(stds).float()
-
-
-def crop_and_flip(images: Tensor, chosen: Tensor, pad: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """A batch of the chosen images, each with a random crop and flip of its own.
-
-    Equal to padding by `pad` pixels of reflection and cropping back to size, but one gather does it all.
-
-    Args:
-        images: uint8 (n, size, size, channels).
-        chosen: Indices of the batch, int64 (batch,).
-        pad: Largest shift in pixels; 0 for no crop.
-        flip: Whether half of the images are mirrored.
-        generator: Source of chance, on the device of the images.
-
-    Returns:
-        uint8 (batch, size, size, channels).
-    """
-    n, size, device = len(chosen), images.shape[1], images.device
-    place = torch.arange(size, device=device)
-    shifts = torch.randint(-pad, pad + 1, (2, n, 1), device=device, generator=generator)
-    rows = _reflect(place + shifts[0], size)
-    columns = _reflect(place + shifts[1], size)
-    if flip:
-        mirrored = torch.rand((n, 1), device=device, generator=generator) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
-    return images[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
-
-
-def _reflect(place: Tensor, size: int) -> Tensor:
-    last = size - 1
-    return last - (last - place.abs()).abs()
 
 
 def normalised(images: Tensor, split: SplitImages) -> Tensor:

@@ -37,8 +37,7 @@ class PointwiseConv2d(nn.Conv2d):
         """(N, n_in, H, W) to (N, n_out, ceil(H / stride), ceil(W / stride))."""
         if x.is_cuda:
             return super().forward(x)
-        down, across = self.stride
-        return F.conv2d(x[:, :, ::down, ::across], self.weight)
+        return F.conv2d(F.avg_pool2d(x, 1, self.stride), self.weight)  # a pool of one pixel: the fastest way to skip
 
 
 class ConvNorm(nn.Sequential):

@@ -3,10 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from nas_budget.errors import SettingsError
+
+CHOICES = {
+    "optimizer": ("sgd", "adam", "muon"),
+    "decays": ("all", "weights", "convolutions"),
+    "schedule": ("onecycle", "linear", "cosine"),
+    "flip": ("none", "random", "alternate"),
+}
+"""What a field may be."""
+
+Rule = tuple[Callable[[float], bool], str]
+POSITIVE: Rule = (lambda value: 0 < value < math.inf, "a number above 0")
+NOT_NEGATIVE: Rule = (lambda value: 0 <= value < math.inf, "0 or more")
+SHARE: Rule = (lambda value: 0 <= value < 1, "a share from 0 up to, but not, 1")
+NUMBERS: dict[str, Rule] = {
+    "learning_rate": POSITIVE,
+    "rest_rate": POSITIVE,
+    "batch_size": (lambda value: 2 <= value <= 1_000_000, "2 to 1,000,000"),
+    "epochs": (lambda value: 1 <= value <= 100_000, "1 to 100,000"),
+    "weight_decay": NOT_NEGATIVE,
+    "clip_value": NOT_NEGATIVE,
+    "crop_pad": NOT_NEGATIVE,
+    "cutout": NOT_NEGATIVE,
+    "label_smoothing": SHARE,
+    "warm_up": SHARE,
+    "average": SHARE,
+    "cutmix": (lambda value: 0 <= value <= 1, "a share from 0 to 1"),
+}
+"""Which numbers a field may be, and how that is said."""
 
 
 @dataclass(frozen=True)
@@ -14,18 +42,24 @@ class Recipe:
     """Everything but the network and the images.
 
     Attributes:
-        optimizer: "sgd" (Nesterov momentum 0.9) or "adam".
+        optimizer: "sgd" (Nesterov momentum 0.9), "adam", or "muon" for convolutions, and for the rest Nesterov SGD.
         learning_rate: Its largest value.
-        weight_decay: As the optimiser takes it (added to the gradient).
-        decay_all: Whether batch norm and biases decay too.
-        schedule: "onecycle" (torch's defaults) or "linear" (a linear rise, then linearly to zero).
-        warm_up: Share of the steps on which the linear schedule rises.
+        rest_rate: With "muon", the largest learning rate of the rest; else without effect.
+        weight_decay: As the optimiser takes it (added to the gradient; with "muon" taken off the weights).
+        decays: What decays: "all", "weights" (not batch norm and biases) or "convolutions".
+        schedule: "onecycle" (torch's defaults), or a linear rise and then down to zero, "linear" or as a "cosine".
+        warm_up: Share of the steps on which the linear and cosine schedules rise.
         batch_size: Images a step.
         epochs: Passes over the images.
         label_smoothing: Share of each target spread over all classes.
         clip_value: Largest absolute value of a gradient; 0 for no limit.
         crop_pad: Largest random shift in pixels, less than the image; the border is reflected; 0 for none.
-        flip: Whether images are mirrored at random.
+        flip: Which images are mirrored: "none", half of them at "random", or half of them and in "alternate"
+            epochs the other half.
+        trivial_augment: Whether each image is changed in one random way by a random strength.
+        cutout: Side in pixels of a square that is blanked in each image; 0 for none.
+        cutmix: Share of images of which a rectangle is from another image, and so is that share of the target.
+        average: Weights are averaged exponentially over this share of all steps; 0 for no averaging.
 
     Raises:
         SettingsError: Values out of range; all of them at once.
@@ -33,8 +67,9 @@ class Recipe:
 
     optimizer: str = "sgd"
     learning_rate: float = 0.1
+    rest_rate: float = 0.1
     weight_decay: float = 5e-4
-    decay_all: bool = False
+    decays: str = "weights"
     schedule: str = "linear"
     warm_up: float = 0.2
     batch_size: int = 128
@@ -42,37 +77,41 @@ class Recipe:
     label_smoothing: float = 0.0
     clip_value: float = 0.0
     crop_pad: int = 4
-    flip: bool = True
+    flip: str = "random"
+    trivial_augment: bool = False
+    cutout: int = 0
+    cutmix: float = 0.0
+    average: float = 0.0
 
     def __post_init__(self) -> None:
         if problems := list(self._problems()):
             raise SettingsError(problems)
 
     def _problems(self) -> Iterator[str]:
-        for name, allowed in ("optimizer", ("sgd", "adam")), ("schedule", ("onecycle", "linear")):
+        for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 yield f"{name}: {getattr(self, name)!r} is unknown; allowed are {', '.join(allowed)}"
-        if not 0 < self.learning_rate < math.inf:
-            yield f"learning_rate: {self.learning_rate} is not allowed; give a number above 0"
-        for name, least, most in ("batch_size", 2, 1_000_000), ("epochs", 1, 100_000):
-            if not least <= getattr(self, name) <= most:
-                yield f"{name}: {getattr(self, name)} is not allowed; give {least} to {most:,}"
-        for name in "weight_decay", "clip_value", "crop_pad":
-            if not 0 <= getattr(self, name) < math.inf:
-                yield f"{name}: {getattr(self, name)} is not allowed; give 0 or more"
-        for name in "label_smoothing", "warm_up":
-            if not 0 <= getattr(self, name) < 1:
-                yield f"{name}: {getattr(self, name)} is not allowed; give a share from 0 up to, but not, 1"
+        for name, (inside, rule) in NUMBERS.items():
+            if not inside(getattr(self, name)):
+                yield f"{name}: {getattr(self, name)} is not allowed; give {rule}"
 
 
 RECIPES = {
     # The reference's notebook: Adam, one-cycle, coupled decay of everything, gradients clipped by value.
     "paper": Recipe(
-        optimizer="adam", learning_rate=0.01, weight_decay=1e-4, decay_all=True, schedule="onecycle",
+        optimizer="adam", learning_rate=0.01, weight_decay=1e-4, decays="all", schedule="onecycle",
         batch_size=400, epochs=150, clip_value=0.1,
     ),
-    # Nesterov SGD that rises and falls linearly, as the CIFAR-10 speed runs do (Jordan 2024, arXiv:2404.00498).
-    "sgd": Recipe(learning_rate=0.4, batch_size=512, epochs=16),
+    # For trials. Nesterov SGD that rises and falls linearly, alternating flip, as the CIFAR-10 speed runs do
+    # (Jordan 2024, arXiv:2404.00498).
+    "fast": Recipe(learning_rate=0.4, batch_size=512, epochs=16, flip="alternate"),
     # The same for a few thousand images on a CPU: small batches, so that there are steps enough to learn.
     "brief": Recipe(learning_rate=0.1, batch_size=64, epochs=6),
+    # For the final run. CutMix (Yun et al. 2019, arXiv:1905.04899), TrivialAugment (Müller and Hutter 2021,
+    # arXiv:2103.10158), decay of convolutions only and label smoothing (He et al. 2018, arXiv:1812.01187),
+    # averaged weights (Polyak and Juditsky 1992).
+    "strong": Recipe(
+        learning_rate=0.2, batch_size=128, epochs=200, decays="convolutions", warm_up=0.05, label_smoothing=0.1,
+        flip="alternate", trivial_augment=True, cutmix=0.5, average=0.01,
+    ),
 }  # fmt: skip

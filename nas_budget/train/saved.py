@@ -18,8 +18,9 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.errors import ModelError, SpecError
+from nas_budget.errors import DataError, ModelError, SpecError
 from nas_budget.files import write_whole
+from nas_budget.train.data import Dataset
 from nas_budget.train.network import build
 
 MODEL = "model.safetensors"
@@ -46,6 +47,21 @@ class Model:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     about: dict[str, Any] = field(default_factory=dict)
+
+    def check_images(self, dataset: Dataset) -> None:
+        """Check that the images of a data set are such as the network takes.
+
+        Raises:
+            DataError: They have another size, or other channels or classes.
+        """
+        spec = self.spec
+        takes = (spec.image_size, spec.in_channels, spec.classes)
+        has = (dataset.image_size, dataset.in_channels, len(dataset.classes))
+        if takes != has:
+            raise DataError(
+                f"{dataset.name}: images of {has[0]} pixels, {has[1]} channels and {has[2]} classes; the network takes "
+                f"{takes[0]} pixels, {takes[1]} channels and {takes[2]} classes"
+            )
 
     def normalised(self, images: Tensor) -> Tensor:
         """uint8 (n, H, W, C) to what the network takes, float32 (n, C, H, W)."""
@@ -143,5 +159,6 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        values: Any = tensor.reshape(-1).view(torch.uint8).numpy()  # a buffer, which its type does not say
+        digest.update(values)
     return digest.hexdigest()

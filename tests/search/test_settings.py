@@ -27,7 +27,7 @@ def test_a_cpu_gets_limits_and_a_gpu_full_size(dataset: Dataset) -> None:
     assert small.budget.macs is not None
     assert small.recipe == RECIPES["brief"]
     assert full.budget.macs is None
-    assert full.recipe == RECIPES["sgd"]
+    assert full.recipe == RECIPES["fast"]
     assert full.n_train == 450
     assert full.n_held_out == 50
     assert set(small.chosen) == set(full.chosen) >= {"budget.macs", "data.images", "recipe.name"}

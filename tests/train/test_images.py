@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from torch import Tensor
 
 from nas_budget.errors import UsageError
 from nas_budget.train.data import Dataset, Images, Labels
 from nas_budget.train.images import (
     channel_statistics,
-    crop_and_flip,
+    labelled_images,
     normalised,
     split_images,
     split_sizes,
@@ -41,54 +38,6 @@ def numbered(labels: Labels, name: str = "mine") -> Dataset:
 
 def numbers(images: Tensor) -> list[int]:
     return [int(image[0, 0, 0]) + 256 * int(image[0, 0, 1]) for image in images]
-
-
-def crop_and_flip_slowly(
-    images: Images, chosen: NDArray[Any], pad: int, shifts: NDArray[Any], mirrored: NDArray[Any]
-) -> Images:
-    """Pad by reflection, crop back to size, flip: one image at a time."""
-    size, made = images.shape[1], []
-    for i, number in enumerate(chosen):
-        padded = np.pad(images[number], ((pad, pad), (pad, pad), (0, 0)), mode="reflect")
-        top, left = pad + shifts[0, i, 0], pad + shifts[1, i, 0]
-        crop = padded[top : top + size, left : left + size]
-        made.append(crop[:, ::-1] if mirrored[i, 0] else crop)
-    return np.stack(made)
-
-
-@settings(max_examples=150)
-@given(st.data(), st.integers(1, 9), st.integers(1, 4), st.integers(1, 6), st.booleans(), st.integers(0, 999))
-def test_crop_and_flip_is_reflection_then_crop_then_flip(
-    data: st.DataObject, size: int, channels: int, batch: int, flip: bool, seed: int
-) -> None:
-    pad = data.draw(st.integers(0, size - 1))
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (5, size, size, channels)).astype(np.uint8)
-    chosen = rng.integers(0, 5, batch)
-    same = torch.Generator().manual_seed(seed)
-    shifts = torch.randint(-pad, pad + 1, (2, batch, 1), generator=same).numpy()
-    mirrored = (torch.rand((batch, 1), generator=same) < 0.5).numpy() & flip
-    made = crop_and_flip(
-        torch.from_numpy(images), torch.from_numpy(chosen), pad, flip, torch.Generator().manual_seed(seed)
-    )
-    assert made.dtype == torch.uint8
-    assert np.array_equal(made.numpy(), crop_and_flip_slowly(images, chosen, pad, shifts, mirrored))
-
-
-def test_every_sample_has_a_draw_of_its_own_and_every_crop_comes_up() -> None:
-    image = torch.arange(75, dtype=torch.uint8).view(1, 5, 5, 3)
-    n = 3600
-    made = crop_and_flip(image, torch.zeros(n, dtype=torch.int64), 1, True, torch.Generator().manual_seed(0))
-    counts = np.unique(made.flatten(1).numpy(), axis=0, return_counts=True)[1]
-    assert len(counts) == 3 * 3 * 2
-    assert counts.min() > 120  # 200 expected, standard deviation 14
-    assert counts.max() < 280
-
-
-def test_without_pad_and_flip_images_stay_as_they_are() -> None:
-    images = torch.randint(0, 256, (6, 7, 7, 3), dtype=torch.uint8)
-    chosen = torch.tensor([3, 0, 3])
-    assert torch.equal(crop_and_flip(images, chosen, 0, False, torch.Generator()), images[chosen])
 
 
 @settings(max_examples=40)
@@ -170,7 +119,21 @@ def test_a_tenth_is_held_out_unless_told() -> None:
     assert split_sizes(dataset, None, 100) == (100, 200)
 
 
-@pytest.mark.parametrize(("n_train", "n_held_out"), [(271, None), (251, 50), (None, 300), (0, None), (10, 0), (-1, 5)])
+@pytest.mark.parametrize(("n_train", "n_held_out"), [(271, None), (251, 50), (None, 300), (0, None), (-1, 5)])
 def test_more_images_than_there_are_cannot_be_asked_for(n_train: int | None, n_held_out: int | None) -> None:
     with pytest.raises(UsageError, match="mine has 300 training images; lower data.images"):
         split_images(numbered(np.arange(300) % 5), CPU, n_train, n_held_out)
+
+
+def test_all_images_can_train_with_none_held_out() -> None:
+    assert split_sizes(numbered(np.arange(300) % 5), None, 0) == (0, 300)
+    images = split_images(numbered(np.arange(300) % 5), CPU, None, 0)
+    assert (len(images.train), len(images.held_out)) == (300, 0)
+
+
+def test_labelled_images_are_all_of_a_part_in_their_order() -> None:
+    dataset = numbered(np.arange(30) % 5)
+    images, labels = dataset.read("train")
+    made = labelled_images(dataset, "train", CPU)
+    assert np.array_equal(made.images.numpy(), images)
+    assert np.array_equal(made.labels.numpy(), labels)

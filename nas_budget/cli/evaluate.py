@@ -1,0 +1,82 @@
+"""`nas-budget evaluate`: how well a trained network tells images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas_budget.cli.output import out, out_json, say, show, table
+from nas_budget.errors import UsageError
+
+if TYPE_CHECKING:
+    from nas_budget.train.saved import Model
+
+PARTS = ("test", "train")
+
+
+def evaluate(
+    source: Annotated[Path, typer.Argument(help="A run folder of nas-budget train, or a model.safetensors.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="cifar10, cifar100, ..., shapes or an .npz file.", show_default="what it was trained on"),
+    ] = None,
+    part: Annotated[str, typer.Option(help="Which images: test or train.")] = "test",
+    averaged: Annotated[bool, typer.Option("--averaged", help="Use the averaged weights.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    data_dir: Annotated[
+        str | None, typer.Option(help="Folder of the data sets.", show_default="NAS_BUDGET_DATA, or the user's cache")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a trained network on the images of a data set, class by class."""
+    from nas_budget.train.saved import load_model
+
+    if part not in PARTS:
+        raise UsageError(f"--part: {part!r} is unknown; allowed are {', '.join(PARTS)}")
+    model = load_model(source, averaged)
+    found = _measure(model, data or model.about.get("data", "auto"), part, device, data_dir)
+    if as_json:
+        out_json(found)
+    else:
+        _tell(found)
+
+
+def _measure(model: Model, name: str, part: str, device_name: str, data_dir: str | None) -> dict[str, Any]:
+    from torch.nn.functional import cross_entropy
+
+    from nas_budget.train.data import open_dataset
+    from nas_budget.train.device import choose_device, describe_device
+    from nas_budget.train.evaluation import accuracy_of, confusion_of, scores
+    from nas_budget.train.images import labelled_images
+
+    dataset = open_dataset(name, data_dir, say)
+    model.check_images(dataset)
+    if model.classes != dataset.classes:
+        say(f"NOTE: the network was trained on other classes: {', '.join(model.classes)}")
+    device = choose_device(device_name)
+    images = labelled_images(dataset, part, device)
+    network = model.network.to(device)
+    plain = scores(network, images.images, model.normalised)
+    flipped = scores(network, images.images, model.normalised, mirrored=True)
+    return {
+        "data": dataset.name, "part": part, "images": len(images), "weights": model.about.get("weights", "plain"),
+        "accuracy": accuracy_of(plain, images.labels), "flipped": accuracy_of(flipped, images.labels),
+        "loss": cross_entropy(plain, images.labels).item(), "classes": list(dataset.classes),
+        "confusion": confusion_of(plain, images.labels), "device": describe_device(device),
+    }  # fmt: skip
+
+
+def _tell(found: dict[str, Any]) -> None:
+    confusion, classes = found["confusion"], found["classes"]
+    rows = []
+    for i, (name, counts) in enumerate(zip(classes, confusion, strict=True)):
+        n, wrong = sum(counts), [(count, classes[j]) for j, count in enumerate(counts) if j != i]
+        most, other = max(wrong, default=(0, ""))
+        share = f"{counts[i] / n:.1%}" if n else ""
+        rows.append((name, f"{n:,}", share, f"{other} {most / n:.1%}" if most else ""))
+    show(table(("class", "images", "right", "most taken for"), rows, left=(0, 3)))
+    out(f"\n{found['accuracy']:.2%} of {found['images']:,} {found['part']} images of {found['data']}, one forward pass")
+    out(f"{found['flipped']:.2%} with the mean of each image and its mirror image")
+    out(f"loss {found['loss']:.4f}; {found['weights']} weights; {found['device']}")

@@ -1,0 +1,145 @@
+"""`nas-budget train`: the long run of one network."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nas_budget.cli import options
+from nas_budget.cli.options import network_values, read_spec
+from nas_budget.cli.output import say
+from nas_budget.cli.search import parse_assignment, toml_value
+from nas_budget.cli.signals import signals
+from nas_budget.errors import UsageError
+
+KEYS = {
+    "budget": "budget.params",
+    "max_macs": "budget.macs",
+    "data": "data.name",
+    "images": "data.images",
+    "epochs": "recipe.epochs",
+    "recipe": "recipe.name",
+    "seed": "search.seed",
+    "device": "search.device",
+    "precision": "search.precision",
+    "threads": "search.threads",
+}
+"""The key of a study file that each option sets."""
+
+
+def train(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="A spec.json, a study file or recipe file (.toml), or one of each."),
+    ] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="Run folder of a study, such as runs/quickstart: its best network.")
+    ] = None,
+    best: Annotated[bool, typer.Option("--best", help="With --study: the best network (as without).")] = False,
+    trial: Annotated[int | None, typer.Option(help="With --study: the network of this trial.")] = None,
+    channels: Annotated[str, typer.Option(help="Width of each stage, such as 32,64,96,128,185.")] = "",
+    blocks: options.Blocks = "",
+    kernels: options.Kernels = "",
+    pool: options.Pool = "",
+    stem_kernel: options.StemKernel = "",
+    shortcut_kernel: options.ShortcutKernel = "",
+    strides: options.Strides = "",
+    block: options.Block = "",
+    squeeze: options.Squeeze = "",
+    stem_width: options.StemWidth = "",
+    dropout: options.Dropout = "",
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="strong, fast, brief, paper, or study for that of the trial.", show_default="strong"),
+    ] = None,
+    epochs: Annotated[str | None, typer.Option(help="Passes over the images.", show_default="by recipe")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="auto, cifar10, cifar100, fashion-mnist, svhn, shapes or an .npz file.", show_default="auto"),
+    ] = None,
+    images: Annotated[str | None, typer.Option(help="Images to train on, or all.", show_default="all")] = None,
+    all_images: Annotated[
+        bool, typer.Option("--all-images", help="Hold no training images out; accuracy is then known at the end alone.")
+    ] = False,
+    seeds: Annotated[int, typer.Option(help="Trainings, with seeds from --seed on.", min=1)] = 1,
+    seed: Annotated[str | None, typer.Option(help="The first seed.", show_default="0")] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="The same numbers from the same seed on the same device.")
+    ] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the network first; for long runs, needs a C++ compiler.")
+    ] = False,
+    budget: Annotated[str | None, typer.Option(help="Most parameters, or none.", show_default="5M")] = None,
+    max_macs: Annotated[str | None, typer.Option(help="Most multiply-accumulates.", show_default="none")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.", show_default="auto")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.", show_default="auto")] = None,
+    threads: Annotated[str | None, typer.Option(help="Threads on a CPU.", show_default="by network")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any key of the study file, as section.key=value.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.", show_default="network and recipe")] = None,
+    runs_dir: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    data_dir: Annotated[
+        str | None, typer.Option(help="Folder of the data sets.", show_default="NAS_BUDGET_DATA, or the user's cache")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and leave.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong, and the result.")] = False,
+) -> None:
+    """Give one network its long run, and read the test images once, at its end.
+
+    Run the same command again to go on after an interruption.
+    """
+    given = dict(locals())
+    from nas_budget.cli.train_run import Asked, open_long_run, run_to_end, tell_plan, tell_result
+
+    overrides = {
+        key: toml_value(given[option])
+        for option, key in KEYS.items()
+        if given[option] is not None and (option, given[option]) != ("recipe", "study")
+    }
+    overrides.update(map(parse_assignment, set_ or []))
+    spec_file, study_file = _by_kind(files or [])
+    asked = Asked(
+        network=_network(given, spec_file), study=study, trial=trial, study_file=study_file, overrides=overrides,
+        recipe=recipe, name=name, n_seeds=seeds, all_images=all_images, deterministic=deterministic, compiled=compiled,
+    )  # fmt: skip
+    talk = (lambda _: None) if quiet else say
+    with signals() as interrupt:
+        opened = open_long_run(asked, runs_dir, data_dir)
+        tell_plan(opened, dry_run, as_json, talk)
+        if dry_run:
+            return
+        interrupt.wait_for_step = True
+        result = run_to_end(opened, interrupt.asked.is_set, live=not quiet and sys.stderr.isatty(), talk=talk)
+        interrupt.wait_for_step = False
+        tell_result(opened, result, as_json)
+
+
+def _by_kind(files: list[Path]) -> tuple[Path | None, Path | None]:
+    """The spec and the study file among the arguments."""
+    specs, studies = [f for f in files if f.suffix == ".json"], [f for f in files if f.suffix == ".toml"]
+    others = [f for f in files if f.suffix not in (".json", ".toml")]
+    if others or len(specs) > 1 or len(studies) > 1:
+        wrong = others[0] if others else (specs if len(specs) > 1 else studies)[1]
+        raise UsageError(f"{wrong}: not expected; give at most one spec (.json) and one study file (.toml)")
+    return (specs[0] if specs else None), (studies[0] if studies else None)
+
+
+def _network(given: dict[str, Any], spec_file: Path | None) -> tuple[str, dict[str, Any]] | None:
+    """Name and values of the network of a spec file or of --channels; None where it is neither."""
+    values = network_values(given)
+    sources = [spec_file is not None, given["study"] is not None, bool(given["channels"])]
+    if sum(sources) > 1:
+        raise UsageError("the network is given twice; give one of a spec.json, --study and --channels")
+    if given["study"] is None and (given["trial"] is not None or given["best"]):
+        raise UsageError("--trial and --best go with --study, such as --study runs/quickstart")
+    if values and not given["channels"]:
+        raise UsageError(f"--{min(values).replace('_', '-')}: goes with --channels, which is missing")
+    if spec_file:
+        stem = f"{spec_file.resolve().parent.name}-best" if spec_file.stem == "best" else spec_file.stem
+        return stem, read_spec(spec_file).to_dict()
+    return (given["channels"].replace(",", "-"), values) if values else None

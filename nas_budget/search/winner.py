@@ -1,0 +1,159 @@
+"""From a study, a study file or a spec to the settings of a long run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nas_budget.arch.budget import Budget
+from nas_budget.arch.cost import cost
+from nas_budget.errors import NothingFitsError, StudyError, UsageError
+from nas_budget.search.books import BEST
+from nas_budget.search.resolving import SMALL_MACS
+from nas_budget.search.settings import budget_of, check_crop, images_of, spec_for
+from nas_budget.search.study_file import Sections
+from nas_budget.train.data import Dataset
+from nas_budget.train.images import split_sizes
+from nas_budget.train.recipe import RECIPES, Recipe
+from nas_budget.train.run_settings import RunSettings
+
+DEFAULT_RECIPE = "strong"
+STUDY_RECIPE = "study"
+"""The name of a recipe for that of the study's trial."""
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A network to be given a long run.
+
+    Attributes:
+        name: Where it is from, for the name of a run.
+        values: Fields of its spec.
+        recipe: How its trial was trained; None where it is of no trial.
+    """
+
+    name: str
+    values: Mapping[str, Any]
+    recipe: Mapping[str, Any] | None = None
+
+
+def winner_of_study(folder: Path, trial: int | None = None) -> Winner:
+    """The best network of a study's run folder, or that of a trial.
+
+    Raises:
+        StudyError: There is no such study or trial, or no trial has ended.
+    """
+    if trial is not None:
+        found = _read(folder / "trials" / str(trial) / "trial.json", f"{folder} has no trial {trial}")
+        return Winner(f"{folder.name}-trial{trial}", found["spec"], found["recipe"])
+    best = _read(folder / BEST, f"{folder} holds no study with a trial that was trained to the end")
+    for path in sorted((folder / "trials").glob("*/trial.json")):
+        found = _read(path, "")
+        if found["spec"] == best:
+            return Winner(f"{folder.name}-best", best, found["recipe"])
+    return Winner(f"{folder.name}-best", best)
+
+
+def _read(path: Path, problem: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{problem} ({path}: {getattr(error, 'strerror', None) or error})") from None
+
+
+def winner_of_file(sections: Sections, file: Path) -> Winner:
+    """The one network in the queue of a study file.
+
+    Raises:
+        UsageError: There is none, or more than one.
+    """
+    queue = sections["search"]["queue"]
+    if queue == "auto" or len(queue) != 1:
+        n = 0 if queue == "auto" else len(queue)
+        raise UsageError(
+            f"{file}: search.queue holds {n} networks; a long run takes one: give a queue of one, a spec.json, "
+            "--channels or --study"
+        )
+    return Winner(file.stem, queue[0])
+
+
+def long_run_settings(
+    winner: Winner, sections: Sections, dataset: Dataset, precision: str, *, name: str | None = None,
+    recipe: str | None = None, n_seeds: int = 1, all_images: bool = False, deterministic: bool = False,
+    compiled: bool = False,
+) -> RunSettings:  # fmt: skip
+    """The settings of a long run.
+
+    Args:
+        winner: The network.
+        sections: Of a study file; what is "auto" in it is all images, a tenth held out, and the recipe "strong".
+        dataset: The images.
+        precision: "fp32", "bf16" or "fp16".
+        name: Of the run; None for one made of network and recipe.
+        recipe: "study" for that of the winner's trial; None for that of the sections.
+        n_seeds: Trainings, with seeds from `search.seed` on.
+        all_images: Whether no training image is held out.
+        deterministic: Whether only deterministic algorithms are allowed.
+        compiled: Whether the network is compiled.
+
+    Raises:
+        UsageError: Settings that make no sense.
+        NothingFitsError: The network is over budget.
+    """
+    spec = spec_for(dict(winner.values), images_of(dataset), winner.name)
+    recipe_name, how = _recipe(winner, sections["recipe"], recipe)
+    check_crop(how.crop_pad, dataset.image_size)
+    data = sections["data"]
+    n_train = None if data["images"] in ("auto", "all") else data["images"]
+    n_held_out = 0 if all_images else None if data["held_out"] == "auto" else data["held_out"]
+    held_out, train = split_sizes(dataset, n_train, n_held_out)
+    first = sections["search"]["seed"]
+    settings = RunSettings(
+        name=name or f"{winner.name}-{recipe_name}",
+        spec=spec,
+        recipe_name=recipe_name,
+        recipe=how,
+        n_train=train,
+        n_held_out=held_out,
+        seeds=tuple(range(first, first + n_seeds)),
+        precision=precision,
+        deterministic=deterministic,
+        compiled=compiled,
+    )
+    _check_budget(settings, budget_of({**sections["budget"], "macs": _no_auto(sections["budget"]["macs"])}))
+    return settings
+
+
+def threads_for(settings: RunSettings, asked: int | str, n_cores: int) -> int:
+    """Threads for a CPU: as asked, or one for a small network, or all."""
+    if isinstance(asked, int):
+        return asked
+    return 1 if cost(settings.spec).macs <= SMALL_MACS else n_cores
+
+
+def _recipe(winner: Winner, section: Mapping[str, Any], asked: str | None) -> tuple[str, Recipe]:
+    given = {key: value for key, value in section.items() if key != "name"}
+    if ranges := [key for key, value in given.items() if isinstance(value, (list, tuple))]:
+        raise UsageError(f"recipe.{ranges[0]}: {given[ranges[0]]} leaves it open; a long run takes one value")
+    if asked == STUDY_RECIPE:
+        if winner.recipe is None:
+            raise UsageError(f"--recipe {STUDY_RECIPE}: goes with --study alone; allowed are {', '.join(RECIPES)}")
+        return STUDY_RECIPE, Recipe(**{**winner.recipe, **given})
+    name = DEFAULT_RECIPE if section["name"] == "auto" else section["name"]
+    return name, Recipe(**{**asdict(RECIPES[name]), **given})
+
+
+def _no_auto(limit: Any) -> Any:
+    return "none" if limit == "auto" else limit
+
+
+def _check_budget(settings: RunSettings, budget: Budget) -> None:
+    for margin in budget.check(settings.spec).margins:
+        if margin.margin < 0:
+            raise NothingFitsError(
+                f"OVER BUDGET: {settings.spec} needs {margin.used:,} {margin.name}, {margin.limit:,} allowed; "
+                "make it smaller, or raise the limit (--budget none trains it all the same)"
+            )

@@ -1,0 +1,57 @@
+"""Pictures from files, as a network takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from nas_budget.errors import DataError, UsageError
+from nas_budget.train.data import Images
+
+MODES = {1: "L", 3: "RGB"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture made ready.
+
+    Attributes:
+        path: Its file.
+        image: uint8 (size, size, channels).
+        changes: What was done to it, in words; empty when nothing was.
+    """
+
+    path: Path
+    image: Images
+    changes: str
+
+
+def read_picture(path: Path, size: int, channels: int) -> Picture:
+    """The picture of a file, as a square of `size` pixels: its middle is taken, then resized.
+
+    Raises:
+        UsageError: A network whose images have neither 1 nor 3 channels.
+        DataError: A file that is missing or no picture.
+    """
+    if channels not in MODES:
+        raise UsageError(f"pictures have 1 or 3 channels, this network takes {channels}")
+    try:
+        with Image.open(path) as file:
+            changes = [] if file.mode == MODES[channels] else [f"{file.mode} to {MODES[channels]}"]
+            picture = file.convert(MODES[channels])
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; give pictures such as PNG or JPEG files") from None
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = "not a picture" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"{path}: cannot be read ({reason}); give pictures such as PNG or JPEG files") from None
+    width, height = picture.size
+    if (width, height) != (size, size):
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        picture = picture.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
+        cropped = "" if width == height else f", the middle {side}x{side} of it"
+        changes.append(f"resized from {width}x{height}{cropped}")
+    return Picture(path, np.asarray(picture, np.uint8).reshape(size, size, channels), "; ".join(changes))
