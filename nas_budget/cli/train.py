@@ -72,6 +72,9 @@ def train(
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the network first; for long runs, needs a C++ compiler.")
     ] = False,
+    graphed: Annotated[
+        bool, typer.Option("--graph", help="Replay passes from a CUDA graph: faster where steps are short.")
+    ] = False,
     budget: Annotated[str | None, typer.Option(help="Most parameters, or none.", show_default="5M")] = None,
     max_macs: Annotated[str | None, typer.Option(help="Most multiply-accumulates.", show_default="none")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.", show_default="auto")] = None,
@@ -106,6 +109,7 @@ def train(
     asked = Asked(
         network=_network(given, spec_file), study=study, trial=trial, study_file=study_file, overrides=overrides,
         recipe=recipe, name=name, n_seeds=seeds, all_images=all_images, deterministic=deterministic, compiled=compiled,
+        graphed=graphed,
     )  # fmt: skip
     talk = (lambda _: None) if quiet else say
     with signals() as interrupt:

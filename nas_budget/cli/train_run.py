@@ -54,6 +54,7 @@ class Asked:
         all_images: Whether no image is held out.
         deterministic: Whether only deterministic algorithms are allowed.
         compiled: Whether the network is compiled.
+        graphed: Whether its passes are replayed from a CUDA graph.
     """
 
     network: tuple[str, dict[str, Any]] | None
@@ -67,6 +68,7 @@ class Asked:
     all_images: bool
     deterministic: bool
     compiled: bool
+    graphed: bool
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,14 @@ def open_long_run(asked: Asked, runs_dir: Path, data_dir: str | None) -> Opened:
     sections = read_study_file(asked.study_file, asked.overrides)
     winner = _winner(asked, sections)
     device = choose_device(sections["search"]["device"])
+    if asked.graphed and (device.type != "cuda" or asked.compiled):
+        raise UsageError(f"--graph: needs a CUDA GPU and no --compile; the device is {describe_device(device)}")
     precision = choose_precision(sections["search"]["precision"], device)
     dataset = open_dataset(sections["data"]["name"], data_dir, say)
     settings = long_run_settings(
         winner, sections, dataset, precision, name=asked.name, recipe=asked.recipe, n_seeds=asked.n_seeds,
         all_images=asked.all_images, deterministic=asked.deterministic, compiled=asked.compiled,
+        graphed=asked.graphed,
     )  # fmt: skip
     if device.type == "cpu":
         torch.set_num_threads(threads_for(settings, sections["search"]["threads"], torch.get_num_threads()))
@@ -129,7 +134,7 @@ def plan_lines(opened: Opened) -> list[str]:
         f"         {used.params:,} parameters, {used.macs:,} MACs",
         f"device   {describe_device(opened.device)}, {s.precision}"
         + (", deterministic" if s.deterministic else "")
-        + (", compiled" if s.compiled else ""),
+        + (", compiled" if s.compiled else ", CUDA graph" if s.graphed else ""),
         f"data     {opened.dataset.name}: {s.n_train:,} images to train, {held_out}; "
         f"{opened.dataset.n_test:,} test images read once, at the end",
         f"recipe   {s.recipe_name}: {recipe.optimizer}, learning rate {recipe.learning_rate:g}, batch "

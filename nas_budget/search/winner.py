@@ -83,7 +83,7 @@ def winner_of_file(sections: Sections, file: Path) -> Winner:
 def long_run_settings(
     winner: Winner, sections: Sections, dataset: Dataset, precision: str, *, name: str | None = None,
     recipe: str | None = None, n_seeds: int = 1, all_images: bool = False, deterministic: bool = False,
-    compiled: bool = False,
+    compiled: bool = False, graphed: bool = False,
 ) -> RunSettings:  # fmt: skip
     """The settings of a long run.
 
@@ -98,6 +98,7 @@ def long_run_settings(
         all_images: Whether no training image is held out.
         deterministic: Whether only deterministic algorithms are allowed.
         compiled: Whether the network is compiled.
+        graphed: Whether its passes are replayed from a CUDA graph.
 
     Raises:
         UsageError: Settings that make no sense.
@@ -122,6 +123,7 @@ def long_run_settings(
         precision=precision,
         deterministic=deterministic,
         compiled=compiled,
+        graphed=graphed,
     )
     _check_budget(settings, budget_of({**sections["budget"], "macs": _no_auto(sections["budget"]["macs"])}))
     return settings

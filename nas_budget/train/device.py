@@ -60,7 +60,8 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     """The context in which a forward pass computes in `precision`."""
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast(device.type, PRECISIONS[precision])
+    # Each weight is used once a pass: nothing to cache, and a CUDA graph must not have a cache.
+    return torch.autocast(device.type, PRECISIONS[precision], cache_enabled=False)
 
 
 def keep_freed_memory() -> None:

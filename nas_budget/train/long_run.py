@@ -101,6 +101,8 @@ class LongRun:
         epoch = self._take_up(stepper)
         if self.settings.compiled:
             stepper.compile()
+        if self.settings.graphed:
+            stepper.record()
         next_write = 0.0
         while epoch < self.settings.recipe.epochs:
             epoch += 1

@@ -30,6 +30,7 @@ class RunSettings:
         precision: "fp32", "bf16" or "fp16".
         deterministic: Whether only deterministic algorithms are allowed.
         compiled: Whether the network is compiled.
+        graphed: Whether its passes are replayed from a CUDA graph.
     """
 
     name: str
@@ -42,6 +43,7 @@ class RunSettings:
     precision: str = "fp32"
     deterministic: bool = False
     compiled: bool = False
+    graphed: bool = False
 
     def held(self, dataset: Dataset) -> dict[str, Any]:
         """What must stay when a run goes on, by name, as plain values."""

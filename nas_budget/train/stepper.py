@@ -33,6 +33,7 @@ class Stepper:
         done: Steps taken in all.
         parts: In how many parts a batch is computed; more than 1 where memory did not suffice.
         learning_rate: Of the last step.
+        is_recorded: Whether passes are replayed from a CUDA graph, which has one size of batch.
         averaged: The averaged weights; None where the recipe has none.
     """
 
@@ -50,12 +51,28 @@ class Stepper:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         steps_in_all = self.n_steps * recipe.epochs
         self.averaged = AveragedWeights(network, recipe.average * steps_in_all) if recipe.average else None
-        self.done, self.parts, self.learning_rate = 0, 1, 0.0
+        self.done, self.parts, self.learning_rate, self.is_recorded = 0, 1, 0.0, False
 
     def compile(self) -> None:
         """Have the network compiled at its first step, and end with an error where torch would compute without."""
         torch._dynamo.config.fail_on_recompile_limit_hit = True
         self.compute = torch.compile(self.network)
+
+    def record(self) -> None:
+        """Have forward and backward pass of a whole batch recorded as a CUDA graph, which replays without launches.
+
+        Worth it where the GPU waits for the host: small networks, small batches. It needs memory of its own.
+        """
+        _, size, _, channels = self.images.train.images.shape
+        sample = torch.zeros(self.batch_size, channels, size, size, device=self.device)
+        sample = sample.to(memory_format=torch.channels_last)
+        self.is_recorded = True
+        before = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        self.network.train()
+        with autocast(self.device, self.precision):
+            self.compute = torch.cuda.make_graphed_callables(self.network, (sample,))
+        self.network.load_state_dict(before)  # recording ran it on blank images, which batch norm has seen
+        self._forget()
 
     def begin(self, epoch: int) -> Iterator[Tensor]:
         """The batches of an epoch, as indices of images; what is left over by whole batches is left out."""
@@ -86,7 +103,7 @@ class Stepper:
                 pairs = zip(pictures.chunk(self.parts), targets.chunk(self.parts), strict=True)
                 return torch.stack([self._part(*pair, len(pictures)) for pair in pairs]).sum()
             except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error) or self.parts >= len(pictures) // 2:
+                if not is_out_of_memory(error) or self.parts >= len(pictures) // 2 or self.is_recorded:
                     raise
             self.parts *= 2
             self._forget()

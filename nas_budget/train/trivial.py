@@ -94,8 +94,8 @@ def _brightness(images: Tensor, strength: Tensor) -> Tensor:
 def _grey(images: Tensor) -> Tensor:
     if images.shape[1] != len(GREY):
         return images.mean(1, keepdim=True)
-    weights = torch.tensor(GREY, device=images.device)
-    return (images * weights[:, None, None]).sum(1, keepdim=True)
+    red, green, blue = images.split(1, 1)  # weights of their own on a GPU would have to be waited for
+    return GREY[0] * red + GREY[1] * green + GREY[2] * blue
 
 
 def _colour(images: Tensor, strength: Tensor) -> Tensor:
@@ -107,10 +107,11 @@ def _contrast(images: Tensor, strength: Tensor) -> Tensor:
 
 
 def _sharpness(images: Tensor, strength: Tensor) -> Tensor:
-    kernel = torch.tensor([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]], device=images.device) / 13
+    kernel = torch.ones(3, 3, device=images.device)
+    kernel[1, 1] = 5
     channels = images.shape[1]
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
-    smooth = F.conv2d(padded, kernel.expand(channels, 1, 3, 3), groups=channels)
+    smooth = F.conv2d(padded, (kernel / 13).expand(channels, 1, 3, 3), groups=channels)
     return _blend(images, smooth, strength)
 
 

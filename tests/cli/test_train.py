@@ -76,6 +76,7 @@ def test_a_dry_run_writes_nothing(train: Callable[..., Ran], tmp_path: Path) -> 
         (("--channels", "8", "--images", "90k"), 2, "lower data.images"),
         (("--channels", "8", "--set", "recipe.crop_pad=40"), 2, "recipe.crop_pad: 40 is too much"),
         (("--channels", "8", "--precision", "fp16", "--device", "cpu"), 2, "fp16 on a CPU"),
+        (("--channels", "8", "--graph", "--device", "cpu"), 2, "--graph: needs a CUDA GPU"),
     ],
 )
 def test_mistakes_are_one_line(

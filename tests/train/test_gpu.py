@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ import torch
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.train.augment import crop_and_flip
 from nas_budget.train.data import Dataset
-from nas_budget.train.device import choose_device, choose_precision, describe_device
+from nas_budget.train.device import choose_device, choose_precision, describe_device, deterministic
+from nas_budget.train.evaluation import evaluate
 from nas_budget.train.images import SplitImages, channel_statistics, split_images
-from nas_budget.train.loop import EpochResult, diverged, train
+from nas_budget.train.loop import EpochResult, diverged, train, train_epoch
 from nas_budget.train.network import build
 from nas_budget.train.recipe import RECIPES, Recipe
 from nas_budget.train.shapes import CLASSES, SIZE, draw
+from nas_budget.train.stepper import Stepper
 
 pytestmark = [
     pytest.mark.gpu,
@@ -85,3 +88,38 @@ def test_the_cpu_and_the_gpu_tell_the_same_classes(split: SplitImages) -> None:
         there = network(pictures).argmax(1).cpu()
         here = network.cpu()(pictures.cpu()).argmax(1)
     assert np.mean((there == here).numpy()) > 0.99
+
+
+@pytest.mark.parametrize("changes", [{"optimizer": "muon"}, {"cutmix": 0.5, "trivial_augment": True, "average": 0.1}])
+def test_every_kind_of_recipe_runs(split: SplitImages, changes: dict[str, Any]) -> None:
+    results = run(split, "bf16", replace(BRIEF, epochs=2, **changes))
+    assert not any(diverged(r) for r in results)
+    assert results[-1].train_loss < results[0].train_loss
+
+
+def test_an_epoch_waits_for_the_gpu_once_it_is_over(split: SplitImages) -> None:
+    stepper = Stepper(build(SPEC), split, replace(BRIEF, trivial_augment=True, cutmix=0.5, average=0.1), 0, "bf16")
+    train_epoch(stepper, 1)
+    stepper.network.train()
+    torch.cuda.set_sync_debug_mode("error")  # any wait raises
+    try:
+        for chosen in stepper.begin(2):
+            stepper.step(chosen)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_recorded_network_trains_as_a_plain_one(split: SplitImages) -> None:
+    plain, recorded = (Stepper(build(SPEC), split, BRIEF, 0, "fp32") for _ in range(2))
+    recorded.record()
+    losses = [train_epoch(stepper, 1).train_loss for stepper in (plain, recorded)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    assert evaluate(recorded.network, split.held_out, split)[0] > 0.2
+
+
+def test_the_same_seed_gives_the_same_numbers_when_asked(split: SplitImages) -> None:
+    found = []
+    for _ in range(2):
+        with deterministic(True):
+            found.append([(r.train_loss, r.accuracy) for r in run(split, "bf16", replace(BRIEF, epochs=2))])
+    assert found[0] == found[1]
