@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from nas_budget.cli import count, dashboard, data, evaluate, explore, fit, predict, report, search, train
+from nas_budget.cli import count, dashboard, data, evaluate, explore, export, fit, predict, report, search, train
 from nas_budget.cli.output import say
 from nas_budget.errors import NasBudgetError
 
@@ -29,6 +29,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("report")(report.report)
+app.command("export")(export.export)
 app.command("dashboard")(dashboard.dashboard)
 app.command("data")(data.data)
 

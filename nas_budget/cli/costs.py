@@ -45,7 +45,7 @@ def tell(spec: ResNetSpec, limits: Budget, explained: bool, show_layers: bool, a
         _print_explanation(spec, used, limits, explanation)
     else:
         _print_totals(used)
-    _print_verdict(verdict)
+    print_verdict(verdict)
     return verdict.fits
 
 
@@ -90,7 +90,7 @@ def tell_module(used: ForeignCost, limits: Budget, as_json: bool) -> bool:
     _print_weights(used.weight_bytes, used.buffers)
     if used.frozen:
         out(f"frozen       {used.frozen:,} parameters (in the weights' bytes, not in the parameters)")
-    _print_verdict(verdict)
+    print_verdict(verdict)
     return verdict.fits
 
 
@@ -142,7 +142,8 @@ def _print_explanation(spec: ResNetSpec, used: Cost, limits: Budget, explanation
     out(f"\nlargest: the most that keeps {limits}, all else as it is")
 
 
-def _print_verdict(verdict: Verdict) -> None:
+def print_verdict(verdict: Verdict) -> None:
+    """Print a line for each limit: kept or not, and by how much."""
     for m in verdict.margins:
         fits = m.margin >= 0
         what = "to spare" if fits else "too many"

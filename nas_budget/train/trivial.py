@@ -95,7 +95,8 @@ def _grey(images: Tensor) -> Tensor:
     if images.shape[1] != len(GREY):
         return images.mean(1, keepdim=True)
     red, green, blue = images.split(1, 1)  # weights of their own on a GPU would have to be waited for
-    return GREY[0] * red + GREY[1] * green + GREY[2] * blue
+    grey: Tensor = GREY[0] * red + GREY[1] * green + GREY[2] * blue
+    return grey
 
 
 def _colour(images: Tensor, strength: Tensor) -> Tensor:

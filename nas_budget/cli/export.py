@@ -1,0 +1,94 @@
+"""`nas-budget export`: a trained network as files for others, with a certificate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nas_budget.cli import options
+from nas_budget.cli.costs import print_verdict
+from nas_budget.cli.options import make_budget
+from nas_budget.cli.output import out, out_json, say, show, table
+from nas_budget.errors import NothingFitsError, UsageError
+
+if TYPE_CHECKING:
+    from nas_budget.train.certificate import Certificate
+
+
+def export(
+    source: Annotated[Path, typer.Argument(help="A run folder of nas-budget train, or a model.safetensors.")],
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", "-f", help="onnx, torch or python, beside safetensors; repeat it for several."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write to.", show_default="export in the run folder"),
+    ] = None,
+    averaged: Annotated[bool, typer.Option("--averaged", help="Use the averaged weights.")] = False,
+    budget: options.Params = "5M",
+    max_macs: options.MaxMacs = "",
+    max_weight_bytes: options.MaxWeightBytes = "",
+    weight_format: options.WeightFormat = "fp32",
+    max_activation_bytes: options.MaxActivationBytes = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
+) -> None:
+    """Write a trained network as files for others; each is read back, run and counted, and certified.
+
+    Exit code 0 when the network fits the budget, 3 when it does not.
+    """
+    limits = make_budget(dict(locals()))
+    folder = _folder(source, output)
+    from nas_budget.train.export import check_formats, left_over
+    from nas_budget.train.export import export as export_model
+    from nas_budget.train.saved import load_model
+
+    check_formats(formats or [])
+    model = load_model(source, averaged)
+    if averaged and model.about.get("weights") != "averaged":
+        raise UsageError(f"--averaged: {source} holds other weights; name the run folder, or the averaged file itself")
+    made = export_model(model, folder, limits, formats or [])
+    for name in left_over(folder, made):
+        say(f"NOTE: {folder / name} is of an earlier export; this certificate does not speak of it")
+    if as_json:
+        out_json({"folder": str(folder), **made.to_dict()})
+    else:
+        _tell(made, folder)
+    if not made.verdict.fits:
+        raise typer.Exit(NothingFitsError.exit_code)
+
+
+def _folder(source: Path, output: Path | None) -> Path:
+    """Where files go: beside what is exported, never on top of it."""
+    if output is None:
+        return source / "export" if source.is_dir() else source.with_name(f"{source.stem}-export")
+    taken = source if source.is_dir() else source.parent
+    if output.resolve() == taken.resolve():
+        raise UsageError(f"--output: {output} holds what is exported; give another folder, such as {output / 'export'}")
+    return output
+
+
+def _tell(made: Certificate, folder: Path) -> None:
+    from nas_budget.train.certificate import CERTIFICATE
+
+    rows = [
+        (f.file, f.format, f"{f.bytes:,}", f"{f.params:,}", _checked(f.max_difference)) for f in made.files
+    ]  # fmt: skip
+    show(table(("file", "format", "bytes", "params", "scores differ by"), rows, left=(0, 1)))
+    weights = made.about.get("weights", "plain")
+    known = (
+        "unknown"
+        if made.accuracy is None
+        else f"{made.accuracy:.2%} of the test images of {made.about.get('data', '?')}"
+    )
+    out(f"\nnetwork      {made.spec}")
+    out(f"accuracy     {known}, {weights} weights")
+    out(f"digest       {made.weights_digest}")
+    out(f"certificate  {folder / CERTIFICATE}")
+    print_verdict(made.verdict)
+
+
+def _checked(difference: float | None) -> str:
+    return "" if difference is None else f"{difference:.1e}"
