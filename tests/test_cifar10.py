@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from nas_budget.train.data import data_folder, open_dataset
 from nas_budget.train.images import split_images
@@ -49,3 +55,76 @@ def test_a_search_on_real_images_finds_networks_that_learn(run: Callable[..., Ra
     assert best["accuracy"] > 0.2  # ten classes: chance is 0.1
     assert best["params"] <= 30_000
     assert "the reference paper" in (tmp_path / "cifar10-30k" / "report.html").read_text()
+
+
+def torch_alone(folder: Path) -> Path:
+    """A folder with torch and what torch itself requires, as in an environment with nothing else."""
+    wanted, seen = ["torch"], set[str]()
+    while wanted:
+        name = wanted.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            continue  # for another system
+        for top in {file.parts[0] for file in found.files or [] if ".." not in file.parts}:
+            with suppress(FileExistsError):
+                (folder / top).symlink_to(found.locate_file(top))
+        plain = [line for line in found.requires or [] if "extra ==" not in line]
+        wanted += [re.split(r"[^\w.-]", line)[0] for line in plain]
+    return folder
+
+
+@pytest.mark.slow
+def test_a_network_trained_here_is_evaluated_asked_and_exported_in_every_form(
+    run: Callable[..., Ran], tmp_path: Path
+) -> None:
+    shape = ["--channels", "16,32,64", "--blocks", 1, "--strides", "2,2,2", "--pool", "global", "--shortcut-kernel", 1]
+    how = ["--recipe", "brief", "--images", 4000, "--epochs", 4, "--set", "recipe.average=0.1", "--name", "small"]
+    ran = run("train", *shape, *how, "--data", "cifar10", "--deterministic", "--runs-dir", tmp_path, "--json")
+    assert ran.code == 0, ran.err
+    (seed,), folder = ran.json["seeds"], tmp_path / "small"
+    assert min(seed["accuracy"], seed["averaged"]) > 0.4  # ten classes: chance is 0.1
+
+    for more, figure in ([], "accuracy"), (["--averaged"], "averaged"):
+        evaluated = run("evaluate", folder, "--json", *more).json
+        assert evaluated["accuracy"] == pytest.approx(seed[figure], abs=1e-6)
+        assert evaluated["images"] == 10_000
+
+    images, labels = (part[:40] for part in open_dataset("cifar10").read("test"))
+    files = [tmp_path / f"{number}.png" for number in range(40)]
+    for path, image in zip(files, images, strict=True):
+        Image.fromarray(image).save(path)
+    told = [next(iter(picture["classes"])) for picture in run("predict", folder, *files, "--json").json]
+    names = open_dataset("cifar10").classes
+    right = np.mean([name == names[label] for name, label in zip(told, labels, strict=True)])
+    assert right == pytest.approx(seed["accuracy"], abs=0.25)
+
+    formats = [word for name in ("onnx", "torch", "python") for word in ("--format", name)]
+    ran = run("export", folder, *formats, "--budget", "150k", "--json")
+    assert ran.code == 0, ran.err
+    assert [file["format"] for file in ran.json["files"]] == ["spec", "safetensors", "onnx", "torch", "python"]
+    assert all(file["params"] == ran.json["params"] <= 150_000 for file in ran.json["files"])
+    assert ran.json["test_accuracy"] == pytest.approx(seed["accuracy"])
+    assert ran.json["weights_digest"] == seed["digest"]
+
+    np.save(tmp_path / "images.npy", images)
+    code = f"import sys; sys.path += [{str(torch_alone(folder / 'export'))!r}]; " + CLASSIFY
+    ran_alone = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code, str(tmp_path / "images.npy")],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran_alone.returncode == 0, ran_alone.stderr
+    assert ran_alone.stdout.split() == told
+
+
+CLASSIFY = """
+import torch
+from model import CLASSES, load, predict
+content = open(sys.argv[1], "rb").read()[-40 * 32 * 32 * 3 :]
+images = torch.frombuffer(bytearray(content), dtype=torch.uint8).reshape(40, 32, 32, 3)
+print(*(CLASSES[i] for i in predict(load(), images).argmax(1)))
+assert not {"numpy", "nas_budget", "safetensors"} & set(sys.modules)
+"""
