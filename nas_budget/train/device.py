@@ -9,13 +9,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.utils.deterministic
 
 from nas_budget.errors import UsageError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Names of parameters in glibc's malloc.h."""
 BF16_SINCE = (8, 0)
 """CUDA's compute capability from which bf16 is computed and not emulated."""
@@ -76,8 +78,8 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return  # another C library
-    mallopt(M_MMAP_THRESHOLD, 1 << 30)
-    mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+    mallopt(M_MMAP_MAX, 0)  # no block is asked of the system alone, to be given back when freed
+    mallopt(M_TRIM_THRESHOLD, -1)  # nor is the end of the heap
 
 
 @contextmanager
@@ -87,14 +89,21 @@ def deterministic(wanted: bool) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the GPU is first used
-    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    guard: Any = torch.utils.deterministic
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.benchmark,
+        guard.fill_uninitialized_memory,
+    )
     torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.benchmark = guard.fill_uninitialized_memory = (
+        False  # nothing here reads what it has not written
+    )
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0])
-        torch.backends.cudnn.benchmark = before[1]
+        torch.backends.cudnn.benchmark, guard.fill_uninitialized_memory = before[1:]
 
 
 def describe_device(device: torch.device) -> str:
