@@ -34,7 +34,7 @@ def tell_result(run: Run, search: Search, as_json: bool) -> None:
     files = _files(run, found)
     out(f"files: {', '.join(files.values())}")
     if found.best:
-        out(f"next: nas-budget count {files[BEST]}")
+        out(f"next: nas-budget train --study {run.folder}")
 
 
 def result_json(run: Run, found: SearchResult) -> dict[str, Any]:

@@ -21,7 +21,14 @@ from nas_budget.errors import StoppedError, UsageError
 from nas_budget.run_record import EpochRow, RunResult
 from nas_budget.search.plan import seconds_in_words
 from nas_budget.search.study_file import read_study_file
-from nas_budget.search.winner import Winner, long_run_settings, threads_for, winner_of_file, winner_of_study
+from nas_budget.search.winner import (
+    Winner,
+    long_run_settings,
+    study_defaults,
+    threads_for,
+    winner_of_file,
+    winner_of_study,
+)
 from nas_budget.train.data import Dataset, open_dataset
 from nas_budget.train.device import choose_device, choose_precision, describe_device
 from nas_budget.train.long_run import LongRun
@@ -83,7 +90,8 @@ class Opened:
 
 def open_long_run(asked: Asked, runs_dir: Path, data_dir: str | None) -> Opened:
     """Read and check everything the run needs."""
-    sections = read_study_file(asked.study_file, asked.overrides)
+    defaults = study_defaults(asked.study) if asked.study and not asked.study_file else {}
+    sections = read_study_file(asked.study_file, {**defaults, **asked.overrides})
     winner = _winner(asked, sections)
     device = choose_device(sections["search"]["device"])
     if asked.graphed and (device.type != "cuda" or asked.compiled):

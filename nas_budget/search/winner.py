@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ from typing import Any
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
 from nas_budget.errors import NothingFitsError, StudyError, UsageError
-from nas_budget.search.books import BEST
+from nas_budget.search.books import BEST, TABLE
 from nas_budget.search.resolving import SMALL_MACS
 from nas_budget.search.settings import budget_of, check_crop, images_of, spec_for
 from nas_budget.search.study_file import Sections
@@ -55,6 +56,16 @@ def winner_of_study(folder: Path, trial: int | None = None) -> Winner:
         if found["spec"] == best:
             return Winner(f"{folder.name}-best", best, found["recipe"])
     return Winner(f"{folder.name}-best", best)
+
+
+def study_defaults(folder: Path) -> dict[str, Any]:
+    """Data and limit of a study by "section.key", as its trials table tells; empty where there is no table."""
+    try:
+        with (folder / TABLE).open(newline="", encoding="utf-8") as file:
+            row = next(csv.DictReader(file))
+        return {"data.name": row["data"], "budget.params": row["budget_params"] or "none"}
+    except (OSError, StopIteration, KeyError, csv.Error, UnicodeDecodeError):
+        return {}
 
 
 def _read(path: Path, problem: str) -> Any:

@@ -106,7 +106,9 @@ def test_the_best_of_a_search_gets_its_long_run(run: Callable[..., Ran], npz: Pa
         ran = run("train", *source, "--recipe", "brief", *brief, "--json")
         assert ran.code == 0, ran.err
         assert ran.json["spec"] == best
-    ran = run("train", "--study", tmp_path / "s", "--trial", 0, "--recipe", "study", *brief, "--json")
+    its_own = ["--images", 60, "--epochs", 1, "--runs-dir", tmp_path]  # the data are the study's
+    ran = run("train", "--study", tmp_path / "s", "--trial", 0, "--recipe", "study", *its_own, "--json")
+    assert ran.json["data"] == str(npz)
     assert ran.json["recipe"]["name"] == "study"
     assert ran.json["name"] == "s-trial0-study"
 

@@ -12,7 +12,14 @@ import pytest
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import NothingFitsError, StudyError, UsageError
 from nas_budget.search.study_file import read_study_file
-from nas_budget.search.winner import Winner, long_run_settings, threads_for, winner_of_file, winner_of_study
+from nas_budget.search.winner import (
+    Winner,
+    long_run_settings,
+    study_defaults,
+    threads_for,
+    winner_of_file,
+    winner_of_study,
+)
 from nas_budget.train.data import Dataset
 from nas_budget.train.recipe import RECIPES, Recipe
 from nas_budget.train.run_settings import RunSettings
@@ -45,6 +52,14 @@ def test_the_best_network_comes_with_its_recipe(study: Path) -> None:
     assert (best.values["channels"], trial.values["channels"]) == ([8, 8], [4, 8])
     assert best.recipe is not None and trial.recipe is not None
     assert (best.recipe["epochs"], trial.recipe["epochs"]) == (2, 1)
+
+
+def test_data_and_limit_are_those_of_the_study(study: Path) -> None:
+    assert study_defaults(study) == {}
+    (study / "trials.csv").write_text("data,budget_params\nmy.npz,20000000\n")
+    assert study_defaults(study) == {"data.name": "my.npz", "budget.params": "20000000"}
+    (study / "trials.csv").write_text("data,budget_params\nmy.npz,\n")
+    assert study_defaults(study)["budget.params"] == "none"
 
 
 def test_a_best_network_without_its_trials_can_be_trained(study: Path) -> None:
