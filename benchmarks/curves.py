@@ -93,7 +93,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device = torch.device("cpu")
-    images = split_images(open_dataset("auto"), device, arguments.images, 5_000)
+    images = split_images(open_dataset("cifar10"), device, arguments.images, 5_000)
     print(f"{describe_device(device)}, torch {version('torch')}; {cost(SPEC).params:,} parameters")
     print(f"{arguments.images:,} images, {arguments.epochs} epochs, means of {arguments.seeds} seeds")
     found: dict[str, list[Curve]] = {"the notebook's loop": [], "ours": []}

@@ -47,8 +47,6 @@ def export(
 
     check_formats(formats or [])
     model = load_model(source, averaged)
-    if averaged and model.about.get("weights") != "averaged":
-        raise UsageError(f"--averaged: {source} holds other weights; name the run folder, or the averaged file itself")
     made = export_model(model, folder, limits, formats or [])
     for name in left_over(folder, made):
         say(f"NOTE: {folder / name} is of an earlier export; this certificate does not speak of it")

@@ -114,7 +114,8 @@ def train(
     talk = (lambda _: None) if quiet else say
     with signals() as interrupt:
         opened = open_long_run(asked, runs_dir, data_dir)
-        tell_plan(opened, dry_run, as_json, talk)
+        if dry_run or not quiet:
+            tell_plan(opened, dry_run, as_json)
         if dry_run:
             return
         interrupt.wait_for_step = True

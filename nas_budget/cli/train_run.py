@@ -31,8 +31,10 @@ from nas_budget.search.winner import (
 )
 from nas_budget.train.data import Dataset, open_dataset
 from nas_budget.train.device import choose_device, choose_precision, describe_device
+from nas_budget.train.images import split_images
 from nas_budget.train.long_run import LongRun
 from nas_budget.train.run_settings import RunSettings
+from nas_budget.train.speed import calibrate
 
 PLAIN_EVERY_S = 30.0
 PAGE = "report.html"
@@ -118,13 +120,13 @@ def _winner(asked: Asked, sections: Any) -> Winner:
     raise UsageError("no network given; write --channels 32,64,96,128,185, --study runs/quickstart, or name a file")
 
 
-def tell_plan(opened: Opened, dry_run: bool, as_json: bool, talk: Callable[[str], None]) -> None:
+def tell_plan(opened: Opened, dry_run: bool, as_json: bool) -> None:
     """Say what is about to be done; of a dry run it is the data."""
     if dry_run and as_json:
         s = opened.settings
         out_json({**s.held(opened.dataset), "name": s.name, "recipe": s.recipe_name, "seeds": s.seeds})
     else:
-        (out if dry_run else talk)("\n".join(plan_lines(opened)))
+        (out if dry_run else say)("\n".join(plan_lines(opened)))
 
 
 def plan_lines(opened: Opened) -> list[str]:
@@ -148,38 +150,49 @@ def plan_lines(opened: Opened) -> list[str]:
         f"recipe   {s.recipe_name}: {recipe.optimizer}, learning rate {recipe.learning_rate:g}, batch "
         f"{recipe.batch_size}, {recipe.epochs} epochs" + "".join(f", {extra}" for extra in extras),
         f"seeds    {', '.join(map(str, s.seeds))}",
+        f"time     about {seconds_in_words(predicted_seconds(opened))} of training, from a few timed steps",
     ]
+
+
+def predicted_seconds(opened: Opened) -> float:
+    """Seconds the whole run would take here, predicted from a few steps."""
+    s = opened.settings
+    n_train = min(s.n_train, s.recipe.batch_size)
+    images = split_images(opened.dataset, opened.device, n_train, 1)
+    speed = calibrate([s.spec], images, s.recipe, s.precision)
+    return speed.epoch_seconds(s.spec, s.recipe, s.n_train, s.n_held_out) * s.recipe.epochs * len(s.seeds)
 
 
 def run_to_end(
     opened: Opened, stopped: Callable[[], bool], live: bool, talk: Callable[[str], None]
 ) -> tuple[RunResult, bool]:
-    """Train what is left, showing how it goes, and write the page; the result, and whether it was there before.
+    """Train what is left, showing how it goes; the result, and whether anything was left.
 
     Raises:
         StoppedError: It was stopped, with how to go on.
     """
-    run = LongRun(opened.settings, opened.dataset, opened.folder, opened.device, stopped, talk)
-    was_there = not run.seeds_left
+    run = LongRun(opened.settings, opened.dataset, opened.folder, opened.device, stopped, say)
     try:
         with (_bar if live else _lines)(opened.settings, talk) as show_row:
             for row in run.epochs():
                 show_row(row)
     except (StoppedError, KeyboardInterrupt):
-        raise StoppedError(f"stopped; finished epochs are kept. Go on with: {this_command()}") from None
+        kept = f"goes on after epoch {run.saved[1]} of seed {run.saved[0]}" if run.saved else "nothing was trained yet"
+        raise StoppedError(f"stopped; {kept}. Go on with: {this_command()}") from None
     assert run.finished  # noqa: S101 - epochs() leaves a result or raises
-    _write_page(opened.folder)
-    return run.finished, was_there
+    return run.finished, run.trained
 
 
-def _write_page(folder: Path) -> None:
-    """Write the page; one that fails does not undo a run."""
+def _write_page(folder: Path) -> bool:
+    """Write the page, and say whether that went well: one that fails does not undo a run."""
+    from nas_budget.report.run_page import write_run_page
+
     try:
-        from nas_budget.report.run_page import write_run_page
-
         write_run_page(folder, folder / PAGE)
     except Exception as error:
         say(f"the page was not written ({type(error).__name__}: {error}); make it with nas-budget report {folder}")
+        return False
+    return True
 
 
 def _words(row: EpochRow, s: RunSettings) -> str:
@@ -235,13 +248,14 @@ def _bar(s: RunSettings, _talk: Callable[[str], None]) -> Iterator[Callable[[Epo
 
 
 def tell_result(opened: Opened, found: tuple[RunResult, bool], as_json: bool) -> None:
-    """Print what the run has given."""
-    result, was_there = found
+    """Write the page and print what the run has given."""
+    result, trained = found
+    has_page = _write_page(opened.folder)
     if as_json:
         summary = {name: {"mean": result.mean(name), "deviation": result.deviation(name)} for name in FIGURES}
         out_json({"folder": str(opened.folder), **summary, **asdict(result)})
         return
-    if was_there:
+    if not trained:
         say("this run is finished; nothing was trained. Another --name begins another, more --seeds add to it")
     seeds = result.seeds
     rows = []
@@ -257,5 +271,6 @@ def tell_result(opened: Opened, found: tuple[RunResult, bool], as_json: bool) ->
         show(table(("", f"seed {seeds[0].seed}"), [row[:2] for row in rows]))
     spent = sum(seed.seconds for seed in seeds)
     out(f"\n{result.params:,} parameters, {seconds_in_words(spent)} of training on {result.device}")
-    out(f"page: {opened.folder / PAGE}")
+    if has_page:
+        out(f"page: {opened.folder / PAGE}")
     out(f"next: nas-budget export {opened.folder} --format python")

@@ -51,21 +51,32 @@ def winner_of_study(folder: Path, trial: int | None = None) -> Winner:
         found = _read(folder / "trials" / str(trial) / "trial.json", f"{folder} has no trial {trial}")
         return Winner(f"{folder.name}-trial{trial}", found["spec"], found["recipe"])
     best = _read(folder / BEST, f"{folder} holds no study with a trial that was trained to the end")
-    for path in sorted((folder / "trials").glob("*/trial.json")):
-        found = _read(path, "")
-        if found["spec"] == best:
+    for number in _complete_trials(folder):
+        path = folder / "trials" / number / "trial.json"
+        if path.exists() and (found := _read(path, ""))["spec"] == best:
             return Winner(f"{folder.name}-best", best, found["recipe"])
     return Winner(f"{folder.name}-best", best)
 
 
-def study_defaults(folder: Path) -> dict[str, Any]:
-    """Data and limit of a study by "section.key", as its trials table tells; empty where there is no table."""
+def _complete_trials(folder: Path) -> list[str]:
+    """Numbers of the trials that were trained to the end, the most accurate first; none where there is no table."""
+    rows = [row for row in _rows(folder) if row["state"] == "complete"]
+    return [row["number"] for row in sorted(rows, key=lambda row: -float(row["accuracy"]))]
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
     try:
         with (folder / TABLE).open(newline="", encoding="utf-8") as file:
-            row = next(csv.DictReader(file))
+            return list(csv.DictReader(file))
+    except (OSError, csv.Error, UnicodeDecodeError):
+        return []
+
+
+def study_defaults(folder: Path) -> dict[str, Any]:
+    """Data and limit of a study by "section.key", as its trials table tells; empty where there is no table."""
+    for row in _rows(folder)[:1]:
         return {"data.name": row["data"], "budget.params": row["budget_params"] or "none"}
-    except (OSError, StopIteration, KeyError, csv.Error, UnicodeDecodeError):
-        return {}
+    return {}
 
 
 def _read(path: Path, problem: str) -> Any:
@@ -88,7 +99,7 @@ def winner_of_file(sections: Sections, file: Path) -> Winner:
             f"{file}: search.queue holds {n} networks; a long run takes one: give a queue of one, a spec.json, "
             "--channels or --study"
         )
-    return Winner(file.stem, queue[0])
+    return Winner(file.stem, {"dropout": sections["space"]["dropout"], **queue[0]})
 
 
 def long_run_settings(
@@ -153,7 +164,10 @@ def _recipe(winner: Winner, section: Mapping[str, Any], asked: str | None) -> tu
         raise UsageError(f"recipe.{ranges[0]}: {given[ranges[0]]} leaves it open; a long run takes one value")
     if asked == STUDY_RECIPE:
         if winner.recipe is None:
-            raise UsageError(f"--recipe {STUDY_RECIPE}: goes with --study alone; allowed are {', '.join(RECIPES)}")
+            raise UsageError(
+                f"--recipe {STUDY_RECIPE}: {winner.name} is of no trial whose recipe is known; give --study with a run "
+                f"folder, or one of {', '.join(RECIPES)}"
+            )
         return STUDY_RECIPE, Recipe(**{**winner.recipe, **given})
     name = DEFAULT_RECIPE if section["name"] == "auto" else section["name"]
     return name, Recipe(**{**asdict(RECIPES[name]), **given})

@@ -19,6 +19,10 @@ from nas_budget.errors import UsageError
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Names of parameters in glibc's malloc.h."""
+OUT_OF_MEMORY = (
+    "can't allocate memory", "out of memory", "ALLOC_FAILED", "std::bad_alloc", "could not create a primitive",
+)  # fmt: skip
+"""How torch, CUDA, cuBLAS and oneDNN say that memory did not suffice."""
 BF16_SINCE = (8, 0)
 """CUDA's compute capability from which bf16 is computed and not emulated."""
 
@@ -104,6 +108,12 @@ def deterministic(wanted: bool) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0])
         torch.backends.cudnn.benchmark, guard.fill_uninitialized_memory = before[1:]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice, on a GPU or on a CPU."""
+    lacking = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return lacking or (isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY))
 
 
 def describe_device(device: torch.device) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from nas_budget.train.device import autocast
+from nas_budget.train.device import autocast, is_out_of_memory
 from nas_budget.train.images import LabelledImages, SplitImages, normalised
 
 EVALUATION_BATCH = 500
@@ -33,15 +33,20 @@ def scores(
         float32 (n, classes).
     """
     network.eval()
-    found = []
-    for pictures in images.split(EVALUATION_BATCH):
-        with autocast(images.device, precision):
-            batch = normalise(pictures)
-            told = network(batch).float()
-            if mirrored:
-                told = (told + network(batch.flip(3)).float()) / 2
-        found.append(told)
-    return torch.cat(found)
+    size = EVALUATION_BATCH
+    while True:
+        try:
+            return torch.cat([_told(network, normalise(p), precision, mirrored) for p in images.split(size)])
+        except (RuntimeError, MemoryError) as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+        size //= 2
+
+
+def _told(network: nn.Module, batch: Tensor, precision: str, mirrored: bool) -> Tensor:
+    with autocast(batch.device, precision):
+        told: Tensor = network(batch).float()
+        return (told + network(batch.flip(3)).float()) / 2 if mirrored else told
 
 
 def evaluate(

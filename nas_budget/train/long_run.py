@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -34,16 +34,15 @@ from nas_budget.run_record import (
 )
 from nas_budget.train.checkpoint import load_checkpoint, save_checkpoint
 from nas_budget.train.data import Dataset
-from nas_budget.train.device import describe_device, deterministic
+from nas_budget.train.device import describe_device, deterministic, is_out_of_memory
 from nas_budget.train.evaluation import accuracy_of, confusion_of, evaluate, mistakes_of, scores
 from nas_budget.train.images import LabelledImages, labelled_images, split_images
 from nas_budget.train.loop import EpochResult, diverged, train_epoch
 from nas_budget.train.network import build
 from nas_budget.train.run_settings import SETTINGS, RunSettings, check_same
 from nas_budget.train.saved import AVERAGED, MODEL, Model, save_model, weights_digest
-from nas_budget.train.stepper import Stepper, is_out_of_memory
+from nas_budget.train.stepper import Stepper
 
-CHECKPOINT = "checkpoint.safetensors"
 N_MISTAKES = 20
 CHECKPOINT_SHARE = 20
 """A checkpoint is written after each epoch, unless that would take more than one part in so many of the time."""
@@ -60,8 +59,10 @@ class LongRun:
         stopped: Asked before every step; training raises `StoppedError` when it says so.
         say: Told what a person should know.
 
-    Raises:
-        ModelError: The folder holds a run with other settings.
+    Attributes:
+        finished: The result so far; None until the first seed has ended.
+        trained: Whether anything was left to train.
+        saved: Seed and epoch of the last checkpoint; None before the first.
     """
 
     def __init__(
@@ -70,31 +71,50 @@ class LongRun:
     ) -> None:  # fmt: skip
         self.settings, self.dataset, self.folder, self.device = settings, dataset, folder, device
         self.stopped, self.say = stopped, say
-        held = settings.held(dataset)
-        check_same(folder, held, settings.name)
-        self.finished = read_result(folder) if (folder / RESULT).exists() else None
-        done = {seed.seed for seed in self.finished.seeds} if self.finished else set()
-        self.seeds_left = [seed for seed in settings.seeds if seed not in done]
-        write_whole(folder / SETTINGS, json.dumps(held, indent=2) + "\n")
-        write_whole(folder / SPEC, settings.spec.to_json() + "\n")
-        self.rows = [row for row in read_metrics(folder) if row.seed in done]
+        self.finished: RunResult | None = None
+        self.trained = False
+        self.saved: tuple[int, int] | None = None
+        self.rows: list[EpochRow] = []
 
     def epochs(self) -> Iterator[EpochRow]:
         """Train with each seed that is left, and yield every epoch; the result is in `finished` at the end.
 
         Raises:
-            StoppedError: `stopped` said so; nothing but the epoch under way is lost.
+            StoppedError: `stopped` said so; what the last checkpoint holds is kept.
             TrainingError: The loss is no longer a number, or memory does not suffice.
-            ModelError: A checkpoint that is damaged.
+            ModelError: The folder holds a run with other settings, is in use, or a checkpoint is damaged.
         """
-        with _alone(self.folder), deterministic(self.settings.deterministic):
-            if self.seeds_left:
-                images = split_images(self.dataset, self.device, self.settings.n_train, self.settings.n_held_out)
-            for seed in self.seeds_left:
-                network = build(self.settings.spec, seed)
-                stepper = Stepper(network, images, self.settings.recipe, seed, self.settings.precision)
+        s = self.settings
+        with _alone(self.folder), deterministic(s.deterministic), _memory_in_words(self.device):
+            seeds_left = self._open()
+            self.trained = bool(seeds_left)
+            if seeds_left:
+                images = split_images(self.dataset, self.device, s.n_train, s.n_held_out)
+            for seed in seeds_left:
+                stepper = Stepper(build(s.spec, seed), images, s.recipe, seed, s.precision)
                 yield from self._train(stepper)
                 self._finish(stepper)
+
+    def _open(self) -> list[int]:
+        """Look at what the folder holds and note what is to be done; the seeds that are left."""
+        held = self.settings.held(self.dataset)
+        check_same(self.folder, held, self.settings.name)
+        self.finished = read_result(self.folder) if (self.folder / RESULT).exists() else None
+        done = {seed.seed for seed in self.finished.seeds} if self.finished else set()
+        for seed in done:
+            self._checkpoint(seed).unlink(missing_ok=True)  # a kill may have left it
+        write_whole(self.folder / SETTINGS, json.dumps(held, indent=2) + "\n")
+        write_whole(self.folder / SPEC, self.settings.spec.to_json() + "\n")
+        self.rows = [row for row in read_metrics(self.folder) if row.seed in done]
+        return [seed for seed in self.settings.seeds if seed not in done]
+
+    def _checkpoint(self, seed: int) -> Path:
+        return self.folder / f"checkpoint-seed{seed}.safetensors"
+
+    @property
+    def first_seed(self) -> int:
+        """The seed whose weights are handed on: the first that was trained, whatever the others give."""
+        return self.finished.seeds[0].seed if self.finished else self.settings.seeds[0]
 
     def _train(self, stepper: Stepper) -> Iterator[EpochRow]:
         self.lost_s = self.spent_s = 0.0
@@ -113,22 +133,20 @@ class LongRun:
                 file.write(json.dumps(asdict(row)) + "\n")
             start = time.monotonic()
             if start >= next_write or epoch == self.settings.recipe.epochs:
-                save_checkpoint(self.folder / CHECKPOINT, stepper, self._place(stepper.seed, epoch))
+                place = {"epoch": epoch, "spent_s": self.spent_s, "lost_s": self.lost_s}
+                save_checkpoint(self._checkpoint(stepper.seed), stepper, place)
+                self.saved = stepper.seed, epoch
                 next_write = time.monotonic() + CHECKPOINT_SHARE * (time.monotonic() - start)
             yield row
 
-    def _place(self, seed: int, epoch: int) -> dict[str, Any]:
-        return {"seed": seed, "epoch": epoch, "spent_s": self.spent_s, "lost_s": self.lost_s}
-
     def _take_up(self, stepper: Stepper) -> int:
-        """Go on from the checkpoint if it is of this seed; the epochs that are done."""
-        path, epoch = self.folder / CHECKPOINT, 0
+        """Go on from the seed's checkpoint if there is one; the epochs that are done."""
+        path, epoch = self._checkpoint(stepper.seed), 0
         began = [row for row in read_metrics(self.folder) if row.seed == stepper.seed]
         if path.exists():
             place = load_checkpoint(path, stepper)
-            if place["seed"] != stepper.seed:
-                raise ModelError(f"{path}: is of seed {place['seed']}, not {stepper.seed}; give the seeds as before")
             epoch, self.spent_s, self.lost_s = place["epoch"], place["spent_s"], place["lost_s"]
+            self.saved = stepper.seed, epoch
         self.rows += [row for row in began if row.epoch <= epoch]
         self.lost_s += sum(row.seconds for row in began if row.epoch > epoch)
         write_whole(self.folder / METRICS, "".join(json.dumps(asdict(row)) + "\n" for row in self.rows))
@@ -136,15 +154,7 @@ class LongRun:
 
     def _epoch(self, stepper: Stepper, epoch: int) -> EpochRow:
         parts = stepper.parts
-        try:
-            result = train_epoch(stepper, epoch, self.stopped)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise TrainingError(
-                f"not enough memory on {describe_device(self.device)}, even for {stepper.batch_size // stepper.parts} "
-                "images at a time; free some, or train a smaller network"
-            ) from None
+        result = train_epoch(stepper, epoch, self.stopped)
         if stepper.parts > parts:
             self.say(
                 f"NOTE: not enough memory for a batch of {stepper.batch_size}: it is computed in {stepper.parts} parts "
@@ -153,7 +163,7 @@ class LongRun:
         if diverged(result):
             raise TrainingError(
                 f"the loss is {result.train_loss} in epoch {epoch} at learning rate {result.learning_rate:.3g} "
-                f"(seed {stepper.seed}); lower recipe.learning_rate"
+                f"(seed {stepper.seed}); lower recipe.learning_rate, under another --name"
             )
         return self._row(stepper, result)
 
@@ -179,7 +189,6 @@ class LongRun:
         test = labelled_images(self.dataset, "test", self.device)
         plain = self._model(stepper, stepper.network, "plain")
         told = _measured(plain, test)
-        first = stepper.seed == self.settings.seeds[0]
         averaged = self._model(stepper, stepper.averaged.network, "averaged") if stepper.averaged else None
         told_averaged = _measured(averaged, test) if averaged else None
         ended = SeedResult(
@@ -199,12 +208,11 @@ class LongRun:
             self._save(averaged, AVERAGED, stepper.seed, ended.averaged)
         confusion = confusion_of(told[0], test.labels)
         worst = [asdict(mistake) for mistake in mistakes_of(told[0], test.labels, N_MISTAKES)]
-        if self.finished and not first:
+        if self.finished:
             confusion, worst = self.finished.confusion, list(self.finished.mistakes)
         self.finished = self._result(ended, stepper.parts, len(test), confusion, worst)
         write_result(self.folder, self.finished)
-        with suppress(FileNotFoundError):
-            (self.folder / CHECKPOINT).unlink()
+        self._checkpoint(stepper.seed).unlink(missing_ok=True)
 
     def _model(self, stepper: Stepper, network: nn.Module, weights: str) -> Model:
         mean, std = (tuple(values.tolist()) for values in (stepper.images.mean, stepper.images.std))
@@ -213,7 +221,7 @@ class LongRun:
 
     def _save(self, model: Model, file: str, seed: int, accuracy: float | None) -> None:
         """The first seed's weights have the plain name: no seed is chosen by its accuracy on test images."""
-        name = file if seed == self.settings.seeds[0] else file.replace(".", f"-seed{seed}.")
+        name = file if seed == self.first_seed else file.replace(".", f"-seed{seed}.")
         save_model(self.folder / name, replace(model, about={**model.about, "accuracy": accuracy}))
 
     def _result(
@@ -248,11 +256,26 @@ class LongRun:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keep every other process out of a run's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
             yield
     except Timeout:
         raise ModelError(f"{folder}: another process is at this run; wait for it, or use another --name") from None
+
+
+@contextmanager
+def _memory_in_words(device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise TrainingError(
+            f"not enough memory on {describe_device(device)}, however few images at a time ({first}); "
+            "free some, or train a smaller network; the run goes on from its last checkpoint"
+        ) from None
 
 
 def _measured(model: Model, test: LabelledImages) -> tuple[torch.Tensor, torch.Tensor]:

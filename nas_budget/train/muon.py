@@ -39,6 +39,10 @@ class Muon(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Take one step."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
@@ -46,12 +50,15 @@ class Muon(Optimizer):
                     alike[parameter.shape].append(parameter)
             for parameters in alike.values():
                 self._step(parameters, group)
-        return None if closure is None else closure()
+        return loss
 
     def _step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         """The step of parameters of one shape."""
         gradients = [p.grad for p in parameters if p.grad is not None]
-        kept = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in parameters]
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        kept = [self.state[p]["momentum_buffer"] for p in parameters]
         torch._foreach_lerp_(kept, gradients, 1 - group["momentum"])
         ahead = torch._foreach_lerp(gradients, kept, group["momentum"])
         matrices = torch.stack([g.flatten(1) for g in ahead])

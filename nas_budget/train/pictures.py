@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from nas_budget.errors import DataError, UsageError
 from nas_budget.train.data import Images
@@ -41,7 +41,7 @@ def read_picture(path: Path, size: int, channels: int) -> Picture:
     try:
         with Image.open(path) as file:
             changes = [] if file.mode == MODES[channels] else [f"{file.mode} to {MODES[channels]}"]
-            picture = file.convert(MODES[channels])
+            picture = _eight_bits(ImageOps.exif_transpose(file)).convert(MODES[channels])
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; give pictures such as PNG or JPEG files") from None
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -55,3 +55,10 @@ def read_picture(path: Path, size: int, channels: int) -> Picture:
         cropped = "" if width == height else f", the middle {side}x{side} of it"
         changes.append(f"resized from {width}x{height}{cropped}")
     return Picture(path, np.asarray(picture, np.uint8).reshape(size, size, channels), "; ".join(changes))
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """A picture of 16-bit greys as one of 8, which Pillow would cut off instead."""
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray((np.asarray(picture).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8))

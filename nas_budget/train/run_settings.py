@@ -13,6 +13,7 @@ from nas_budget.train.data import Dataset
 from nas_budget.train.recipe import Recipe
 
 SETTINGS = "run.json"
+STUDY_FILES = ("trials", "trials.csv")
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,15 @@ def check_same(folder: Path, held: dict[str, Any], name: str) -> None:
     """
     path = folder / SETTINGS
     if not path.exists():
+        if any((folder / name).exists() for name in STUDY_FILES):
+            raise ModelError(f"{folder}: holds a study; give the run another --name")
         return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read ({error}); remove the folder, or give another --name") from None
+    if not isinstance(before, dict):
+        raise ModelError(f"{path}: holds no settings of a run; remove the folder, or give another --name")
     changed = [key for key in held if before.get(key) != held[key]]
     if changed:
         words = "; ".join(f"{key} was {before.get(key)}, not {held[key]}" for key in changed[:4])

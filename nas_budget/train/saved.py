@@ -96,6 +96,8 @@ def load_model(source: Path, averaged: bool = False) -> Model:
         about = dict(values["about"])
     except (SpecError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: its header describes no network ({error})") from None
+    if averaged and about.get("weights") != "averaged":
+        raise ModelError(f"{path}: holds plain weights; for averaged ones name the run folder, or their own file")
     network = build(spec)
     fit_tensors(network, tensors, path)
     return Model(spec, network.eval(), classes, mean, std, about)
@@ -119,13 +121,14 @@ def fit_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, values: Mapping[str, Any]) -> None:
-    """Write tensors and JSON-ready values, with a digest of the tensors.
+    """Write tensors and JSON-ready values, with a digest of both.
 
     Raises:
         ModelError: The file cannot be written.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"format": kind, "values": json.dumps(values), "digest": weights_digest(plain)}
+    text = json.dumps(values)
+    header = {"format": kind, "values": text, "digest": _file_digest(plain, text)}
     try:
         write_whole(path, save(plain, header))
     except OSError as error:
@@ -148,9 +151,14 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
         raise ModelError(f"{path}: is no whole safetensors file ({error}); it is damaged or was cut short") from None
     if header.get("format") != kind:
         raise ModelError(f"{path}: is {header.get('format', 'a safetensors file of other origin')}, needed is {kind}")
-    if header.get("digest") != weights_digest(tensors):
-        raise ModelError(f"{path}: its tensors are not those that were written; the file is damaged")
-    return tensors, json.loads(header["values"])
+    if header.get("digest") != _file_digest(tensors, header.get("values", "")):
+        raise ModelError(f"{path}: its content is not what was written; the file is damaged")
+    values: dict[str, Any] = json.loads(header["values"])
+    return tensors, values
+
+
+def _file_digest(tensors: Mapping[str, Tensor], values: str) -> str:
+    return hashlib.sha256(f"{weights_digest(tensors)} {values}".encode()).hexdigest()
 
 
 def weights_digest(tensors: Mapping[str, Tensor]) -> str:

@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from nas_budget.train.augment import Augmentation
 from nas_budget.train.averaging import AveragedWeights
-from nas_budget.train.device import autocast
+from nas_budget.train.device import autocast, is_out_of_memory
 from nas_budget.train.images import SplitImages
 from nas_budget.train.optimizers import make_optimizers, set_pace
 from nas_budget.train.recipe import Recipe
@@ -102,11 +102,13 @@ class Stepper:
             try:
                 pairs = zip(pictures.chunk(self.parts), targets.chunk(self.parts), strict=True)
                 return torch.stack([self._part(*pair, len(pictures)) for pair in pairs]).sum()
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or self.parts >= len(pictures) // 2 or self.is_recorded:
                     raise
             self.parts *= 2
             self._forget()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def _part(self, pictures: Tensor, targets: Tensor, n: int) -> Tensor:
         """Add a part's gradients to those that are there; its share of the mean loss of `n` images."""
@@ -130,10 +132,3 @@ class Stepper:
     def _forget(self) -> None:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        if self.device.type == "cuda" and self.parts > 1:
-            torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice, on a GPU or on a CPU."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

@@ -111,7 +111,7 @@ def test_files_of_an_earlier_export_are_not_passed_off_as_certified(run: Run, fo
             "--output: run holds what is exported; give another folder, such as run/export",
         ),
         (("run/model.safetensors", "-o", "run/../run"), 2, "holds what is exported"),
-        (("run/model.safetensors", "--averaged"), 2, "--averaged: run/model.safetensors holds other weights"),
+        (("run/model.safetensors", "--averaged"), 1, "run/model.safetensors: holds plain weights"),
         (("run", "--budget", "5Q"), 2, "--budget: cannot read '5Q'"),
         (("run", "--output", "file/below"), 1, "file/below: cannot be written to"),
         (("file",), 1, "file: is no whole safetensors file"),

@@ -38,6 +38,8 @@ def study(tmp_path: Path) -> Path:
         at.mkdir(parents=True)
         (at / "trial.json").write_text(json.dumps({"spec": spec, "recipe": asdict(Recipe(epochs=number + 1))}))
     (folder / "best.json").write_text(json.dumps(spec))
+    rows = "number,state,accuracy,data,budget_params\n0,complete,0.4,my.npz,20000000\n1,complete,0.5,my.npz,20000000\n"
+    (folder / "trials.csv").write_text(rows)
     return folder
 
 
@@ -54,12 +56,25 @@ def test_the_best_network_comes_with_its_recipe(study: Path) -> None:
     assert (best.recipe["epochs"], trial.recipe["epochs"]) == (2, 1)
 
 
+def test_of_trials_of_one_network_the_most_accurate_one_counts(study: Path) -> None:
+    for number in 2, 3, 10:
+        at = study / "trials" / str(number)
+        at.mkdir()
+        spec = json.loads((study / "best.json").read_text())
+        (at / "trial.json").write_text(json.dumps({"spec": spec, "recipe": asdict(Recipe(epochs=number))}))
+    rows = ["0,complete,0.9", "1,complete,0.5", "2,pruned,0.8", "3,failed,", "10,complete,0.7"]
+    (study / "trials.csv").write_text("\n".join(["number,state,accuracy", *rows]) + "\n")
+    best = winner_of_study(study)
+    assert best.recipe is not None
+    assert best.recipe["epochs"] == 10
+
+
 def test_data_and_limit_are_those_of_the_study(study: Path) -> None:
-    assert study_defaults(study) == {}
-    (study / "trials.csv").write_text("data,budget_params\nmy.npz,20000000\n")
     assert study_defaults(study) == {"data.name": "my.npz", "budget.params": "20000000"}
     (study / "trials.csv").write_text("data,budget_params\nmy.npz,\n")
     assert study_defaults(study)["budget.params"] == "none"
+    (study / "trials.csv").unlink()
+    assert study_defaults(study) == {}
 
 
 def test_a_best_network_without_its_trials_can_be_trained(study: Path) -> None:
@@ -112,8 +127,13 @@ def test_what_is_given_goes_before_the_recipe(dataset: Dataset) -> None:
 def test_the_recipe_of_the_study_is_that_of_the_trial(dataset: Dataset, study: Path) -> None:
     found = settings(dataset, winner_of_study(study, 1), recipe="study", recipe__batch_size=50)
     assert (found.name, found.recipe) == ("mine-trial1-study", Recipe(epochs=2, batch_size=50))
-    with pytest.raises(UsageError, match="--recipe study: goes with --study"):
+    with pytest.raises(UsageError, match="--recipe study: w is of no trial whose recipe is known"):
         settings(dataset, recipe="study")
+
+
+def test_a_network_of_the_queue_has_the_spaces_dropout(dataset: Dataset) -> None:
+    sections = read_study_file(None, {"search.queue": [SMALL], "space.dropout": 0.3})
+    assert long_run_settings(winner_of_file(sections, Path("x.toml")), sections, dataset, "fp32").spec.dropout == 0.3
 
 
 def test_a_range_is_told(dataset: Dataset) -> None:

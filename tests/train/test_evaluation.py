@@ -52,3 +52,16 @@ def test_mistakes_are_the_most_confident_ones_first() -> None:
     assert found[0].probability == pytest.approx(float(torch.tensor([5.0, 0, 0]).softmax(0)[0]), abs=1e-6)
     assert [m.index for m in mistakes_of(TOLD, LABELS, 99)] == [4, 2, 5]
     assert mistakes_of(TOLD, TOLD.argmax(1), 5) == []
+
+
+def test_too_little_memory_takes_fewer_images_at_a_time() -> None:
+    class Cramped(LeftMinusRight):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if len(x) > 100:
+                raise RuntimeError("could not create a primitive")
+            return super().forward(x)
+
+    images = torch.randint(0, 256, (700, 4, 4, 3), dtype=torch.uint8)
+    assert torch.equal(scores(Cramped(), images, as_floats), scores(LeftMinusRight(), images, as_floats))
+    with pytest.raises(MemoryError):
+        scores(Cramped(), images, lambda pictures: (_ for _ in ()).throw(MemoryError()))

@@ -97,8 +97,11 @@ def test_every_kind_of_recipe_runs(split: SplitImages, changes: dict[str, Any]) 
     assert results[-1].train_loss < results[0].train_loss
 
 
-def test_an_epoch_waits_for_the_gpu_once_it_is_over(split: SplitImages) -> None:
-    stepper = Stepper(build(SPEC), split, replace(BRIEF, trivial_augment=True, cutmix=0.5, average=0.1), 0, "bf16")
+@pytest.mark.parametrize("recipe", [replace(RECIPES["strong"], cutout=8), RECIPES["paper"], RECIPES["fast"]])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_an_epoch_waits_for_the_gpu_once_it_is_over(split: SplitImages, recipe: Recipe, parts: int) -> None:
+    stepper = Stepper(build(SPEC), split, recipe, 0, "bf16")
+    stepper.parts = parts
     train_epoch(stepper, 1)
     stepper.network.train()
     torch.cuda.set_sync_debug_mode("error")  # any wait raises

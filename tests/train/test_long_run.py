@@ -19,13 +19,14 @@ from nas_budget.errors import ModelError, StoppedError, TrainingError
 from nas_budget.run_record import EpochRow, RunResult, read_metrics, read_result
 from nas_budget.train import long_run
 from nas_budget.train.data import Dataset, Images, Labels
-from nas_budget.train.long_run import CHECKPOINT, LongRun
+from nas_budget.train.long_run import LongRun
 from nas_budget.train.recipe import Recipe
 from nas_budget.train.run_settings import RunSettings
 from nas_budget.train.saved import load_model, weights_digest
 
 SPEC = ResNetSpec((4, 8), blocks=1, image_size=8, classes=2, pool="global", dropout=0.2)
 RECIPE = Recipe(learning_rate=0.1, batch_size=20, epochs=4, crop_pad=1, average=0.2, cutmix=0.3, trivial_augment=True)
+CHECKPOINT = "checkpoint-seed0.safetensors"
 SETTINGS = RunSettings("mine", SPEC, "own", RECIPE, 160, 40, seeds=(0,), deterministic=True)
 
 
@@ -173,7 +174,9 @@ def test_test_images_are_read_once_at_the_end(tmp_path: Path) -> None:
     for row in run.epochs():
         assert "test" not in reads, row
     assert reads == ["train", "test"]
-    assert not make(tmp_path, dataset=dark_or_bright(reads)).seeds_left
+    again = make(tmp_path, dataset=dark_or_bright(reads))
+    to_end(again)
+    assert not again.trained
     assert reads == ["train", "test"]
 
 
@@ -202,7 +205,7 @@ def test_without_held_out_images_accuracy_is_known_at_the_end_alone(tmp_path: Pa
 def test_a_run_goes_on_with_its_own_settings_alone(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     interrupted(tmp_path, 9)
     with pytest.raises(ModelError, match=f"begun with other settings: {words}.*--name"):
-        make(tmp_path, replace(SETTINGS, **change))
+        to_end(make(tmp_path, replace(SETTINGS, **change)))
     assert (tmp_path / CHECKPOINT).exists()
 
 
@@ -210,7 +213,7 @@ def test_a_damaged_checkpoint_is_told_and_kept(tmp_path: Path) -> None:
     interrupted(tmp_path, 9)
     path = tmp_path / CHECKPOINT
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(ModelError, match=r"checkpoint.safetensors: .*cut short"):
+    with pytest.raises(ModelError, match=r"checkpoint-seed0.safetensors: .*cut short"):
         to_end(make(tmp_path))
     assert path.exists()
     assert [row.epoch for row in read_metrics(tmp_path)] == [1]
@@ -225,10 +228,44 @@ def test_a_checkpoint_of_another_network_is_told(tmp_path: Path) -> None:
         to_end(make(tmp_path / "a"))
 
 
-def test_a_checkpoint_of_another_seed_is_told(tmp_path: Path) -> None:
-    interrupted(tmp_path, 9)
-    with pytest.raises(ModelError, match="is of seed 0, not 5"):
-        to_end(make(tmp_path, replace(SETTINGS, seeds=(5,))))
+def test_a_kill_after_a_seed_ended_and_before_its_checkpoint_went_is_no_obstacle(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, seeds=(0, 1), recipe=replace(RECIPE, epochs=1))
+    whole = to_end(make(tmp_path / "whole", settings))
+    interrupted(tmp_path / "killed", 8, settings)  # before the first step of the second seed
+    assert read_result(tmp_path / "killed").seeds == (replace(whole.seeds[0], **times_of(tmp_path / "killed")),)
+    interrupted(tmp_path / "other", 8, replace(settings, seeds=(0,), recipe=replace(RECIPE, epochs=2)))
+    (tmp_path / "other" / CHECKPOINT).rename(tmp_path / "killed" / CHECKPOINT)
+    assert same(to_end(make(tmp_path / "killed", settings)), whole)
+    assert not (tmp_path / "killed" / CHECKPOINT).exists()
+
+
+def times_of(folder: Path) -> dict[str, float]:
+    (seed,) = read_result(folder).seeds
+    return {"seconds": seed.seconds, "repeated_seconds": seed.repeated_seconds}
+
+
+def test_another_seed_does_not_take_the_place_of_the_first(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, recipe=replace(RECIPE, epochs=1))
+    first = to_end(make(tmp_path, settings))
+    both = to_end(make(tmp_path, replace(settings, seeds=(7,))))
+    assert [seed.seed for seed in both.seeds] == [0, 7]
+    assert (both.confusion, both.mistakes) == (first.confusion, first.mistakes)
+    assert weights_digest(load_model(tmp_path).network.state_dict()) == first.seeds[0].digest
+    assert (tmp_path / "model-seed7.safetensors").exists()
+
+
+def test_the_folder_of_a_study_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "trials.csv").write_text("study\n")
+    with pytest.raises(ModelError, match="holds a study; give the run another --name"):
+        to_end(make(tmp_path))
+    assert not (tmp_path / "spec.json").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", "{", ""])
+def test_settings_that_cannot_be_read_are_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(ModelError, match=r"run.json: (holds no settings|cannot be read)"):
+        to_end(make(tmp_path))
 
 
 def test_a_loss_that_is_no_number_names_epoch_and_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +276,10 @@ def test_a_loss_that_is_no_number_names_epoch_and_rate(tmp_path: Path, monkeypat
         return replace(result, train_loss=float("nan")) if epoch == 2 else result
 
     monkeypatch.setattr(long_run, "train_epoch", breaks)
-    with pytest.raises(TrainingError, match=r"loss is nan in epoch 2 at learning rate 0\.\d+ \(seed 0\); lower"):
+    with pytest.raises(
+        TrainingError,
+        match=r"loss is nan in epoch 2 at learning rate 0\.\d+ \(seed 0\); lower.*--name",
+    ):
         to_end(make(tmp_path))
     assert [row.epoch for row in read_metrics(tmp_path)] == [1]  # what was finished is kept
 
@@ -260,9 +300,23 @@ def test_too_little_memory_is_said_and_survives_a_stop(tmp_path: Path, monkeypat
     to_end(make(tmp_path / "whole", say=said.append))
     (note,) = said
     assert "batch of 20: it is computed in 2 parts" in note
-    monkeypatch.setattr(long_run.Stepper, "_part", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
-    with pytest.raises(TrainingError, match="not enough memory on .* even for 1 images|not enough memory"):
-        to_end(make(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("where", ["_part", "begin", "record_of_the_end"])
+def test_no_memory_at_all_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("CUDA error: out of memory\nmore lines")
+
+    if where == "record_of_the_end":
+        monkeypatch.setattr(long_run, "labelled_images", fails)
+    else:
+        monkeypatch.setattr(long_run.Stepper, where, fails)
+    with pytest.raises(TrainingError, match=r"not enough memory on .* \(CUDA error: out of memory\); free some"):
+        to_end(make(tmp_path))
+    if where == "record_of_the_end":
+        monkeypatch.undo()
+        assert len(to_end(make(tmp_path)).seeds) == 1
+        assert [row.epoch for row in read_metrics(tmp_path)] == [1, 2, 3, 4]  # none was trained again
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:

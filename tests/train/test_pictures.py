@@ -65,3 +65,21 @@ def test_what_is_no_picture_is_told(tmp_path: Path) -> None:
 def test_networks_for_other_than_pictures_are_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="this network takes 5"):
         read_picture(tmp_path / "a.png", 32, 5)
+
+
+def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path: Path) -> None:
+    Image.fromarray(np.full((32, 32), 20_000, np.uint16)).save(tmp_path / "a.png")
+    found = read_picture(tmp_path / "a.png", 32, 1)
+    assert set(found.image.flatten()) == {round(20_000 / 257)}
+    assert found.changes == "I;16 to L"
+
+
+def test_a_picture_is_turned_as_its_camera_says(tmp_path: Path) -> None:
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[:16] = 200  # bright above; its camera was turned
+    picture, exif = Image.fromarray(pixels), Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "a.png", exif=exif)
+    found = read_picture(tmp_path / "a.png", 32, 3).image
+    assert found[:, 16:].min() == 200
+    assert found[:, :16].max() == 0

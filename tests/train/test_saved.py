@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,15 @@ def test_any_reader_of_safetensors_reads_it(path: Path) -> None:
 
 
 def test_a_run_folder_has_plain_and_averaged_weights(path: Path) -> None:
-    save_model(path.parent / AVERAGED, model(seed=1))
+    other = model(seed=1)
+    save_model(path.parent / AVERAGED, replace(other, about={**other.about, "weights": "averaged"}))
     assert load_model(path.parent).about["seed"] == 0
     assert load_model(path.parent, averaged=True).about["seed"] == 1
+
+
+def test_plain_weights_are_not_taken_for_averaged_ones(path: Path) -> None:
+    with pytest.raises(ModelError, match="holds plain weights; for averaged ones"):
+        load_model(path, averaged=True)
 
 
 def test_normalising_is_subtracting_the_mean_and_dividing(path: Path) -> None:
@@ -70,11 +77,23 @@ def _header_cut(content: bytes) -> bytes:
     return content[:50]
 
 
+def _other_values(content: bytes) -> bytes:
+    """Another mean in the header, the tensors as they were."""
+    assert content.count(b"1.0, 2.0, 3.0") == 1
+    return content.replace(b"1.0, 2.0, 3.0", b"9.0, 2.0, 3.0")
+
+
+def _broken_values(content: bytes) -> bytes:
+    return content.replace(b"about", b"ab\\\\ut")
+
+
 def _pickled(_: bytes) -> bytes:
     return pickle.dumps({"weights": [1, 2, 3]})
 
 
-@pytest.mark.parametrize("damage", [_truncated, _flipped, _header_cut, _pickled, lambda _: b""])
+@pytest.mark.parametrize(
+    "damage", [_truncated, _flipped, _header_cut, _other_values, _broken_values, _pickled, lambda _: b""]
+)
 def test_damage_is_told_and_nothing_is_unpickled(
     path: Path, damage: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.train.averaging import AveragedWeights
+from nas_budget.train.device import is_out_of_memory
 from nas_budget.train.loop import train_epoch
 from nas_budget.train.network import build
-from nas_budget.train.stepper import Stepper, is_out_of_memory
+from nas_budget.train.stepper import Stepper
 
 STILL = replace(BRIEF, crop_pad=0, flip="none")
 NO_NORM = nn.Sequential(nn.Flatten(), nn.Linear(8 * 8 * 3, 2))
