@@ -20,7 +20,7 @@ import plotly.graph_objects as go
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from training import PAPER_BATCH, Pictures
+from training import CIFAR_MEAN, CIFAR_STD, PAPER_BATCH, Pictures
 
 import nas_budget  # noqa: F401 - before torch: idle threads sleep
 from nas_budget import ResNetSpec, build, cost
@@ -48,6 +48,8 @@ def notebook(images: SplitImages, epochs: int, seed: int) -> Iterator[tuple[floa
     network = build(SPEC, seed)
     loader = DataLoader(Pictures(images), PAPER_BATCH, shuffle=True, drop_last=True)
     optimizer = torch.optim.Adam(network.parameters(), 0.01, weight_decay=1e-4)
+    mean, std = (255 * torch.tensor(values) for values in (CIFAR_MEAN, CIFAR_STD))
+    as_theirs = replace(images, mean=mean, std=std)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, epochs=epochs, steps_per_epoch=len(loader))
     for _ in range(epochs):
         network.train()
@@ -60,7 +62,7 @@ def notebook(images: SplitImages, epochs: int, seed: int) -> Iterator[tuple[floa
             optimizer.zero_grad()
             schedule.step()
             losses.append(loss.item())
-        yield statistics.fmean(losses), evaluate(network, images.held_out, images)[0]
+        yield statistics.fmean(losses), evaluate(network, images.held_out, as_theirs)[0]
 
 
 def mean(curves: list[Curve], epoch: int, figure: int) -> float:

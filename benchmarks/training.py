@@ -1,13 +1,13 @@
 """Training speed: the paper's own way against ours, on the same machine, network and images, in turn.
 
-    python benchmarks/training.py [--rounds 5] [--images 1600] [--device auto] [--output FOLDER]
+    python benchmarks/training.py [--rounds 5] [--images 40000] [--device auto] [--output FOLDER]
 
 (1) the paper's own way: contiguous fp32, a DataLoader, transforms image by image, a synchronisation a step, batch 400,
     Adam, gradients clipped by value. (2) ours with `paper`. (3) ours with `fast`. Beside them the convolutions alone:
     forward and backward of every convolution and linear layer of the network, fp32 or bf16 as ours, nothing else.
 
-Each way trains the same number of images in a round; the rounds go through all ways in turn, so that a drift of the
-machine's speed hits all. Peak memory is that of a fresh process of its own. Images are CIFAR-10 where it is there.
+Each way is a process of its own, since they want memory handled differently. In a round each trains the same number of
+images, one way after the other, so that a drift of the machine's speed hits all. Images are CIFAR-10 where it is there.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ import json
 import multiprocessing
 import os
 import random
-import resource
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from PIL import Image, ImageOps
 from torch import nn
@@ -71,7 +73,7 @@ class Pictures(Dataset[Any]):
         return picture.sub_(mean).div_(std), self.labels[index]
 
 
-def papers_own_way(spec: ResNetSpec, images: SplitImages, _precision: str) -> Callable[[], None]:
+def papers_own_way(spec: ResNetSpec, images: SplitImages, _precision: str) -> Callable[[], int]:
     """One pass over the images as a notebook does it."""
     device = images.mean.device
     network = build(spec).to(device)
@@ -81,7 +83,7 @@ def papers_own_way(spec: ResNetSpec, images: SplitImages, _precision: str) -> Ca
     batch = min(PAPER_BATCH, len(images.train))
     loader = DataLoader(Pictures(images), batch, shuffle=True, num_workers=workers, pin_memory=workers > 0)
 
-    def run() -> None:
+    def run() -> int:
         network.train()
         losses = []
         for pictures, labels in loader:
@@ -92,31 +94,33 @@ def papers_own_way(spec: ResNetSpec, images: SplitImages, _precision: str) -> Ca
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
+        return len(images.train)
 
     return run
 
 
-def ours(recipe: str) -> Callable[[ResNetSpec, SplitImages, str], Callable[[], None]]:
+def ours(recipe: str) -> Callable[[ResNetSpec, SplitImages, str], Callable[[], int]]:
     """One pass over the images as `nas_budget` trains."""
 
-    def make(spec: ResNetSpec, images: SplitImages, precision: str) -> Callable[[], None]:
+    def make(spec: ResNetSpec, images: SplitImages, precision: str) -> Callable[[], int]:
         stepper = Stepper(build(spec), images, replace(RECIPES[recipe], epochs=10_000), precision=precision)
         stepper.network.train()
         epochs = iter(range(1, 10_000))
 
-        def run() -> None:
+        def run() -> int:
             keep_freed_memory()
             total = torch.zeros((), device=stepper.device)
             for chosen in stepper.begin(next(epochs)):
                 total += stepper.step(chosen)
             total.item()
+            return stepper.n_steps * stepper.batch_size
 
         return run
 
     return make
 
 
-def convolutions(spec: ResNetSpec, images: SplitImages, precision: str) -> Callable[[], None]:
+def convolutions(spec: ResNetSpec, images: SplitImages, precision: str) -> Callable[[], int]:
     """Forward and backward of every convolution and linear layer on its own inputs, as often as in a pass."""
     device = images.mean.device
     network = build(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -134,7 +138,7 @@ def convolutions(spec: ResNetSpec, images: SplitImages, precision: str) -> Calla
     for _, given, _ in calls[1:]:  # the images themselves need no gradient
         given.requires_grad_(True)
 
-    def run() -> None:
+    def run() -> int:
         keep_freed_memory()
         for _ in range(len(images.train) // batch):
             for module, given, gradient in calls:
@@ -143,8 +147,7 @@ def convolutions(spec: ResNetSpec, images: SplitImages, precision: str) -> Calla
                 made.backward(gradient.to(made.dtype))
                 module.zero_grad()
                 given.grad = None
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        return len(images.train) // batch * batch
 
     return run
 
@@ -152,59 +155,74 @@ def convolutions(spec: ResNetSpec, images: SplitImages, precision: str) -> Calla
 MAKERS = dict(zip(WAYS, (papers_own_way, ours("paper"), ours("fast"), convolutions), strict=True))
 
 
-def time_round(run: Callable[[], None], device: torch.device) -> float:
-    """Seconds of one pass."""
+def images_per_second(run: Callable[[], int], device: torch.device) -> float:
+    """Of one pass, which leaves out what does not fill a batch."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     start = time.perf_counter()
-    run()
+    n_images = run()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return n_images / (time.perf_counter() - start)
 
 
-def peak_bytes(way: str, network: str, arguments: argparse.Namespace) -> int:
-    """Peak memory of a pass in a fresh process: on a GPU what torch held at most, else resident memory it added."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_peak, (way, network, vars(arguments)))
+def serve(way: str, network: str, values: dict[str, Any], pipe: Connection) -> None:
+    """A process for one way: makes it ready, tells the peak memory of a first pass, then times passes when asked."""
+    images, device, precision = prepare(argparse.Namespace(**values))
+    few = replace(images, train=images.held_out)
+    pipe.send(peak_bytes(MAKERS[way](NETWORKS[network], few, precision), device))
+    run = MAKERS[way](NETWORKS[network], images, precision)
+    while pipe.recv():
+        pipe.send(images_per_second(run, device))
 
 
-def _peak(way: str, network: str, values: dict[str, Any]) -> int:
-    arguments = argparse.Namespace(**values)
-    images, device, precision = prepare(arguments)
-    run = MAKERS[way](NETWORKS[network], replace(images, train=images.held_out), precision)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    run()
+def peak_bytes(run: Callable[[], int], device: torch.device) -> int:
+    """Peak memory of a pass: on a GPU what torch held at most, else resident memory it added."""
     if device.type == "cuda":
+        run()
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    process, done = psutil.Process(), threading.Event()
+    seen = [process.memory_info().rss]
+
+    def look() -> None:
+        while not done.wait(0.005):
+            seen.append(process.memory_info().rss)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    run()
+    done.set()
+    watcher.join()
+    return max(seen) - seen[0]
 
 
 def prepare(arguments: argparse.Namespace) -> tuple[SplitImages, torch.device, str]:
-    """Images, device and the precision of ours; 800 held-out images are for measuring memory."""
+    """Images, device and the precision of ours; one batch of held-out images is for first passes and memory."""
     device = choose_device(arguments.device)
     precision = choose_precision("auto", device)
-    images = split_images(open_dataset(arguments.data), device, arguments.images, 2 * PAPER_BATCH)
+    images = split_images(open_dataset(arguments.data), device, arguments.images, PAPER_BATCH)
     return images, device, precision
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Median, least and most images a second of each way for one network, and its peak memory."""
-    images, device, precision = prepare(arguments)
-    few = replace(images, train=images.held_out)
-    runs = {}
-    for way, make in MAKERS.items():
-        make(NETWORKS[name], few, precision)()  # the first pass of a shape chooses algorithms
-        runs[way] = make(NETWORKS[name], images, precision)
-    speeds: dict[str, list[float]] = {way: [] for way in runs}
+    arguments.images = arguments.images or PAPER_BATCH * max(1, min(4, 500_000_000 // cost(NETWORKS[name]).macs))
+    context, pipes, peaks = multiprocessing.get_context("spawn"), {}, {}
+    for way in WAYS:
+        pipes[way], theirs = context.Pipe()
+        context.Process(target=serve, args=(way, name, vars(arguments), theirs)).start()
+        peaks[way] = pipes[way].recv()  # one after the other: no first pass runs beside another
+    speeds: dict[str, list[float]] = {way: [] for way in WAYS}
     for _ in range(arguments.rounds):
-        for way, run in runs.items():
-            speeds[way].append(arguments.images / time_round(run, device))
+        for way, pipe in pipes.items():
+            pipe.send(True)
+            speeds[way].append(pipe.recv())
+    for pipe in pipes.values():
+        pipe.send(False)
     return {
         way: {
             "images_per_second": statistics.median(values), "least": min(values), "most": max(values),
-            "epoch_s": 45_000 / statistics.median(values), "peak_bytes": peak_bytes(way, name, arguments),
+            "epoch_s": 45_000 / statistics.median(values), "peak_bytes": peaks[way],
         }
         for way, values in speeds.items()
     }  # fmt: skip
@@ -229,7 +247,7 @@ def main() -> None:
     """Measure every network and print the comparison; with --output also write it as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=1_600, help="a round trains on so many; 45,000 on a GPU")
+    parser.add_argument("--images", type=int, help="of a round; without, few of a large network, as a CPU needs")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--data", default="auto")
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
@@ -242,7 +260,7 @@ def main() -> None:
     )
     found = {}
     for name in arguments.networks:
-        found[name] = measure(name, arguments)
+        found[name] = measure(name, argparse.Namespace(**vars(arguments)))
         tell(name, found[name])
         sys.stdout.flush()
     if arguments.output:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from nas_budget.arch.budget import Budget, Verdict
 from nas_budget.arch.cost import Cost, cost
 from nas_budget.arch.layers import layers
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.cli.output import out, out_json, show, table, verdict_line
+from nas_budget.cli.output import out, out_json, say, show, table, verdict_line
 from nas_budget.errors import UsageError
 
 if TYPE_CHECKING:
     from nas_budget.arch.explain import Explanation
     from nas_budget.train.foreign import ForeignCost
+    from nas_budget.train.measure import Measurement, Spread
 
 UNITS = {
     "params": "parameters",
@@ -25,8 +26,11 @@ UNITS = {
 WORDS = {"channels": "width", "blocks": "blocks", "kernels": "kernel"}
 
 
-def tell(spec: ResNetSpec, limits: Budget, explained: bool, show_layers: bool, as_json: bool) -> bool:
-    """Print what a network costs and whether it fits, which is returned."""
+def tell(
+    spec: ResNetSpec, limits: Budget, explained: bool, show_layers: bool, as_json: bool,
+    measure: Callable[[ResNetSpec], Measurement] | None = None,
+) -> bool:  # fmt: skip
+    """Print what a network costs and whether it fits, which is returned; and what `measure` finds, if given."""
     used = cost(spec)
     verdict = limits.check(used)
     explanation = None
@@ -36,6 +40,8 @@ def tell(spec: ResNetSpec, limits: Budget, explained: bool, show_layers: bool, a
         explanation = explain(spec, limits)
     if as_json:
         more = explanation.to_dict() if explanation else {}
+        if measure:
+            more["measured"] = measure(spec).to_dict()
         out_json({"spec": spec.to_dict(), **used.to_dict(), **verdict.to_dict(), **more})
         return verdict.fits
     if show_layers:
@@ -45,6 +51,9 @@ def tell(spec: ResNetSpec, limits: Budget, explained: bool, show_layers: bool, a
         _print_explanation(spec, used, limits, explanation)
     else:
         _print_totals(used)
+    if measure:
+        say("\nmeasuring, for about ten seconds ...")
+        _print_measured(measure(spec))
     print_verdict(verdict)
     return verdict.fits
 
@@ -119,6 +128,26 @@ def _print_weights(weight_bytes: dict[str, int], buffers: int) -> None:
     sizes = ", ".join(f"{size:,} B {name}" for name, size in weight_bytes.items())
     out(f"\nweights      {sizes}")
     out(f"buffers      {buffers:,} (in the weights' bytes, not in the parameters)")
+
+
+def _print_measured(found: Measurement) -> None:
+    """Speed and memory: medians, in brackets the middle half of the repeats."""
+
+    def rate(spread: Spread, batch: int) -> str:
+        return f"{spread.median:,.0f} images/s in batches of {batch} ({_middle(spread, 0)})"
+
+    memory = found.inference_bytes, found.training_bytes
+    sizes = ["not measured" if size is None else f"{size / 1e6:,.0f} MB" for size in memory]
+    out(f"\nmeasured     {found.device}, {found.precision}; {found.versions}")
+    out(f"latency      {found.latency_ms.median:.2f} ms for one image ({_middle(found.latency_ms, 2)})")
+    out(f"inference    {rate(found.inference, found.inference_batch)}")
+    out(f"training     {rate(found.training, found.training_batch)}")
+    out(f"memory       {sizes[0]} for one image, {sizes[1]} to train in batches of {found.training_batch}")
+    out(f"             ({found.memory})")
+
+
+def _middle(spread: Spread, digits: int) -> str:
+    return f"{spread.low:,.{digits}f} to {spread.high:,.{digits}f}, n = {spread.n}"
 
 
 def _print_explanation(spec: ResNetSpec, used: Cost, limits: Budget, explanation: Explanation) -> None:

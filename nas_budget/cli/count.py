@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +13,12 @@ from nas_budget.cli import costs, options
 from nas_budget.cli.options import make_budget, network_values, read_spec
 from nas_budget.errors import NothingFitsError, UsageError
 
+if TYPE_CHECKING:
+    from nas_budget.train.measure import Measurement
+
 NO_NETWORK = "no network given; write --channels 32,64,96,128,185, or name a spec file"
+ALONE = {"explain": "explain", "show_layers": "layers", "measure": "measure"}
+"""Arguments that go with one network, and what their options are called."""
 
 
 def count(
@@ -48,6 +54,11 @@ def count(
     show_layers: Annotated[
         bool, typer.Option("--layers", help="Every layer, and torchinfo's summary of the built network.")
     ] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Speed and memory on this device too, in about ten seconds.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="For --measure: auto, cpu, cuda or cuda:1.", show_default="auto")] = "",
+    precision: Annotated[str, typer.Option(help="For --measure: auto, fp32, bf16 or fp16.", show_default="auto")] = "",
     module: Annotated[
         str, typer.Option(help="Any torch module instead: package.module:factory, or factory(key=value).")
     ] = "",
@@ -60,18 +71,35 @@ def count(
     """
     given = dict(locals())
     limits = make_budget(given)
+    if (device or precision) and not measure:
+        raise UsageError(f"--{'device' if device else 'precision'} goes with --measure; add it")
     if module:
         fits = _count_module(given)
     else:
         specs = _specs(given)
         if len(specs) > 1:
-            if explain or show_layers:
-                raise UsageError(f"--{'explain' if explain else 'layers'} takes one network, not {len(specs)}")
+            if alone := [option for option in ALONE if given[option]]:
+                raise UsageError(f"--{ALONE[alone[0]]} takes one network, not {len(specs)}")
             fits = costs.compare(specs, limits, as_json)
         else:
-            fits = costs.tell(specs[0], limits, explain, show_layers, as_json)
+            measured = _measurer(device or "auto", precision or "auto") if measure else None
+            fits = costs.tell(specs[0], limits, explain, show_layers, as_json, measured)
     if not fits:
         raise typer.Exit(NothingFitsError.exit_code)
+
+
+def _measurer(device_name: str, precision_name: str) -> Callable[[ResNetSpec], Measurement]:
+    """What measures a network on this device.
+
+    Raises:
+        UsageError: The device or the number format is not to be had.
+    """
+    from nas_budget.train.device import choose_device, choose_precision
+    from nas_budget.train.measure import measure
+
+    device = choose_device(device_name)
+    precision = choose_precision(precision_name, device)
+    return lambda spec: measure(spec, device, precision)
 
 
 def _specs(given: dict[str, Any]) -> list[ResNetSpec]:
@@ -91,8 +119,7 @@ def _count_module(given: dict[str, Any]) -> bool:
     if (
         given["files"]
         or given["channels"]
-        or given["explain"]
-        or given["show_layers"]
+        or any(given[option] for option in ALONE)
         or network_values({**given, "channels": ""})
     ):
         raise UsageError("--module describes the whole network; only --input and limits go with it")

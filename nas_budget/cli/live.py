@@ -20,8 +20,9 @@ from nas_budget.search.events import (
     TrialFinished,
     TrialStarted,
 )
-from nas_budget.search.plan import seconds_in_words
+from nas_budget.search.plan import TimeLeft, seconds_in_words
 from nas_budget.search.settings import Settings
+from nas_budget.train.speed import SpeedModel
 from nas_budget.trial_table import TrialRecord, best_of
 
 PLAIN_EVERY_S = 30.0
@@ -32,11 +33,14 @@ class View:
     """What is known of a running search; subclasses show it."""
 
     def __init__(
-        self, before: Sequence[TrialRecord], settings: Settings, trial_s: float, talk: Callable[[str], None]
-    ) -> None:
+        self, before: Sequence[TrialRecord], settings: Settings, trial_s: float, talk: Callable[[str], None],
+        speed: SpeedModel | None = None,
+    ) -> None:  # fmt: skip
         self.records = list(before)
         self.settings = settings
-        self.trial_s = trial_s
+        self.left = TimeLeft(settings, trial_s, speed)
+        for record in before:
+            self.left.add(record)
         self.talk = talk
         self.running: dict[tuple[bool, int], tuple[TrialStarted, str]] = {}
         self.finals = 0
@@ -59,6 +63,7 @@ class View:
         elif isinstance(event, TrialFinished):
             self.running.pop((False, event.record.number), None)
             self.records.append(event.record)
+            self.left.add(event.record)
         elif isinstance(event, FinalistFinished):
             self.running.pop((True, event.number), None)
             self.finals += 1
@@ -88,13 +93,8 @@ class View:
         return ", ".join(parts)
 
     def seconds_left(self) -> float:
-        """Seconds to the end at the pace so far; before three trials, at the pace of the plan."""
-        s, spent = self.settings, [r.seconds for r in self.records if r.state != "failed"]
-        pace = sum(spent) / len(spent) if len(spent) >= 3 else self.trial_s
-        finals = (
-            self.trial_s * s.finalist_epochs / s.recipe.epochs * max(0, s.finalists * s.finalist_seeds - self.finals)
-        )
-        return (pace * max(0, s.trials - len(spent)) + finals) / s.workers
+        """Seconds to the end, judged by the plan and the trials so far."""
+        return self.left.seconds(self.finals)
 
 
 class PlainView(View):

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-import torch
 
 from nas_budget.arch.cost import cost
 from nas_budget.arch.feasible import FeasibleSpace
 from nas_budget.arch.space import OPTIONS, SearchSpace
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.search.settings import Settings
-from nas_budget.train.images import LabelledImages, SplitImages
-from nas_budget.train.loop import train
-from nas_budget.train.network import build
+from nas_budget.train.images import SplitImages
+from nas_budget.train.recipe import Recipe
+from nas_budget.train.speed import SpeedModel, calibrate
+from nas_budget.trial_table import TrialRecord
 
-N_TIMED = 4
-TIMING_S = 4.0
+N_PROPOSED = 50
+N_TIMED = 6
 N_DRAWN = 300
 N_FILLED = 8
+PLAN_WEIGHT = 10
+"""The plan counts as much as so many finished trials when the size of those to come is judged."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class Plan:
         smallest: Parameters of the smallest network the space can propose.
         largest: Parameters of the largest seen among proposals that fill the budget.
         share_fitting: Share of networks drawn at random from the space, widths included, that fit.
-        trial_s: Seconds of a trial that trains to the end, from timed steps.
+        trial_s: Mean seconds of a trial that trains to the end, as predicted for the queue and many proposals.
         total_s: Seconds of all trials left if none is pruned.
+        speed: What predicts them.
     """
 
     smallest: int
@@ -42,6 +43,7 @@ class Plan:
     share_fitting: float
     trial_s: float
     total_s: float
+    speed: SpeedModel
 
 
 def make_plan(settings: Settings, images: SplitImages, n_left: int) -> Plan:
@@ -55,43 +57,92 @@ def make_plan(settings: Settings, images: SplitImages, n_left: int) -> Plan:
     chance = random.Random(0)
     drawn = sum(feasible.fits(_drawn(space, chance)) for _ in range(N_DRAWN))
     filled = [feasible.decode({**_point(space, chance), "size": 1.0}) for _ in range(N_FILLED)]
-    proposals = (feasible.decode(_point(space, chance)) for _ in range(N_TIMED))
-    trial_s = _mean_seconds([*settings.queue[:n_left], *proposals][: max(1, n_left)], settings, images)
+    proposals = propose(settings, N_PROPOSED)
+    speed = calibrate(to_time(proposals), images, settings.recipe, settings.precision)
+    trial_s = _mean_seconds(proposals, speed, settings, n_left)
     return Plan(
         smallest=min(cost(spec).params for spec in space.smallest() if feasible.fits(spec)),
         largest=max(cost(spec).params for spec in filled),
         share_fitting=drawn / N_DRAWN,
         trial_s=trial_s,
         total_s=trial_s * n_left,
+        speed=speed,
     )
 
 
-def _mean_seconds(specs: Sequence[ResNetSpec], settings: Settings, images: SplitImages) -> float:
-    """Mean of the seconds predicted for these specs, or for as many as a few seconds of timing allow."""
-    start, predicted = time.perf_counter(), []
-    for spec in specs:
-        try:
-            predicted.append(predicted_seconds(spec, settings, images))
-        except torch.OutOfMemoryError:
-            continue  # its trial would fail and the search go on
-        if time.perf_counter() - start > TIMING_S:
-            break
-    return sum(predicted) / max(1, len(predicted))
+def propose(settings: Settings, n: int, seed: int = 0) -> list[ResNetSpec]:
+    """Random proposals of a study; all fit."""
+    feasible, chance = FeasibleSpace(settings.space, settings.budget), random.Random(seed)
+    return [feasible.decode(_point(settings.space, chance)) for _ in range(n)]
 
 
-def predicted_seconds(spec: ResNetSpec, settings: Settings, images: SplitImages) -> float:
-    """Seconds the whole training of a spec would take here, from the time of a step after a first one."""
-    recipe = settings.recipe
-    n_train = min(recipe.batch_size, len(images.train))
-    n_held_out = max(1, round(len(images.held_out) * n_train / len(images.train)))
-    step = replace(images, train=_first(images.train, n_train), held_out=_first(images.held_out, n_held_out))
-    network = build(spec)
-    _, *timed = train(network, step, replace(recipe, epochs=3), precision=settings.precision)
-    return min(epoch.seconds for epoch in timed) * len(images.train) / n_train * recipe.epochs
+def to_time(proposals: Sequence[ResNetSpec]) -> list[ResNetSpec]:
+    """Proposals to time, of the cheaper half, which tell as much in less time; in an order that may end early."""
+    cheaper = sorted(dict.fromkeys(proposals), key=lambda spec: cost(spec).macs)[: (len(proposals) + 1) // 2]
+    spread = cheaper[:: max(1, len(cheaper) // N_TIMED)][:N_TIMED]
+    return spread[::2] + spread[1::2]
 
 
-def _first(images: LabelledImages, n: int) -> LabelledImages:
-    return LabelledImages(images.images[:n], images.labels[:n])
+def _mean_seconds(proposals: Sequence[ResNetSpec], speed: SpeedModel, settings: Settings, n_left: int) -> float:
+    """Mean of the seconds predicted for the trials left: those of the queue, and others like the proposals."""
+    queue = [trial_seconds(speed, spec, settings) for spec in settings.queue[: max(1, n_left)]]
+    others = [trial_seconds(speed, spec, settings) for spec in proposals]
+    n_others = max(1, n_left) - len(queue)
+    return (sum(queue) + n_others * sum(others) / len(others)) / max(1, n_left)
+
+
+def trial_seconds(speed: SpeedModel, spec: ResNetSpec, settings: Settings, recipe: Recipe | None = None) -> float:
+    """Seconds a trial of this network is predicted to take to its end, with all its seeds."""
+    recipe = recipe or settings.recipe
+    epoch = speed.epoch_seconds(spec, recipe, settings.n_train, settings.n_held_out)
+    return epoch * recipe.epochs * settings.trial_seeds
+
+
+class TimeLeft:
+    """Judges how long a search will go on: by its plan, and more and more by the trials that ended.
+
+    Args:
+        settings: Of the study.
+        trial_s: Seconds the plan gives a trial; 0 where nothing could be timed.
+        speed: What predicted them; None takes all trials for alike.
+    """
+
+    def __init__(self, settings: Settings, trial_s: float, speed: SpeedModel | None = None) -> None:
+        self.settings, self.trial_s, self.speed = settings, trial_s, speed
+        self.n_ended = 0
+        self.observed = self.trained = self.whole = 0.0
+
+    def add(self, record: TrialRecord) -> None:
+        """Take in a trial that ended, unless it failed."""
+        if record.state == "failed":
+            return
+        share = record.epochs / record.max_epochs
+        whole = self._predicted(record) or record.seconds / share
+        self.n_ended += 1
+        self.observed += record.seconds
+        self.trained += whole * share
+        self.whole += whole
+
+    def seconds(self, n_finals: int = 0) -> float:
+        """Seconds of the trials and the finalists' runs that are left, when `n_finals` of these have ended.
+
+        Trials to come are taken to be as large as those of the plan and those that ended, as much slower or faster
+        than predicted as these, and to be stopped as early.
+        """
+        s, weight = self.settings, PLAN_WEIGHT if self.trial_s else 0
+        expected = (self.trial_s * weight + self.whole) / max(1, weight + self.n_ended)
+        expected *= self.observed / self.trained if self.trained else 1.0
+        stopped = self.trained / self.whole if self.whole else 1.0
+        finals = max(0, s.finalists * s.finalist_seeds - n_finals) * s.finalist_epochs / s.recipe.epochs
+        n_left = max(0, s.trials - self.n_ended) * stopped + finals / s.trial_seeds
+        return expected * n_left / s.workers
+
+    def _predicted(self, record: TrialRecord) -> float:
+        """Seconds of the whole trial as predicted before it."""
+        if self.speed is None:
+            return self.trial_s
+        recipe = replace(self.settings.recipe, batch_size=record.batch_size, optimizer=record.optimizer)
+        return trial_seconds(self.speed, ResNetSpec.from_json(record.spec), self.settings, recipe)
 
 
 def _point(space: SearchSpace, chance: random.Random) -> dict[str, Any]:

@@ -36,7 +36,7 @@ USUAL = {
 DOUBT = 0.05
 """How far timings are off, relatively; what is usual counts as much as one timing that is off by all of it."""
 CALIBRATION_S = 4.0
-N_STEPS, N_ROUNDS = 3, 2
+N_STEPS, N_ROUNDS = 2, 2
 STEP_MACS = 1_000_000_000
 """MACs of all images of a step that is timed on a CPU, a tenth of a second; a larger batch is cut to it."""
 LEAST_TIMED = 8

@@ -15,7 +15,7 @@ from nas_budget.train.measure import BATCHES, RESIDENT, Runner, best_rate, measu
 
 CPU = torch.device("cpu")
 SMALL = ResNetSpec((8, 16), 1, strides=2)
-LARGE = ResNetSpec((64, 128), 3)
+LARGE = ResNetSpec((64, 128), 1)
 
 
 class Clock:
@@ -92,7 +92,7 @@ def test_training_changes_weights_and_inference_does_not() -> None:
 
 def test_everything_is_measured_and_more_costs_more() -> None:
     small, large = (measure(spec, CPU, time_s=0.2) for spec in (SMALL, LARGE))
-    assert cost(LARGE).macs > 100 * cost(SMALL).macs
+    assert cost(LARGE).macs > 50 * cost(SMALL).macs
     assert large.latency_ms.median > 2 * small.latency_ms.median
     assert small.inference.median > 5 * large.inference.median
     assert small.training.median > 5 * large.training.median
