@@ -116,7 +116,7 @@ class TimeLeft:
         """Take in a trial that ended, unless it failed."""
         if record.state == "failed":
             return
-        share = record.epochs / record.max_epochs
+        share = max(1, record.epochs) / record.max_epochs
         whole = self._predicted(record) or record.seconds / share
         self.n_ended += 1
         self.observed += record.seconds
