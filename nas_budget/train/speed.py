@@ -99,15 +99,6 @@ class SpeedModel:
         step = self.step_seconds(spec, replace(recipe, batch_size=max(2, batch)))
         return step * (n_train // batch + n_held_out / batch / PASSES)
 
-    def times(self, factor: float) -> SpeedModel:
-        """The model of a device on which everything takes so many times as long."""
-        return SpeedModel(*(factor * part for part in astuple(self)))
-
-    def refined(self, observed: Sequence[Timing]) -> SpeedModel:
-        """The model as much slower or faster as these steps were in all than it predicts."""
-        predicted = sum(self.step_seconds(t.spec, t.recipe) for t in observed)
-        return self.times(sum(t.seconds for t in observed) / predicted) if predicted > 0 else self
-
 
 def work(spec: ResNetSpec, recipe: Recipe) -> NDArray[np.float64]:
     """What a training step consists of, (5,): MACs, elements, images, layers, parameters, as in `SpeedModel`."""
