@@ -36,6 +36,9 @@ class TableTrainer:
         self.table = table
         self.spending = spending
 
+    def latency_s(self, spec: ResNetSpec) -> None:
+        """Nothing runs that could be timed."""
+
     def train(self, candidate: Candidate, seed: int) -> Iterator[EpochResult]:
         """The epochs of the candidate's training; the table has one seed."""
         del seed

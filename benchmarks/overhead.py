@@ -24,6 +24,7 @@ import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from nas_budget.arch.spec import ResNetSpec
 from nas_budget.search.candidates import Candidate
 from nas_budget.search.events import Event
 from nas_budget.search.processes import run_processes
@@ -41,6 +42,9 @@ class NoTrainer:
     """Trains nothing."""
 
     device = "none"
+
+    def latency_s(self, spec: ResNetSpec) -> None:
+        """Nothing runs that could be timed."""
 
     def train(self, candidate: Candidate, seed: int) -> Iterator[EpochResult]:
         """One epoch of nothing, with an accuracy that follows the widths."""

@@ -28,6 +28,7 @@ class TrialRecord:
         weight_bytes: Bytes of parameters and buffers in fp32.
         activation_bytes: Peak bytes of live tensors for one image in fp32.
         depth: Convolutions and linear layers on the longest path.
+        latency_s: Time of one image through the network where it was trained; empty where it was not measured.
         seconds: Time the trial took.
         repeated_seconds: Time of earlier attempts at it that were interrupted.
         channels: Width of each stage, joined by "-"; blocks, kernels and strides likewise.
@@ -46,6 +47,7 @@ class TrialRecord:
         batch_size: Images a step.
         seeds: Trainings of which accuracy and curve are the mean.
         curve: Accuracy after each epoch, separated by spaces.
+        rungs: Epochs at which trials of the study are compared, separated by spaces.
         data: Name of the data set.
         images: Images trained on.
         held_out: Images the accuracy is measured on.
@@ -76,6 +78,7 @@ class TrialRecord:
     weight_bytes: int
     activation_bytes: int
     depth: int
+    latency_s: float | None
     seconds: float
     repeated_seconds: float
     channels: str
@@ -94,6 +97,7 @@ class TrialRecord:
     batch_size: int
     seeds: int
     curve: str
+    rungs: str
     data: str
     images: int
     held_out: int

@@ -59,6 +59,7 @@ def record(trial: FrozenTrial, settings: Settings) -> TrialRecord:
         weight_bytes=used.weight_bytes["fp32"],
         activation_bytes=used.activation_bytes,
         depth=used.depth,
+        latency_s=_rounded(known.get("latency_s")),
         seconds=round(known.get("seconds", 0.0), 3),
         repeated_seconds=round(known.get("repeated_seconds", 0.0), 3),
         channels=_joined(spec.channels),
@@ -77,6 +78,7 @@ def record(trial: FrozenTrial, settings: Settings) -> TrialRecord:
         batch_size=recipe.batch_size,
         seeds=settings.trial_seeds,
         curve=_points(curve),
+        rungs=" ".join(map(str, settings.rungs)),
         data=settings.sections["data"]["name"],
         images=settings.n_train,
         held_out=settings.n_held_out,
@@ -142,6 +144,10 @@ def curve_of(trial: FrozenTrial) -> list[float]:
 
 def _points(curve: Sequence[float]) -> str:
     return " ".join(f"{value:.5f}" for value in curve)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 7)
 
 
 def _utc(moment: datetime | None) -> str:

@@ -114,6 +114,7 @@ class Run:
             "versions": versions(),
         }  # fmt: skip
         write_whole(self.folder / "trial.json", json.dumps(about, indent=2) + "\n")
+        trial.set_user_attr("latency_s", self.trainer.latency_s(candidate.spec))
         trainings = [self.trainer.train(candidate, seed) for seed in self.begun.seeds]
         with (self.folder / "epochs.jsonl").open("w") as file:
             for results in zip(*trainings, strict=True):

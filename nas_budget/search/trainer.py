@@ -8,10 +8,12 @@ from typing import Protocol
 
 import torch
 
+from nas_budget.arch.spec import ResNetSpec
 from nas_budget.search.candidates import Candidate
 from nas_budget.train.device import describe_device
 from nas_budget.train.images import SplitImages
 from nas_budget.train.loop import EpochResult, train
+from nas_budget.train.measure import latency_s
 from nas_budget.train.network import build
 
 
@@ -21,6 +23,9 @@ class Trainer(Protocol):
     @property
     def device(self) -> str:
         """Where it trains, in words."""
+
+    def latency_s(self, spec: ResNetSpec) -> float | None:
+        """Seconds of one image through a network; None where that cannot be timed."""
 
     def train(self, candidate: Candidate, seed: int) -> Iterator[EpochResult]:
         """Train the candidate and yield each epoch's result."""
@@ -49,6 +54,10 @@ class TorchTrainer:
     def device(self) -> str:
         """Where it trains, in words."""
         return describe_device(self.images.mean.device)
+
+    def latency_s(self, spec: ResNetSpec) -> float:
+        """Seconds of one image through a network, measured in about a tenth of a second."""
+        return latency_s(spec, self.images.mean.device, self.precision)
 
     def train(self, candidate: Candidate, seed: int) -> Iterator[EpochResult]:
         """Train the candidate's network from its beginning and yield each epoch's result.

@@ -29,6 +29,8 @@ TIME_S = 7.0
 """Of a measurement in all, but for what at least three repeats take."""
 LATENCY_SHARE, INFERENCE_SHARE, TRAINING_SHARE = 0.15, 0.35, 0.5
 LEAST_REPEATS, MOST_REPEATS, WARM_UPS = 3, 500, 2
+LATENCY_S = 0.1
+"""Of a measurement of latency alone."""
 BATCHES = (8, 32, 128, 512, 2048)
 RESIDENT = "growth of a fresh process at its peak, weights included"
 ALLOCATED = "peak of what torch allocated, weights included"
@@ -163,6 +165,11 @@ def measure(spec: ResNetSpec, device: torch.device, precision: str = "fp32", tim
         training_bytes=peaks[1],
         memory=RESIDENT if on_cpu else ALLOCATED,
     )
+
+
+def latency_s(spec: ResNetSpec, device: torch.device, precision: str = "fp32") -> float:
+    """Seconds of one image through a network with fresh weights, the least in a tenth of a second of repeats."""
+    return min(repeated(Runner(spec, device, precision).inference(1), LATENCY_S))
 
 
 def spread(values: Any) -> Spread:

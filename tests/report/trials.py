@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from nas_budget import cost_table
 from nas_budget.report.table import read_table
 from nas_budget.trial_table import TrialRecord, write_table
 
@@ -28,6 +31,7 @@ def record(number: int = 0, **changes: Any) -> TrialRecord:
         "weight_bytes": 40_000,
         "activation_bytes": 98_304,
         "depth": 10,
+        "latency_s": 0.0012,
         "seconds": 12.5,
         "repeated_seconds": 0.0,
         "channels": "8-16",
@@ -46,6 +50,7 @@ def record(number: int = 0, **changes: Any) -> TrialRecord:
         "batch_size": 64,
         "seeds": 1,
         "curve": "0.2 0.4 0.5",
+        "rungs": "2 4",
         "data": "mine",
         "images": 4000,
         "held_out": 1000,
@@ -83,3 +88,38 @@ def table_of(folder: Path, records: list[TrialRecord]) -> pd.DataFrame:
     """The trials after a way through a file."""
     write_table(folder / "trials.csv", records)
     return read_table(folder / "trials.csv")
+
+
+def many(n: int, **changes: Any) -> list[TrialRecord]:
+    """Trials of real networks with made-up curves: two thirds are stopped early, one in 200 failed."""
+    rng = np.random.default_rng(n)
+    widths = np.sort(rng.integers(4, 64, (n, 3)), axis=1)
+    blocks, kernels = rng.integers(1, 3, (n, 3)), rng.choice([3, 5], (n, 3))
+    counts = cost_table(widths, blocks, kernels, pool=4, shortcut_kernel=1, columns=["params", "macs", "buffers"])
+    return [
+        _made_up(i, (widths[i], blocks[i], kernels[i]), {k: int(v[i]) for k, v in counts.items()}, rng, changes)
+        for i in range(n)
+    ]
+
+
+def _made_up(
+    i: int, stages: tuple[Any, ...], used: dict[str, int], rng: np.random.Generator, changes: dict[str, Any]
+) -> TrialRecord:
+    state = "failed" if i % 200 == 199 else "complete" if i % 3 == 0 else "pruned"
+    top = 0.2 + 0.05 * float(np.log(used["params"] / 1_000)) + 0.03 * float(rng.normal())
+    epochs = {"failed": 0, "complete": 8}.get(state, int(rng.choice([2, 4])))
+    curve = [max(0.05, top * (1 - 0.5 ** (e + 1))) for e in range(epochs)]
+    channels, blocks, kernels = ([int(v) for v in values] for values in stages)
+    begun = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=10 * i)
+    spec = {"channels": channels, "blocks": blocks, "kernels": kernels, "pool": 4, "shortcut_kernel": 1}
+    fields: dict[str, Any] = {
+        "state": state, "accuracy": curve[-1] if curve else None, "epochs": epochs, "max_epochs": 8,
+        "params": used["params"], "macs": used["macs"], "weight_bytes": 4 * (used["params"] + used["buffers"]),
+        "latency_s": 1e-4 + used["macs"] * 1e-10, "seconds": 2.0 * epochs + 0.5,
+        "channels": "-".join(map(str, channels)), "blocks": "-".join(map(str, blocks)),
+        "kernels": "-".join(map(str, kernels)), "strides": "1-2-2", "pool": 4, "stem_width": channels[0],
+        "curve": " ".join(f"{a:.5f}" for a in curve), "rungs": "2 4", "budget_params": 500_000, "worker": i % 2,
+        "started": begun.isoformat(), "finished": (begun + timedelta(seconds=2 * epochs + 1)).isoformat(),
+        "reason": "" if state == "complete" else f"hopeless at epoch {epochs}", "spec": json.dumps(spec),
+    }  # fmt: skip
+    return record(i, **fields | changes)
