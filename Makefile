@@ -7,12 +7,13 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS ?= --trials 50
 OUTPUT ?= benchmark-gpu
 
-.PHONY: help search test quick lint format benchmark-gpu clean
+.PHONY: help search test quick lint format docs benchmark-gpu clean
 
 help:
 	@echo "make search   set up, then search for the best network under 5 M parameters (ARGS='--trials 50')"
 	@echo "make test     set up, then check style, types and layers and run every test"
 	@echo "make quick    the same without the slow tests"
+	@echo "make docs     set up, then build the documentation: open site/index.html"
 	@echo "make benchmark-gpu   training speed on a CUDA GPU, in under ten minutes (OUTPUT=folder for its results)"
 
 search: $(VENV)/.installed
@@ -34,6 +35,10 @@ format: $(VENV)/.developed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/.documented
+	$(BIN)/python docs/generate.py
+	$(BIN)/zensical build --strict --clean
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	@echo "Setting up $(VENV) (a few minutes the first time: torch is large)"
@@ -46,9 +51,13 @@ $(VENV)/.developed: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --group dev
 	@touch $@
 
+$(VENV)/.documented: $(VENV)/.installed
+	$(PIP) install --constraint constraints.txt --group docs
+	@touch $@
+
 benchmark-gpu: $(VENV)/.installed
 	$(BIN)/python benchmarks/training.py --device cuda --images 40000 --rounds 3 --output $(OUTPUT)
 	$(BIN)/python benchmarks/gpu.py --output $(OUTPUT)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis site

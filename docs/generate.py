@@ -1,0 +1,104 @@
+"""Write reference/commands.md, the reference of every command and option, from the commands themselves.
+
+    python docs/generate.py
+
+A test compares the file with what this gives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from nas_budget.cli.app import app
+
+PAGE = Path(__file__).parent / "reference" / "commands.md"
+OPENING = """\
+# Commands
+
+<!-- Written by `python docs/generate.py`; edit the commands' own texts. -->
+
+Every command and option; `nas-budget --help` and `nas-budget search --help` print the same. Where one would begin:
+the [tutorial](../tutorial.md).
+
+**Exit codes**: 0 done, 1 failed, 2 wrong usage or a wrong study file, 3 over budget or nothing fits, 130 interrupted.
+
+**Output**: results go to stdout, talk to stderr; `--json` prints results for programs. A mistake is one line;
+`nas-budget --debug` with any command adds the traceback.
+"""
+
+
+def commands() -> str:
+    """The page."""
+    group: Any = typer.main.get_command(app)
+    names = ", ".join(f"[`{name}`](#nas-budget-{name})" for name in group.commands)
+    own = "\n".join(["## nas-budget", "", group.help, "", f"Commands: {names}.", "", *_tables(group)])
+    return "\n".join([OPENING, own, *(_command(name, command) for name, command in group.commands.items())])
+
+
+def _command(name: str, command: Any) -> str:
+    arguments = [parameter for parameter in _shown(command) if parameter.param_type_name == "argument"]
+    usage = [f"nas-budget {name} [OPTIONS]", *map(_argument, arguments)]
+    lines = [f"## nas-budget {name}", "", f"`{' '.join(usage)}`", "", command.help.strip(), "", *_tables(command)]
+    if command.epilog:
+        examples = re.findall(r"^ *(nas-budget .*)$", command.epilog, re.MULTILINE)
+        lines += ["```sh", *examples, "```", ""]
+    return "\n".join(lines)
+
+
+def _shown(command: Any) -> list[Any]:
+    return [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
+
+
+def _tables(command: Any) -> Iterator[str]:
+    """A table for the arguments and for each panel of options, in the order of the help."""
+    panels: dict[str, list[Any]] = {}
+    for parameter in _shown(command):
+        given = _text(parameter.rich_help_panel) or "Options"
+        panels.setdefault("Arguments" if parameter.param_type_name == "argument" else given, []).append(parameter)
+    for panel, parameters in panels.items():
+        defaults = [*map(_default, parameters)]
+        columns = [panel, *(["default"] if any(defaults) else []), ""]
+        yield from [_row(columns), _row(["---"] * len(columns))]
+        for parameter, default in zip(parameters, defaults, strict=True):
+            yield _row([_name(parameter), *([default] if any(defaults) else []), parameter.help or ""])
+        yield ""
+
+
+def _row(cells: list[str]) -> str:
+    text = " | ".join(cell.replace("|", r"\|") for cell in cells)
+    return f"| {text} |".replace("  ", " ")
+
+
+def _name(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return f"`{_argument(parameter)}`"
+    return ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
+
+
+def _argument(parameter: Any) -> str:
+    name = parameter.name.upper() + ("..." if parameter.nargs == -1 else "")
+    return name if parameter.required else f"[{name}]"
+
+
+def _default(parameter: Any) -> str:
+    if parameter.required:
+        return "required"
+    if said := _text(parameter.show_default):
+        return said if " " in said else f"`{said}`"
+    if parameter.secondary_opts:
+        return f"`{(parameter.opts if parameter.default else parameter.secondary_opts)[0]}`"
+    return "" if parameter.default in (None, "", False) or callable(parameter.default) else f"`{parameter.default}`"
+
+
+def _text(value: Any) -> str:
+    """A text as it is; nothing for the stand-ins that typer puts where none was given."""
+    return value if isinstance(value, str) else ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(commands(), encoding="utf-8")

@@ -1,0 +1,122 @@
+"""The documentation: whole, linked, in the navigation, as the code is, and a site that needs no network."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nas_budget
+import nas_budget.search
+from tests.report.browsing import CHROMIUM, FLAGS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+SHOWN = re.compile(r"^::: (\S+)$", re.MULTILINE)
+
+
+def plain(page: Path) -> str:
+    """Its text without blocks of code."""
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """What its headings are called in an address."""
+    headings = re.findall(r"^#+ (.*)$", plain(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def pages_of(entries: Any) -> Iterator[str]:
+    """The files of a navigation."""
+    for entry in entries:
+        for value in entry.values():
+            yield from [value] if isinstance(value, str) else pages_of(value)
+
+
+def test_the_navigation_has_every_page_once() -> None:
+    nav = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
+    assert sorted(pages_of(nav)) == sorted(page.relative_to(DOCS).as_posix() for page in PAGES)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(plain(page)):
+        if "://" in link:
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), link
+        assert target.is_relative_to(DOCS) or page.name == "README.md", f"{link}: not part of the site"
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_reference_of_commands_is_what_the_commands_say() -> None:
+    found = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert found and found.loader
+    generate = importlib.util.module_from_spec(found)
+    found.loader.exec_module(generate)
+    assert generate.PAGE.read_text() == generate.commands(), "renew it: python docs/generate.py"
+
+
+def test_every_public_name_has_its_place_in_the_reference() -> None:
+    text = "\n".join(page.read_text() for page in (DOCS / "reference").glob("api*.md"))
+    public = {f"{module.__name__}.{name}" for module in (nas_budget, nas_budget.search) for name in module.__all__}
+    shown = SHOWN.findall(text)
+    assert public <= {*shown}
+    assert len(shown) == len({*shown})
+    for name in shown:
+        module, _, attribute = name.rpartition(".")
+        assert getattr(import_module(module), attribute).__doc__, name
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built beside a copy of what it is made of."""
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copy(ROOT / "zensical.toml", folder)
+    for name in "docs", "nas_budget":
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [str(Path(sys.executable).with_name("zensical")), "build", "--strict"]
+    built = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder / "site"
+
+
+def test_the_site_is_built_without_a_warning_and_asks_for_nothing_elsewhere(site: Path) -> None:
+    assert len(list(site.rglob("*.html"))) == len(PAGES) + 1  # and that of what is not found
+    for page in site.rglob("*.html"):
+        assert not re.findall(r'<(?:script|img|iframe)[^>]+src="(?:https?:)?//[^"]*"', page.read_text())
+        assert not re.findall(r'<link[^>]+rel="(?:stylesheet|preconnect)"[^>]+//[^>]*>', page.read_text())
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_the_site_works_from_disk(site: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=120_000)
+        window, trouble = browser.new_page(viewport={"width": 390, "height": 900}), []
+        window.on("pageerror", lambda error: trouble.append(str(error)))
+        window.on("request", lambda asked: trouble.append(asked.url) if asked.url.startswith("http") else None)
+        window.goto((site / "tutorial.html").as_uri())
+        assert window.evaluate("document.documentElement.scrollWidth") <= 390
+        window.set_viewport_size({"width": 1280, "height": 900})
+        window.get_by_role("button", name="Search").first.click()
+        window.keyboard.type("activations", delay=50)
+        window.get_by_text("Budgets").first.wait_for(timeout=60_000)
+        window.keyboard.press("Enter")
+        window.wait_for_url("**/budgets.html*", timeout=60_000)
+        assert trouble == []
+        browser.close()
