@@ -56,6 +56,8 @@ class Standing:
         n_runs: Trainings.
         mean: Mean accuracy, 0 to 1.
         deviation: Standard deviation of the accuracy between seeds; None of one run.
+        interval: Half of the 95 % interval of the mean by Student's t, its deviation pooled over all finalists;
+            None where no finalist has two runs.
         behind: Mean of the best minus its mean.
         tie: Whether it is told apart from the best by no more than chance.
         spec: The whole spec as JSON.
@@ -66,6 +68,7 @@ class Standing:
     n_runs: int
     mean: float
     deviation: float | None
+    interval: float | None
     behind: float
     tie: bool
     spec: str
@@ -93,6 +96,7 @@ def _standing(group: Sequence[FinalistRun], best: Sequence[FinalistRun], pooled:
         n_runs=len(group),
         mean=_mean(group),
         deviation=variance([r.accuracy for r in group]) ** 0.5 if len(group) > 1 else None,
+        interval=pooled and _quantile(pooled[1]) * (pooled[0] / len(group)) ** 0.5,
         behind=behind,
         tie=group is best or pooled is None or behind <= _least_difference(pooled, len(group), len(best)),
         spec=group[0].spec,
@@ -115,11 +119,16 @@ def _pooled(groups: Sequence[Sequence[FinalistRun]]) -> tuple[float, int] | None
 
 def _least_difference(pooled: tuple[float, int], n: int, n_best: int) -> float:
     """The smallest difference of two means that is more than chance."""
-    from scipy.stats import t  # a quarter of a second that only finalists need
-
     spread, freedom = pooled
     deviation: float = (spread * (1 / n + 1 / n_best)) ** 0.5
-    return float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * deviation
+    return _quantile(freedom) * deviation
+
+
+def _quantile(freedom: int) -> float:
+    """How many deviations the 95 % interval reaches."""
+    from scipy.stats import t  # a quarter of a second that only finalists need
+
+    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def write_finalists(path: Path, runs: Iterable[FinalistRun]) -> None:

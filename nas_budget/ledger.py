@@ -6,6 +6,16 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from nas_budget.trial_table import TrialRecord
+from nas_budget.words import seconds_in_words
+
+WORDS = {
+    "complete": "on complete trials",
+    "pruned": "on those stopped early",
+    "failed": "on failed ones",
+    "duplicate": "on networks trained before",
+    "repeated": "repeated after interruptions",
+    "finalists": "on finalists",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,15 @@ class Ledger:
     def to_dict(self) -> dict[str, float]:
         """The entries and what was spent, rounded to milliseconds."""
         return {name: round(value, 3) for name, value in (asdict(self) | {"spent": self.spent}).items()}
+
+    def in_words(self) -> str:
+        """One line, such as "10 min of training: 8 min on complete trials, 2 min on those stopped early"."""
+        parts = [
+            f"{seconds_in_words(value)} {words}" for name, words in WORDS.items() if (value := getattr(self, name))
+        ]
+        saved = f"; {seconds_in_words(self.saved)} saved by stopping early" if self.saved else ""
+        whole = f"{seconds_in_words(self.spent)} of training"
+        return whole + (f": {', '.join(parts)}" if len(parts) > 1 else "") + saved
 
 
 def ledger(records: Iterable[TrialRecord], finalists: float = 0.0, repeated: float = 0.0) -> Ledger:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from hypothesis import settings
 from nas_budget.cli import main
 from nas_budget.train.data import Dataset, open_npz
 from nas_budget.train.shapes import CLASSES, draw
+from tests.report.browsing import CHROMIUM, FLAGS
 
 settings.register_profile("default", deadline=None, derandomize=True)
 settings.load_profile("default")
@@ -88,3 +89,15 @@ def quick(npz: Path, tmp_path: Path) -> list[object]:
         tmp_path,
         *options,
     ]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, for the tests of a module."""
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=120_000)
+        yield opened
+        opened.close()

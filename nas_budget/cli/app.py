@@ -4,34 +4,61 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import typer
 
-from nas_budget.cli import count, dashboard, data, evaluate, explore, export, fit, predict, report, search, train
+from nas_budget.cli import (
+    count,
+    dashboard,
+    data,
+    evaluate,
+    explore,
+    export,
+    fit,
+    ls,
+    predict,
+    report,
+    search,
+    show,
+    train,
+)
+from nas_budget.cli.command import Command, Group, examples
 from nas_budget.cli.output import say
+from nas_budget.cli.progress import plain_downloads
 from nas_budget.errors import NasBudgetError
 
 INTERRUPTED = 130
 
 app = typer.Typer(
     name="nas-budget",
+    cls=Group,
     help="Find the most accurate neural network under a hard budget.",
+    epilog=examples("count --channels 32,64,96,128,185", "search --trials 20", "show quickstart"),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("count")(count.count)
-app.command("fit")(fit.fit)
-app.command("explore")(explore.explore)
-app.command("search")(search.search)
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("predict")(predict.predict)
-app.command("report")(report.report)
-app.command("export")(export.export)
-app.command("dashboard")(dashboard.dashboard)
-app.command("data")(data.data)
+
+
+def _add(panel: str, command: Callable[..., None], *commands: str) -> None:
+    """Add a command under the name of its function, with a panel of the help and examples."""
+    app.command(command.__name__, cls=Command, rich_help_panel=panel, epilog=examples(*commands))(command)
+
+
+_add("Budget", count.count, "count --channels 32,64,96,128,185 --explain", "count runs/quickstart/best.json")
+_add("Budget", fit.fit, "fit --shape 1:2:4 --budget 5M", "fit --channels 32,64,128 --budget 250k --max-macs 30M")
+_add("Budget", explore.explore, "explore --budget 250k", "explore studies/quickstart.toml --sample 5")
+_add("Search", search.search, "search --trials 20", "search studies/quickstart.toml --budget 250k --workers 2")
+_add("Search", ls.ls, "ls", "ls --json")
+_add("Search", show.show, "show quickstart", "show quickstart 7")
+_add("Search", report.report, "report runs/quickstart")
+_add("Search", dashboard.dashboard, "dashboard runs/quickstart")
+_add("Winner", train.train, "train --study runs/quickstart", "train --channels 32,64,96,128,185 --recipe paper")
+_add("Winner", evaluate.evaluate, "evaluate runs/quickstart-best-strong")
+_add("Winner", predict.predict, "predict runs/quickstart-best-strong cat.png --top 3")
+_add("Winner", export.export, "export runs/quickstart-best-strong --format onnx --format python")
+_add("Data", data.data, "data", "data cifar10")
 
 
 @app.callback(invoke_without_command=True)
@@ -56,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
+    plain_downloads(quiet=bool({"--quiet", "-q"} & {*arguments}))
     try:
         result = app(arguments, standalone_mode=False, prog_name="nas-budget")
     except NasBudgetError as error:

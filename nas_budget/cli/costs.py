@@ -28,7 +28,7 @@ WORDS = {"channels": "width", "blocks": "blocks", "kernels": "kernel"}
 
 def tell(
     spec: ResNetSpec, limits: Budget, explained: bool, show_layers: bool, as_json: bool,
-    measure: Callable[[ResNetSpec], Measurement] | None = None,
+    measure: Callable[[ResNetSpec], Measurement] | None = None, talk: Callable[[str], None] = say,
 ) -> bool:  # fmt: skip
     """Print what a network costs and whether it fits, which is returned; and what `measure` finds, if given."""
     used = cost(spec)
@@ -46,13 +46,13 @@ def tell(
         return verdict.fits
     if show_layers:
         _print_layers(spec)
-    _print_parts(used, limits)
+    print_parts(used, limits)
     if explanation:
         _print_explanation(spec, used, limits, explanation)
     else:
         _print_totals(used)
     if measure:
-        say("\nmeasuring, for about ten seconds ...")
+        talk("\nmeasuring, for about ten seconds ...")
         _print_measured(measure(spec))
     print_verdict(verdict)
     return verdict.fits
@@ -108,7 +108,8 @@ def _whole(params: int, limits: Budget) -> tuple[int, str]:
     return (limits.params, "of budget") if limits.params else (max(1, params), "of params")
 
 
-def _print_parts(used: Cost, limits: Budget) -> None:
+def print_parts(used: Cost, limits: Budget) -> None:
+    """Print what each part of a network costs, and its share of the budget."""
     whole, title = _whole(used.params, limits)
     rows = [
         (p.name, "x".join(map(str, p.out_shape)), f"{p.params:,}", f"{p.macs:,}", f"{p.params / whole:.1%}")
@@ -171,15 +172,13 @@ def _print_explanation(spec: ResNetSpec, used: Cost, limits: Budget, explanation
     out(f"\nlargest: the most that keeps {limits}, all else as it is")
 
 
-def print_verdict(verdict: Verdict) -> None:
-    """Print a line for each limit: kept or not, and by how much."""
+def print_verdict(verdict: Verdict, before: str = "") -> None:
+    """Print a line for each limit, with something before it: kept or not, and by how much."""
     for m in verdict.margins:
         fits = m.margin >= 0
         what = "to spare" if fits else "too many"
-        verdict_line(
-            fits,
-            f"{'fits' if fits else 'OVER BUDGET'}: {m.used:,} of {m.limit:,} {UNITS[m.name]}, {abs(m.margin):,} {what}",
-        )
+        told = f"{m.used:,} of {m.limit:,} {UNITS[m.name]}, {abs(m.margin):,} {what}"
+        verdict_line(fits, f"{before}{'fits' if fits else 'OVER BUDGET'}: {told}")
 
 
 def _print_layers(spec: ResNetSpec) -> None:

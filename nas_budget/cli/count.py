@@ -10,7 +10,10 @@ import typer
 
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli import costs, options
-from nas_budget.cli.options import make_budget, network_values, read_spec
+from nas_budget.cli.command import OUTPUT
+from nas_budget.cli.completion import complete_device, complete_precision
+from nas_budget.cli.options import NETWORK_PANEL, make_budget, network_values, option, read_spec
+from nas_budget.cli.output import talker
 from nas_budget.errors import NothingFitsError, UsageError
 
 if TYPE_CHECKING:
@@ -27,8 +30,7 @@ def count(
         typer.Argument(help="Specs as JSON, such as runs/quickstart/best.json; several are compared."),
     ] = None,
     channels: Annotated[
-        list[str] | None,
-        typer.Option(help="Width of each stage, such as 32,64,96,128,185; repeat it to compare."),
+        list[str] | None, option("Width of each stage, such as 32,64,96,128,185; repeat it to compare.", NETWORK_PANEL)
     ] = None,
     blocks: options.Blocks = "",
     kernels: options.Kernels = "",
@@ -43,27 +45,34 @@ def count(
     image_size: options.ImageSize = "",
     in_channels: options.InChannels = "",
     classes: options.Classes = "",
+    module: Annotated[
+        str, option("Any torch module instead: package.module:factory, or factory(key=value).", NETWORK_PANEL)
+    ] = "",
+    input_: Annotated[
+        str, option("Shape of one input of that module.", NETWORK_PANEL, "value", flag="--input")
+    ] = "3,32,32",
     budget: options.Params = "5M",
     max_macs: options.MaxMacs = "",
     max_weight_bytes: options.MaxWeightBytes = "",
     weight_format: options.WeightFormat = "fp32",
     max_activation_bytes: options.MaxActivationBytes = "",
     explain: Annotated[
-        bool, typer.Option("--explain", help="Where parameters and MACs go, and what one more of each would cost.")
+        bool, option("Where parameters and MACs go, and what one more of each would cost.", OUTPUT, flag="--explain")
     ] = False,
     show_layers: Annotated[
-        bool, typer.Option("--layers", help="Every layer, and torchinfo's summary of the built network.")
+        bool, option("Every layer, and torchinfo's summary of the built network.", OUTPUT, flag="--layers")
     ] = False,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Speed and memory on this device too, in about ten seconds.")
+        bool, option("Speed and memory on this device too, in about ten seconds.", OUTPUT, flag="--measure")
     ] = False,
-    device: Annotated[str, typer.Option(help="For --measure: auto, cpu, cuda or cuda:1.", show_default="auto")] = "",
-    precision: Annotated[str, typer.Option(help="For --measure: auto, fp32, bf16 or fp16.", show_default="auto")] = "",
-    module: Annotated[
-        str, typer.Option(help="Any torch module instead: package.module:factory, or factory(key=value).")
+    device: Annotated[
+        str, option("For --measure: auto, cpu, cuda or cuda:1.", OUTPUT, "auto", offers=complete_device)
     ] = "",
-    input_: Annotated[str, typer.Option("--input", help="Shape of one input of that module.")] = "3,32,32",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    precision: Annotated[
+        str, option("For --measure: auto, fp32, bf16 or fp16.", OUTPUT, "auto", offers=complete_precision)
+    ] = "",
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Count networks exactly and check them against a budget.
 
@@ -83,7 +92,7 @@ def count(
             fits = costs.compare(specs, limits, as_json)
         else:
             measured = _measurer(device or "auto", precision or "auto") if measure else None
-            fits = costs.tell(specs[0], limits, explain, show_layers, as_json, measured)
+            fits = costs.tell(specs[0], limits, explain, show_layers, as_json, measured, talker(quiet))
     if not fits:
         raise typer.Exit(NothingFitsError.exit_code)
 

@@ -7,11 +7,15 @@ from typing import Annotated
 
 import typer
 
+from nas_budget.cli.completion import complete_journal
 from nas_budget.errors import UsageError
 
 
 def dashboard(
-    folder: Annotated[Path | None, typer.Argument(help="A run folder such as runs/quickstart.")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="A run folder such as runs/quickstart.", autocompletion=complete_journal),
+    ] = None,
     storage: Annotated[
         str | None, typer.Option(help="Instead of a folder, the database of a study, such as sqlite:///trials.db.")
     ] = None,
@@ -19,7 +23,10 @@ def dashboard(
     port: Annotated[int, typer.Option(help="0 takes any that is free.", min=0, max=65_535)] = 8080,
     no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
 ) -> None:
-    """Look at a study in the browser, also while it runs, until Ctrl-C; needs the extra dashboard."""
+    """Look at a study in the browser, also while it runs.
+
+    Ctrl-C ends it. Needs the extra dashboard: pip install 'nas-budget[dashboard]'.
+    """
     from nas_budget.cli.dashboard_server import open_database, open_journal, serve
 
     if folder and not storage:

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import threading
-import webbrowser
 from pathlib import Path
-from socketserver import ThreadingMixIn
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
@@ -17,11 +10,9 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from nas_budget.cli.output import say
+from nas_budget.cli.serving import THIS_MACHINE, address_of, listen, serve_until_interrupted
 from nas_budget.errors import NasBudgetError, StudyError, UsageError
 from nas_budget.search.addresses import ADDRESSES, JOURNAL, database_file, shown, trouble
-
-THIS_MACHINE = ("127.0.0.1", "localhost")
-EVERYWHERE = ("", "0.0.0.0")  # noqa: S104
 
 
 def open_journal(folder: Path) -> BaseStorage:
@@ -85,38 +76,15 @@ def serve(storage: BaseStorage, host: str, port: int, browser: bool) -> None:
         from optuna_dashboard import wsgi
     except ModuleNotFoundError:
         raise NasBudgetError("optuna-dashboard is not installed: pip install 'nas-budget[dashboard]'") from None
-    with _listen(wsgi(storage), host, port) as server:
-        address = f"http://{THIS_MACHINE[0] if host in EVERYWHERE else host}:{server.server_port}{_page(storage)}"
+    with listen(wsgi(storage), host, port) as server:
+        address = f"{address_of(server, host)}{_page(storage)}"
         say(f"dashboard: {address} (Ctrl-C ends it)")
         if host not in THIS_MACHINE:
             say("it asks for no password: whoever reaches this port can change and delete studies")
-        if browser:  # in a thread: one that runs in the terminal would keep the server from starting
-            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-        server.serve_forever()
+        serve_until_interrupted(server, address if browser else "")
 
 
 def _page(storage: BaseStorage) -> str:
     """The page of the only study, or else of their list."""
     names = [study.study_name for study in storage.get_all_studies()]
     return f"/dashboard/studies/{storage.get_study_id_from_name(names[0])}" if len(names) == 1 else "/dashboard"
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    """One thread a request: a browser that keeps a connection open holds up no other."""
-
-    daemon_threads = True
-    allow_reuse_address = os.name == "posix"  # elsewhere it would share a port that is in use
-
-
-class _QuietHandler(WSGIRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        """Say nothing of a request."""
-
-
-def _listen(app: Any, host: str, port: int) -> WSGIServer:
-    try:
-        return make_server(host, port, app, _Server, _QuietHandler)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise NasBudgetError(f"port {port} is in use; choose another with --port (0 takes any free one)") from None
-        raise NasBudgetError(f"{host}:{port}: cannot be listened on ({error.strerror or error})") from None

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from nas_budget.cli.output import out, out_json, say, show, table
+from nas_budget.cli.completion import complete_data
+from nas_budget.cli.output import out, out_json, show, table, talker
 
 
 def data(
     name: Annotated[
-        str | None, typer.Argument(help="cifar10, cifar100, fashion-mnist, svhn, shapes, or an .npz file.")
+        str | None,
+        typer.Argument(
+            help="cifar10, cifar100, fashion-mnist, svhn, shapes, or an .npz file.",
+            show_default="list them",
+            autocompletion=complete_data,
+        ),
     ] = None,
     data_dir: Annotated[
         str | None, typer.Option(help="Folder of the data sets.", show_default="NAS_BUDGET_DATA, or the user's cache")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong, and the result.")] = False,
 ) -> None:
     """List the data sets, or fetch and check one."""
     if name is None:
         _list(data_dir, as_json)
     else:
-        _check(name, data_dir, as_json)
+        _check(name, data_dir, as_json, talker(quiet))
 
 
 def _list(data_dir: str | None, as_json: bool) -> None:
@@ -40,12 +48,12 @@ def _list(data_dir: str | None, as_json: bool) -> None:
     out(f"\nfolder: {folder}")
 
 
-def _check(name: str, data_dir: str | None, as_json: bool) -> None:
+def _check(name: str, data_dir: str | None, as_json: bool, talk: Callable[[str], None]) -> None:
     import numpy as np
 
     from nas_budget.train.data import open_dataset
 
-    dataset = open_dataset(name, data_dir, say)
+    dataset = open_dataset(name, data_dir, talk)
     counts = {}
     for part in "train", "test":
         _, labels = dataset.read(part)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas_budget.cli.output import out, out_json, say, show, table
+from nas_budget.cli.completion import complete_data, complete_device, complete_part, complete_trained
+from nas_budget.cli.output import out, out_json, say, show, table, talker
+from nas_budget.cli.progress import each, progress
 from nas_budget.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,49 +19,68 @@ PARTS = ("test", "train")
 
 
 def evaluate(
-    source: Annotated[Path, typer.Argument(help="A run folder of nas-budget train, or a model.safetensors.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A run folder of nas-budget train, or a model.safetensors.", autocompletion=complete_trained
+        ),
+    ],
     data: Annotated[
         str | None,
-        typer.Option(help="cifar10, cifar100, ..., shapes or an .npz file.", show_default="what it was trained on"),
+        typer.Option(
+            help="cifar10, cifar100, fashion-mnist, svhn, shapes or an .npz file.",
+            show_default="what it was trained on",
+            autocompletion=complete_data,
+        ),
     ] = None,
-    part: Annotated[str, typer.Option(help="Which images: test or train.")] = "test",
+    part: Annotated[str, typer.Option(help="Which images: test or train.", autocompletion=complete_part)] = "test",
     averaged: Annotated[bool, typer.Option("--averaged", help="Use the averaged weights.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.", autocompletion=complete_device)] = "auto",
     data_dir: Annotated[
         str | None, typer.Option(help="Folder of the data sets.", show_default="NAS_BUDGET_DATA, or the user's cache")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong, and the result.")] = False,
 ) -> None:
-    """Measure a trained network on the images of a data set, class by class."""
+    """Measure a trained network on a data set, class by class."""
     from nas_budget.train.saved import load_model
 
     if part not in PARTS:
         raise UsageError(f"--part: {part!r} is unknown; allowed are {', '.join(PARTS)}")
     model = load_model(source, averaged)
-    found = _measure(model, data or model.about.get("data", "auto"), part, device, data_dir)
+    found = _measure(model, data or model.about.get("data", "auto"), part, device, data_dir, quiet)
     if as_json:
         out_json(found)
     else:
         _tell(found)
 
 
-def _measure(model: Model, name: str, part: str, device_name: str, data_dir: str | None) -> dict[str, Any]:
+def _measure(model: Model, name: str, part: str, device_name: str, data_dir: str | None, quiet: bool) -> dict[str, Any]:
+    import torch
     from torch.nn.functional import cross_entropy
 
     from nas_budget.train.data import open_dataset
     from nas_budget.train.device import choose_device, describe_device
-    from nas_budget.train.evaluation import accuracy_of, confusion_of, scores
+    from nas_budget.train.evaluation import EVALUATION_BATCH, accuracy_of, confusion_of, scores
     from nas_budget.train.images import labelled_images
 
-    dataset = open_dataset(name, data_dir, say)
+    dataset = open_dataset(name, data_dir, talker(quiet))
     model.check_images(dataset)
     if model.classes != dataset.classes:
         say(f"NOTE: the network was trained on other classes: {', '.join(model.classes)}")
     device = choose_device(device_name)
     images = labelled_images(dataset, part, device)
     network = model.network.to(device)
-    plain = scores(network, images.images, model.normalised)
-    flipped = scores(network, images.images, model.normalised, mirrored=True)
+    size = 4 * EVALUATION_BATCH
+    starts = range(0, len(images), size)
+
+    def told(mirrored: bool, first: float, last: float) -> torch.Tensor:
+        pieces = (images.images[start : start + size] for start in each(starts, tell, first, last))
+        return torch.cat([scores(network, piece, model.normalised, mirrored=mirrored) for piece in pieces])
+
+    with progress(f"telling {len(images):,} images", quiet) as tell:
+        plain = told(False, 0, 1 / 3)
+        flipped = told(True, 1 / 3, 1)  # twice the work: each image and its mirror image
     return {
         "data": dataset.name, "part": part, "images": len(images), "weights": model.about.get("weights", "plain"),
         "accuracy": accuracy_of(plain, images.labels), "flipped": accuracy_of(flipped, images.labels),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas_budget.cli.output import out, out_json, say, show, table
+from nas_budget.cli import options
+from nas_budget.cli.command import OUTPUT
+from nas_budget.cli.completion import complete_data, complete_weight_format
+from nas_budget.cli.options import BUDGET_PANEL, NETWORK_PANEL, option
+from nas_budget.cli.output import out, out_json, show, table, talker
+from nas_budget.cli.progress import progress
 from nas_budget.cli.search import parse_assignment, toml_value
 
 if TYPE_CHECKING:
@@ -28,41 +34,53 @@ KEYS = {
 
 def explore(
     file: Annotated[Path | None, typer.Argument(help="A study file, such as studies/quickstart.toml.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Most parameters, such as 5M or 250k.", show_default="5M")] = None,
-    max_macs: Annotated[str | None, typer.Option(help="Most multiply-accumulates for one image, or none.")] = None,
-    max_weight_bytes: Annotated[str | None, typer.Option(help="Most bytes of weights, such as 250kB.")] = None,
-    weight_format: Annotated[str | None, typer.Option(help="Number format of those: fp32, fp16 or int8.")] = None,
-    max_activation_bytes: Annotated[str | None, typer.Option(help="Most bytes of live tensors (one image).")] = None,
+    budget: Annotated[str | None, option("Most parameters, such as 5M or 250k.", BUDGET_PANEL, "5M")] = None,
+    max_macs: Annotated[
+        str | None, option("Most multiply-accumulates for one image, or none.", BUDGET_PANEL, "by device")
+    ] = None,
+    max_weight_bytes: Annotated[str | None, option("Most bytes of weights, such as 250kB.", BUDGET_PANEL)] = None,
+    weight_format: Annotated[
+        str | None,
+        option("Number format of those: fp32, fp16 or int8.", BUDGET_PANEL, "fp32", offers=complete_weight_format),
+    ] = None,
+    max_activation_bytes: Annotated[str | None, option("Most bytes of live tensors (one image).", BUDGET_PANEL)] = None,
     data: Annotated[
-        str | None, typer.Option(help="Images the networks are for; their size and classes count.", show_default="auto")
+        str | None,
+        option(
+            "Images the networks are for; their size and classes count.", NETWORK_PANEL, "auto", offers=complete_data
+        ),
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any key of the study file, as space.width=[16,256].")
+        list[str] | None, option("Any key of the study file, as space.width=[16,256].", NETWORK_PANEL, flag="--set")
     ] = None,
-    sample: Annotated[int, typer.Option(min=0, help="Print so many networks drawn evenly from those that fit.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    sample: Annotated[
+        int, option("Print so many networks drawn evenly from those that fit.", OUTPUT, "value", least=0)
+    ] = 0,
+    seed: Annotated[int, option("Of what is drawn.", OUTPUT, "value", least=0)] = 0,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Where to write the page.", show_default="runs/NAME/space.html"),
+        Path | None, option("Where to write the page.", OUTPUT, "runs/NAME/space.html", flag="--output -o")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Count what of a space fits a budget and see where its parameters go, without training.
+    """Count what of a space fits a budget, without training.
 
+    The page shows where parameters go and which values never fit.
     Exit code 3 when nothing fits.
     """
     given = dict(locals())
     overrides = {key: toml_value(given[option]) for option, key in KEYS.items() if given[option] is not None}
     overrides.update(map(parse_assignment, set_ or []))
-    name, space, limits = _read(file, overrides)
+    name, space, limits = _read(file, overrides, talker(quiet))
     if sample:
         _print_sample(space, limits, sample, seed, as_json)
         return
     from nas_budget.arch.explore import explore as look
     from nas_budget.report.space_page import write_space_page
 
-    say(f"counting what fits {limits} ...")
-    found = look(space, limits, seed)
+    talker(quiet)(f"counting what fits {limits} ...")
+    with progress("exploring", quiet) as tell:
+        found = look(space, limits, seed, tell)
     page = output or Path("runs") / name / "space.html"
     write_space_page(found, page, name)
     if as_json:
@@ -72,17 +90,17 @@ def explore(
     out(f"\npage: {page}")
 
 
-def _read(file: Path | None, overrides: dict[str, Any]) -> tuple[str, SearchSpace, Budget]:
+def _read(file: Path | None, overrides: dict[str, Any], talk: Callable[[str], None]) -> tuple[str, SearchSpace, Budget]:
     """Name, space and budget of a study; what it leaves to the device is as a search here would have it."""
     from nas_budget.search.resolving import space_and_budget
     from nas_budget.search.settings import study_name
     from nas_budget.search.study_file import read_study_file
 
     sections = read_study_file(file, overrides)
-    space, limits, chosen = space_and_budget(sections, say)
+    space, limits, chosen = space_and_budget(sections, talk)
     if chosen:
         settings = ", ".join(f"{key}={value}" for key, value in chosen.items())
-        say(f"chosen for this device, as a search would (change with --set): {settings}")
+        talk(f"chosen for this device, as a search would (change with --set): {settings}")
     return study_name(file, sections), space, limits
 
 

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas_budget.cli import options
+from nas_budget.cli.command import OUTPUT
+from nas_budget.cli.completion import complete_format, complete_trained
 from nas_budget.cli.costs import print_verdict
-from nas_budget.cli.options import make_budget
-from nas_budget.cli.output import out, out_json, say, show, table
+from nas_budget.cli.options import NETWORK_PANEL, make_budget, option
+from nas_budget.cli.output import out, out_json, show, table, talker
+from nas_budget.cli.progress import busy
 from nas_budget.errors import NothingFitsError, UsageError
 
 if TYPE_CHECKING:
@@ -18,25 +21,36 @@ if TYPE_CHECKING:
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="A run folder of nas-budget train, or a model.safetensors.")],
-    formats: Annotated[
-        list[str] | None,
-        typer.Option("--format", "-f", help="onnx, torch or python, beside safetensors; repeat it for several."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder to write to.", show_default="export in the run folder"),
-    ] = None,
-    averaged: Annotated[bool, typer.Option("--averaged", help="Use the averaged weights.")] = False,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A run folder of nas-budget train, or a model.safetensors.", autocompletion=complete_trained
+        ),
+    ],
+    averaged: Annotated[bool, option("Use the averaged weights.", NETWORK_PANEL, flag="--averaged")] = False,
     budget: options.Params = "5M",
     max_macs: options.MaxMacs = "",
     max_weight_bytes: options.MaxWeightBytes = "",
     weight_format: options.WeightFormat = "fp32",
     max_activation_bytes: options.MaxActivationBytes = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
+    formats: Annotated[
+        list[str] | None,
+        option(
+            "onnx, torch or python, beside safetensors; repeat it for several.",
+            OUTPUT,
+            flag="--format -f",
+            offers=complete_format,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, option("Folder to write to.", OUTPUT, "export in the run folder", flag="--output -o")
+    ] = None,
+    as_json: Annotated[bool, option("Print the certificate as JSON.", OUTPUT, flag="--json")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Write a trained network as files for others; each is read back, run and counted, and certified.
+    """Write a trained network as files for others, with a certificate.
 
+    Each file is read back, run and counted.
     Exit code 0 when the network fits the budget, 3 when it does not.
     """
     limits = make_budget(dict(locals()))
@@ -47,9 +61,10 @@ def export(
 
     check_formats(formats or [])
     model = load_model(source, averaged)
-    made = export_model(model, folder, limits, formats or [])
+    with busy(f"exporting as {', '.join(['safetensors', *(formats or [])])}", quiet):
+        made = export_model(model, folder, limits, formats or [])
     for name in left_over(folder, made):
-        say(f"NOTE: {folder / name} is of an earlier export; this certificate does not speak of it")
+        talker(quiet)(f"NOTE: {folder / name} is of an earlier export; this certificate does not speak of it")
     if as_json:
         out_json({"folder": str(folder), **made.to_dict()})
     else:

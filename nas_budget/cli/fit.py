@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from nas_budget.arch.budget import Budget
 from nas_budget.cli import costs, options
-from nas_budget.cli.options import make_budget, network_values
+from nas_budget.cli.options import BUDGET_PANEL, NETWORK_PANEL, make_budget, network_values, option
 from nas_budget.cli.output import out, out_json
 from nas_budget.errors import UsageError
 
 
 def fit(
-    shape: Annotated[str, typer.Option(help="Widths in proportion, such as 1:2:4.", show_default=False)] = "",
-    channels: Annotated[
-        str, typer.Option(help="Widths to scale, such as 32,64,128, instead of a shape.", show_default=False)
-    ] = "",
+    shape: Annotated[str, option("Widths in proportion, such as 1:2:4.", NETWORK_PANEL)] = "",
+    channels: Annotated[str, option("Widths to scale, such as 32,64,128, instead of a shape.", NETWORK_PANEL)] = "",
     blocks: options.Blocks = "",
     kernels: options.Kernels = "",
     pool: options.Pool = "",
@@ -36,11 +32,14 @@ def fit(
     max_weight_bytes: options.MaxWeightBytes = "",
     weight_format: options.WeightFormat = "fp32",
     max_activation_bytes: options.MaxActivationBytes = "",
-    step: Annotated[int, typer.Option(help="Widths are multiples of it.")] = 1,
+    step: Annotated[int, option("Widths are multiples of it.", BUDGET_PANEL, "value")] = 1,
     spend: Annotated[
-        bool, typer.Option("--spend/--no-spend", help="Spend what rounding leaves by moving widths a little.")
+        bool,
+        option(
+            "Spend what rounding leaves by moving widths a little.", BUDGET_PANEL, "value", flag="--spend/--no-spend"
+        ),
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Find the widest network of a shape that keeps every limit.
 

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from nas_budget.cli.progress import PLAIN_EVERY_S
 from nas_budget.search.events import (
     Event,
     FinalistFinished,
@@ -20,12 +21,12 @@ from nas_budget.search.events import (
     TrialFinished,
     TrialStarted,
 )
-from nas_budget.search.plan import TimeLeft, seconds_in_words
+from nas_budget.search.plan import TimeLeft
 from nas_budget.search.settings import Settings
 from nas_budget.train.speed import SpeedModel
 from nas_budget.trial_table import TrialRecord, best_of
+from nas_budget.words import seconds_in_words
 
-PLAIN_EVERY_S = 30.0
 N_SHOWN = 8
 
 

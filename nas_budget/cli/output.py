@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from textwrap import wrap
 from typing import Any
 
 from rich import box
@@ -12,10 +14,36 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+LABEL = re.compile(r"(?:\S+ {2,}| +)?")
+"""A label with the space behind it, or the space that stands for one."""
+ENDLESS = 10_000
+"""Columns of what is no terminal."""
+
 
 def say(text: str) -> None:
-    """A line for the person at the terminal, on stderr."""
+    """A line for the person at the terminal, on stderr; there it is broken between words."""
+    if sys.stderr.isatty():
+        text = folded(text, Console(stderr=True).width)
     print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def folded(text: str, width: int) -> str:
+    """A text of which no line is longer than `width` if it has spaces; what is broken goes on below its first word."""
+    lines = []
+    for line in text.split("\n"):
+        label = LABEL.match(line)
+        indent = " " * (label.end() if label else 0)
+        lines += wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [""]
+    return "\n".join(lines)
+
+
+def talker(quiet: bool) -> Callable[[str], None]:
+    """What says how a command goes: nothing when it is to be quiet."""
+    return _nothing if quiet else say
+
+
+def _nothing(text: str) -> None:
+    """Say nothing."""
 
 
 def out(text: str) -> None:
@@ -31,10 +59,18 @@ def out_json(values: Any) -> None:
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[int] = (0,), total: bool = False
 ) -> Table:
-    """A plain table; columns are right-aligned but for those in `left`; with `total` the last row is ruled off."""
+    """A plain table.
+
+    Args:
+        columns: Their titles.
+        rows: Their cells.
+        left: Places of the columns that are aligned left; a last one is wrapped where the terminal is too narrow.
+        total: Whether the last row is ruled off.
+    """
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for place, column in enumerate(columns):
-        made.add_column(column, justify="left" if place in left else "right", no_wrap=True)
+        wraps = place in left and place == len(columns) - 1
+        made.add_column(column, justify="left" if place in left else "right", no_wrap=not wraps, overflow="fold")
     rows = list(rows)
     for place, row in enumerate(rows):
         made.add_row(*map(Text, row), end_section=total and place == len(rows) - 2)
@@ -45,10 +81,25 @@ def show(table_: Table) -> None:
     """A table on stdout, as wide as it needs when stdout is not a terminal."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=200)
+        console = Console(highlight=False, width=ENDLESS)
     with console.capture() as captured:
         console.print(table_)
     out("\n".join(line.rstrip() for line in captured.get().rstrip().splitlines()))
+
+
+def terminal_width() -> int:
+    """Columns of the terminal; as good as endless when stdout is none."""
+    console = Console()
+    return console.width if console.is_terminal else ENDLESS
+
+
+def writes(characters: str) -> bool:
+    """Whether stdout can write these characters."""
+    try:
+        characters.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def verdict_line(verdict: bool, text: str) -> None:

@@ -7,31 +7,46 @@ from typing import Annotated
 
 import typer
 
-from nas_budget.cli.output import out_json, say, show, table
+from nas_budget.cli.completion import complete_trained
+from nas_budget.cli.output import out_json, show, table, talker
+from nas_budget.cli.progress import each, progress
 
 
 def predict(
-    source: Annotated[Path, typer.Argument(help="A run folder of nas-budget train, or a model.safetensors.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A run folder of nas-budget train, or a model.safetensors.", autocompletion=complete_trained
+        ),
+    ],
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, such as PNG or JPEG files.")],
     top: Annotated[int, typer.Option(help="Classes shown for each picture.", min=1)] = 1,
     averaged: Annotated[bool, typer.Option("--averaged", help="Use the averaged weights.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong, and the result.")] = False,
 ) -> None:
-    """Tell the class of pictures, each with its probability; pictures of other sizes are resized."""
+    """Tell the class of pictures, each with its probability.
+
+    Pictures of other sizes are resized.
+    """
     import numpy as np
     import torch
 
-    from nas_budget.train.evaluation import scores
+    from nas_budget.train.evaluation import EVALUATION_BATCH, scores
     from nas_budget.train.pictures import read_picture
     from nas_budget.train.saved import load_model
 
     model = load_model(source, averaged)
-    ready = [read_picture(path, model.spec.image_size, model.spec.in_channels) for path in pictures]
+    size, channels = model.spec.image_size, model.spec.in_channels
+    with progress(f"telling {len(pictures):,} pictures", quiet) as tell:
+        ready = [read_picture(path, size, channels) for path in each(pictures, tell, 0, 0.5)]
+        images = torch.from_numpy(np.stack([picture.image for picture in ready]))
+        pieces = (images[i : i + EVALUATION_BATCH] for i in each(range(0, len(images), EVALUATION_BATCH), tell, 0.5, 1))
+        scored = torch.cat([scores(model.network, piece, model.normalised) for piece in pieces])
+    chances, order = scored.softmax(1).sort(1, descending=True)
     for picture in ready:
         if picture.changes:
-            say(f"NOTE: {picture.path}: {picture.changes}")
-    images = torch.from_numpy(np.stack([picture.image for picture in ready]))
-    chances, order = scores(model.network, images, model.normalised).softmax(1).sort(1, descending=True)
+            talker(quiet)(f"NOTE: {picture.path}: {picture.changes}")
     told = [
         [(model.classes[i], p) for i, p in zip(row[:top], chance, strict=False)]
         for row, chance in zip(order.tolist(), chances.tolist(), strict=True)

@@ -10,7 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_budget.cli.output import out, out_json, say
+from nas_budget.cli import options
+from nas_budget.cli.command import OUTPUT
+from nas_budget.cli.completion import complete_pruner, complete_recipe, complete_sampler
+from nas_budget.cli.options import BUDGET_PANEL, SEARCH_PANEL, TRAINING_PANEL, option
+from nas_budget.cli.output import folded, out, out_json, talker, terminal_width
 from nas_budget.cli.signals import signals
 from nas_budget.errors import UsageError
 
@@ -41,74 +45,65 @@ KEYS = {
 
 def search(
     file: Annotated[Path | None, typer.Argument(help="A study file, such as studies/quickstart.toml.")] = None,
-    trials: Annotated[
-        str | None, typer.Option(help="Trials in all; the command run again goes on up to them.", show_default="50")
-    ] = None,
-    budget: Annotated[str | None, typer.Option(help="Most parameters, such as 5M or 250k.", show_default="5M")] = None,
+    budget: Annotated[str | None, option("Most parameters, such as 5M or 250k.", BUDGET_PANEL, "5M")] = None,
     max_macs: Annotated[
-        str | None, typer.Option(help="Most multiply-accumulates for one image, or none.", show_default="by device")
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="auto, cifar10, cifar100, fashion-mnist, svhn, shapes or an .npz file.", show_default="auto"),
-    ] = None,
-    images: Annotated[str | None, typer.Option(help="Images to train on, or all.", show_default="by device")] = None,
-    epochs: Annotated[str | None, typer.Option(help="Epochs of a trial.", show_default="by recipe")] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="How to train: fast, brief, paper or strong.", show_default="by device")
+        str | None, option("Most multiply-accumulates for one image, or none.", BUDGET_PANEL, "by device")
     ] = None,
     fill: Annotated[
-        str | None,
-        typer.Option(help="Share of the budget that networks use, such as 0.9:1 for near it.", show_default="0.02:1"),
+        str | None, option("Share of the budget that networks use, such as 0.9:1 for near it.", BUDGET_PANEL, "0.02:1")
     ] = None,
-    seed_spec: Annotated[
-        list[str] | None,
-        typer.Option(help="A network to train first: a spec.json, or channels. Again for more.", show_default="auto"),
+    trials: Annotated[
+        str | None, option("Trials in all; the command run again goes on up to them.", SEARCH_PANEL, "50")
     ] = None,
     sampler: Annotated[
-        str | None, typer.Option(help="tpe, gp, nsga2, cmaes, evolution or random.", show_default="tpe")
+        str | None, option("tpe, gp, nsga2, cmaes, evolution or random.", SEARCH_PANEL, "tpe", offers=complete_sampler)
     ] = None,
     pruner: Annotated[
-        str | None, typer.Option(help="front, halving, hyperband, median or none.", show_default="front")
+        str | None, option("front, halving, hyperband, median or none.", SEARCH_PANEL, "front", offers=complete_pruner)
     ] = None,
-    workers: Annotated[str | None, typer.Option(help="Processes that train at once.", show_default="1")] = None,
+    workers: Annotated[str | None, option("Processes that train at once.", SEARCH_PANEL, "1")] = None,
+    seed_spec: Annotated[
+        list[str] | None,
+        option("A network to train first: a spec.json, or channels. Again for more.", SEARCH_PANEL, "auto"),
+    ] = None,
+    finalists: Annotated[str | None, option("Best trials to train again with other seeds.", SEARCH_PANEL, "0")] = None,
+    seeds: Annotated[str | None, option("Seeds of each finalist.", SEARCH_PANEL, "3")] = None,
     timeout: Annotated[
-        str | None, typer.Option(help="Time after which no trial begins, such as 2h.", show_default="none")
+        str | None, option("Time after which no trial begins, such as 2h.", SEARCH_PANEL, "none")
     ] = None,
     device_time: Annotated[
-        str | None, typer.Option(help="Time of all trials together after which none begins.", show_default="none")
+        str | None, option("Time of all trials together after which none begins.", SEARCH_PANEL, "none")
     ] = None,
     patience: Annotated[
-        str | None, typer.Option(help="Trials without progress after which none begins.", show_default="none")
+        str | None, option("Trials without progress after which none begins.", SEARCH_PANEL, "none")
     ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Accuracy that ends the search, such as 0.95.", show_default="none")
-    ] = None,
-    finalists: Annotated[
-        str | None, typer.Option(help="Best trials to train again with other seeds.", show_default="0")
-    ] = None,
-    seeds: Annotated[str | None, typer.Option(help="Seeds of each finalist.", show_default="3")] = None,
-    seed: Annotated[str | None, typer.Option(help="Of proposals and training.", show_default="0")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.", show_default="auto")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.", show_default="auto")] = None,
+    target: Annotated[str | None, option("Accuracy that ends the search, such as 0.95.", SEARCH_PANEL, "none")] = None,
     storage: Annotated[
-        str | None, typer.Option(help="journal, or a database address of Optuna's.", show_default="journal")
+        str | None, option("journal, or a database address of Optuna's.", SEARCH_PANEL, "journal")
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any key of the study file, as section.key=value.")
+        list[str] | None, option("Any key of the study file, as section.key=value.", SEARCH_PANEL, flag="--set")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the study.", show_default="that of the file")] = None,
-    runs_dir: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
-    data_dir: Annotated[
-        str | None, typer.Option(help="Folder of the data sets.", show_default="NAS_BUDGET_DATA, or the user's cache")
+    data: options.Data = None,
+    images: Annotated[str | None, option("Images to train on, or all.", TRAINING_PANEL, "by device")] = None,
+    epochs: Annotated[str | None, option("Epochs of a trial.", TRAINING_PANEL, "by recipe")] = None,
+    recipe: Annotated[
+        str | None,
+        option("How to train: fast, brief, paper or strong.", TRAINING_PANEL, "by device", offers=complete_recipe),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and leave.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong, and the result.")] = False,
+    seed: Annotated[str | None, option("Of proposals and training.", TRAINING_PANEL, "0")] = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    data_dir: options.DataDir = None,
+    name: Annotated[str | None, option("Name of the study.", OUTPUT, "that of the file")] = None,
+    runs_dir: options.RunsDir = Path("runs"),
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Train networks that fit the budget, stop hopeless ones early, report the best.
+    """Train networks that fit the budget, and report the best.
 
-    Run the same command again to go on with a study.
+    Hopeless ones are stopped early. Run the same command again to go on with a study.
     """
     given = dict(locals())
     from nas_budget.cli.search_result import tell_result
@@ -120,22 +115,18 @@ def search(
     if seed_spec:
         overrides["search.queue"] = list(map(parse_seed_spec, seed_spec))
     overrides.update(map(parse_assignment, set_ or []))
-    talk = _silent if quiet else say
+    talk = talker(quiet)
     with signals() as asked:
         run = open_run(file, overrides, name, runs_dir, data_dir)
         lines = plan_lines(run)
         if dry_run:
-            out_json(plan_json(run)) if as_json else out("\n".join(lines))
+            out_json(plan_json(run)) if as_json else out(folded("\n".join(lines), terminal_width()))
             return
         talk("\n".join(lines))
         asked.wait_for_step = True
         finished = run_search(run, asked.asked.is_set, live=not quiet and sys.stderr.isatty(), talk=talk)
         asked.wait_for_step = False
         tell_result(run, finished, as_json)
-
-
-def _silent(text: str) -> None:
-    """Say nothing."""
 
 
 def toml_value(text: str) -> Any:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from nas_budget.arch.budget import Verdict
 from nas_budget.cli.output import out, out_json, verdict_line
 from nas_budget.cli.search_run import PAGE, Run
-from nas_budget.finalist_table import FINALISTS, Standing
-from nas_budget.ledger import Ledger
+from nas_budget.cli.standing_lines import finalist_lines
+from nas_budget.finalist_table import FINALISTS
 from nas_budget.search.api import SearchResult, result_of
 from nas_budget.search.books import BEST, TABLE
-from nas_budget.search.plan import seconds_in_words
 from nas_budget.search.runner import Search
 
 STATES = ("complete", "pruned", "failed")
@@ -27,7 +25,7 @@ def tell_result(run: Run, search: Search, as_json: bool) -> None:
         return
     words = ", ".join(f"{n} {state}" for state, n in _counts(found).items() if n)
     out(f"\n{run.settings.name}: {words or 'no trials'} on {run.opened.dataset.name}")
-    out(f"time: {time_in_words(found.ledger)}")
+    out(f"time: {found.ledger.in_words()}")
     _tell_best(found)
     for line in finalist_lines(found.finalists):
         out(line)
@@ -64,41 +62,6 @@ def _tell_best(found: SearchResult) -> None:
     out(f"      {spec}")
     for m in _verdict(found).margins:
         verdict_line(True, f"      {m.used:,} of {m.limit:,} {m.name} ({m.margin:,} to spare)")
-
-
-def time_in_words(spent: Ledger) -> str:
-    """The ledger in one line, such as "10 min of training: 8 min on complete trials, 2 min on pruned"."""
-    names = {
-        "complete": "on complete trials", "pruned": "on those stopped early", "failed": "on failed ones",
-        "duplicate": "on networks trained before", "repeated": "repeated after interruptions",
-        "finalists": "on finalists",
-    }  # fmt: skip
-    parts = [
-        f"{seconds_in_words(getattr(spent, name))} {words}" for name, words in names.items() if getattr(spent, name)
-    ]
-    saved = f"; {seconds_in_words(spent.saved)} saved by stopping early" if spent.saved else ""
-    return f"{seconds_in_words(spent.spent)} of training" + (f": {', '.join(parts)}" if len(parts) > 1 else "") + saved
-
-
-def finalist_lines(finalists: tuple[Standing, ...]) -> Iterator[str]:
-    """The finalists as a table, and which of them are ties."""
-    if not finalists:
-        return
-    yield f"finalists, each trained {finalists[0].n_runs} more times:"
-    for f in finalists:
-        spread = "" if f.deviation is None else f" ± {f.deviation:.2%}"
-        yield f"      {f.mean:.2%}{spread}  trial {f.trial:<4} {f.params:>11,} params  {standing_in_words(f)}"
-    ties = [f for f in finalists if f.tie]
-    if len(ties) > 1:
-        smallest = min(ties, key=lambda f: f.params)
-        yield f"      {len(ties)} are ties: no more apart than seeds; the smallest is trial {smallest.trial}"
-
-
-def standing_in_words(f: Standing) -> str:
-    """How a finalist stands to the best."""
-    if not f.behind:
-        return "best"
-    return f"tie ({f.behind:.2%} behind)" if f.tie else f"behind by {f.behind:.2%}"
 
 
 def _counts(found: SearchResult) -> dict[str, int]:

@@ -13,13 +13,13 @@ from typing import Any
 from nas_budget.cli.live import LiveView, PlainView
 from nas_budget.cli.output import say
 from nas_budget.errors import StoppedError
-from nas_budget.search.books import TABLE
 from nas_budget.search.opening import Opened, open_search
-from nas_budget.search.plan import Plan, make_plan, seconds_in_words
+from nas_budget.search.plan import Plan, make_plan
 from nas_budget.search.runner import Search
 from nas_budget.search.settings import Settings
 from nas_budget.search.storage import count_finished
 from nas_budget.train.device import describe_device
+from nas_budget.words import seconds_in_words
 
 PAGE = "report.html"
 
@@ -120,12 +120,12 @@ def this_command() -> str:
 def write_report(search: Search) -> None:
     """Write the page beside the trials table; a page that fails does not undo a search."""
     from nas_budget.report.page import write_page
-    from nas_budget.report.table import read_table
+    from nas_budget.report.studies import read_study
 
     if not search.books.records():
         return
     try:
-        write_page(read_table(search.folder / TABLE), search.folder / PAGE, search.books.finals())
+        write_page([read_study(search.folder)], search.folder / PAGE)
     except (Exception, KeyboardInterrupt) as error:
         say(
             f"the page was not written ({type(error).__name__}: {error}); "

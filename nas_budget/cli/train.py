@@ -9,8 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from nas_budget.cli import options
-from nas_budget.cli.options import network_values, read_spec
-from nas_budget.cli.output import say
+from nas_budget.cli.command import OUTPUT
+from nas_budget.cli.completion import complete_long_recipe, complete_study
+from nas_budget.cli.options import BUDGET_PANEL, NETWORK_PANEL, TRAINING_PANEL, network_values, option, read_spec
+from nas_budget.cli.output import talker
 from nas_budget.cli.search import parse_assignment, toml_value
 from nas_budget.cli.signals import signals
 from nas_budget.errors import UsageError
@@ -36,11 +38,14 @@ def train(
         typer.Argument(help="A spec.json, a study file or recipe file (.toml), or one of each."),
     ] = None,
     study: Annotated[
-        Path | None, typer.Option(help="Run folder of a study, such as runs/quickstart: its best network.")
+        Path | None,
+        option(
+            "Run folder of a study, such as runs/quickstart: its best network.", NETWORK_PANEL, offers=complete_study
+        ),
     ] = None,
-    best: Annotated[bool, typer.Option("--best", help="With --study: the best network (as without).")] = False,
-    trial: Annotated[int | None, typer.Option(help="With --study: the network of this trial.")] = None,
-    channels: Annotated[str, typer.Option(help="Width of each stage, such as 32,64,96,128,185.")] = "",
+    best: Annotated[bool, option("With --study: the best network (as without).", NETWORK_PANEL, flag="--best")] = False,
+    trial: Annotated[int | None, option("With --study: the network of this trial.", NETWORK_PANEL)] = None,
+    channels: Annotated[str, option("Width of each stage, such as 32,64,96,128,185.", NETWORK_PANEL)] = "",
     blocks: options.Blocks = "",
     kernels: options.Kernels = "",
     pool: options.Pool = "",
@@ -53,48 +58,52 @@ def train(
     dropout: options.Dropout = "",
     recipe: Annotated[
         str | None,
-        typer.Option(help="strong, fast, brief, paper, or study for that of the trial.", show_default="strong"),
+        option(
+            "strong, fast, brief, paper, or study for that of the trial.",
+            TRAINING_PANEL,
+            "strong",
+            offers=complete_long_recipe,
+        ),
     ] = None,
-    epochs: Annotated[str | None, typer.Option(help="Passes over the images.", show_default="by recipe")] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="auto, cifar10, cifar100, fashion-mnist, svhn, shapes or an .npz file.", show_default="auto"),
-    ] = None,
-    images: Annotated[str | None, typer.Option(help="Images to train on, or all.", show_default="all")] = None,
+    epochs: Annotated[str | None, option("Passes over the images.", TRAINING_PANEL, "by recipe")] = None,
+    data: options.Data = None,
+    images: Annotated[str | None, option("Images to train on, or all.", TRAINING_PANEL, "all")] = None,
     all_images: Annotated[
-        bool, typer.Option("--all-images", help="Hold no training images out; accuracy is then known at the end alone.")
+        bool,
+        option(
+            "Hold no training images out; accuracy is then known at the end alone.", TRAINING_PANEL, flag="--all-images"
+        ),
     ] = False,
-    seeds: Annotated[int, typer.Option(help="Trainings, with seeds from --seed on.", min=1)] = 1,
-    seed: Annotated[str | None, typer.Option(help="The first seed.", show_default="0")] = None,
+    seeds: Annotated[int, option("Trainings, with seeds from --seed on.", TRAINING_PANEL, "value", least=1)] = 1,
+    seed: Annotated[str | None, option("The first seed.", TRAINING_PANEL, "0")] = None,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="The same numbers from the same seed on the same device.")
+        bool, option("The same numbers from the same seed on the same device.", TRAINING_PANEL, flag="--deterministic")
     ] = False,
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile the network first; for long runs, needs a C++ compiler.")
+        bool,
+        option("Compile the network first; for long runs, needs a C++ compiler.", TRAINING_PANEL, flag="--compile"),
     ] = False,
     graphed: Annotated[
-        bool, typer.Option("--graph", help="Replay passes from a CUDA graph: faster where steps are short.")
+        bool, option("Replay passes from a CUDA graph: faster where steps are short.", TRAINING_PANEL, flag="--graph")
     ] = False,
-    budget: Annotated[str | None, typer.Option(help="Most parameters, or none.", show_default="5M")] = None,
-    max_macs: Annotated[str | None, typer.Option(help="Most multiply-accumulates.", show_default="none")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.", show_default="auto")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.", show_default="auto")] = None,
-    threads: Annotated[str | None, typer.Option(help="Threads on a CPU.", show_default="by network")] = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    threads: Annotated[str | None, option("Threads on a CPU.", TRAINING_PANEL, "by network")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any key of the study file, as section.key=value.")
+        list[str] | None, option("Any key of the study file, as section.key=value.", TRAINING_PANEL, flag="--set")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run.", show_default="network and recipe")] = None,
-    runs_dir: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
-    data_dir: Annotated[
-        str | None, typer.Option(help="Folder of the data sets.", show_default="NAS_BUDGET_DATA, or the user's cache")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and leave.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong, and the result.")] = False,
+    data_dir: options.DataDir = None,
+    budget: Annotated[str | None, option("Most parameters, or none.", BUDGET_PANEL, "5M")] = None,
+    max_macs: Annotated[str | None, option("Most multiply-accumulates.", BUDGET_PANEL, "none")] = None,
+    name: Annotated[str | None, option("Name of the run.", OUTPUT, "network and recipe")] = None,
+    runs_dir: options.RunsDir = Path("runs"),
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Give one network its long run, and read the test images once, at its end.
+    """Give one network its long run.
 
-    Run the same command again to go on after an interruption.
+    Test images are read once, at its end. Run the same command again to go on after an interruption.
     """
     given = dict(locals())
     from nas_budget.cli.train_run import Asked, open_long_run, run_to_end, tell_plan, tell_result
@@ -111,7 +120,7 @@ def train(
         recipe=recipe, name=name, n_seeds=seeds, all_images=all_images, deterministic=deterministic, compiled=compiled,
         graphed=graphed,
     )  # fmt: skip
-    talk = (lambda _: None) if quiet else say
+    talk = talker(quiet)
     with signals() as interrupt:
         opened = open_long_run(asked, runs_dir, data_dir)
         if dry_run or not quiet:

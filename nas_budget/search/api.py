@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.finalist_table import Standing, standings
 from nas_budget.ledger import Ledger
+from nas_budget.search.drawing import result_html
 from nas_budget.search.events import Event, TrialFinished
 from nas_budget.search.opening import open_search
 from nas_budget.search.runner import Search
@@ -62,6 +63,10 @@ class SearchResult:
     def front(self) -> tuple[TrialRecord, ...]:
         """The complete trials that no other beats in both size and accuracy, from the smallest."""
         return front_of(self.trials)
+
+    def _repr_html_(self) -> str:
+        """The best network, its cost and margins, and the front, as notebooks show them."""
+        return result_html(self)
 
     @property
     def table(self) -> pd.DataFrame:

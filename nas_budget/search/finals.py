@@ -67,7 +67,8 @@ class FinalistRuns:
     def _begin(self, of: FrozenTrial, seed: int) -> Begun:
         found = Candidate.from_dict(of.user_attrs)
         candidate = replace(found, recipe=replace(found.recipe, epochs=self.settings.finalist_epochs))
-        about = self.about | candidate.to_dict() | {"of": of.number, "seed": seed, "params": of.user_attrs["params"]}
+        which = {"of": of.number, "seed": seed, "network": str(candidate.spec), "params": of.user_attrs["params"]}
+        about = which | self.about | candidate.to_dict()
         return Begun(new_trial(self.study, about), candidate, (seed,), again=False)
 
     def finished(self, trial: FrozenTrial) -> FinalistFinished:

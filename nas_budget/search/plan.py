@@ -16,6 +16,7 @@ from nas_budget.train.images import SplitImages
 from nas_budget.train.recipe import Recipe
 from nas_budget.train.speed import SpeedModel, calibrate
 from nas_budget.trial_table import TrialRecord
+from nas_budget.words import seconds_in_words as seconds_in_words
 
 N_PROPOSED = 50
 N_TIMED = 6
@@ -168,13 +169,3 @@ def _drawn(space: SearchSpace, chance: random.Random) -> ResNetSpec:
         chance.choice([*space.stride_patterns(n)]),
         {name: chance.choice(getattr(space, name)) for name in OPTIONS},
     )
-
-
-def seconds_in_words(seconds: float) -> str:
-    """A duration such as "45 s", "9 min", "3 h 20 min" or "12 days"."""
-    if seconds >= 3 * 86_400:
-        return f"{seconds / 86_400:.0f} days"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

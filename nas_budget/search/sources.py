@@ -177,7 +177,7 @@ class NewTrials:
     def _begin(self, proposal: Proposal) -> Begun | None:
         """The trial of a candidate; None when another machine began the same one, or the last one, just before."""
         candidate = proposal.candidate
-        about = self.about | candidate.to_dict() | self._figures(candidate)
+        about = self._figures(candidate) | self.about | candidate.to_dict()
         trial = new_trial(self.study, about, proposal.point, self.proposer.distributions)
         self.proposer.begin(trial.number, proposal)
         if self._superfluous(trial.number, candidate):
@@ -195,10 +195,12 @@ class NewTrials:
         return candidate in others or bool(others and self.tally.ended + n_open >= self.settings.trials)
 
     def _figures(self, candidate: Candidate) -> dict[str, Any]:
-        """Cost and margins, as a dashboard shows them."""
+        """The network in words, its cost and margins, as a dashboard shows them, in that order."""
         used = cost(candidate.spec)
+        verdict = self.settings.budget.check(used)
         figures = {name: getattr(used, name) for name in ("params", "macs", "activation_bytes")}
-        return figures | {f"margin_{m.name}": m.margin for m in self.settings.budget.check(used).margins}
+        margins = {f"margin_{m.name}": m.margin for m in verdict.margins}
+        return {"network": str(candidate.spec), **figures, **margins, "feasible": verdict.fits}
 
     def finished(self, trial: FrozenTrial) -> TrialFinished:
         """The row of a trial that has ended."""

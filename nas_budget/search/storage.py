@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.errors import StudyError, UsageError
 from nas_budget.search.addresses import ADDRESSES, JOURNAL, database_file, parse_address, shown, trouble
+from nas_budget.search.dashboard_text import describe
 from nas_budget.search.pruning import make_pruner
 from nas_budget.search.settings import Settings
 from nas_budget.search.study_file import Sections
@@ -87,6 +88,7 @@ def open_study(settings: Settings, folder: Path, versions: str, part: str = "") 
             pruner=make_pruner(settings.pruner, settings.rungs, settings.recipe.epochs, settings.signal),
             sampler=RandomSampler(0),  # proposals come from elsewhere (proposals.py): this one is never asked
         )
+        describe(study, settings)
         study.set_user_attr("settings", settings.sections)
         study.set_user_attr("versions", versions)
     return study

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import urllib.request
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from nas_budget.cli import dashboard_server
+from nas_budget.cli import serving
 from tests.conftest import Ran
 
 Run = Callable[..., Ran]
@@ -53,7 +54,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> queue.Queue[str]:
     """Addresses opened in the browser, by commands that leave instead of serving."""
     addresses: queue.Queue[str] = queue.Queue()
     monkeypatch.setattr(webbrowser, "open", addresses.put)
-    monkeypatch.setattr(dashboard_server._Server, "serve_forever", lambda server: None)
+    monkeypatch.setattr(serving._Server, "serve_forever", lambda server: None)
     return addresses
 
 
@@ -68,8 +69,9 @@ def fetch(address: str) -> Any:
         return json.load(answer)
 
 
-def test_a_study_is_served_until_ctrl_c_and_left_as_it_was(folder: Path) -> None:
-    before = contents(folder)
+@contextmanager
+def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The dashboard of a run's folder: its process, and where it listens."""
     arguments = ["dashboard", str(folder), "--port", "0", "--no-open"]
     pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     environment = {**os.environ, "PYTHONWARNINGS": "error"}
@@ -77,17 +79,39 @@ def test_a_study_is_served_until_ctrl_c_and_left_as_it_was(folder: Path) -> None
         try:
             said = process.stderr.readline()
             assert said.endswith("/dashboard/studies/0 (Ctrl-C ends it)\n"), said + process.stderr.read()
-            server = said.removeprefix("dashboard: ").partition("/dashboard")[0]
-            [study] = fetch(f"{server}/api/studies")["study_summaries"]
-            trials = fetch(f"{server}/api/studies/{study['study_id']}")["trials"]
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
+            yield process, said.removeprefix("dashboard: ").partition("/dashboard")[0]
         finally:
             process.kill()
+
+
+def test_a_study_is_served_until_ctrl_c_and_left_as_it_was(folder: Path) -> None:
+    before = contents(folder)
+    with served(folder) as (process, server):
+        [study] = fetch(f"{server}/api/studies")["study_summaries"]
+        trials = fetch(f"{server}/api/studies/{study['study_id']}")["trials"]
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
     assert study["study_name"] == "quick"
     assert [trial["state"] for trial in trials] == ["Complete", "Pruned", "Fail"]
     assert (process.returncode, out, err) == (130, "", "interrupted\n")
     assert contents(folder) == before
+
+
+def test_a_search_shows_networks_margins_and_what_its_names_mean(run: Run, quick: list[object], tmp_path: Path) -> None:
+    run(*quick, "--trials", 2, "--name", "a", "--pruner", "none", "--max-macs", "2M")
+    with served(tmp_path / "a") as (_, server):
+        study = fetch(f"{server}/api/studies/0")
+    shown = [attribute["key"] for attribute in study["union_user_attrs"]]
+    assert shown[:4] == ["network", "params", "macs", "activation_bytes"]
+    assert shown[4:7] == ["margin_params", "margin_macs", "feasible"]
+    for trial in study["trials"]:
+        known = {attribute["key"]: attribute["value"] for attribute in trial["user_attrs"]}
+        assert "blocks 1" in known["network"]
+        assert int(known["params"]) + int(known["margin_params"]) == 20_000
+        assert known["feasible"] == "True"
+    assert study["objective_names"] == ["accuracy"]
+    for said in "20,000 parameters, 2,000,000 MACs", "`size`", "`growth_N`", "100 held-out images":
+        assert said in study["note"]["body"]
 
 
 def test_the_browser_is_opened_at_the_study(run: Run, folder: Path, opened: queue.Queue[str]) -> None:

@@ -38,7 +38,11 @@ def test_a_run_prints_its_figures_and_leaves_its_page(train: Callable[..., Ran],
     assert f"{result.mean('flipped'):.2%}" in ran.out
     assert f"{result.params:,} parameters" in ran.out
     assert "100 test images read once, at the end" in ran.err
-    assert (tmp_path / "4-8-brief" / "report.html").exists()
+    left = {path.name for path in (tmp_path / "4-8-brief").iterdir()}
+    assert left >= {"report.html", "confusion.csv", "mistakes.png", "result.json", "model.safetensors"}
+    page = (tmp_path / "4-8-brief" / "report.html").read_text(encoding="utf-8")
+    assert page.count('<img class="pixels" src="data:image/png;base64,') == len(result.mistakes)
+    assert f"nas-budget evaluate {tmp_path / '4-8-brief'}" in page
 
 
 def test_json_is_the_result_with_means(train: Callable[..., Ran], tmp_path: Path) -> None:

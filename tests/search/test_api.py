@@ -10,6 +10,7 @@ import pytest
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import NothingFitsError, StudyFileError
 from nas_budget.search import search
@@ -48,6 +49,10 @@ def test_a_search_gives_table_front_best_and_time(npz: Path, tmp_path: Path) -> 
     assert found.ledger.spent == pytest.approx(found.ledger.complete + found.ledger.pruned + found.ledger.finalists)
     assert found.study.study_name == "mine"
     assert (found.folder / "trials.csv").exists()
+    html = found._repr_html_()
+    assert f"mean of {found.finalists[0].n_runs} runs" in html
+    assert f"{cost(found.best_spec).params:,} parameters" in html
+    assert all(f">{row.params:,}</td>" in html for row in found.front)
     again = search(study, name="mine", runs_dir=tmp_path)
     assert again.trials == found.trials
 

@@ -1,0 +1,61 @@
+"""Pages in headless Chromium."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from typing import Any
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+FLAGS += ["--disable-sync", "--no-first-run", "--enable-unsafe-swiftshader"]
+DRIVER = "GL Driver Message"
+"""A note of WebGL without a GPU, none of the page's."""
+
+
+def words(html: str) -> str:
+    """What a reader sees, without scripts, styles and tags."""
+    seen = re.sub(r"<(script|style).*?</\1>", " ", html, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", seen))
+
+
+def opened(
+    browser: Any, address: str, scheme: str = "light", width: int = 1280, ready: str = "#tradeoff .scatterlayer .point"
+) -> tuple[Any, list[str]]:
+    """The page in a new window, and a list that fills with all that goes wrong or is asked of the network.
+
+    Args:
+        browser: To open it in.
+        address: Of the page.
+        scheme: "light" or "dark".
+        width: Of the window in pixels.
+        ready: What there is on the page once it can be used.
+    """
+    window, trouble = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900}), []
+    page, _, _ = address.partition("#")
+
+    def heard(message: Any) -> None:
+        if message.type != "log" and DRIVER not in message.text:
+            trouble.append(message.text)
+
+    window.on("console", heard)
+    window.on("pageerror", lambda error: trouble.append(str(error)))
+    window.on("dialog", lambda dialog: (trouble.append(dialog.message), dialog.dismiss()))
+    window.on("request", lambda asked: trouble.append(asked.url) if not _own(asked.url, page) else None)
+    window.goto(address, timeout=120_000)
+    window.wait_for_selector(ready, timeout=120_000)
+    return window, trouble
+
+
+def _own(url: str, page: str) -> bool:
+    """Whether it is the page itself, or something that it holds."""
+    return url.partition("#")[0] == page or url.startswith(("data:", "blob:"))
+
+
+def scroll_through(window: Any) -> None:
+    """See every part of the page, so that each figure is drawn."""
+    for place in window.locator(".figure").all():
+        place.scroll_into_view_if_needed(timeout=60_000)
+    window.wait_for_function(
+        "[...document.querySelectorAll('.figure')].every((place) => place.querySelector('.main-svg'))", timeout=120_000
+    )
