@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from pathlib import Path
 from statistics import fmean, stdev
+from types import NoneType
 from typing import Any
 
 from nas_budget.errors import ModelError
@@ -14,6 +17,15 @@ from nas_budget.files import write_whole
 SPEC = "spec.json"
 METRICS = "metrics.jsonl"
 RESULT = "result.json"
+MISTAKES = "mistakes.png"
+"""The images of `RunResult.mistakes` in their order, side by side, as the data set has them."""
+
+MOST_DIGITS = 18
+KINDS: dict[str, Any] = {
+    "str": str, "int": int, "bool": bool, "float": (int, float), "float | None": (int, float, NoneType),
+    "dict[str, Any]": dict,
+}  # fmt: skip
+"""What a field of a simple type may hold, read from JSON."""
 
 
 @dataclass(frozen=True)
@@ -143,21 +155,75 @@ def read_result(folder: Path) -> RunResult:
     """The result in a run folder.
 
     Raises:
-        ModelError: There is none, or it cannot be read.
+        ModelError: There is none, or it is not what `train` writes.
     """
     path = folder / RESULT
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole)
+        json.dumps(values, ensure_ascii=False).encode()  # half of a surrogate pair could be written nowhere
         known = {field.name: values[field.name] for field in fields(RunResult)}
         known["seeds"] = tuple(SeedResult(**seed) for seed in known["seeds"])
         for name in "classes", "mistakes":
             known[name] = tuple(known[name])
         known["confusion"] = tuple(map(tuple, known["confusion"]))
-        return RunResult(**known)
+        result = RunResult(**known)
+        for problem in _problems(result):
+            raise ValueError(problem)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file; a run of nas-budget train writes it when it ends") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
+        raise ModelError(f"{path}: cannot be read as the result of a run ({error} is missing)") from None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as the result of a run ({error})") from None
+    return result
+
+
+def _problems(result: RunResult) -> Iterator[str]:
+    """What `train` never writes; who reads a result need not look again."""
+    n = len(result.classes)
+    for record in (result, *result.seeds):
+        yield from _misfits(record)
+    if not result.seeds or not all(map(_is_measured, result.seeds)):
+        yield "seeds: at least one, each with seconds and accuracies from 0 to 1, expected"
+    if not n or not all(isinstance(name, str) for name in result.classes):
+        yield "classes: names expected"
+    if len(result.confusion) != n or not all(len(row) == n and all(map(_is_count, row)) for row in result.confusion):
+        yield f"confusion: {n} rows of {n} counts expected, as there are {n} classes"
+    if not isinstance(result.recipe.get("name"), str) or not _is_count(result.recipe.get("epochs")):
+        yield "recipe: a name and a number of epochs expected"
+    if not all(_is_mistake(mistake, n) for mistake in result.mistakes):
+        yield f"mistakes: index, truth, told (0 to {n - 1}) and probability (0 to 1) expected of each"
+
+
+def _misfits(record: Any) -> Iterator[str]:
+    """Fields of a record that are not of their type."""
+    for field in fields(record):
+        value, kind = getattr(record, field.name), str(field.type)
+        if kind in KINDS and not (_is_count(value) if kind == "int" else isinstance(value, KINDS[kind])):
+            yield f"{field.name}: {value!r:.60} is no {kind}"
+
+
+def _is_measured(seed: SeedResult) -> bool:
+    accuracies = seed.held_out, seed.accuracy, seed.flipped, seed.averaged, seed.averaged_flipped
+    return isfinite(seed.seconds + seed.repeated_seconds) and all(a is None or 0 <= a <= 1 for a in accuracies)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value >= 0
+
+
+def _whole(digits: str) -> int:
+    """A whole number that a float can hold too, as everything that shows it expects."""
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"{digits[:MOST_DIGITS]}... has too many digits")
+    return int(digits)
+
+
+def _is_mistake(value: Any, n: int) -> bool:
+    if not isinstance(value, dict) or not all(_is_count(value.get(name)) for name in ("index", "truth", "told")):
+        return False
+    probability = value.get("probability")
+    return max(value["truth"], value["told"]) < n and isinstance(probability, int | float) and 0 <= probability <= 1
 
 
 def read_metrics(folder: Path) -> list[EpochRow]:
@@ -169,8 +235,12 @@ def read_metrics(folder: Path) -> list[EpochRow]:
     path = folder / METRICS
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     try:
-        return [EpochRow(**json.loads(line)) for line in lines if line.endswith("\n")]  # a kill may tear the last one
-    except (ValueError, TypeError) as error:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]  # a kill may tear the last one
+        rows = [EpochRow(**json.loads(line, parse_int=_whole)) for line in whole]
+        for problem in (problem for row in rows for problem in _misfits(row)):
+            raise ValueError(problem)
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as the epochs of a run ({error})") from None
+    return rows

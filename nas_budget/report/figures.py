@@ -1,142 +1,178 @@
-"""The figures of a report, as plotly objects one can change."""
+"""The main figure of a report, accuracy against cost, as a plotly object one can change."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from nas_budget.report.table import front
+from nas_budget.finalist_table import FinalistRun, Standing, standings
+from nas_budget.report.axes import AXES, Axis, round_numbers, short
+from nas_budget.report.known import known_networks
+from nas_budget.report.style import FAINT, INK, LIMIT, PAPER, accuracy_axis, colour_of, lay_out
+from nas_budget.report.table import front, knee
 
-REFERENCE = {"data": "cifar10", "params": 4_907_445, "accuracy": 0.9308, "name": "the reference paper (test accuracy)"}
-ACCENT, INK, FAINT, LIMIT, PAPER = "#2563eb", "#334155", "#94a3b8", "#dc2626", "#d97706"
-GRID = "rgba(148, 163, 184, 0.25)"
-MARKERS = {
-    "complete": {"size": 9, "color": ACCENT, "opacity": 0.75, "line": {"width": 1, "color": "white"}},
-    "pruned": {"size": 6, "color": FAINT, "opacity": 0.7},
-}
-OURS = "ours"
-"""Mark of the traces that the page tints with its accent."""
+NEAR = 0.1
+"""Published networks are hidden at first when their accuracy is further than this from all trials."""
+FAR_SHARE = 30
+"""And when they are this many times as large."""
 
 
-def tradeoff(table: pd.DataFrame) -> go.Figure:
-    """Accuracy against parameters (log axis): trials, their front, the budget, the reference on CIFAR-10."""
-    figure = go.Figure()
-    drawn = table[table["accuracy"].notna() & table["state"].isin(["pruned", "complete"])]
-    for state, title in ("pruned", "stopped early"), ("complete", "trained to the end"):
-        _add_trials(figure, drawn[drawn["state"] == state], state, title)
-    sizes, accuracies = list(drawn["params"]), list(drawn["accuracy"])
-    budget = table["budget_params"].iloc[0]
-    if pd.notna(budget) and budget > 0:
+def tradeoff(table: pd.DataFrame, axis: str = "params", finalists: Sequence[FinalistRun] = ()) -> go.Figure:
+    """Accuracy against a cost (log axis): trials, fronts as step lines, budget, knee, finalists, known networks.
+
+    Args:
+        table: Trials, of several studies perhaps; each study has a colour.
+        axis: "params", "macs", "bytes", "latency" or "seconds".
+        finalists: Runs of the finalists of a single study.
+    """
+    figure, along = go.Figure(), AXES[axis]
+    drawn = table.assign(cost=along.costs(table))
+    drawn = drawn[drawn["accuracy"].notna() & drawn["state"].isin(["pruned", "complete"]) & (drawn["cost"] > 0)]
+    studies = list(table["study"].unique())
+    right = max([*drawn["cost"], *filter(None, [along.budget(table)])], default=1.0)
+    for place, study in enumerate(studies):
+        _add_study(figure, drawn[drawn["study"] == study], place, right, study if len(studies) > 1 else "")
+    places = [*drawn["cost"]]
+    if len(studies) == 1:
+        _add_finalists(figure, drawn, standings(finalists))
+        _add_knee(figure, front(drawn, "cost"))
+    for budget in _budgets(table, along):
         _add_budget(figure, budget)
-        sizes.append(budget)
-    _add_front(figure, front(table), max(sizes, default=1))
-    if (table["data"] == REFERENCE["data"]).all():
-        _add_reference(figure)
-        sizes.append(REFERENCE["params"])
-        accuracies.append(REFERENCE["accuracy"])
-    _lay_out(figure, sizes, accuracies)
+        places.append(budget)
+    if (table["data"] == table["data"].iloc[0]).all():
+        places += _add_known(figure, table["data"].iloc[0], along.column, drawn)
+    _lay_out(figure, places, [*drawn["accuracy"]], along.title(table))
     return figure
 
 
-def _lay_out(figure: go.Figure, sizes: list[float], accuracies: list[float]) -> None:
-    figure.update_layout(
-        template="none",
-        font={"family": "system-ui, sans-serif", "size": 14, "color": INK},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        margin={"l": 64, "r": 24, "t": 32, "b": 110},
-        showlegend=True,
-        legend={"orientation": "h", "yanchor": "top", "y": -0.2, "x": 0},
-        hoverlabel={"align": "left", "bgcolor": "white", "bordercolor": FAINT, "font": {"size": 13, "color": INK}},
-        height=540,
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": FAINT, "activecolor": ACCENT},
-    )
-    ticks = round_numbers(min(sizes, default=1), max(sizes, default=1))
+def _budgets(table: pd.DataFrame, along: Axis) -> list[float]:
+    limits = {along.budget(rows) for _, rows in table.groupby("study")}
+    return sorted(limit for limit in limits if limit)
+
+
+def _lay_out(figure: go.Figure, places: list[float], accuracies: list[float], title: str) -> None:
+    lay_out(
+        figure, font_size=14, height=540, margin={"l": 64, "r": 24, "t": 56, "b": 60}, hovermode="closest",
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": FAINT}, dragmode="zoom",
+    )  # fmt: skip
+    low, high = min(places, default=1), max(places, default=1)
+    ticks = round_numbers(low, high)
     figure.update_xaxes(
-        title="parameters", type="log", gridcolor=GRID, zeroline=False, tickvals=ticks, ticktext=[*map(short, ticks)]
-    )
-    low, high = accuracy_range(accuracies)
-    figure.update_yaxes(
-        title="accuracy on held-out images", tickformat=".0%" if high - low > 0.1 else ".1%", range=[low, high],
-        gridcolor=GRID, zeroline=False,
+        title={"text": title, "standoff": 10}, type="log", tickvals=ticks, ticktext=[*map(short, ticks)],
+        autorangeoptions={"include": [low / 1.15, high * 1.15]},
     )  # fmt: skip
+    figure.update_yaxes(title="accuracy on held-out images", **accuracy_axis(accuracies))
 
 
-def accuracy_range(accuracies: list[float]) -> tuple[float, float]:
-    """The part of 0 to 1 that shows these accuracies with some room around them; never narrower than 0.04."""
-    low, high = min(accuracies, default=0.0), max(accuracies, default=1.0)
-    room = max(0.06 * (high - low), 0.02 - (high - low) / 2, 0.005)
-    return max(0.0, low - room), min(1.0, high + room)
-
-
-def _add_trials(figure: go.Figure, trials: pd.DataFrame, state: str, title: str) -> None:
-    figure.add_scatter(
-        x=trials["params"], y=trials["accuracy"], mode="markers", name=title, marker=MARKERS[state],
-        meta=OURS if state == "complete" else None, showlegend=not trials.empty,
-        text=[describe(trial) for _, trial in trials.iterrows()], hovertemplate="%{text}<extra></extra>",
+def _add_study(figure: go.Figure, trials: pd.DataFrame, place: int, right: float, name: str) -> None:
+    """Its trials, pruned ones faint, and a step line: with so much, this accuracy was reached."""
+    colour = colour_of(place)
+    pruned, complete = trials[trials["state"] == "pruned"], trials[trials["state"] == "complete"]
+    faint = {"size": 6, "color": colour if name else FAINT, "opacity": 0.3 if name else 0.6}
+    if not (name or pruned.empty):
+        _add_trials(figure, pruned, "stopped early", faint)
+    elif not pruned.empty:
+        _add_trials(figure, pruned, f"{name}, stopped early", faint, showlegend=False, legendgroup=name)
+    plain = {"size": 9, "color": colour, "opacity": 0.7, "line": {"width": 1, "color": "white"}}
+    _add_trials(
+        figure, complete, _plain(name) or "trained to the end", plain, legendgroup=name,
+        showlegend=not complete.empty,
     )  # fmt: skip
-
-
-def _add_front(figure: go.Figure, leading: pd.DataFrame, right: float) -> None:
-    """A step line: with so many parameters, this accuracy was reached."""
+    leading = front(trials, "cost")
     if leading.empty:
         return
     figure.add_scatter(
-        x=[*leading["params"], right], y=[*leading["accuracy"], leading["accuracy"].iloc[-1]], mode="lines",
-        line={"shape": "hv", "color": ACCENT, "width": 2}, name="front", hoverinfo="skip", meta=OURS,
+        x=[*leading["cost"], right], y=[*leading["accuracy"], leading["accuracy"].iloc[-1]], mode="lines",
+        line={"shape": "hv", "color": colour, "width": 2.5}, name="front", hoverinfo="skip",
+        legendgroup=name, showlegend=not name,
     )  # fmt: skip
+    large = {"size": 13, "color": colour, "line": {"width": 2, "color": "white"}}
+    _add_trials(figure, leading, "on the front", large, showlegend=False, legendgroup=name)
+
+
+def _add_trials(figure: go.Figure, trials: pd.DataFrame, name: str, marker: dict[str, Any], **more: Any) -> None:
     figure.add_scatter(
-        x=leading["params"], y=leading["accuracy"], mode="markers", showlegend=False, meta=OURS,
-        marker={"size": 13, "color": ACCENT, "line": {"width": 2, "color": "white"}},
-        text=[describe(trial) for _, trial in leading.iterrows()], hovertemplate="%{text}<extra></extra>",
+        x=[*trials["cost"]], y=[*trials["accuracy"]], mode="markers", name=name, marker=marker,
+        customdata=[*map(int, trials.index)], text=[describe(trial) for trial in trials.to_dict("records")],
+        hovertemplate="%{text}<extra></extra>", **more,
     )  # fmt: skip
+
+
+def _add_finalists(figure: go.Figure, drawn: pd.DataFrame, finalists: Sequence[Standing]) -> None:
+    """Means of the finalists' runs, with the 95 % interval of Student's t where a deviation is known."""
+    known = drawn.reset_index(names="id").set_index("number")
+    shown = [f for f in finalists if f.trial in known.index]
+    if not shown:
+        return
+    figure.add_scatter(
+        x=[float(known["cost"][f.trial]) for f in shown], y=[f.mean for f in shown], mode="markers",
+        name="finalists, trained again", customdata=[int(known["id"][f.trial]) for f in shown],
+        error_y={"array": [f.interval or 0 for f in shown], "color": INK, "thickness": 1.5, "width": 5},
+        marker={"size": 11, "symbol": "diamond", "color": "white", "line": {"width": 2, "color": INK}},
+        text=[f"<b>{f.mean:.2%}</b>{_plus_minus(f)} · finalist {f.trial}<br>runs: {f.n_runs}" for f in shown],
+        hovertemplate="%{text}<extra></extra>",
+    )  # fmt: skip
+
+
+def _plus_minus(finalist: Standing) -> str:
+    return "" if finalist.interval is None else f" ± {finalist.interval:.2%} (95 %)"
+
+
+def _add_knee(figure: go.Figure, leading: pd.DataFrame) -> None:
+    found = knee(leading, "cost")
+    if found is not None:
+        figure.add_annotation(
+            x=math.log10(found["cost"]), y=found["accuracy"], text="knee", ax=-28, ay=-34, arrowcolor=FAINT,
+            arrowhead=0, standoff=8, font={"size": 13},
+        )  # fmt: skip
 
 
 def _add_budget(figure: go.Figure, budget: float) -> None:
     figure.add_vline(x=budget, line={"color": LIMIT, "width": 1.5, "dash": "dash"})
     figure.add_annotation(
         x=math.log10(budget), y=0.02, yref="paper", text=f"budget {budget:,.0f}", showarrow=False, textangle=-90,
-        xshift=-4, xanchor="right", yanchor="bottom", font={"color": LIMIT},
+        xshift=-4, xanchor="right", yanchor="bottom", font={"color": LIMIT}, name="budget",
     )  # fmt: skip
 
 
-def _add_reference(figure: go.Figure) -> None:
+def _add_known(figure: go.Figure, data: str, column: str, drawn: pd.DataFrame) -> Iterator[float]:
+    """Published networks as stars; what is far from every trial waits in the legend. Their costs where shown."""
+    known = [(k, cost) for k in known_networks(data) if (cost := getattr(k, column, None))]
+    if not known or drawn.empty:
+        return iter(())
+    near = drawn["accuracy"].max() > min(k.accuracy for k, _ in known) - NEAR
+    near = near and drawn["cost"].max() * FAR_SHARE > min(cost for _, cost in known)
     figure.add_scatter(
-        x=[REFERENCE["params"]], y=[REFERENCE["accuracy"]], mode="markers", name=REFERENCE["name"],
-        marker={"size": 14, "symbol": "star", "color": PAPER},
-        hovertemplate="the reference paper<br>4,907,445 parameters<br>93.08 % on test images<extra></extra>",
+        x=[cost for _, cost in known], y=[k.accuracy for k, _ in known], mode="markers",
+        name="published networks (on test images)", visible=True if near else "legendonly",
+        marker={"size": 13, "symbol": "star", "color": PAPER},
+        text=[f"<b>{k.accuracy:.2%}</b> · {k.name}<br>{k.params:,} parameters<br>{k.source}" for k, _ in known],
+        hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
+    return iter([cost for _, cost in known] if near else [])
 
 
-def describe(trial: pd.Series[Any]) -> str:
+def describe(trial: dict[Any, Any]) -> str:
     """A trial in a few lines of plotly's markup: accuracy, cost, network."""
     ended = "" if trial["state"] == "complete" else " · stopped early"
+    latency = f" · {1e3 * trial['latency_s']:.3g} ms an image" if trial["latency_s"] > 0 else ""
     lines = [
         f"<b>{trial['accuracy']:.2%}</b> · trial {trial['number']}{ended}",
         f"{trial['params']:,} parameters, {trial['macs']:,} MACs",
-        f"channels {escape(trial['channels'])}",
-        f"blocks {escape(trial['blocks'])} · kernels {escape(trial['kernels'])}",
-        f"strides {escape(trial['strides'])} · pool {trial['pool']} · shortcut {trial['shortcut_kernel']}",
-        f"{escape(trial['block'])} blocks · squeeze {trial['squeeze'] or 'none'} · stem {trial['stem_width']}",
-        f"epochs {trial['epochs']} of {trial['max_epochs']} · {trial['seconds']:.0f} s",
+        f"channels {_plain(trial['channels'])}",
+        f"blocks {_plain(trial['blocks'])} · kernels {_plain(trial['kernels'])}",
+        f"strides {_plain(trial['strides'])} · pool {trial['pool']} · shortcut {trial['shortcut_kernel']}",
+        f"{_plain(trial['block'])} blocks · squeeze {trial['squeeze'] or 'none'} · stem {trial['stem_width']}",
+        f"epochs {trial['epochs']} of {trial['max_epochs']} · {trial['seconds']:.0f} s{latency}",
     ]
     return "<br>".join(lines)
 
 
-def round_numbers(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten from just below `low` to just above `high`; fewer over many powers."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    digits = (1, 2, 5) if len(powers) <= 5 else (1,)
-    return [digit * 10.0**power for power in powers for digit in digits]
-
-
-def short(number: float) -> str:
-    """A round number of parameters in few signs: 500, 20k, 5M."""
-    for factor, suffix in (1e9, "G"), (1e6, "M"), (1e3, "k"):
-        if number >= factor:
-            return f"{number / factor:g}{suffix}"
-    return f"{number:g}"
+def _plain(text: str) -> str:
+    """A text that plotly shows as it is; it reads a few tags as markup, and &quot; not at all."""
+    return escape(text, quote=False)

@@ -1,131 +1,168 @@
-"""One self-contained page from a trials table; it opens without a network."""
+"""One self-contained page of one study, or of several side by side; it opens without a network."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
-from jinja2 import Environment, StrictUndefined
 
-from nas_budget.errors import TableError
-from nas_budget.files import write_whole
-from nas_budget.finalist_table import FinalistRun, standings
-from nas_budget.ledger import ledger
-from nas_budget.report.figures import REFERENCE, tradeoff
-from nas_budget.report.table import best, front, network
-from nas_budget.trial_table import COLUMNS, TrialRecord
+from nas_budget.finalist_table import standings
+from nas_budget.report import rendering
+from nas_budget.report.commands import export_command, train_command
+from nas_budget.report.known import known_networks
+from nas_budget.report.payload import payload
+from nas_budget.report.rendering import asset, duration, plotly_script, render
+from nas_budget.report.studies import StudyTable, together
+from nas_budget.report.table import complete, front, halved, knee, network
 
-PLOTLY_CONFIG = {
-    "displaylogo": False,
-    "responsive": True,
-    "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
+SAME = {
+    "data": "data",
+    "images": "images trained on",
+    "held_out": "held-out images",
+    "max_epochs": "epochs",
+    "seeds": "seeds of a trial",
+    "precision": "precision",
 }
+"""What must be alike for accuracies to be compared."""
 
 
-SPENDING = {
-    "complete": "Time on complete trials",
-    "pruned": "On trials stopped early",
-    "failed": "On failed trials",
-    "duplicate": "On networks trained before",
-    "repeated": "Repeated after interruptions",
-    "finalists": "On finalists",
-    "saved": "Saved by stopping early",
-}
-RECIPE = {"optimizer": "", "learning_rate": "learning rate ", "weight_decay": "weight decay ", "batch_size": "batch "}
-
-
-def write_page(table: pd.DataFrame, path: Path, finalists: Sequence[FinalistRun] = ()) -> None:
-    """Write the page of a table to `path`, all of it or nothing.
+def write_page(studies: Sequence[StudyTable], path: Path) -> None:
+    """Write the page of studies to `path`, all of it or nothing.
 
     Raises:
         TableError: The file cannot be written.
     """
-    try:
-        write_whole(path, page(table, finalists))
-    except OSError as error:
-        raise TableError(f"{path}: cannot be written ({error.strerror or error})") from None
+    rendering.write_page(path, page(studies))
 
 
-def page(table: pd.DataFrame, finalists: Sequence[FinalistRun] = ()) -> str:
-    """The page of a table, and of the runs of its finalists, as HTML; every text from them is escaped."""
-    table = table.assign(recipe=_searched(table))
-    template = files("nas_budget.report").joinpath("page.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(count="{:,.0f}".format, percent="{:.2%}".format, network=network)
-    leading, winner = front(table), best(table)
-    return environment.from_string(template).render(
-        study=table["study"].iloc[0],
+def page(studies: Sequence[StudyTable], live: bool = False) -> str:
+    """The page of studies as HTML; every text from them is escaped.
+
+    Args:
+        studies: One or more.
+        live: Whether it is served and renewed: then plotly.js is a file of the server, and the page asks for news.
+    """
+    table = together(studies)
+    only = studies[0] if len(studies) == 1 else None
+    winner = only.winner if only else None
+    return render(
+        "page.html", {"network": network, "budget": budget_in_words},
+        title=" and ".join(study.name for study in studies),
         first=table.iloc[0],
-        budget=budget_in_words(table.iloc[0]),
-        winner=None if winner is None else winner.to_dict(),
-        share=None if winner is None else _share(winner),
-        facts=list(_facts(table, finalists)),
-        finalists=standings(finalists),
-        front=leading.iloc[::-1].to_dict("records"),
-        trials=table.sort_values(["state", "accuracy"], ascending=[True, False]).to_dict("records"),
-        has_points=table["accuracy"].notna().any(),
-        has_reference=(table["data"] == REFERENCE["data"]).all(),
-        figure=_html(tradeoff(table)),
-    )
+        studies=[_summary(study) for study in studies],
+        only=only,
+        winner=winner,
+        spared=list(_spared(winner.trial)) if winner else [],
+        found=_found(only) if only else "",
+        commands=_commands(only) if only else {},
+        finalists=standings(only.finalists) if only else [],
+        bargain=_bargain(front(table)) if only else "",
+        differences=_differences(table),
+        facts=list(_facts(table)) if only else [],
+        known=[k for k in known_networks(table["data"].iloc[0]) if table["data"].nunique() == 1],
+        has_points=bool((table["accuracy"].notna() & table["state"].isin(["complete", "pruned"])).any()),
+        n_trials=len(table),
+        live=live,
+        plotly='<script src="plotly.js"></script>' if live else plotly_script(),
+        payload=payload(studies, table),
+        scripts=[asset(name) for name in SCRIPTS],
+    )  # fmt: skip
+
+
+SCRIPTS = ("copy.js", "figures.js", "trial.js", "trials.js", "page.js")
 
 
 def budget_in_words(trial: pd.Series[Any]) -> str:
     """The limits that were set, such as "5,000,000 parameters, 6,000,000 MACs"."""
-    words = {
-        "budget_params": "parameters",
-        "budget_macs": "MACs",
-        "budget_weight_bytes": f"bytes of {trial['weight_format']} weights",
-        "budget_activation_bytes": "bytes of activations",
+    return ", ".join(f"{limit:,.0f} {words}" for _, limit, words in _limits(trial)) or "no limit"
+
+
+def _limits(trial: pd.Series[Any]) -> Iterable[tuple[float, float, str]]:
+    """What a trial uses of each limit that is set, the limit, and what it is of."""
+    share = {"fp32": 1, "fp16": 2, "int8": 4}.get(trial["weight_format"], 1)
+    uses = {
+        "budget_params": (trial["params"], "parameters"),
+        "budget_macs": (trial["macs"], "MACs"),
+        "budget_weight_bytes": (trial["weight_bytes"] / share, f"bytes of {trial['weight_format']} weights"),
+        "budget_activation_bytes": (trial["activation_bytes"], "bytes of activations"),
     }
-    return ", ".join(f"{trial[key]:,.0f} {word}" for key, word in words.items() if pd.notna(trial[key])) or "no limit"
+    for column, (use, words) in uses.items():
+        if pd.notna(trial[column]):
+            yield use, float(trial[column]), words
 
 
-def _share(winner: pd.Series[Any]) -> float | None:
-    limit = winner["budget_params"]
-    return winner["params"] / limit if pd.notna(limit) else None
+def _spared(trial: pd.Series[Any]) -> Iterable[str]:
+    for use, limit, words in _limits(trial):
+        yield f"{limit - use:,.0f} of {limit:,.0f} {words} to spare ({use / limit:.1%} used)"
 
 
-def _searched(table: pd.DataFrame) -> list[str]:
-    """What of the recipe differs between trials, in words, for each of them."""
-    varied = [name for name in RECIPE if table[name].nunique() > 1]
-    return [", ".join(f"{RECIPE[name]}{row[name]}" for name in varied) for row in table.to_dict("records")]
+def _found(study: StudyTable) -> str:
+    """What it cost to find, such as "Found in 12 min of training: 60 trials, 20 stopped early, which saved 6 min."."""
+    spent, states = study.ledger, study.table["state"].value_counts()
+    parts = [f"{len(study.table)} trial{'' if len(study.table) == 1 else 's'}"]
+    if pruned := states.get("pruned", 0):
+        parts.append(f"{pruned} stopped early, which saved {duration(spent.saved)}")
+    if study.finalists:
+        parts.append(f"{len(study.finalists)} runs of finalists")
+    return f"Found in {duration(spent.spent)} of training: {', '.join(parts)}."
 
 
-def _spending(table: pd.DataFrame, finalists: Sequence[FinalistRun]) -> Iterable[tuple[str, str]]:
-    rows = [TrialRecord(**{name: row[name] for name in COLUMNS}) for row in table.to_dict("records")]
-    spent = ledger(rows, sum(run.seconds for run in finalists), sum(run.repeated_seconds for run in finalists))
-    yield "Time in all", _duration(spent.spent)
-    for name, words in SPENDING.items():
-        if seconds := getattr(spent, name):
-            yield words, _duration(seconds)
+def _commands(study: StudyTable) -> dict[str, str]:
+    """The commands that train the best network and export what they train, by what they do."""
+    winner = study.winner
+    if winner is None:
+        return {}
+    train = train_command(str(winner.trial["spec"]), str(winner.trial["data"]), study.folder)
+    export = export_command(study.folder) if study.folder else ""
+    commands = {"Give it its long run": train, "Then hand it over": export}
+    return {words: command for words, command in commands.items() if command}
 
 
-def _facts(table: pd.DataFrame, finalists: Sequence[FinalistRun]) -> Iterable[tuple[str, str]]:
+def _bargain(leading: pd.DataFrame) -> str:
+    """What fewer parameters would cost, in a sentence or two; empty where the front does not tell."""
+    half, bend = halved(leading), knee(leading)
+    found = []
+    if half is not None:
+        lost = 100 * (leading["accuracy"].iloc[-1] - half["accuracy"])
+        found.append(f"Half of the parameters cost {lost:.1f} points: {_in_words(half)}.")
+    if bend is not None:
+        same = half is not None and half["number"] == bend["number"]
+        found.append(f"The knee, beyond which more buys less, is {'the same' if same else _in_words(bend)}.")
+    return " ".join(found)
+
+
+def _in_words(trial: pd.Series[Any]) -> str:
+    return f"trial {trial['number']}, {trial['accuracy']:.2%} with {trial['params']:,}"
+
+
+def _differences(table: pd.DataFrame) -> list[str]:
+    """What is not alike between the studies and makes their accuracies hard to compare."""
+    return [words for name, words in SAME.items() if table.groupby("study")[name].first().nunique() > 1]
+
+
+def _summary(study: StudyTable) -> dict[str, Any]:
+    """A study's row of the comparison."""
+    return {
+        "name": study.name,
+        "winner": study.winner,
+        "budget": budget_in_words(study.table.iloc[0]),
+        "trials": len(study.table),
+        "complete": len(complete(study.table)),
+        "spent": study.ledger.spent,
+        "data": study.table["data"].iloc[0],
+    }
+
+
+def _facts(table: pd.DataFrame) -> Iterable[tuple[str, str]]:
     first, states = table.iloc[0], table["state"].value_counts()
     yield "Trials", f"{states.get('complete', 0)} complete, {states.get('pruned', 0)} stopped early"
     if "failed" in states:
         yield "Failed", f"{states['failed']}"
     yield "Networks trained twice", f"{int(table['spec'].duplicated().sum())}"
-    yield from _spending(table, finalists)
     yield "Data", f"{first['data']}: {first['images']:,} images trained on, {first['held_out']:,} held out"
     yield "Epochs of a trial", f"{first['max_epochs']}"
     yield "Device", ", ".join(d for d in table["device"].unique() if d)
     yield "Precision, seed", f"{first['precision']}, {first['seed']}"
     yield "Versions", ", ".join(v for v in table["versions"].unique() if v)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _html(figure: go.Figure) -> str:
-    html: str = figure.to_html(
-        full_html=False, include_plotlyjs=True, div_id="tradeoff", config=PLOTLY_CONFIG, default_height="540px"
-    )
-    return html

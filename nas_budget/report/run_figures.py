@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 
 from nas_budget.arch.cost import PartCost, cost
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.report.figures import ACCENT, FAINT, GRID, INK, OURS, PAPER, accuracy_range
+from nas_budget.report.style import ACCENT, FAINT, GRID, INK, OURS, PAPER, accuracy_range
 from nas_budget.run_record import EpochRow, RunResult
 
 Value = Callable[[EpochRow], float | None]
@@ -24,6 +24,7 @@ WRONG = [[0, "#fff7ed"], [1, "#c2410c"]]
 MOST_CARDS = 6
 MOST_TEXTS = 20
 LONGEST_NAME = 16
+EARLY_SHARE = 0.1
 
 
 def loss_figure(metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = ()) -> go.Figure:
@@ -49,7 +50,10 @@ def accuracy_figure(metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = ())
     if any(row.averaged_accuracy is not None for row in metrics):
         _add_seeds(figure, metrics, lambda row: row.averaged_accuracy, "averaged weights", SECOND, ".2%")
     _epoch_axis(figure)
-    shown = [_number(value) for row in [*metrics, *paper] for value in (row.accuracy, row.averaged_accuracy)]
+    # Of a long run the first epochs would take most of the height: their lines come in from below.
+    rows = [*metrics, *paper]
+    late = [row for row in rows if row.epoch > EARLY_SHARE * max(row.epoch for row in rows)]
+    shown = [_number(value) for row in late for value in (row.accuracy, row.averaged_accuracy)]
     low, high = accuracy_range([value for value in shown if isfinite(value)])
     figure.update_yaxes(
         title="accuracy", tickformat=".0%" if high - low > 0.1 else ".1%", range=[low, high], gridcolor=GRID,
@@ -140,7 +144,7 @@ def architecture_figure(spec: ResNetSpec) -> go.Figure:
             yanchor="bottom", showarrow=False, yshift=4,
         )  # fmt: skip
     names = [part.name.replace(" ", "<br>") for part in parts]
-    figure.update_xaxes(range=[-0.5, len(parts) - 0.5], showgrid=False, zeroline=False, showticklabels=False)
+    figure.update_xaxes(range=[-0.5, len(parts) - 0.5], showgrid=False, zeroline=False, showticklabels=False, ticks="")
     figure.update_xaxes(tickvals=[*range(len(parts))], ticktext=names, showticklabels=True, tickangle=0, row=3)
     return figure
 
@@ -243,5 +247,7 @@ def _style(figure: go.Figure, **layout: object) -> None:
         legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "itemclick": False},
     )  # fmt: skip
     figure.update_layout(**layout)
-    figure.update_xaxes(title_font_size=13)
-    figure.update_yaxes(title_font_size=13, title_standoff=8, automargin=True)
+    # Ticks that are not seen keep the figures off the lines, and off each other in the corner.
+    room = {"ticks": "outside", "ticklen": 6, "tickcolor": "rgba(0,0,0,0)"}
+    figure.update_xaxes(title_font_size=13, **room)
+    figure.update_yaxes(title_font_size=13, title_standoff=8, automargin=True, **room)

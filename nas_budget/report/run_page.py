@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from importlib.resources import files
 from io import StringIO
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import plotly.graph_objects as go
-from jinja2 import Environment, StrictUndefined
+from plotly.utils import PlotlyJSONEncoder
 
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import ModelError, NasBudgetError
 from nas_budget.files import write_whole
-from nas_budget.report.figures import REFERENCE
-from nas_budget.report.page import PLOTLY_CONFIG
+from nas_budget.report.classes import class_accuracies, classes_in_words, confusions_in_words, drawn_range, share_of_all
+from nas_budget.report.known import reference
+from nas_budget.report.paper import differences, differences_in_words, is_papers_network, paper_curves
+from nas_budget.report.rendering import asset, duration, plotly_script, render
 from nas_budget.report.run_figures import (
     accuracy_figure,
     architecture_figure,
@@ -26,18 +28,17 @@ from nas_budget.report.run_figures import (
     loss_figure,
     rate_figure,
 )
-from nas_budget.run_record import EpochRow, RunResult, read_metrics, read_result
+from nas_budget.report.tiles import read_tiles
+from nas_budget.run_record import MISTAKES, EpochRow, RunResult, read_metrics, read_result
 
 PAGE = "report.html"
 CONFUSION = "confusion.csv"
-REFERENCE_SPEC = ResNetSpec((32, 64, 96, 128, 185))
 SECOND_FIGURES = {
     "flipped": "With mirror images",
     "averaged": "With averaged weights",
     "averaged_flipped": "With both",
     "held_out": "On held-out images",
 }
-N_CONFUSIONS = 3
 
 
 def write_run_page(folder: Path, path: Path | None = None) -> Path:
@@ -49,7 +50,7 @@ def write_run_page(folder: Path, path: Path | None = None) -> Path:
     result, path = read_result(folder), path or folder / PAGE
     try:
         write_confusion(folder, result)
-        write_whole(path, run_page(result, read_metrics(folder)))
+        write_whole(path, run_page(result, read_metrics(folder), folder))
     except OSError as error:
         raise ModelError(f"{error.filename or path}: cannot be written ({error.strerror or error})") from None
     return path
@@ -68,69 +69,45 @@ def write_confusion(folder: Path, result: RunResult) -> None:
     write_whole(folder / CONFUSION, text.getvalue())
 
 
-def run_page(result: RunResult, metrics: Sequence[EpochRow]) -> str:
+def run_page(result: RunResult, metrics: Sequence[EpochRow], folder: Path | None = None) -> str:
     """The page of a run as HTML; every text of it is escaped.
+
+    Args:
+        result: How it ended.
+        metrics: Its epochs; those of seeds that have not ended are left out.
+        folder: Where it lies, for its pictures and the commands that take it; None for a page without.
 
     Raises:
         ModelError: The result is not of a network of this family.
     """
-    spec = _spec(result)
-    metrics = [row for row in metrics if row.seed in {seed.seed for seed in result.seeds}]
-    paper = paper_curves() if is_reference(result) else []
-    drawn = _figures(result, spec, metrics, paper)
-    figures = {name: _html(figure, name, first=not i) for i, (name, figure) in enumerate(drawn)}
-    template = files("nas_budget.report").joinpath("run.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(count="{:,.0f}".format, percent="{:.2%}".format, time=_time)
-    style = files("nas_budget.report").joinpath("page.html").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
-        result=result, spec=spec, parts=cost(spec).parts, figures=figures,
+    spec, figures, classes = _spec(result), _figures(result, metrics), class_accuracies(result)
+    as_paper = is_papers_network(result, spec)
+    return render(
+        "run.html", {"tenth": "{:.1%}".format}, result=result, spec=spec, used=cost(spec), figures=figures,
         second=list(_second_figures(result)), facts=list(_facts(result)), recipe=list(_recipe(result.recipe)),
-        paper=REFERENCE if paper else None, confusions=_confusions_in_words(result),
-        seconds=sum(seed.seconds for seed in result.seeds), mistakes=[_named(m, result) for m in result.mistakes],
-        style=style[style.index("<style>") + len("<style>") : style.index("</style>")],
+        paper=reference() if as_paper else None, unlike=differences_in_words(differences(result) if as_paper else []),
+        confusions=confusions_in_words(result), classes=classes, in_words=classes_in_words(classes),
+        drawn=drawn_range(classes), of_all=share_of_all(classes), seconds=sum(seed.seconds for seed in result.seeds),
+        mistakes=[_named(mistake, result) for mistake in result.mistakes],
+        tiles=read_tiles(folder / MISTAKES, len(result.mistakes), spec.image_size) if folder else [],
+        commands=commands(folder) if folder else [], copy=asset("copy.js"), payload=_payload(figures),
+        plotly=plotly_script(), script=asset("run.js"),
     )  # fmt: skip
 
 
-def is_reference(result: RunResult) -> bool:
-    """Whether it is the reference paper's network, up to dropout, on its data and by its recipe."""
-    same = replace(_spec(result), dropout=REFERENCE_SPEC.dropout) == REFERENCE_SPEC
-    return same and result.data == REFERENCE["data"] and result.recipe.get("name") == "paper"
+def figures_of_run(folder: Path) -> dict[str, go.Figure]:
+    """The figures of a run by name, in the order of its page.
+
+    Raises:
+        ModelError: The folder holds no finished run.
+    """
+    return _figures(read_result(folder), read_metrics(folder))
 
 
-def paper_curves() -> list[EpochRow]:
-    """The 150 epochs of the reference paper; the learning rate is the mean of each epoch."""
-    lines = files("nas_budget.report").joinpath("paper_curves.csv").read_text(encoding="utf-8").splitlines()
-    return [
-        EpochRow(
-            seed=0,
-            epoch=int(row["epoch"]),
-            train_loss=float(row["train_loss"]),
-            accuracy=float(row["valid_accuracy_percent"]) / 100,
-            held_out_loss=None,
-            averaged_accuracy=None,
-            learning_rate=float(row["mean_learning_rate"]),
-            seconds=0.0,
-        )
-        for row in csv.DictReader(lines)
-    ]
-
-
-def confusions(result: RunResult) -> list[tuple[int, str, str, int]]:
-    """Mistakes by kind, the most frequent first, as (count, true class, class told, images of the true class)."""
-    names = result.classes
-    kinds = [
-        (n, names[i], names[j], sum(row))
-        for i, row in enumerate(result.confusion)
-        for j, n in enumerate(row)
-        if n and i != j
-    ]
-    return sorted(kinds, key=lambda kind: -kind[0])
-
-
-def _confusions_in_words(result: RunResult) -> str:
-    most = [f"{a} told as {b} ({n:,} of {total:,})" for n, a, b, total in confusions(result)[:N_CONFUSIONS]]
-    return f"Most frequent: {'; '.join(most)}." if most else "No test image was told wrong."
+def commands(folder: Path) -> list[str]:
+    """What can be done with a run, as lines of a shell."""
+    where = quote(str(folder))
+    return [f"nas-budget evaluate {where}", f"nas-budget export {where} --format python --format onnx"]
 
 
 def _spec(result: RunResult) -> ResNetSpec:
@@ -140,26 +117,25 @@ def _spec(result: RunResult) -> ResNetSpec:
         raise ModelError(f"the network of {result.name} cannot be read ({error})") from None
 
 
-def _figures(
-    result: RunResult, spec: ResNetSpec, metrics: Sequence[EpochRow], paper: Sequence[EpochRow]
-) -> Iterable[tuple[str, go.Figure]]:
-    """The figures by name, in the order of the page."""
+def _figures(result: RunResult, metrics: Sequence[EpochRow]) -> dict[str, go.Figure]:
+    spec = _spec(result)
+    ended = {seed.seed for seed in result.seeds}
+    metrics = [row for row in metrics if row.seed in ended]
+    paper = paper_curves() if is_papers_network(result, spec) and not differences(result) else []
+    figures = {}
     if metrics:
-        yield "loss", loss_figure(metrics, paper)
+        figures["loss"] = loss_figure(metrics, paper)
     if any(row.accuracy is not None for row in metrics):
-        yield "accuracy", accuracy_figure(metrics, paper)
+        figures["accuracy"] = accuracy_figure(metrics, paper)
     if metrics:
-        yield "rate", rate_figure(metrics, paper)
-    yield "architecture", architecture_figure(spec)
-    yield "confusion", confusion_figure(result)
+        figures["rate"] = rate_figure(metrics, paper)
+    return {**figures, "architecture": architecture_figure(spec), "confusion": confusion_figure(result)}
 
 
-def _html(figure: go.Figure, name: str, first: bool) -> str:
-    html: str = figure.to_html(
-        full_html=False, include_plotlyjs=first, div_id=name, config=PLOTLY_CONFIG | {"displayModeBar": False},
-        default_height=f"{figure.layout.height}px",
-    )  # fmt: skip
-    return html
+def _payload(figures: dict[str, go.Figure]) -> str:
+    """The figures as JSON that is safe inside a script element."""
+    text = json.dumps(figures, cls=PlotlyJSONEncoder, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _second_figures(result: RunResult) -> Iterable[tuple[str, str, float, float | None]]:
@@ -179,7 +155,7 @@ def _facts(result: RunResult) -> Iterable[tuple[str, str]]:
     if result.batches > 1:
         yield "Each batch computed in", f"{result.batches} parts, as memory did not suffice"
     if repeated := sum(seed.repeated_seconds for seed in result.seeds):
-        yield "Repeated after interruptions", _time(repeated)
+        yield "Repeated after interruptions", duration(repeated)
     yield "Finished", result.finished
 
 
@@ -191,9 +167,3 @@ def _recipe(recipe: dict[str, Any]) -> Iterable[tuple[str, str]]:
 
 def _named(mistake: dict[str, Any], result: RunResult) -> dict[str, Any]:
     return mistake | {name: result.classes[mistake[name]] for name in ("truth", "told")}
-
-
-def _time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"

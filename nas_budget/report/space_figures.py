@@ -12,7 +12,8 @@ from plotly.subplots import make_subplots
 
 from nas_budget.arch.explore import Choice, Exploration
 from nas_budget.arch.table import Counts
-from nas_budget.report.figures import ACCENT, FAINT, GRID, INK, LIMIT, round_numbers, short
+from nas_budget.report.axes import round_numbers, short
+from nas_budget.report.style import ACCENT, FAINT, GRID, INK, LIMIT
 
 WORDS = {"channels": "width", "kernels": "kernel", "strides": "stride"}
 PARTS = ("#475569", "#1d4ed8", "#3b82f6", "#60a5fa", "#0d9488", "#14b8a6", "#f59e0b", "#f97316", "#ef4444", "#a855f7")

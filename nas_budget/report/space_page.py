@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-import plotly.graph_objects as go
-from jinja2 import Environment, StrictUndefined
 
 from nas_budget.arch.explore import Exploration
-from nas_budget.errors import TableError
-from nas_budget.files import write_whole
-from nas_budget.report.page import PLOTLY_CONFIG
+from nas_budget.report.rendering import figure_html, plotly_script, render, write_page
 from nas_budget.report.space_figures import choices_figure, density_figure, never, parts_figure, sizes_figure
 
 
@@ -22,23 +17,16 @@ def write_space_page(found: Exploration, path: Path, title: str) -> None:
     Raises:
         TableError: The file cannot be written.
     """
-    try:
-        write_whole(path, space_page(found, title))
-    except OSError as error:
-        raise TableError(f"{path}: cannot be written ({error.strerror or error})") from None
+    write_page(path, space_page(found, title))
 
 
 def space_page(found: Exploration, title: str) -> str:
     """The page of an exploration as HTML; the title is escaped."""
-    template = files("nas_budget.report").joinpath("space.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(count="{:,.0f}".format, share=share_in_words)
-    style = files("nas_budget.report").joinpath("page.html").read_text(encoding="utf-8")
     figures = {"parts": parts_figure, "density": density_figure, "sizes": sizes_figure, "choices": choices_figure}
-    html = {name: _html(draw(found), name, first=name == "parts") for name, draw in figures.items()}
-    return environment.from_string(template).render(
-        title=title, found=found, never=never(found.choices), summary=summary(found), figures=html,
-        style=style[style.index("<style>") + len("<style>") : style.index("</style>")],
+    html = {name: figure_html(draw(found), name) for name, draw in figures.items()}
+    return render(
+        "space.html", {"share": share_in_words}, title=title, found=found, never=never(found.choices),
+        summary=summary(found), figures=html, plotly=plotly_script(),
     )  # fmt: skip
 
 
@@ -58,12 +46,3 @@ def summary(found: Exploration) -> str:
     first = f"{where} has {params[stage]:.0%} of the parameters and does {macs[stage]:.0%} of the multiply-adds"
     second = f"; stage {busiest} does {macs[busiest]:.0%} of them with {params[busiest]:.0%} of the parameters"
     return f"{first}{'' if busiest == stage else second}.".replace("%", " %")
-
-
-def _html(figure: go.Figure, name: str, first: bool) -> str:
-    height = f"{figure.layout.height}px"
-    html: str = figure.to_html(
-        full_html=False, include_plotlyjs=first, div_id=name, config=PLOTLY_CONFIG | {"displayModeBar": False},
-        default_height=height,
-    )  # fmt: skip
-    return html

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from nas_budget.errors import TableError
@@ -61,20 +62,48 @@ def complete(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table["state"] == "complete") & table["accuracy"].notna()]
 
 
-def front(table: pd.DataFrame) -> pd.DataFrame:
-    """The complete trials that no other beats: none is as small and more accurate, or as accurate and smaller.
+def front(table: pd.DataFrame, cost: str = "params") -> pd.DataFrame:
+    """The complete trials that no other beats: none is as cheap and more accurate, or as accurate and cheaper.
 
-    From the fewest parameters to the most; of equals, the first.
+    From the cheapest to the dearest, with the table's index; of equals, the first.
+
+    Args:
+        table: Trials.
+        cost: The column to be small.
     """
-    ranked = complete(table).sort_values(["params", "accuracy", "number"], ascending=[True, False, True])
+    ranked = complete(table).sort_values([cost, "accuracy", "number"], ascending=[True, False, True])
     best_before = ranked["accuracy"].cummax().shift(fill_value=-1.0)
-    return ranked[ranked["accuracy"] > best_before].reset_index(drop=True)
+    return ranked[ranked["accuracy"] > best_before]
+
+
+def knee(leading: pd.DataFrame, cost: str = "params") -> pd.Series[Any] | None:
+    """The trial of a front from which on more cost buys less; None of fewer than three.
+
+    The one furthest above the straight line between the ends, cost taken as its logarithm and both scaled to 0 to 1
+    (Satopaa et al. 2011, "Finding a kneedle in a haystack").
+    """
+    if len(leading) < 3:
+        return None
+    dear, good = np.log(leading[cost].to_numpy(float)), leading["accuracy"].to_numpy(float)
+    above = (good - good[0]) / (good[-1] - good[0]) - (dear - dear[0]) / (dear[-1] - dear[0])
+    return leading.iloc[int(above.argmax())] if above.max() > 0 else None
+
+
+def halved(leading: pd.DataFrame, cost: str = "params") -> pd.Series[Any] | None:
+    """The most accurate trial of a front with at most half the cost of its last; None where there is none."""
+    small = leading[leading[cost] <= leading[cost].iloc[-1] / 2] if len(leading) else leading
+    return small.iloc[-1] if len(small) else None
 
 
 def best(table: pd.DataFrame) -> pd.Series[Any] | None:
     """The most accurate complete trial, of equals the smallest; None when there is none."""
     leading = front(table)
     return None if leading.empty else leading.iloc[-1]
+
+
+def interval(accuracy: float, n: int) -> float:
+    """Half of the 95 % interval of an accuracy measured on `n` images (normal approximation of the binomial)."""
+    return float(1.96 * (accuracy * (1 - accuracy) / n) ** 0.5) if n else 0.0
 
 
 def network(trial: Mapping[Any, Any]) -> str:

@@ -23,6 +23,7 @@ from nas_budget.errors import ModelError, TrainingError
 from nas_budget.files import write_whole
 from nas_budget.run_record import (
     METRICS,
+    MISTAKES,
     RESULT,
     SPEC,
     EpochRow,
@@ -39,11 +40,12 @@ from nas_budget.train.evaluation import accuracy_of, confusion_of, evaluate, mis
 from nas_budget.train.images import LabelledImages, labelled_images, split_images
 from nas_budget.train.loop import EpochResult, diverged, train_epoch
 from nas_budget.train.network import build
+from nas_budget.train.pictures import write_row
 from nas_budget.train.run_settings import SETTINGS, RunSettings, check_same
 from nas_budget.train.saved import AVERAGED, MODEL, Model, save_model, weights_digest
 from nas_budget.train.stepper import Stepper
 
-N_MISTAKES = 20
+N_MISTAKES = 24
 CHECKPOINT_SHARE = 20
 """A checkpoint is written after each epoch, unless that would take more than one part in so many of the time."""
 
@@ -210,6 +212,8 @@ class LongRun:
         worst = [asdict(mistake) for mistake in mistakes_of(told[0], test.labels, N_MISTAKES)]
         if self.finished:
             confusion, worst = self.finished.confusion, list(self.finished.mistakes)
+        else:
+            write_row(self.folder / MISTAKES, test.images[[mistake["index"] for mistake in worst]].cpu().numpy())
         self.finished = self._result(ended, stepper.parts, len(test), confusion, worst)
         write_result(self.folder, self.finished)
         self._checkpoint(stepper.seed).unlink(missing_ok=True)

@@ -1,14 +1,16 @@
-"""Pictures from files, as a network takes them."""
+"""Pictures from files, as a network takes them, and images of a data set as a file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from nas_budget.errors import DataError, UsageError
+from nas_budget.files import write_whole
 from nas_budget.train.data import Images
 
 MODES = {1: "L", 3: "RGB"}
@@ -62,3 +64,22 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     if not picture.mode.startswith("I"):
         return picture
     return Image.fromarray((np.asarray(picture).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+
+
+def write_row(path: Path, images: Images) -> None:
+    """Write images side by side as one PNG; nothing where there are none, or they are neither grey nor of colours.
+
+    Args:
+        path: The file.
+        images: uint8 (n, height, width, channels).
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    n, height, width, channels = images.shape
+    if not n or channels not in MODES:
+        return
+    row = images.transpose(1, 0, 2, 3).reshape(height, n * width, channels)
+    file = BytesIO()
+    Image.fromarray(row.squeeze(2) if channels == 1 else row).save(file, "PNG", optimize=True)
+    write_whole(path, file.getvalue())

@@ -6,76 +6,30 @@ import csv
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
-from math import isnan, nan
+from base64 import b64decode
+from dataclasses import replace
+from io import BytesIO
+from math import nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from nas_budget.arch.cost import cost
-from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import ModelError
-from nas_budget.report.run_figures import (
-    accuracy_figure,
-    architecture_figure,
-    confusion_figure,
-    loss_figure,
-    rate_figure,
-    rounded,
-)
-from nas_budget.report.run_page import confusions, is_reference, paper_curves, run_page, write_run_page
-from nas_budget.run_record import METRICS, EpochRow, RunResult, SeedResult, write_result
-from tests.report.test_page import CHROMIUM, FLAGS, words
+from nas_budget.report.run_page import commands, figures_of_run, run_page, write_run_page
+from tests.report.browsing import words
+from tests.report.runs import MISTAKE, RECIPE, SEEDS, SPEC, as_paper, epochs, of_many_classes, result, write
 from tests.report.trials import EVIL
 
-SPEC = ResNetSpec((8, 12), blocks=(1, 3), classes=3, pool="global", image_size=16)
-REFERENCE = ResNetSpec((32, 64, 96, 128, 185), dropout=0.2)
-SEEDS = (
-    SeedResult(4, 0.71, 0.72, 0.73, 0.74, 0.75, 1.25, 61.0, 0.0, "digest-of-four"),
-    SeedResult(5, 0.75, 0.76, 0.77, 0.78, 0.79, 1.35, 62.0, 30.0, "digest-of-five"),
-)
-RECIPE = {"name": "own", "optimizer": "muon", "weight_decay": 0.0003, "epochs": 3, "trivial_augment": True}
-CONFUSION = ((7, 2, 1), (0, 12, 8), (0, 0, 20))
 
-
-def result(network: ResNetSpec = SPEC, **changes: Any) -> RunResult:
-    """A run of one seed, or one with some fields changed."""
-    fields: dict[str, Any] = {
-        "name": "mine", "spec": network.to_dict(), "params": cost(network).params, "macs": cost(network).macs,
-        "recipe": RECIPE, "data": "animals", "data_digest": "d4ta", "images": 4_000, "held_out": 1_234,
-        "test_images": 50, "classes": ("cat", "dog", "emu"), "device": "a machine", "precision": "fp32",
-        "deterministic": True, "batches": 1, "versions": "torch 2.13.0", "finished": "2026-05-04T03:02:01+00:00",
-        "seeds": SEEDS[:1], "confusion": CONFUSION,
-        "mistakes": ({"index": 31, "truth": 1, "told": 2, "probability": 0.9876},),
-    }  # fmt: skip
-    return RunResult(**fields | changes)
-
-
-def epochs(n: int = 3, seeds: Sequence[int] = (4,), **changes: Any) -> list[EpochRow]:
-    """Rows whose loss is seed + 1 / epoch and whose accuracy is 1 - 0.1 * seed - 1 / (epoch + 1)."""
-    return [
-        replace(
-            EpochRow(seed, i, seed + 1 / i, 1 - 0.1 * seed - 1 / (i + 1), 0.5, None, 0.1 * (1 - i / (n + 1)), 2.0),
-            **changes,
-        )
-        for seed in seeds
-        for i in range(1, n + 1)
-    ]
-
-
-def of_many_classes(n: int) -> RunResult:
-    confusion = tuple(tuple(90 if i == j else int((i + j) % 7 == 0) for j in range(n)) for i in range(n))
-    return result(replace(SPEC, classes=n), classes=tuple(f"kind {i}" for i in range(n)), confusion=confusion)
-
-
-def write(folder: Path, run: RunResult, rows: Sequence[EpochRow]) -> Path:
-    """A run folder, as training leaves it, with its page."""
-    folder.mkdir(exist_ok=True)
-    write_result(folder, run)
-    (folder / METRICS).write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
-    return write_run_page(folder)
+def payload(html: str) -> Any:
+    """The figures that a page holds."""
+    found = re.search(r'id="figures">(.*?)</script>', html)
+    assert found
+    return json.loads(found[1])
 
 
 def test_the_headline_is_the_accuracy_on_test_images() -> None:
@@ -132,31 +86,22 @@ def test_how_it_was_trained_is_told() -> None:
         assert part in seen
 
 
-def test_the_most_frequent_confusions_come_first() -> None:
-    assert confusions(result()) == [(8, "dog", "emu", 20), (2, "cat", "dog", 10), (1, "cat", "emu", 10)]
-    said = "Most frequent: dog told as emu (8 of 20); cat told as dog (2 of 10); cat told as emu (1 of 10)."
-    assert said in words(run_page(result(), epochs()))
+def test_mistakes_and_classes_are_told() -> None:
+    seen = words(run_page(result(), epochs()))
+    assert "Most frequent: dog told as emu (8 of 20); cat told as dog (2 of 10)" in seen
+    assert "dog 60.0% 38.7–78.1% 20 emu (40.0%)" in seen
+    assert "31 dog emu 98.76%" in seen
     perfect = result(confusion=((5, 0, 0), (0, 5, 0), (0, 0, 0)), mistakes=())
     seen = words(run_page(perfect, epochs()))
     assert "No test image was told wrong." in seen
     assert "Most confident mistakes" not in seen
+    assert "Class by class" not in words(run_page(result(confusion=((0, 0, 0),) * 3), epochs()))
 
 
-def test_the_confusion_is_per_cent_of_each_true_class() -> None:
-    wrong, right = confusion_figure(result()).data
-    assert [right.z[i][i] for i in range(3)] == [70, 60, 100]
-    assert (wrong.z[0][1], wrong.z[0][2], wrong.z[1][2], wrong.zmax) == (20, 10, 40, 40)
-    assert isnan(wrong.z[2][0])
-    assert isnan(wrong.z[1][1])
-    assert isnan(right.z[1][2])
-    assert wrong.customdata[1][2] == "<b>dog</b> told as <b>emu</b>:<br>8 of 20"
-
-
-@pytest.mark.parametrize(("n", "written"), [(3, True), (20, True), (21, False), (100, False)])
-def test_cells_have_texts_where_there_is_room(n: int, written: bool) -> None:
-    figure = confusion_figure(result() if n == 3 else of_many_classes(n))
-    assert all((trace.texttemplate is not None) == written for trace in figure.data)
-    assert len(figure.layout.xaxis.ticktext) <= 20
+def test_of_many_classes_the_worst_are_open() -> None:
+    html = run_page(of_many_classes(30), epochs())
+    assert "The other 10 classes" in words(html)
+    assert html.count('class="dot"') == 30
 
 
 def test_names_are_shown_as_they_are() -> None:
@@ -165,58 +110,16 @@ def test_names_are_shown_as_they_are() -> None:
     html = run_page(run, epochs())
     assert EVIL not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt; told as &lt;b&gt;&#34;it&#34;&lt;/b&gt; &amp; co (2 of 10)" in html
-    ticks = confusion_figure(run).layout.xaxis.ticktext
+    ticks = payload(html)["confusion"]["layout"]["xaxis"]["ticktext"]
     assert ticks[1] == '&lt;b&gt;"it"&lt;/b&gt; &amp; co'
     assert ticks[2] == "x" * 15 + "…"
 
 
-def test_each_seed_has_a_thin_line_and_their_mean_a_bold_one() -> None:
-    four, five, mean = loss_figure(epochs(seeds=(4, 5))).data
-    assert list(four.y) == [5, 4.5, 4 + 1 / 3]
-    assert list(five.y) == [6, 5.5, 5 + 1 / 3]
-    assert list(mean.y) == pytest.approx([5.5, 5, 4.5 + 1 / 3])
-    assert four.line.color == five.line.color == mean.line.color
-    assert four.line.width < mean.line.width
-    (alone,) = loss_figure(epochs()).data
-    assert list(alone.y) == list(four.y)
-
-
-def test_a_loss_that_is_no_number_is_a_gap() -> None:
-    rows = epochs(seeds=(4, 5))
-    rows[1] = replace(rows[1], train_loss=nan)
-    _, five, mean = loss_figure(rows).data
-    assert isnan(mean.y[1])
-    assert five.y[1] == 5.5
-    assert "NaN" not in run_page(result(seeds=SEEDS), rows).rpartition('id="loss"')[2]
-
-
-def test_what_is_missing_or_infinite_is_a_gap() -> None:
-    rows = epochs()
-    rows[1] = replace(rows[1], accuracy=None, train_loss=float("inf"))
-    for draw in loss_figure, accuracy_figure:
-        (line,) = draw(rows).data
-        assert [isnan(value) for value in line.y] == [False, True, False]
-
-
-def test_the_loss_has_a_log_axis_only_where_it_falls_far() -> None:
-    assert loss_figure(epochs()).layout.yaxis.type is None
-    rows = [replace(row, train_loss=3 / row.epoch**3) for row in epochs()]
-    assert loss_figure(rows).layout.yaxis.type == "log"
-    assert loss_figure([replace(row, train_loss=0.0) for row in rows]).layout.yaxis.type is None
-
-
-def test_averaged_weights_have_a_line_of_their_own() -> None:
-    last, averaged = accuracy_figure(epochs(averaged_accuracy=0.9)).data
-    assert list(last.y) == pytest.approx([0.1, 0.6 - 1 / 3, 0.35])
-    assert list(averaged.y) == [0.9] * 3
-    assert last.line.color != averaged.line.color
-
-
-def test_one_epoch_is_a_point() -> None:
-    for draw in loss_figure, accuracy_figure, rate_figure:
-        (trace,) = draw(epochs(1)).data
-        assert trace.mode == "markers"
-    assert "1 epoch, " in words(run_page(result(recipe={**RECIPE, "epochs": 1}), epochs(1)))
+def test_what_is_no_number_can_be_read_by_a_browser() -> None:
+    rows = [replace(row, train_loss=nan) for row in epochs()]
+    figures = payload(run_page(result(), rows))
+    assert figures["loss"]["data"][0]["y"] == [None, None, None]
+    assert list(figures) == ["loss", "accuracy", "rate", "architecture", "confusion"]
 
 
 def test_a_seed_that_has_not_ended_is_left_out() -> None:
@@ -229,54 +132,6 @@ def test_without_metrics_there_are_no_curves() -> None:
     assert "no metrics.jsonl" in words(html)
     assert html.count("plotly.js v") == 1
     assert 'id="rate"' not in html
-
-
-@pytest.mark.parametrize(
-    ("changes", "same"),
-    [
-        ({}, True),
-        ({"spec": replace(REFERENCE, dropout=0.0).to_dict()}, True),
-        ({"spec": replace(REFERENCE, shortcut_kernel=1).to_dict()}, False),
-        ({"data": "cifar100"}, False),
-        ({"recipe": {**RECIPE, "name": "strong"}}, False),
-    ],
-)
-def test_the_papers_curves_are_behind_its_own_network_alone(changes: dict[str, Any], same: bool) -> None:
-    fields: dict[str, Any] = {"data": "cifar10", "recipe": {**RECIPE, "name": "paper"}, "spec": REFERENCE.to_dict()}
-    names = tuple(f"kind {i}" for i in range(10))
-    run = result(REFERENCE, **fields | changes, classes=names, confusion=of_many_classes(10).confusion)
-    assert is_reference(run) == same
-    seen = words(run_page(run, epochs()))
-    assert ("The paper's own run 93.08%" in seen.replace("&#39;", "'")) == same
-    assert ("with dropout and batch statistics on" in seen) == same
-
-
-def test_the_papers_curves_are_its_own() -> None:
-    rows = paper_curves()
-    assert [row.epoch for row in rows] == [*range(1, 151)]
-    assert (rows[0].train_loss, rows[0].accuracy) == (1.7466, pytest.approx(0.4318))
-    assert (rows[-1].train_loss, rows[-1].accuracy) == (0.0168, pytest.approx(0.9136))
-    assert rows[-1].learning_rate == pytest.approx(7.76e-7, rel=1e-3)
-    behind, ours = loss_figure(epochs(), rows).data
-    assert (behind.name, len(behind.x), len(ours.x)) == ("the paper", 150, 3)
-
-
-def test_the_network_is_drawn_to_scale() -> None:
-    figure, parts = architecture_figure(SPEC), cost(SPEC).parts
-    boxes = [trace for trace in figure.data if trace.type == "bar" and trace.yaxis == "y"]
-    front = boxes[-1]
-    assert list(front.y) == [16, 16, 8, 1]
-    assert [width / front.width[2] for width in front.width] == pytest.approx([8 / 12, 8 / 12, 1, 3 / 12])
-    assert [len(box.x) for box in boxes] == [1, 1, 4]  # stage 2 has three blocks
-    params, macs = (trace for trace in figure.data if trace.type == "bar" and trace.yaxis in ("y2", "y3"))
-    assert [value for _, value in params.customdata] == [part.params for part in parts]
-    assert list(macs.y) == pytest.approx([part.macs / cost(SPEC).macs for part in parts])
-    assert f"stage 2 12 8×8 3 {parts[2].params:,}" in words(run_page(result(), epochs()))
-
-
-@pytest.mark.parametrize(("number", "said"), [(65, "65"), (1_860, "1.86k"), (75_497_472, "75.5M"), (2.1e9, "2.1G")])
-def test_counts_are_rounded(number: float, said: str) -> None:
-    assert rounded(number) == said
 
 
 def test_a_network_that_is_none_is_said() -> None:
@@ -296,7 +151,7 @@ def test_the_page_and_the_confusions_lie_in_the_folder(tmp_path: Path) -> None:
     run = result(classes=("cat, black", "dog", "emu"))
     path = write(tmp_path, run, epochs())
     assert path == tmp_path / "report.html"
-    assert path.read_text(encoding="utf-8") == run_page(run, epochs())
+    assert path.read_text(encoding="utf-8") == run_page(run, epochs(), tmp_path)
     with (tmp_path / "confusion.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["true class", "cat, black", "dog", "emu"]
@@ -318,84 +173,49 @@ def test_nothing_is_asked_of_the_network() -> None:
     assert html.count("plotly.js v") == 1
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=120_000)
-        yield opened
-        opened.close()
+def test_mistakes_are_shown_as_pictures(tmp_path: Path) -> None:
+    run = result(classes=("cat", EVIL, "emu"), mistakes=(MISTAKE, {**MISTAKE, "index": 7, "told": 0}))
+    html = write(tmp_path, run, epochs()).read_text(encoding="utf-8")
+    sources = re.findall(r'<img class="pixels" src="data:image/png;base64,([^"]+)" [^>]*alt="Test image \d+"', html)
+    with Image.open(tmp_path / "mistakes.png") as row:
+        for i, source in enumerate(sources):
+            tile = np.asarray(Image.open(BytesIO(b64decode(source))))
+            assert np.array_equal(tile, np.asarray(row)[:, 16 * i : 16 * i + 16])
+    assert len(sources) == 2
+    assert EVIL not in html
+    assert "told as cat 98.8% · #7" in words(html)
+    (tmp_path / "mistakes.png").write_bytes(b"no picture")
+    html = write_run_page(tmp_path).read_text(encoding="utf-8")
+    assert "<img" not in html
+    assert "98.76%" in words(html)
 
 
-def opened(browser: Any, path: Path, scheme: str = "light", width: int = 1280) -> tuple[Any, list[str]]:
-    """The page in a new window, and a list that fills with all that goes wrong or is asked of the network."""
-    window, trouble = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900}), []
-    window.on("console", lambda message: trouble.append(message.text) if message.type != "log" else None)
-    window.on("pageerror", lambda error: trouble.append(str(error)))
-    window.on("dialog", lambda dialog: (trouble.append(dialog.message), dialog.dismiss()))
-    known = (path.as_uri(), "data:")
-    window.on("request", lambda asked: None if asked.url.startswith(known) else trouble.append(asked.url))
-    window.goto(path.as_uri(), timeout=120_000)
-    window.wait_for_selector("#confusion .hm", timeout=120_000)
-    return window, trouble
+def test_commands_can_be_copied(tmp_path: Path) -> None:
+    assert commands(Path("runs/my best")) == [
+        "nas-budget evaluate 'runs/my best'",
+        "nas-budget export 'runs/my best' --format python --format onnx",
+    ]
+    html = write(tmp_path / "<b>'&", result(), epochs()).read_text(encoding="utf-8")
+    assert "<b>'" not in html
+    assert "&lt;b&gt;" in html
+    assert html.count('class="copy"') == 2
+    assert 'class="copy"' not in run_page(result(), epochs())
 
 
-@pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_opens_without_an_error_or_a_request(browser: Any, tmp_path: Path, scheme: str, width: int) -> None:
-    evil = result(classes=(EVIL, "b" * 90, "<img src=x onerror=alert(2)>"), name="long_name_" * 20, seeds=SEEDS)
-    window, trouble = opened(browser, write(tmp_path, evil, epochs(seeds=(4, 5))), scheme, width)
-    assert window.evaluate("document.documentElement.scrollWidth") <= width
-    for name in "loss", "accuracy", "rate", "architecture", "confusion":
-        figure, card = (
-            window.locator(at).first.bounding_box() for at in (f"#{name} .main-svg", f"section:has(#{name})")
-        )
-        assert card["x"] <= figure["x"]
-        assert figure["x"] + figure["width"] <= card["x"] + card["width"]
-        assert figure["y"] + figure["height"] <= card["y"] + card["height"]
-    ink = window.evaluate("getComputedStyle(document.querySelector('#loss .xtitle')).fill")
-    assert (ink == "rgb(51, 65, 85)") == (scheme == "light")
-    texts = window.locator("#confusion .heatmap-label").all_text_contents()
-    shown = ["70", "60", "100", "20", "10", "40"] if width == 390 else ["70.0", "60.0", "100.0", "20.0", "10.0", "40.0"]
-    assert sorted(filter(None, texts)) == sorted(shown)
-    assert "<script>alert(1" in window.locator("#confusion .ytick text").first.text_content()
-    window.close()
-    assert trouble == []
+def test_the_paper_is_behind_its_own_training_alone() -> None:
+    seen = words(run_page(as_paper(), epochs()))
+    assert "In amber the reference paper's own run." in seen
+    assert "with dropout and batch statistics on" in seen
+    assert "The paper's own run 93.08%" in seen
+    other = as_paper(recipe={**as_paper().recipe, "epochs": 30})
+    seen = words(run_page(other, epochs()))
+    assert "its curves are not drawn, as the training is not the same: epochs 30, not 150." in seen
+    assert "amber" not in seen
+    assert "paper" not in words(run_page(result(), epochs()))
 
 
-@pytest.mark.browser
-def test_a_hundred_classes_and_one_epoch_can_be_looked_at(browser: Any, tmp_path: Path) -> None:
-    window, trouble = opened(browser, write(tmp_path, of_many_classes(100), epochs(1)), width=390)
-    assert window.evaluate("document.documentElement.scrollWidth") <= 390
-    assert window.locator("#loss .scatterlayer .point").count() == 1
-    window.close()
-    assert trouble == []
-
-
-@pytest.mark.browser
-def test_pointing_at_a_cell_shows_its_count(browser: Any, tmp_path: Path) -> None:
-    window, trouble = opened(browser, write(tmp_path, result(classes=("cat", EVIL, "emu")), epochs()))
-    window.locator("#confusion").scroll_into_view_if_needed()
-    box = window.locator("#confusion .heatmaplayer").bounding_box()
-    window.mouse.move(box["x"] + box["width"] * 5 / 6, box["y"] + box["height"] / 2)
-    window.wait_for_selector("#confusion .hoverlayer .hovertext", timeout=60_000)
-    shown = window.locator("#confusion .hoverlayer").text_content()
-    assert f"{EVIL} told as emu:" in shown
-    assert "8 of 20" in shown
-    window.close()
-    assert trouble == []
-
-
-@pytest.mark.browser
-def test_on_paper_the_figures_are_light_and_fit(browser: Any, tmp_path: Path) -> None:
-    window, _ = opened(browser, write(tmp_path, result(), epochs()), "dark")
-    window.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert window.locator("#loss .main-svg").first.bounding_box()["width"] == 680
-    assert window.evaluate("getComputedStyle(document.querySelector('#loss .xtitle')).fill") == "rgb(51, 65, 85)"
-    window.evaluate("dispatchEvent(new Event('afterprint'))")
-    window.wait_for_function("document.querySelector('#loss .main-svg').getBoundingClientRect().width > 900")
-    assert window.evaluate("getComputedStyle(document.querySelector('#loss .xtitle')).fill") != "rgb(51, 65, 85)"
-    window.close()
+def test_the_figures_can_be_had_alone(tmp_path: Path) -> None:
+    write(tmp_path, as_paper(mistakes=()), epochs())
+    figures = figures_of_run(tmp_path)
+    assert list(figures) == ["loss", "accuracy", "rate", "architecture", "confusion"]
+    assert [trace.name for trace in figures["loss"].data] == ["the paper", "training loss"]

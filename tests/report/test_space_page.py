@@ -24,7 +24,7 @@ from nas_budget.report.space_figures import (
     sizes_figure,
 )
 from nas_budget.report.space_page import share_in_words, space_page, summary, write_space_page
-from tests.report.test_page import CHROMIUM, FLAGS, words
+from tests.report.browsing import CHROMIUM, FLAGS, words
 from tests.report.trials import EVIL
 
 SPACE = SearchSpace(stages=(2, 3), blocks=(1, 2), kernels=(3,), pool=(2,), width=(4, 64), width_step=4)

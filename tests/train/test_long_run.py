@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
@@ -92,6 +93,17 @@ def test_a_run_leaves_everything_it_promises(tmp_path: Path) -> None:
     assert sum(result.confusion[i][i] for i in range(2)) == pytest.approx(60 * seed.accuracy)
     assert len(result.mistakes) == 60 - round(60 * seed.accuracy)
     assert result.recipe["name"] == "own"
+
+
+def test_the_worst_mistakes_are_kept_as_pictures(tmp_path: Path) -> None:
+    easy = dark_or_bright()
+    turned = replace(easy, read=lambda part: (easy.read(part)[0], easy.read(part)[1] ^ (part == "test")))
+    result = to_end(make(tmp_path, dataset=turned))
+    assert len(result.mistakes) == long_run.N_MISTAKES == 24
+    with Image.open(tmp_path / "mistakes.png") as file:
+        row = np.asarray(file)
+    worst = easy.read("test")[0][[mistake["index"] for mistake in result.mistakes]]
+    assert np.array_equal(row, np.concatenate(worst, axis=1))
 
 
 def test_the_figures_are_those_of_the_saved_weights(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nas_budget.errors import DataError, UsageError
-from nas_budget.train.pictures import read_picture
+from nas_budget.train.pictures import read_picture, write_row
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
 
@@ -83,3 +83,18 @@ def test_a_picture_is_turned_as_its_camera_says(tmp_path: Path) -> None:
     found = read_picture(tmp_path / "a.png", 32, 3).image
     assert found[:, 16:].min() == 200
     assert found[:, :16].max() == 0
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_lie_in_a_row_as_they_are(tmp_path: Path, channels: int) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (5, 4, 6, channels)).astype(np.uint8)
+    write_row(tmp_path / "row.png", images)
+    with Image.open(tmp_path / "row.png") as file:
+        row = np.asarray(file).reshape(4, 30, channels)
+    assert all(np.array_equal(row[:, 6 * i : 6 * i + 6], image) for i, image in enumerate(images))
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 4, 3), (2, 4, 4, 5)])
+def test_what_is_no_picture_leaves_no_file(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    write_row(tmp_path / "row.png", np.zeros(shape, np.uint8))
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,73 @@
+"""The commands with which a reader goes on, to copy."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.errors import NasBudgetError
+
+NETWORK = (
+    "blocks", "kernels", "pool", "stem_kernel", "shortcut_kernel", "strides", "block", "squeeze", "stem_width",
+    "dropout",
+)  # fmt: skip
+IMAGE = ("image_size", "in_channels", "classes")
+
+
+def network_options(spec: ResNetSpec, image: bool = False) -> list[str]:
+    """A network as options of a command: its channels, and what differs from the defaults.
+
+    Args:
+        spec: The network.
+        image: Whether images and classes belong to it; `count` takes them, `train` has them from its data.
+    """
+    usual = ResNetSpec(spec.channels, pool="global")  # its own default, 2, does not go with every last map
+    options = ["--channels", ",".join(map(str, spec.channels))]
+    for name in (*NETWORK, *(IMAGE if image else ())):
+        value, default = getattr(spec, name), 2 if name == "pool" else getattr(usual, name)
+        if value != default and not (name == "stem_width" and value in (0, spec.channels[0])):
+            options += [f"--{name.replace('_', '-')}", _text(value)]
+    return options
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, tuple):
+        return str(value)
+    same = len({*value}) == 1 and len(value) > 1
+    return str(value[0]) if same else ",".join(map(str, value))
+
+
+def count_command(spec: str) -> str:
+    """The command that counts the network of a spec as JSON; empty where it is none."""
+    network = _network(spec)
+    return shlex.join(["nas-budget", "count", *network_options(network, image=True)]) if network else ""
+
+
+def train_command(spec: str, data: str, folder: str = "", trial: int | None = None) -> str:
+    """The command that gives a trial's network its long run.
+
+    Args:
+        spec: The network as JSON.
+        data: Name of the data set.
+        folder: Of the study's run; empty where it is not known.
+        trial: Number of the trial; None for the study's best.
+    """
+    if folder:
+        which = [] if trial is None else ["--trial", str(trial)]
+        return shlex.join(["nas-budget", "train", "--study", folder, *which])
+    network = _network(spec)
+    return shlex.join(["nas-budget", "train", *network_options(network), "--data", data]) if network else ""
+
+
+def _network(spec: str) -> ResNetSpec | None:
+    try:
+        return ResNetSpec.from_json(spec)
+    except (NasBudgetError, ValueError, TypeError):
+        return None
+
+
+def export_command(folder: str) -> str:
+    """The command that exports what the long run of a study's best network leaves."""
+    model = f"runs/{Path(folder).name}-best-strong"
+    return shlex.join(["nas-budget", "export", model, "--format", "python", "--format", "onnx"])

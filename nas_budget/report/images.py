@@ -1,0 +1,52 @@
+"""Figures as pictures for papers and READMEs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from nas_budget.errors import NasBudgetError, UsageError
+
+KINDS = (".svg", ".png", ".pdf", ".jpg", ".webp")
+ALSO = {"tradeoff": "tradeoff-params"}
+WIDTH, PIXELS_PER_POINT = 900, 2
+
+
+def write_image(figures: Mapping[str, go.Figure], name: str, path: Path) -> None:
+    """Write one of the figures as a picture on white; the ending of the path says of which kind.
+
+    Needs the extra `images` and an installed Chrome or Chromium, which draws it.
+
+    Args:
+        figures: By name.
+        name: Which of them.
+        path: Of the picture.
+
+    Raises:
+        UsageError: There is no such figure, or the ending is of no kind of picture.
+        NasBudgetError: What draws pictures is not installed, or the file cannot be written.
+    """
+    if path.suffix.lower() not in KINDS:
+        raise UsageError(f"--image {path}: unknown kind of picture; end it in {', '.join(KINDS)}")
+    name = ALSO.get(name, name)
+    if name not in figures:
+        raise UsageError(f"--figure {name}: there is no such figure here; there are {', '.join(figures)}")
+    figure = go.Figure(figures[name]).update_layout(paper_bgcolor="white", plot_bgcolor="white")
+    figure.data = [trace for trace in figure.data if trace.visible != "legendonly"]
+    try:
+        figure.write_image(path, width=WIDTH, scale=PIXELS_PER_POINT)
+    except (ImportError, RuntimeError) as error:
+        raise NasBudgetError(_needed(str(error))) from None
+    except OSError as error:
+        raise NasBudgetError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def _needed(problem: str) -> str:
+    if "Kaleido package" in problem:
+        return "pictures need kaleido: pip install 'nas-budget[images]'"
+    if "Chrome" in problem:
+        return "pictures are drawn by a browser: install Chrome or Chromium, or run plotly_get_chrome"
+    first = next((line for line in problem.splitlines() if line.strip()), "no reason given")
+    return f"the picture could not be drawn ({first})"

@@ -1,0 +1,72 @@
+"""From a template of this folder and figures to one self-contained page."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from jinja2 import Environment, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from nas_budget.errors import TableError
+from nas_budget.files import write_whole
+
+PLOTLY_CONFIG = {"displaylogo": False, "responsive": True, "displayModeBar": False}
+
+
+def asset(name: str) -> str:
+    """The text of a file of this folder."""
+    return files("nas_budget.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def render(template: str, filters: dict[str, Any] | None = None, **values: Any) -> str:
+    """A template filled in as HTML, with the pages' common style; every text is escaped.
+
+    Args:
+        template: Its file's name.
+        filters: More filters than `count`, `percent` and `duration`.
+        values: What it names.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(count="{:,.0f}".format, percent=percent, duration=duration, **(filters or {}))
+    return environment.from_string(asset(template)).render(style=asset("style.css"), **values)
+
+
+def write_page(path: Path, html: str) -> None:
+    """Write a page, all of it or nothing.
+
+    Raises:
+        TableError: It cannot be written.
+    """
+    try:
+        write_whole(path, html)
+    except OSError as error:
+        raise TableError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def plotly_script() -> str:
+    """The plotly.js that draws figures on a page, whole, so that it opens without a network."""
+    return f"<script>{get_plotlyjs()}</script>"
+
+
+def figure_html(figure: go.Figure, name: str) -> str:
+    """A figure as an element of a page that holds `plotly_script` before it."""
+    html: str = figure.to_html(
+        full_html=False, include_plotlyjs=False, div_id=name, config=PLOTLY_CONFIG,
+        default_height=f"{figure.layout.height}px",
+    )  # fmt: skip
+    return html
+
+
+def percent(share: float) -> str:
+    """A share such as "49.95 %"."""
+    return f"{share:.2%}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in two units, such as "1 h 5 min", "3 min 2 s" or "0.25 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"

@@ -1,0 +1,101 @@
+// The table of all trials: sorted, filtered, shown some at a time, given as CSV.
+const COLUMNS = [
+  ...(several ? [{name: "study", words: "study", show: (id) => cell("study", id)}] : []),
+  {name: "number", words: "trial", right: true, show: (id) => String(cell("number", id))},
+  {name: "accuracy", words: "accuracy", right: true, show: (id) => cell("accuracy", id) === null ? "" : percent(cell("accuracy", id))},
+  {name: "params", words: "parameters", right: true, show: (id) => count(cell("params", id))},
+  {name: "macs", words: "MACs", right: true, show: (id) => count(cell("macs", id))},
+  {name: "latency_s", words: "latency", right: true, show: (id) => cell("latency_s", id) ? `${(1e3 * cell("latency_s", id)).toFixed(2)} ms` : ""},
+  {name: "network", words: "network", show: (id) => [page.network[id], page.recipe[id]].filter(Boolean).join(", ").split(", ").flatMap((part, i) => [i ? ", " : "", make("span", {}, part)])},
+  {name: "epochs", words: "epochs", right: true, show: (id) => String(cell("epochs", id))},
+  {name: "seconds", words: "seconds", right: true, show: (id) => cell("seconds", id).toFixed(0)},
+  {name: "state", words: "state", show: (id) => make("span", {title: cell("reason", id)}, cell("state", id) === "failed" ? `failed: ${cell("reason", id)}` : SHORT[cell("state", id)])},
+].filter((column) => column.name !== "latency_s" || Array.isArray(page.columns.latency_s));
+const classOf = ({name, right}) => `${right ? "number " : ""}${name === "network" ? "network " : ""}of-${name}`;
+const SHORT = {complete: "complete", pruned: "stopped early"};
+const STEP = 50;
+const onFront = new Set(page.front);
+let order = {name: "accuracy", down: true}, rows = [], shown = STEP;
+
+const valueOf = (name, id) => name === "network" ? page.network[id] : cell(name, id);
+
+/** The sign of how two trials follow each other; what is missing comes last, and of equals the earlier first. */
+const compare = (a, b) => {
+  const [x, y] = [valueOf(order.name, a), valueOf(order.name, b)];
+  if (x === null || y === null) return (x === null) - (y === null) || a - b;
+  const sign = x < y ? -1 : x > y ? 1 : 0;
+  return (order.down ? -sign : sign) || a - b;
+};
+
+const NUMBER = {k: 1e3, m: 1e6, g: 1e9, "%": 0.01, "": 1};
+const NAMES = {parameters: "params", trial: "number", latency: "latency_s"};
+
+/** What a word of the filter asks of a trial: "params<100k", "accuracy>=45%", or a text that is part of it. */
+const asked = (word) => {
+  const found = /^([a-z_]+)(<=|>=|<|>|=)([\d.]+)([kmg%]?)$/i.exec(word);
+  const name = found && (NAMES[found[1].toLowerCase()] ?? found[1].toLowerCase());
+  if (!found || !(name in page.columns)) {
+    const text = word.toLowerCase();
+    return (id) => `${cell("study", id)} ${cell("number", id)} ${page.network[id]} ${page.recipe[id]} ${cell("state", id)} ${cell("reason", id)}`.toLowerCase().includes(text);
+  }
+  const limit = Number(found[3]) * NUMBER[found[4].toLowerCase()];
+  const test = {"<": (v) => v < limit, "<=": (v) => v <= limit, ">": (v) => v > limit, ">=": (v) => v >= limit, "=": (v) => v === limit}[found[2]];
+  return (id) => cell(name, id) !== null && test(cell(name, id));
+};
+
+/** Choose the trials that are asked for, in order, and show the first of them. */
+const refresh = () => {
+  const state = document.getElementById("state").value;
+  const tests = document.getElementById("filter").value.split(/\s+/).filter(Boolean).map(asked);
+  if (state) tests.push(state === "front" ? (id) => onFront.has(id) : (id) => cell("state", id) === state);
+  rows = [];
+  for (let id = 0; id < nTrials; id++) if (tests.every((test) => test(id))) rows.push(id);
+  rows.sort(compare);
+  fillTable();
+  remember();
+};
+
+const fillTable = () => {
+  const line = (id) => make("tr", {class: `${cell("state", id)}${id === pinned ? " pinned" : ""}`, "data-id": id, tabindex: "0"},
+    ...COLUMNS.map((column) => make("td", {class: classOf(column)}, ...[column.show(id)].flat())));
+  document.querySelector("#table tbody").replaceChildren(...rows.slice(0, shown).map(line));
+  document.getElementById("shown").textContent = rows.length ? `${count(Math.min(shown, rows.length))} of ${count(rows.length)} trials; click one to look at it.` : "No trial is so; clear the filter to see them all.";
+  document.getElementById("more").hidden = rows.length <= shown;
+  for (const head of document.querySelectorAll("#table th")) head.setAttribute("aria-sort", head.dataset.name !== order.name ? "none" : order.down ? "descending" : "ascending");
+};
+
+const markRow = () => {
+  for (const row of document.querySelectorAll("#table tbody tr")) row.classList.toggle("pinned", Number(row.dataset.id) === pinned);
+};
+
+const sortBy = (name) => {
+  const text = typeof valueOf(name, 0) === "string";
+  order = {name, down: order.name === name ? !order.down : !text && name !== "number"};
+  refresh();
+};
+
+/** The chosen trials with all columns of trials.csv, in the order shown. */
+const csv = () => {
+  const quoted = (value) => value === null ? "" : /[",\r\n]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value);
+  const names = Object.keys(page.columns);
+  return [names.join(","), ...rows.map((id) => names.map((name) => quoted(cell(name, id))).join(","))].join("\r\n") + "\r\n";
+};
+
+const download = () => {
+  const link = make("a", {href: URL.createObjectURL(new Blob([csv()], {type: "text/csv"})), download: "trials.csv"});
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+};
+
+const startTable = () => {
+  const head = COLUMNS.map(({name, words, right}) => make("th", {class: classOf({name, right}), "data-name": name, scope: "col"}, make("button", {type: "button", onclick: () => sortBy(name)}, words)));
+  document.querySelector("#table thead").replaceChildren(make("tr", {}, ...head));
+  const choose = (target) => { const row = target.closest("tbody tr"); if (row) { pin(Number(row.dataset.id)); document.getElementById("trial")?.scrollIntoView({behavior: "smooth"}); } };
+  document.getElementById("table").addEventListener("click", ({target}) => choose(target));
+  document.getElementById("table").addEventListener("keydown", (event) => { if (event.key === "Enter" && event.target.matches("tr")) choose(event.target); });
+  document.getElementById("filter").addEventListener("input", () => { shown = STEP; refresh(); });
+  document.getElementById("state").addEventListener("change", () => { shown = STEP; refresh(); });
+  document.getElementById("more").addEventListener("click", () => { shown = shown * 4; fillTable(); });
+  document.getElementById("download").addEventListener("click", download);
+  refresh();
+};

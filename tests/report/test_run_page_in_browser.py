@@ -1,0 +1,111 @@
+"""The page of a run as a browser shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.report import browsing
+from tests.report.runs import MISTAKE, SEEDS, epochs, of_many_classes, result, write
+from tests.report.trials import EVIL
+
+
+def opened(browser: Any, path: Path, scheme: str = "light", width: int = 1280) -> tuple[Any, list[str]]:
+    """The page of a run in a new window once its last figure is drawn, and what went wrong."""
+    return browsing.opened(browser, path.as_uri(), scheme, width, ready="#confusion .hm")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_opens_without_an_error_or_a_request(browser: Any, tmp_path: Path, scheme: str, width: int) -> None:
+    evil = result(classes=(EVIL, "b" * 90, "<img src=x onerror=alert(2)>"), name="long_name_" * 20, seeds=SEEDS)
+    window, trouble = opened(browser, write(tmp_path, evil, epochs(seeds=(4, 5))), scheme, width)
+    assert window.evaluate("document.documentElement.scrollWidth") <= width
+    for name in "loss", "accuracy", "rate", "architecture", "confusion":
+        figure, card = (
+            window.locator(at).first.bounding_box() for at in (f"#{name} .main-svg", f"section:has(#{name})")
+        )
+        assert card["x"] <= figure["x"]
+        assert figure["x"] + figure["width"] <= card["x"] + card["width"]
+        assert figure["y"] + figure["height"] <= card["y"] + card["height"]
+    ink = window.evaluate("getComputedStyle(document.querySelector('#loss .xtitle')).fill")
+    assert (ink == "rgb(51, 65, 85)") == (scheme == "light")
+    texts = window.locator("#confusion .heatmap-label").all_text_contents()
+    shown = ["70", "60", "100", "20", "10", "40"] if width == 390 else ["70.0", "60.0", "100.0", "20.0", "10.0", "40.0"]
+    assert sorted(filter(None, texts)) == sorted(shown)
+    assert "<script>alert(1" in window.locator("#confusion .ytick text").first.text_content()
+    window.close()
+    assert trouble == []
+
+
+@pytest.mark.browser
+def test_a_hundred_classes_and_one_epoch_can_be_looked_at(browser: Any, tmp_path: Path) -> None:
+    window, trouble = opened(browser, write(tmp_path, of_many_classes(100), epochs(1)), width=390)
+    assert window.evaluate("document.documentElement.scrollWidth") <= 390
+    assert window.locator("#loss .scatterlayer .point").count() == 1
+    window.close()
+    assert trouble == []
+
+
+@pytest.mark.browser
+def test_pointing_at_a_cell_shows_its_count(browser: Any, tmp_path: Path) -> None:
+    window, trouble = opened(browser, write(tmp_path, result(classes=("cat", EVIL, "emu")), epochs()))
+    window.locator("#confusion").scroll_into_view_if_needed()
+    box = window.locator("#confusion .heatmaplayer").bounding_box()
+    window.mouse.move(box["x"] + box["width"] * 5 / 6, box["y"] + box["height"] / 2)
+    window.wait_for_selector("#confusion .hoverlayer .hovertext", timeout=60_000)
+    shown = window.locator("#confusion .hoverlayer").text_content()
+    assert f"{EVIL} told as emu:" in shown
+    assert "8 of 20" in shown
+    window.close()
+    assert trouble == []
+
+
+@pytest.mark.browser
+def test_on_paper_the_figures_are_light_and_fit(browser: Any, tmp_path: Path) -> None:
+    window, _ = opened(browser, write(tmp_path, result(), epochs()), "dark")
+    window.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert window.locator("#loss .main-svg").first.bounding_box()["width"] == 680
+    assert window.evaluate("getComputedStyle(document.querySelector('#loss .xtitle')).fill") == "rgb(51, 65, 85)"
+    window.evaluate("dispatchEvent(new Event('afterprint'))")
+    wide = "document.querySelector('#{} .main-svg').getBoundingClientRect().width"
+    window.wait_for_function(f"{wide.format('rate')} > 900 && {wide.format('loss')} < 500", timeout=60_000)
+    assert window.evaluate("getComputedStyle(document.querySelector('#loss .xtitle')).fill") != "rgb(51, 65, 85)"
+    window.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("clipboard", [True, False])
+def test_a_command_is_copied_with_and_without_a_clipboard(browser: Any, tmp_path: Path, clipboard: bool) -> None:
+    window, trouble = opened(browser, write(tmp_path / "my run", result(), epochs()))
+    keep = "navigator.clipboard.writeText = async (text) => { window.kept = text; }"
+    none = "Object.defineProperty(navigator, 'clipboard', {value: undefined})"
+    window.evaluate(keep if clipboard else none)
+    window.evaluate("addEventListener('copy', () => { window.kept = document.activeElement.value; })")
+    button = window.locator(".copy").first
+    button.click()
+    window.wait_for_function("window.kept", timeout=60_000)
+    assert window.evaluate("window.kept") == f"nas-budget evaluate '{tmp_path / 'my run'}'"
+    assert button.text_content() == "copied"
+    window.wait_for_function("document.querySelector('.copy').textContent === 'copy'", timeout=60_000)
+    window.close()
+    assert trouble == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pictures_are_enlarged_pixel_by_pixel(browser: Any, tmp_path: Path, width: int) -> None:
+    run = result(mistakes=tuple({**MISTAKE, "index": i} for i in range(24)))
+    window, trouble = opened(browser, write(tmp_path, run, epochs()), width=width)
+    pictures = window.locator(".tiles img")
+    assert pictures.evaluate_all("(all) => all.filter((one) => one.naturalWidth === 16).length") == 24
+    assert pictures.first.evaluate("(one) => getComputedStyle(one).imageRendering") == "pixelated"
+    first, second = pictures.nth(0).bounding_box(), pictures.nth(1).bounding_box()
+    assert first["width"] == pytest.approx(first["height"], abs=1)
+    assert (first["width"] > 90, first["y"]) == (True, second["y"])
+    assert window.evaluate("document.documentElement.scrollWidth") <= width
+    window.close()
+    assert trouble == []
