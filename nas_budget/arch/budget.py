@@ -14,6 +14,12 @@ from nas_budget.errors import QuantityError
 
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 MOST = 10**15
+WORDS = {
+    "params": "parameters",
+    "macs": "MACs",
+    "weight_bytes": "bytes of weights",
+    "activation_bytes": "bytes of activations",
+}
 QUANTITY = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?(?:e[0-9]{1,2})?) ?((?:[kmg]i?)?)(b?)", re.IGNORECASE)
 
 
@@ -24,6 +30,11 @@ class Margin:
     name: str
     limit: int
     used: int
+
+    @property
+    def words(self) -> str:
+        """What the limit is of."""
+        return WORDS[self.name]
 
     @property
     def margin(self) -> int:
@@ -44,8 +55,8 @@ class Verdict:
 
     @property
     def excess(self) -> str:
-        """The limits that are passed, in words: "4,034 params (100 allowed)"."""
-        return ", ".join(f"{m.used:,} {m.name} ({m.limit:,} allowed)" for m in self.margins if m.margin < 0)
+        """The limits that are passed, in words: "4,034 parameters (100 allowed)"."""
+        return ", ".join(f"{m.used:,} {m.words} ({m.limit:,} allowed)" for m in self.margins if m.margin < 0)
 
     def to_dict(self) -> dict[str, Any]:
         """`fits`, and `margins` by limit with its limit, use and margin."""
@@ -109,13 +120,8 @@ class Budget:
 
     def __str__(self) -> str:
         """The limits that are set, in words."""
-        words = {
-            "params": "{:,} parameters",
-            "macs": "{:,} MACs",
-            "weight_bytes": "{:,} bytes of " + self.weight_format + " weights",
-            "activation_bytes": "{:,} bytes of activations",
-        }
-        set_limits = [words[name].format(getattr(self, name)) for name in LIMITS if getattr(self, name)]
+        words = {**WORDS, "weight_bytes": f"bytes of {self.weight_format} weights"}
+        set_limits = [f"{getattr(self, name):,} {words[name]}" for name in LIMITS if getattr(self, name)]
         return ", ".join(set_limits) or "no limit"
 
 

@@ -17,12 +17,6 @@ if TYPE_CHECKING:
     from nas_budget.train.foreign import ForeignCost
     from nas_budget.train.measure import Measurement, Spread
 
-UNITS = {
-    "params": "parameters",
-    "macs": "MACs",
-    "weight_bytes": "bytes of weights",
-    "activation_bytes": "bytes of activations",
-}
 WORDS = {"channels": "width", "blocks": "blocks", "kernels": "kernel"}
 
 
@@ -177,7 +171,7 @@ def print_verdict(verdict: Verdict, before: str = "") -> None:
     for m in verdict.margins:
         fits = m.margin >= 0
         what = "to spare" if fits else "too many"
-        told = f"{m.used:,} of {m.limit:,} {UNITS[m.name]}, {abs(m.margin):,} {what}"
+        told = f"{m.used:,} of {m.limit:,} {m.words}, {abs(m.margin):,} {what}"
         verdict_line(fits, f"{before}{'fits' if fits else 'OVER BUDGET'}: {told}")
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_budget.cli.costs import UNITS
+from nas_budget.arch.budget import WORDS
 from nas_budget.cli.output import out_json, say, show, table, terminal_width
 from nas_budget.run_folders import STUDY, Entry, entries
 from nas_budget.words import ago_in_words, in_short
@@ -129,8 +129,8 @@ def _params(entry: Entry) -> str:
 
 
 def _limits(entry: Entry) -> list[str]:
-    limits = {name: limit for name, limit in entry.budget.items() if name in UNITS}
-    return [f"{in_short(limit)}{'' if name == 'params' else ' ' + UNITS[name]}" for name, limit in limits.items()]
+    limits = {name: limit for name, limit in entry.budget.items() if name in WORDS}
+    return [f"{in_short(limit)}{'' if name == 'params' else ' ' + WORDS[name]}" for name, limit in limits.items()]
 
 
 def _budget(entry: Entry) -> str:

@@ -61,7 +61,7 @@ def _tell_best(found: SearchResult) -> None:
     out(f"best: {what[0]} {best.held_out:,} held-out images (trial {what[1]})")
     out(f"      {spec}")
     for m in _verdict(found).margins:
-        verdict_line(True, f"      {m.used:,} of {m.limit:,} {m.name} ({m.margin:,} to spare)")
+        verdict_line(True, f"      {m.used:,} of {m.limit:,} {m.words} ({m.margin:,} to spare)")
 
 
 def _counts(found: SearchResult) -> dict[str, int]:

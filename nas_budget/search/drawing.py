@@ -24,7 +24,7 @@ def result_html(found: SearchResult) -> str:
     if found.best is None or spec is None:
         return f"{title}<div>No trial has been trained to the end yet.</div>"
     margins = "; ".join(
-        f"{margin.margin:,} of {margin.limit:,} {margin.name} to spare"
+        f"{margin.margin:,} of {margin.limit:,} {margin.words} to spare"
         for margin in found.settings.budget.check(spec).margins
     )
     return f"{title}<h3>{_accuracy(found)} on held-out images</h3><div>{margins}</div>{spec_html(spec)}{_front(found)}"

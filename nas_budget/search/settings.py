@@ -193,7 +193,7 @@ def _queued(values: dict[str, Any], images: dict[str, Any], space: SearchSpace, 
     for margin in budget.check(spec).margins:
         if margin.margin < 0:
             raise UsageError(
-                f"search.queue: {spec} needs {margin.used:,} {margin.name}, {margin.limit:,} allowed; "
+                f"search.queue: {spec} needs {margin.used:,} {margin.words}, {margin.limit:,} allowed; "
                 "make it smaller (nas-budget fit finds the largest of its shape), or leave it out"
             )
     return spec

@@ -181,6 +181,6 @@ def _check_budget(settings: RunSettings, budget: Budget) -> None:
     for margin in budget.check(settings.spec).margins:
         if margin.margin < 0:
             raise NothingFitsError(
-                f"OVER BUDGET: {settings.spec} needs {margin.used:,} {margin.name}, {margin.limit:,} allowed; "
+                f"OVER BUDGET: {settings.spec} needs {margin.used:,} {margin.words}, {margin.limit:,} allowed; "
                 "make it smaller, or raise the limit (--budget none trains it all the same)"
             )

@@ -95,7 +95,7 @@ def test_roundings_come_from_the_narrowest_to_the_widest() -> None:
 
 
 def test_nothing_of_the_shape_fits() -> None:
-    with pytest.raises(NothingFitsError, match=r"needs 8,322 params \(1,000 allowed\)"):
+    with pytest.raises(NothingFitsError, match=r"needs 8,322 parameters \(1,000 allowed\)"):
         fit((1, 2), Budget(1_000), blocks=1, step=8)
 
 

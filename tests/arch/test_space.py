@@ -133,7 +133,7 @@ def test_growth_is_kept_by_the_widths() -> None:
 
 
 def test_nothing_fits_names_the_cheapest_network() -> None:
-    with pytest.raises(NothingFitsError, match=r"cheapest network .* 4,034 params \(100 allowed\)"):
+    with pytest.raises(NothingFitsError, match=r"cheapest network .* 4,034 parameters \(100 allowed\)"):
         FeasibleSpace(SearchSpace(), Budget(100))
 
 
