@@ -27,12 +27,12 @@ const compare = (a, b) => {
   return (order.down ? -sign : sign) || a - b;
 };
 
-const NUMBER = {k: 1e3, m: 1e6, g: 1e9, "%": 0.01, "": 1};
+const NUMBER = {k: 1e3, m: 1e6, g: 1e9, "%": 0.01, ms: 1e-3, s: 1, "": 1};
 const NAMES = {parameters: "params", trial: "number", latency: "latency_s"};
 
 /** What a word of the filter asks of a trial: "params<100k", "accuracy>=45%", or a text that is part of it. */
 const asked = (word) => {
-  const found = /^([a-z_]+)(<=|>=|<|>|=)([\d.]+)([kmg%]?)$/i.exec(word);
+  const found = /^([a-z_]+)(<=|>=|<|>|=)([\d.]+)(ms|s|[kmg%]?)$/i.exec(word);
   const name = found && (NAMES[found[1].toLowerCase()] ?? found[1].toLowerCase());
   if (!found || !(name in page.columns)) {
     const text = word.toLowerCase();

@@ -125,6 +125,7 @@ def test_trials_are_sorted(browser: Any, thousand: str) -> None:
     [
         ("params<20k", lambda r: r.params < 20_000),
         ("accuracy>=40% params<=100k", lambda r: (r.accuracy or 0) >= 0.4 and r.params <= 100_000),
+        ("latency<1ms seconds>=8.5s", lambda r: (r.latency_s or 1) < 0.001 and r.seconds >= 8.5),
         ("kernels 3-5-5", lambda r: r.kernels == "3-5-5"),
         ("no such thing", lambda r: False),
     ],
