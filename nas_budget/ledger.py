@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from nas_budget.trial_table import TrialRecord
@@ -68,13 +68,19 @@ def ledger(records: Iterable[TrialRecord], finalists: float = 0.0, repeated: flo
         repeated: Seconds of those that were interrupted.
     """
     sums = {"complete": 0.0, "pruned": 0.0, "failed": 0.0, "duplicate": 0.0, "saved": 0.0}
-    seen: set[tuple[object, ...]] = set()
-    for row in records:
-        what = (row.spec, row.optimizer, row.learning_rate, row.weight_decay, row.batch_size)
-        sums["duplicate" if what in seen and row.epochs else row.state] += row.seconds
-        if row.epochs:
-            seen.add(what)
+    for row, again in trained_before(records):
+        sums["duplicate" if again else row.state] += row.seconds
         if row.state == "pruned":
             sums["saved"] += row.seconds * (row.max_epochs - row.epochs) / max(1, row.epochs)
         repeated += row.repeated_seconds
     return Ledger(**sums, repeated=repeated, finalists=finalists)
+
+
+def trained_before(records: Iterable[TrialRecord]) -> Iterator[tuple[TrialRecord, bool]]:
+    """Each trial, and whether it trained what an earlier one had: the same network by the same recipe."""
+    seen: set[tuple[object, ...]] = set()
+    for row in records:
+        what = (row.spec, row.optimizer, row.learning_rate, row.weight_decay, row.batch_size)
+        yield row, bool(row.epochs) and what in seen
+        if row.epochs:
+            seen.add(what)

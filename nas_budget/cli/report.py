@@ -42,9 +42,11 @@ def report(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no table, only where the page is.")] = False,
 ) -> None:  # fmt: skip
     """Make the page of a study or of a run of train, or compare several studies on one page."""
-    runs = [source for source in sources if (source / RESULT).exists()]
+    runs = [*filter(_is_run, sources)]
     if runs and len(sources) > 1:
         raise UsageError(f"{runs[0]}: a run of train has a page of its own; compare studies of search only")
+    if watch and (as_json or image or output):
+        raise UsageError("--watch serves the page and writes nothing; give it without --json, --image and --output")
     if watch:
         from nas_budget.cli.report_watch import watch as serve
 
@@ -57,6 +59,13 @@ def report(
         _report_run(runs[0], output or runs[0] / PAGE, as_json)
     else:
         _report_studies(sources, output, as_json, quiet)
+
+
+def _is_run(source: Path) -> bool:
+    try:
+        return (source / RESULT).exists()
+    except OSError:  # a name no file can have, or a folder that may not be looked into
+        return False
 
 
 def _write_image(sources: Sequence[Path], runs: Sequence[Path], path: Path, name: str) -> None:
@@ -77,14 +86,15 @@ def _write_image(sources: Sequence[Path], runs: Sequence[Path], path: Path, name
 
 def _report_studies(sources: Sequence[Path], output: Path | None, as_json: bool, quiet: bool) -> None:
     from nas_budget.report.page import write_page
-    from nas_budget.report.studies import read_studies, together
+    from nas_budget.report.studies import read_studies
     from nas_budget.report.table import front, network
 
     studies = read_studies(sources)
     folder = sources[0] if sources[0].is_dir() else sources[0].parent
     path = output or (folder / PAGE if len(sources) == 1 else Path(COMPARISON))
     write_page(studies, path)
-    leading = front(together(studies)).iloc[::-1].to_dict("records")
+    fronts = [front(study.table.assign(study=study.name)).iloc[::-1] for study in studies]
+    leading = [row for rows in fronts for row in rows.to_dict("records")]
     if as_json:
         keys = ("study", "number", "accuracy", "params", "macs", "seconds", "spec")
         n_trials = sum(len(study.table) for study in studies)

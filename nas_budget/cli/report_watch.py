@@ -53,6 +53,8 @@ class LivePage:
 
     def __call__(self, asked: dict[str, Any], begin: Answer) -> Iterable[bytes]:
         """Answer a request."""
+        if asked.get("HTTP_HOST", "").rpartition(":")[0] not in THIS_MACHINE:  # asked by a page from elsewhere
+            return _answer(begin, "403 Forbidden", "text/plain", "only this machine is answered")
         if asked["PATH_INFO"] == "/":
             return _answer(begin, "200 OK", "text/html", self.page())
         if asked["PATH_INFO"] == "/stamp":
@@ -71,9 +73,12 @@ class LivePage:
             stamp = self.stamp()
             if self.made is None or self.made[0] != stamp:
                 try:
-                    html = page(read_studies(self.sources), live=True)
+                    html = page(read_studies(self.sources), live=stamp)
                 except NasBudgetError as error:
                     html = render("waiting.html", problem=str(error))
+                except Exception as error:  # a table that is damaged may be whole again at the next look
+                    problem = f"the page could not be drawn ({type(error).__name__}: {error})"
+                    html = render("waiting.html", problem=problem)
                 self.made = stamp, html
             return self.made[1]
 

@@ -11,8 +11,8 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.lines import command, commands, field
 from nas_budget.cli.output import out, out_json, show, table
 from nas_budget.cli.plot import sparkline
-from nas_budget.cli.show_study import half_width
 from nas_budget.errors import ModelError
+from nas_budget.intervals import half_width
 from nas_budget.run_folders import SETTINGS, unfinished
 from nas_budget.run_record import RESULT, EpochRow, RunResult, read_metrics, read_result
 from nas_budget.words import in_short, seconds_in_words

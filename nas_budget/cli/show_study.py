@@ -17,6 +17,7 @@ from nas_budget.cli.output import out, out_json, show, table, terminal_width
 from nas_budget.cli.plot import Point, characters, plot
 from nas_budget.cli.standing_lines import finalist_lines
 from nas_budget.finalist_table import FINALISTS, FinalistRun, Standing, read_finalists, standings
+from nas_budget.intervals import half_width
 from nas_budget.ledger import Ledger, ledger
 from nas_budget.run_folders import BEST, RUN, folders, kind_of
 from nas_budget.run_record import RESULT, read_result
@@ -24,8 +25,6 @@ from nas_budget.trial_reader import TABLE, read_trials
 from nas_budget.trial_table import TrialRecord, best_of, front_of
 
 INDENT = 7
-Z_95 = 1.96
-"""Half-width of the 95 % interval of a normal distribution, in standard deviations."""
 
 
 def show_study(folder: Path, as_json: bool) -> None:
@@ -125,11 +124,6 @@ def accuracy_in_words(record: TrialRecord) -> str:
         return "no accuracy"
     half = half_width(record.accuracy, record.held_out)
     return f"{record.accuracy:.2%} ± {half:.2%} of {record.held_out:,} held-out images"
-
-
-def half_width(accuracy: float, n_images: int) -> float:
-    """Half of the 95 % interval of an accuracy measured on so many images, as of a binomial share."""
-    return float(Z_95 * (accuracy * (1 - accuracy) / max(1, n_images)) ** 0.5)
 
 
 def budget_of(record: TrialRecord) -> Budget:

@@ -13,8 +13,9 @@ from nas_budget.cli.costs import print_parts, print_verdict
 from nas_budget.cli.lines import command, commands, field
 from nas_budget.cli.output import out, out_json
 from nas_budget.cli.plot import sparkline
-from nas_budget.cli.show_study import accuracy_in_words, budget_of, half_width
+from nas_budget.cli.show_study import accuracy_in_words, budget_of
 from nas_budget.errors import UsageError
+from nas_budget.intervals import half_width
 from nas_budget.report.commands import network_options
 from nas_budget.trial_reader import TABLE, read_trials
 from nas_budget.trial_table import TrialRecord

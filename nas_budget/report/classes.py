@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, floor, sqrt
+from math import ceil, floor
 
+from nas_budget.intervals import interval
 from nas_budget.run_record import RunResult
 
 N_CONFUSIONS = 3
-DEVIATIONS = 1.959964
-"""A normal value is this many standard deviations from its mean or fewer in 95 % of all cases."""
 STEPS = 20
 """The drawn part of 0 to 1 begins and ends at a multiple of one in so many."""
 
@@ -51,17 +50,9 @@ def class_accuracies(result: RunResult) -> list[ClassAccuracy]:
         taken, images = max(wrong), sum(row)
         if images:
             other = result.classes[wrong.index(taken)] if taken else ""
-            low, high = interval(row[i], images)
+            low, high = interval(row[i] / images, images)
             found.append(ClassAccuracy(result.classes[i], row[i], images, low, high, other, taken))
     return sorted(found, key=lambda one: one.share)
-
-
-def interval(right: int, images: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927), which stays within 0 and 1 where few images are wrong."""
-    share, z2 = right / images, DEVIATIONS**2
-    middle = (share + z2 / (2 * images)) / (1 + z2 / images)
-    half = DEVIATIONS * sqrt(share * (1 - share) / images + z2 / (4 * images**2)) / (1 + z2 / images)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def drawn_range(classes: Sequence[ClassAccuracy]) -> tuple[float, float]:

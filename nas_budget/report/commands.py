@@ -55,9 +55,14 @@ def train_command(spec: str, data: str, folder: str = "", trial: int | None = No
     """
     if folder:
         which = [] if trial is None else ["--trial", str(trial)]
-        return shlex.join(["nas-budget", "train", "--study", folder, *which])
+        return shlex.join(["nas-budget", "train", "--study", _path(folder), *which])
     network = _network(spec)
     return shlex.join(["nas-budget", "train", *network_options(network), "--data", data]) if network else ""
+
+
+def _path(folder: str) -> str:
+    """A folder that no shell takes for an option."""
+    return f"./{folder}" if folder.startswith("-") else folder
 
 
 def _network(spec: str) -> ResNetSpec | None:
@@ -69,5 +74,5 @@ def _network(spec: str) -> ResNetSpec | None:
 
 def export_command(folder: str) -> str:
     """The command that exports what the long run of a study's best network leaves."""
-    model = f"runs/{Path(folder).name}-best-strong"
+    model = f"runs/{Path(folder).resolve().name}-best-strong"
     return shlex.join(["nas-budget", "export", model, "--format", "python", "--format", "onnx"])

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from nas_budget.report.style import ACCENT, FAINT, GRID, LIMIT, accuracy_axis, colour_of, lay_out
+from nas_budget.report.style import ACCENT, FAINT, GRID, LIMIT, accuracy_axis, colour_of, lay_out, plain
 
 MOST_CURVES = 600
 FAINTEST, STRONGEST, STRONG_CURVES = 0.15, 0.5, 20
@@ -21,11 +21,11 @@ def curves_figure(table: pd.DataFrame) -> go.Figure:
     for place, study in enumerate(studies):
         trials = shown[shown["study"] == study]
         name, colour = (study if len(studies) > 1 else ""), colour_of(place)
-        pruned, complete = trials[trials["state"] != "complete"], trials[trials["state"] == "complete"]
+        pruned, complete = trials[trials["state"] == "pruned"], trials[trials["state"] == "complete"]
         if not name:
             _add_curves(figure, pruned, "stopped early", {"color": FAINT, "width": 1}, 0.55)
         _add_curves(
-            figure, trials if name else complete, name or "trained to the end", {"color": colour, "width": 1.4},
+            figure, trials if name else complete, plain(name) or "trained to the end", {"color": colour, "width": 1.4},
             _opacity(len(trials)),
 
         )  # fmt: skip
@@ -47,7 +47,7 @@ def curves_figure(table: pd.DataFrame) -> go.Figure:
 
 def drawn_curves(table: pd.DataFrame) -> pd.DataFrame:
     """The trials whose curves are drawn: all, or of very many the best half and others at equal steps."""
-    known = table[table["curve"].str.len() > 0]
+    known = table[(table["curve"].str.strip() != "") & table["state"].isin(["complete", "pruned"])]
     if len(known) <= MOST_CURVES:
         return known
     ranked = known.sort_values("accuracy", ascending=False, kind="stable")

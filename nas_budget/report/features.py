@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from nas_budget.report.table import complete
 
 MOST_BINS = 6
-LEAST_TRIALS = 8
+LEAST_TRIALS = 16
+N_DEALS = 200
+Accuracies = NDArray[np.float64]
+Classes = NDArray[np.int64]
 
 WORDS = {
     "params": "parameters",
@@ -66,29 +70,52 @@ def _numbers(text: str) -> list[int]:
 def importance(table: pd.DataFrame) -> pd.Series[float]:
     """Share of the variance of accuracy that each feature explains alone, the largest first; empty of few trials.
 
-    Complete trials are put in at most six classes of the feature; the share is Kelley's epsilon squared (1935), which
-    unlike eta squared is 0 on average where a feature tells nothing. Features that go together explain the same.
+    Complete trials are put in at most six classes of the feature; the share is Kelley's epsilon squared (1935), eta
+    squared less what as many classes explain by chance on average, and 0 where that is negative. Features that go
+    together explain the same.
     """
-    ended = complete(table)
-    if len(ended) < LEAST_TRIALS or ended["accuracy"].nunique() < 2:
-        return pd.Series(dtype=float)
-    found = features(ended)
-    shares = {name: _explained(found[name], ended["accuracy"]) for name in found}
-    return pd.Series(shares, dtype=float).sort_values(ascending=False, kind="stable")
+    ended = _judged(table)
+    found = {name: _explained(classes, ended) for name, classes in _classes(table).items()} if len(ended) else {}
+    return pd.Series(found, dtype=float).sort_values(ascending=False, kind="stable")
 
 
-def _explained(values: pd.Series[float], accuracy: pd.Series[float]) -> float:
-    """Epsilon squared of the classes of a feature, 0 to 1."""
-    n_bins = min(MOST_BINS, len(values) // 3)
-    classes = (
-        values
-        if values.nunique() <= n_bins
-        else pd.qcut(values.rank(method="average"), n_bins, labels=False, duplicates="drop")
-    )
-    groups = accuracy.groupby(classes)
-    freedom = len(accuracy) - groups.ngroups
-    within = float(((accuracy - groups.transform("mean")) ** 2).sum())
-    total = float(((accuracy - accuracy.mean()) ** 2).sum())
-    if freedom < 1 or total <= 0:
+def chance_level(table: pd.DataFrame) -> float:
+    """What the best of the features explains in 95 of 100 cases in which none tells anything; 0 of few trials.
+
+    Accuracies are dealt to the trials at random, 200 times, and the largest share noted each time.
+    """
+    ended = _judged(table)
+    if not len(ended):
         return 0.0
-    return max(0.0, 1 - within / freedom / (total / (len(accuracy) - 1)))
+    rng, classes = np.random.default_rng(0), [*_classes(table).values()]
+    dealt = (rng.permutation(ended) for _ in range(N_DEALS))
+    return float(np.quantile([max((_explained(c, a) for c in classes), default=0.0) for a in dealt], 0.95))
+
+
+def _judged(table: pd.DataFrame) -> Accuracies:
+    """Accuracies of the complete trials; none where they are too few or all the same."""
+    values = complete(table)["accuracy"].to_numpy(float)
+    return values if len(values) >= LEAST_TRIALS and np.ptp(values) > 0 else values[:0]
+
+
+def _classes(table: pd.DataFrame) -> dict[str, Classes]:
+    """The class of each complete trial by feature, numbered from 0."""
+    found = features(complete(table))
+    most = min(MOST_BINS, len(found) // 3)
+    return {str(name): _class_of(found[name], most) for name in found}
+
+
+def _class_of(values: pd.Series[float], most: int) -> Classes:
+    if values.nunique() > most:
+        values = pd.qcut(values.rank(), most, labels=False, duplicates="drop")
+    numbered: Classes = np.unique(values, return_inverse=True)[1]
+    return numbered
+
+
+def _explained(classes: Classes, accuracy: Accuracies) -> float:
+    """Epsilon squared of the classes of a feature, 0 to 1."""
+    deviation = accuracy - accuracy.mean()
+    counts, sums = np.bincount(classes), np.bincount(classes, weights=deviation)
+    total, freedom = float(deviation @ deviation), len(accuracy) - len(counts)
+    within = max(0.0, total - float((sums**2 / counts).sum()))
+    return max(0.0, 1 - within / freedom / (total / (len(accuracy) - 1))) if freedom > 0 and total > 0 else 0.0

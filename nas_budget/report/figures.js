@@ -3,15 +3,17 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const DARK = {
   "#2563eb": "#7aa7ff", "#334155": "#cbd5e1", "#dc2626": "#f87171", "#d97706": "#fbbf24", "#0d9488": "#2dd4bf", white: "#151d28",
   "#ffffff": "#1e293b", "#dbeafe": "#1e3a8a", "#1e3a8a": "#bfdbfe", "#1d4ed8": "#93c5fd", "#bfdbfe": "#1e40af", "#93c5fd": "#1d4ed8", "#db2777": "#f472b6",
+  "#475569": "#94a3b8", "#9333ea": "#c084fc", "#ea580c": "#fb923c", "#65a30d": "#a3e635", "#ca8a04": "#facc15",
 };
+const DATA = new Set(["x", "y", "text", "customdata", "base", "values", "ticktext"]);
 const CONFIG = {displaylogo: false, responsive: true, displayModeBar: false};
 const PIN = "#f59e0b";
 
-/** A copy of part of a figure with dark colours for light ones; lists of numbers are shared, not copied. */
-const darkened = (value) => {
-  if (typeof value === "string") return DARK[value] ?? value;
-  if (Array.isArray(value)) return value.some((part) => part !== null && typeof part !== "number") ? value.map(darkened) : value;
-  if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, key === "customdata" || key === "text" ? part : darkened(part)]));
+/** A copy of part of a figure with dark colours for light ones, wherever a key is one of colour; data is shared, not copied. */
+const darkened = (value, key = "") => {
+  if (typeof value === "string") return /color/.test(key) && Object.hasOwn(DARK, value) ? DARK[value] : value;
+  if (Array.isArray(value)) return value.some((part) => part !== null && typeof part !== "number") && !DATA.has(key) ? value.map((part) => darkened(part, key)) : value;
+  if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, darkened(part, name)]));
   return value;
 };
 
@@ -42,11 +44,12 @@ const marks = (name) => {
 const drawn = new Set();
 const nameOf = (place) => place.id === "tradeoff" ? `tradeoff-${chosenAxis}` : place.dataset.figure;
 
-/** On a phone the entries of a legend stand below each other: room for them above the figure. */
+/** In little width the entries of a legend stand in rows: room for them above the figure. */
 const makeRoom = ({data, layout}, width) => {
-  const n = layout.showlegend === false ? 0 : data.filter((trace) => trace.showlegend !== false && trace.name).length;
-  if (width > 500 || n < 2) return;
-  const top = 24 + 19 * n, more = Math.max(0, top - layout.margin.t);
+  const names = layout.showlegend === false ? [] : data.filter((trace) => trace.showlegend !== false && trace.name).map((trace) => trace.name);
+  if (width > 500 || names.length < 2) return;
+  const perRow = Math.max(1, Math.floor((width - 40) / (50 + 7.5 * Math.max(...names.map((name) => name.length)))));
+  const top = 24 + 19 * Math.ceil(names.length / perRow), more = Math.max(0, top - layout.margin.t);
   layout.margin = {...layout.margin, t: layout.margin.t + more};
   layout.height += more;
 };
@@ -77,7 +80,7 @@ const startFigures = () => {
     for (const entry of entries) if (entry.isIntersecting) { watcher.unobserve(entry.target); draw(entry.target); }
   }, {rootMargin: "300px"});
   places().forEach((place) => watcher.observe(place));
-  dark.addEventListener("change", () => redraw());
-  addEventListener("beforeprint", () => places().forEach((place) => draw(place, true)));
-  addEventListener("afterprint", () => redraw());
+  dark.addEventListener("change", () => { redraw(); drawCurve(); });
+  addEventListener("beforeprint", () => { places().forEach((place) => draw(place, true)); drawCurve(true); });
+  addEventListener("afterprint", () => { redraw(); drawCurve(); });
 };

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -13,7 +12,7 @@ import plotly.graph_objects as go
 from nas_budget.finalist_table import FinalistRun, Standing, standings
 from nas_budget.report.axes import AXES, Axis, round_numbers, short
 from nas_budget.report.known import known_networks
-from nas_budget.report.style import FAINT, INK, LIMIT, PAPER, accuracy_axis, colour_of, lay_out
+from nas_budget.report.style import FAINT, INK, LIMIT, PAPER, accuracy_axis, colour_of, lay_out, plain
 from nas_budget.report.table import front, knee
 
 NEAR = 0.1
@@ -78,9 +77,9 @@ def _add_study(figure: go.Figure, trials: pd.DataFrame, place: int, right: float
         _add_trials(figure, pruned, "stopped early", faint)
     elif not pruned.empty:
         _add_trials(figure, pruned, f"{name}, stopped early", faint, showlegend=False, legendgroup=name)
-    plain = {"size": 9, "color": colour, "opacity": 0.7, "line": {"width": 1, "color": "white"}}
+    visible = {"size": 9, "color": colour, "opacity": 0.7, "line": {"width": 1, "color": "white"}}
     _add_trials(
-        figure, complete, _plain(name) or "trained to the end", plain, legendgroup=name,
+        figure, complete, plain(name) or "trained to the end", visible, legendgroup=name,
         showlegend=not complete.empty,
     )  # fmt: skip
     leading = front(trials, "cost")
@@ -164,15 +163,10 @@ def describe(trial: dict[Any, Any]) -> str:
     lines = [
         f"<b>{trial['accuracy']:.2%}</b> · trial {trial['number']}{ended}",
         f"{trial['params']:,} parameters, {trial['macs']:,} MACs",
-        f"channels {_plain(trial['channels'])}",
-        f"blocks {_plain(trial['blocks'])} · kernels {_plain(trial['kernels'])}",
-        f"strides {_plain(trial['strides'])} · pool {trial['pool']} · shortcut {trial['shortcut_kernel']}",
-        f"{_plain(trial['block'])} blocks · squeeze {trial['squeeze'] or 'none'} · stem {trial['stem_width']}",
+        f"channels {plain(trial['channels'])}",
+        f"blocks {plain(trial['blocks'])} · kernels {plain(trial['kernels'])}",
+        f"strides {plain(trial['strides'])} · pool {trial['pool']} · shortcut {trial['shortcut_kernel']}",
+        f"{plain(trial['block'])} blocks · squeeze {trial['squeeze'] or 'none'} · stem {trial['stem_width']}",
         f"epochs {trial['epochs']} of {trial['max_epochs']} · {trial['seconds']:.0f} s{latency}",
     ]
     return "<br>".join(lines)
-
-
-def _plain(text: str) -> str:
-    """A text that plotly shows as it is; it reads a few tags as markup, and &quot; not at all."""
-    return escape(text, quote=False)

@@ -3,11 +3,14 @@ const AXES = {params: "parameters", macs: "MACs", bytes: "bytes of weights", lat
 const axes = Object.keys(AXES).filter((name) => page.figures[`tradeoff-${name}`]);
 let chosenAxis = "params", started = false;
 
+/** How the address names a trial: by its number, which stays when others come, and by its study where there are several. */
+const nameOfTrial = (id) => id === null ? null : `${several ? `${cell("study", id)}:` : ""}${cell("number", id)}`;
+
 /** Keep what is looked at in the address, so that it can be shared and survives a reload. */
 const remember = () => {
   if (!started) return;
-  const kept = {axis: chosenAxis, trial: pinned, sort: `${order.name}${order.down ? "-" : ""}`, show: document.getElementById("state").value, filter: document.getElementById("filter").value};
-  const usual = {axis: "params", trial: page.best, sort: "accuracy-", show: "", filter: ""};
+  const kept = {axis: chosenAxis, trial: nameOfTrial(pinned), sort: `${order.name}${order.down ? "-" : ""}`, show: document.getElementById("state").value, filter: document.getElementById("filter").value};
+  const usual = {axis: "params", trial: nameOfTrial(page.best), sort: "accuracy-", show: "", filter: ""};
   const changed = Object.entries(kept).filter(([name, value]) => value !== null && value !== usual[name]);
   history.replaceState(null, "", changed.length ? `#${new URLSearchParams(changed)}` : location.href.split("#")[0]);
 };
@@ -20,18 +23,18 @@ const recall = () => {
   const state = document.getElementById("state");
   if ([...state.options].some(({value}) => value === known.get("show"))) state.value = known.get("show");
   document.getElementById("filter").value = known.get("filter") ?? "";
-  const trial = /^\d+$/.test(known.get("trial") ?? "") ? Number(known.get("trial")) : NaN;
-  return trial < nTrials ? trial : page.best;
+  const trial = known.get("trial");
+  const found = trial === null ? -1 : page.hover.findIndex((_, id) => nameOfTrial(id) === trial);
+  return found >= 0 ? found : page.best;
 };
 
 /** Ask the server now and then whether the study has grown, and load the page again when it has. */
 const watch = () => {
-  let stamp = null;
+  const shown = document.body.dataset.live;
   const look = async () => {
     try {
       const news = await (await fetch("stamp", {cache: "no-store"})).text();
-      if (stamp !== null && news !== stamp) return location.reload();
-      stamp = news;
+      if (news !== shown) return location.reload();
       document.body.classList.remove("lost");
     } catch { document.body.classList.add("lost"); }
     setTimeout(look, 2_000);
@@ -48,7 +51,6 @@ const start = () => {
   if (first !== null) pin(first);
   startTable();
   startFigures();
-  dark.addEventListener("change", () => pinned !== null && pin(pinned));
   started = true;
   if (document.body.dataset.live) watch();
 };

@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from plotly.offline import get_plotlyjs_version
 
 from nas_budget.finalist_table import standings
+from nas_budget.intervals import half_width
+from nas_budget.ledger import trained_before
 from nas_budget.report import rendering
+from nas_budget.report.axes import FORMATS
 from nas_budget.report.commands import export_command, train_command
+from nas_budget.report.curve_figures import MOST_CURVES
+from nas_budget.report.insight_figures import MOST_LINES
 from nas_budget.report.known import known_networks
 from nas_budget.report.payload import payload
 from nas_budget.report.rendering import asset, duration, plotly_script, render
@@ -24,6 +30,7 @@ SAME = {
     "max_epochs": "epochs",
     "seeds": "seeds of a trial",
     "precision": "precision",
+    "device": "device",
 }
 """What must be alike for accuracies to be compared."""
 
@@ -37,12 +44,13 @@ def write_page(studies: Sequence[StudyTable], path: Path) -> None:
     rendering.write_page(path, page(studies))
 
 
-def page(studies: Sequence[StudyTable], live: bool = False) -> str:
+def page(studies: Sequence[StudyTable], live: str = "") -> str:
     """The page of studies as HTML; every text from them is escaped.
 
     Args:
         studies: One or more.
-        live: Whether it is served and renewed: then plotly.js is a file of the server, and the page asks for news.
+        live: Where it is served and renewed, the stamp of what it shows; plotly.js is then a file of the server, and
+            the page asks for news.
     """
     table = together(studies)
     only = studies[0] if len(studies) == 1 else None
@@ -60,12 +68,15 @@ def page(studies: Sequence[StudyTable], live: bool = False) -> str:
         finalists=standings(only.finalists) if only else [],
         bargain=_bargain(front(table)) if only else "",
         differences=_differences(table),
-        facts=list(_facts(table)) if only else [],
+        facts=list(_facts(only)) if only else [],
         known=[k for k in known_networks(table["data"].iloc[0]) if table["data"].nunique() == 1],
+        n_complete=len(complete(table)),
+        most_curves=MOST_CURVES,
+        most_lines=MOST_LINES,
         has_points=bool((table["accuracy"].notna() & table["state"].isin(["complete", "pruned"])).any()),
         n_trials=len(table),
         live=live,
-        plotly='<script src="plotly.js"></script>' if live else plotly_script(),
+        plotly=f'<script src="plotly.js?v={get_plotlyjs_version()}"></script>' if live else plotly_script(),
         payload=payload(studies, table),
         scripts=[asset(name) for name in SCRIPTS],
     )  # fmt: skip
@@ -81,11 +92,13 @@ def budget_in_words(trial: pd.Series[Any]) -> str:
 
 def _limits(trial: pd.Series[Any]) -> Iterable[tuple[float, float, str]]:
     """What a trial uses of each limit that is set, the limit, and what it is of."""
-    share = {"fp32": 1, "fp16": 2, "int8": 4}.get(trial["weight_format"], 1)
     uses = {
         "budget_params": (trial["params"], "parameters"),
         "budget_macs": (trial["macs"], "MACs"),
-        "budget_weight_bytes": (trial["weight_bytes"] / share, f"bytes of {trial['weight_format']} weights"),
+        "budget_weight_bytes": (
+            trial["weight_bytes"] * FORMATS.get(trial["weight_format"], 1),
+            f"bytes of {trial['weight_format']} weights",
+        ),
         "budget_activation_bytes": (trial["activation_bytes"], "bytes of activations"),
     }
     for column, (use, words) in uses.items():
@@ -125,8 +138,10 @@ def _bargain(leading: pd.DataFrame) -> str:
     half, bend = halved(leading), knee(leading)
     found = []
     if half is not None:
-        lost = 100 * (leading["accuracy"].iloc[-1] - half["accuracy"])
-        found.append(f"Half of the parameters cost {lost:.1f} points: {_in_words(half)}.")
+        lost = float(leading["accuracy"].iloc[-1] - half["accuracy"])
+        chance = half_width(float(half["accuracy"]), int(half["held_out"]))
+        maybe = ", which may be chance" if lost < chance else ""
+        found.append(f"Half of the parameters cost {100 * lost:.1f} points{maybe}: {_in_words(half)}.")
     if bend is not None:
         same = half is not None and half["number"] == bend["number"]
         found.append(f"The knee, beyond which more buys less, is {'the same' if same else _in_words(bend)}.")
@@ -155,12 +170,13 @@ def _summary(study: StudyTable) -> dict[str, Any]:
     }
 
 
-def _facts(table: pd.DataFrame) -> Iterable[tuple[str, str]]:
-    first, states = table.iloc[0], table["state"].value_counts()
+def _facts(study: StudyTable) -> Iterable[tuple[str, str]]:
+    table, first = study.table, study.table.iloc[0]
+    states = table["state"].value_counts()
     yield "Trials", f"{states.get('complete', 0)} complete, {states.get('pruned', 0)} stopped early"
     if "failed" in states:
         yield "Failed", f"{states['failed']}"
-    yield "Networks trained twice", f"{int(table['spec'].duplicated().sum())}"
+    yield "Networks trained twice", f"{sum(again for _, again in trained_before(study.records))}"
     yield "Data", f"{first['data']}: {first['images']:,} images trained on, {first['held_out']:,} held out"
     yield "Epochs of a trial", f"{first['max_epochs']}"
     yield "Device", ", ".join(d for d in table["device"].unique() if d)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nas_budget.arch.table import parts_table
 from nas_budget.errors import SpecError
-from nas_budget.report.style import lay_out
+from nas_budget.report.style import lay_out, plain
 
 Counts = NDArray[np.int64]
 PADDING = {"channels": 0, "blocks": 1, "kernels": 1, "strides": 1}
@@ -32,7 +32,7 @@ def parts_of(table: pd.DataFrame) -> dict[str, Counts] | None:
         stages = {name: _padded(table[name], n_stages, fill) for name, fill in PADDING.items()}
         whole = {name: table[name].to_numpy() for name in WHOLE}
         return parts_table(**stages, **whole, block=[*table["block"]], **image_of(table["spec"].iloc[0]))
-    except (SpecError, ValueError, TypeError):
+    except (SpecError, ValueError, TypeError, AttributeError):
         return None
 
 
@@ -62,7 +62,7 @@ def shares_figure(best: pd.DataFrame, counts: Counts, words: str) -> go.Figure:
     figure, totals = go.Figure(), counts.sum(axis=1)
     several = best["study"].nunique() > 1
     labels = [
-        f"{trial['study'] if several else 'trial'} {trial['number']} · {trial['accuracy']:.1%}"
+        f"{plain(trial['study']) if several else 'trial'} {trial['number']} · {trial['accuracy']:.1%}"
         for trial in best.to_dict("records")
     ]
     n_stages = counts.shape[1] - 2

@@ -13,7 +13,7 @@ from plotly.utils import PlotlyJSONEncoder
 
 from nas_budget.report.axes import known_axes
 from nas_budget.report.commands import count_command, train_command
-from nas_budget.report.curve_figures import curves_figure
+from nas_budget.report.curve_figures import curves_figure, drawn_curves
 from nas_budget.report.features import importance
 from nas_budget.report.figures import describe, tradeoff
 from nas_budget.report.insight_figures import importance_figure, parallel_figure, slice_figures
@@ -107,7 +107,10 @@ def _best(studies: Sequence[StudyTable]) -> int | None:
         if winner := study.winner:
             found.append((winner.accuracy, before + int(str(winner.trial.name))))
         before += len(study.table)
-    return max(found, key=lambda pair: pair[0])[1] if found else None
+    if not found:
+        known = together(studies)["accuracy"].dropna()
+        return int(str(known.idxmax())) if len(known) else None
+    return max(found, key=lambda pair: pair[0])[1]
 
 
 def figures_of_studies(studies: Sequence[StudyTable]) -> dict[str, go.Figure]:
@@ -120,9 +123,9 @@ def _figures(studies: Sequence[StudyTable], table: pd.DataFrame, parts: list[lis
     """Every figure of the page by the name of its place."""
     finalists = studies[0].finalists if len(studies) == 1 else ()
     figures = {f"tradeoff-{name}": tradeoff(table, name, finalists) for name in known_axes(table)}
-    if (table["curve"].str.len() > 0).any():
+    if len(drawn_curves(table)):
         figures["curves"] = curves_figure(table)
-    if len(importance(complete(table))):
+    if any(len(importance(rows)) for _, rows in table.groupby("study")):
         figures |= {"importance": importance_figure(table), "parallel": parallel_figure(table)}
         slices = slice_figures(table, N_SLICES).values()
         figures |= {f"slice-{place}": figure for place, figure in enumerate(slices)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from html import escape
 from math import isfinite, nan
 from statistics import fmean
 
@@ -12,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from nas_budget.arch.cost import PartCost, cost
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.report.style import ACCENT, FAINT, GRID, INK, OURS, PAPER, accuracy_range
+from nas_budget.report.style import ACCENT, FAINT, GRID, INK, OURS, PAPER, accuracy_range, plain
 from nas_budget.run_record import EpochRow, RunResult
 
 Value = Callable[[EpochRow], float | None]
@@ -217,7 +216,7 @@ def _shares(result: RunResult, right: bool) -> list[list[float]]:
 
 
 def _cells_in_words(result: RunResult, cells: list[list[float]]) -> list[list[str]]:
-    names, totals = [_plain(name) for name in result.classes], [sum(row) for row in result.confusion]
+    names, totals = [plain(name) for name in result.classes], [sum(row) for row in result.confusion]
     return [
         [
             f"<b>{names[i]}</b> told as <b>{names[j]}</b>:<br>{result.confusion[i][j]:,} of {totals[i]:,}"
@@ -230,12 +229,7 @@ def _cells_in_words(result: RunResult, cells: list[list[float]]) -> list[list[st
 
 
 def _short_name(name: str) -> str:
-    return _plain(name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…")
-
-
-def _plain(name: str) -> str:
-    """A name that plotly shows as it is; it reads a few tags as markup, and &quot; not at all."""
-    return escape(name, quote=False)
+    return plain(name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…")
 
 
 def _style(figure: go.Figure, **layout: object) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from nas_budget.errors import UsageError
 from nas_budget.finalist_table import FINALISTS, FinalistRun, Standing, read_finalists, standings
+from nas_budget.intervals import half_width
 from nas_budget.ledger import Ledger, ledger
-from nas_budget.report.table import TABLE, best, interval, read_table
+from nas_budget.report.table import TABLE, best, read_table
 from nas_budget.trial_table import COLUMNS, TrialRecord
 
 
@@ -32,11 +34,15 @@ class StudyTable:
     folder: str = ""
 
     @property
+    def records(self) -> list[TrialRecord]:
+        """Its trials, by number."""
+        return [TrialRecord(**{name: row[name] for name in COLUMNS}) for row in self.table.to_dict("records")]
+
+    @property
     def ledger(self) -> Ledger:
         """Where its time went."""
-        rows = [TrialRecord(**{name: row[name] for name in COLUMNS}) for row in self.table.to_dict("records")]
         spent, again = (sum(getattr(run, name) for run in self.finalists) for name in ("seconds", "repeated_seconds"))
-        return ledger(rows, spent, again)
+        return ledger(self.records, spent, again)
 
     @property
     def winner(self) -> Winner | None:
@@ -46,17 +52,17 @@ class StudyTable:
         trial = best(self.table)
         if trial is None:
             return None
-        accuracy = float(trial["accuracy"])
-        return Winner(trial, accuracy, interval(accuracy, int(trial["held_out"])), "")
+        accuracy, n = float(trial["accuracy"]), int(trial["seeds"])
+        origin = "one training" if n == 1 else f"mean of {n} trainings"
+        return Winner(trial, accuracy, half_width(accuracy, int(trial["held_out"])), int(trial["epochs"]), origin)
 
-    def _finalist(self, leading: Standing) -> Winner | None:
-        rows = self.table[self.table["number"] == leading.trial]
-        if rows.empty:
-            return None
-        runs = f"mean of {leading.n_runs} more trainings" if leading.n_runs > 1 else "one more training"
+    def _finalist(self, leading: Standing) -> Winner:
+        trial = self.table[self.table["number"] == leading.trial].iloc[0]
+        epochs = max(run.epochs for run in self.finalists if run.trial == leading.trial)
+        origin = f"mean of {leading.n_runs} more trainings" if leading.n_runs > 1 else "one more training"
         if leading.interval is not None:
-            return Winner(rows.iloc[0], leading.mean, leading.interval, f"{runs}, with its 95 % interval (Student's t)")
-        return Winner(rows.iloc[0], leading.mean, interval(leading.mean, int(rows["held_out"].iloc[0])), runs)
+            return Winner(trial, leading.mean, leading.interval, epochs, origin, of_images=False)
+        return Winner(trial, leading.mean, half_width(leading.mean, int(trial["held_out"])), epochs, origin)
 
 
 @dataclass(frozen=True)
@@ -67,13 +73,17 @@ class Winner:
         trial: Its row.
         accuracy: 0 to 1.
         margin: Half of the 95 % interval.
-        origin: What the accuracy is the mean of; empty of one training.
+        epochs: Of the trainings it was measured after.
+        origin: Which trainings the accuracy is of, in words.
+        of_images: Whether the interval is what so many images leave; else it is that of the mean of the trainings.
     """
 
     trial: pd.Series[Any]
     accuracy: float
     margin: float
+    epochs: int
     origin: str
+    of_images: bool = True
 
 
 def read_study(source: Path) -> StudyTable:
@@ -88,13 +98,27 @@ def read_study(source: Path) -> StudyTable:
     return StudyTable(
         name=str(table["study"].iloc[0]) or source.stem,
         table=table,
-        finalists=tuple(read_finalists(folder / FINALISTS)),
+        finalists=_of_table(read_finalists(folder / FINALISTS), table),
         folder=str(folder) if is_run else "",
     )
 
 
+def _of_table(runs: Sequence[FinalistRun], table: pd.DataFrame) -> tuple[FinalistRun, ...]:
+    """The runs of trials that the table holds; a table that was copied or has grown may lie beside those of another."""
+    known = dict(zip(table["number"], table["spec"], strict=True))
+    return tuple(run for run in runs if known.get(run.trial) == run.spec)
+
+
 def read_studies(sources: Sequence[Path]) -> list[StudyTable]:
-    """The studies of several folders or tables; those of one name are told apart by their folders."""
+    """The studies of several folders or tables; those of one name are told apart by their folders.
+
+    Raises:
+        UsageError: A source is given twice.
+        TableError: One is missing, or is no trials table of this version.
+    """
+    places = [(source / TABLE if source.is_dir() else source).resolve() for source in sources]
+    if twice := next((source for source, place in zip(sources, places, strict=True) if places.count(place) > 1), None):
+        raise UsageError(f"{twice}: given twice; a study is compared with others")
     studies = [read_study(source) for source in sources]
     names = [study.name for study in studies]
     if len({*names}) < len(names):

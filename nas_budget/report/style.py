@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import plotly.graph_objects as go
 
 ACCENT, INK, FAINT, LIMIT, PAPER = "#2563eb", "#334155", "#94a3b8", "#dc2626", "#d97706"
@@ -48,3 +50,8 @@ def accuracy_axis(accuracies: list[float]) -> dict[str, object]:
     """An axis that shows these accuracies, and more where more is drawn."""
     low, high = accuracy_range(accuracies)
     return {"tickformat": ".0%" if high - low > 0.1 else ".1%", "autorangeoptions": {"include": [low, high]}}
+
+
+def plain(text: str) -> str:
+    """A text that plotly shows as it is; it reads a few tags as markup, and &quot; not at all."""
+    return escape(text, quote=False)

@@ -15,7 +15,11 @@ from nas_budget.trial_table import COLUMNS, TrialRecord
 
 TABLE = "trials.csv"
 TEXT = tuple(f.name for f in fields(TrialRecord) if f.type == "str")
-NEEDED = ("number", "epochs", "max_epochs", "params", "macs", "seconds")
+CURVE = r"\s*([01](\.\d*)?([eE]-?\d+)?\s*)*"
+STATES = ("complete", "pruned", "failed")
+NEEDED = (
+    "number", "epochs", "max_epochs", "params", "macs", "seconds", "repeated_seconds", "images", "held_out", "seeds",
+)  # fmt: skip
 NUMBERS = tuple(name for name in COLUMNS if name not in TEXT)
 
 
@@ -55,6 +59,12 @@ def _problems(table: pd.DataFrame, path: Path) -> Iterator[str]:
         yield "its last row is cut off"
     if not (table["params"] > 0).all():
         yield "column params holds numbers below 1"
+    if not table["accuracy"].dropna().between(0, 1).all():
+        yield "column accuracy holds numbers that are not from 0 to 1"
+    if unknown := {*table["state"]} - {*STATES}:
+        yield f"a trial is {min(unknown)!r}, not {', '.join(STATES)}"
+    if not table["curve"].str.fullmatch(CURVE).all():
+        yield "column curve holds other things than accuracies"
 
 
 def complete(table: pd.DataFrame) -> pd.DataFrame:
@@ -99,11 +109,6 @@ def best(table: pd.DataFrame) -> pd.Series[Any] | None:
     """The most accurate complete trial, of equals the smallest; None when there is none."""
     leading = front(table)
     return None if leading.empty else leading.iloc[-1]
-
-
-def interval(accuracy: float, n: int) -> float:
-    """Half of the 95 % interval of an accuracy measured on `n` images (normal approximation of the binomial)."""
-    return float(1.96 * (accuracy * (1 - accuracy) / n) ** 0.5) if n else 0.0
 
 
 def network(trial: Mapping[Any, Any]) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nas_budget.ledger import Ledger
 from nas_budget.report.rendering import duration
-from nas_budget.report.style import FAINT, LIMIT, PAPER, SECOND, lay_out
+from nas_budget.report.style import FAINT, GOOD, LIMIT, PAPER, SECOND, lay_out, plain
 
 Times = NDArray[np.float64]
 
@@ -41,14 +41,15 @@ def ledger_figure(ledgers: Mapping[str, Ledger]) -> go.Figure:
         seconds = [getattr(spent, entry) for spent in ledgers.values()]
         if any(seconds):
             figure.add_bar(
-                x=[s / unit for s in seconds], y=[*ledgers], orientation="h", name=name,
-                marker={"color": colour, "pattern": {"shape": "/" if entry == "saved" else "", "fgcolor": "#16a34a"}},
+                x=[s / unit for s in seconds], y=[*map(plain, ledgers)], orientation="h", name=name,
+                marker={"color": colour, "pattern": {"shape": "/" if entry == "saved" else "", "fgcolor": GOOD}},
                 text=[duration(s) for s in seconds], textposition="none",
                 hovertemplate=f"{name}: %{{text}}<extra></extra>",
             )  # fmt: skip
     lay_out(figure, height=130 + 34 * len(ledgers), barmode="stack", margin={"l": 8, "r": 12, "t": 56, "b": 44})
     figure.update_xaxes(title=f"device {words}")
-    figure.update_yaxes(automargin=True, showgrid=False, autorange="reversed", showticklabels=len(ledgers) > 1)
+    figure.update_yaxes(type="category", automargin=True, showgrid=False, autorange="reversed")
+    figure.update_yaxes(showticklabels=len(ledgers) > 1)
     return figure
 
 
@@ -66,15 +67,21 @@ def timeline_figure(table: pd.DataFrame) -> go.Figure | None:
     drawn = times.assign(begun=begun / unit, ended=ended / unit, lane=_lanes(times))
     figure = go.Figure()
     for state in STATES:
-        _add_lines(figure, drawn[drawn["state"] == state], state)
+        _add_bars(figure, drawn[drawn["state"] == state], state)
     for at, length in pauses:
         figure.add_vline(x=at / unit, line={"color": PAPER, "width": 1.5, "dash": "dot"})
         figure.add_annotation(x=at / unit, y=1, yref="paper", yanchor="bottom", text=duration(length), showarrow=False)
     lanes = [*drawn["lane"].unique()]
-    lay_out(figure, height=130 + 40 * len(lanes), hovermode="closest", margin={"l": 8, "r": 12, "t": 56, "b": 44})
-    figure.update_xaxes(title=f"{words} since the first trial began")
+    lay_out(
+        figure,
+        height=130 + 40 * len(lanes),
+        hovermode="closest",
+        barmode="overlay",
+        margin={"l": 8, "r": 12, "t": 56, "b": 44},
+    )
+    figure.update_xaxes(title=f"{words} since the first trial began{', pauses cut' if pauses else ''}")
     figure.update_yaxes(automargin=True, showgrid=False, type="category", categoryorder="array")
-    return figure.update_yaxes(categoryarray=lanes[::-1])
+    return figure.update_yaxes(categoryarray=lanes[::-1], range=[-0.5, len(lanes) - 0.5])
 
 
 def unit_of(seconds: float) -> tuple[float, str]:
@@ -85,7 +92,7 @@ def unit_of(seconds: float) -> tuple[float, str]:
 def _lanes(times: pd.DataFrame) -> list[str]:
     several = times["study"].nunique() > 1
     pairs = zip(times["study"], times["worker"], strict=True)
-    return [f"{study}, worker {worker}" if several else f"worker {worker}" for study, worker in pairs]
+    return [f"{plain(study)}, worker {worker}" if several else f"worker {worker}" for study, worker in pairs]
 
 
 def _without_pauses(begun: Times, ended: Times) -> tuple[Times, Times, list[tuple[float, float]]]:
@@ -103,17 +110,15 @@ def _without_pauses(begun: Times, ended: Times) -> tuple[Times, Times, list[tupl
     return begun - shift, ended - shift, pauses
 
 
-def _add_lines(figure: go.Figure, trials: pd.DataFrame, state: str) -> None:
-    """All trials of a state as one line with gaps."""
+def _add_bars(figure: go.Figure, trials: pd.DataFrame, state: str) -> None:
     if trials.empty:
         return
-    x, y, ids, words = [], [], [], []
-    for row, seconds in zip(trials[["begun", "ended", "lane", "number"]].itertuples(), trials["seconds"], strict=True):
-        x += [row.begun, row.ended, None]
-        y += [row.lane, row.lane, None]
-        ids += [row.Index] * 3
-        words += [f"trial {row.number}, {STATE_WORDS[state]}: {duration(seconds)}"] * 3
-    figure.add_scatter(
-        x=x, y=y, customdata=ids, mode="lines", line={"color": STATES[state], "width": 16}, opacity=0.75,
-        name=STATE_WORDS[state], text=words, hovertemplate="%{text}<extra></extra>",
+    words = [
+        f"trial {number}, {STATE_WORDS[state]}: {duration(seconds)}"
+        for number, seconds in zip(trials["number"], trials["seconds"], strict=True)
+    ]
+    figure.add_bar(
+        x=[*(trials["ended"] - trials["begun"])], base=[*trials["begun"]], y=[*trials["lane"]], orientation="h",
+        width=0.5, customdata=[*map(int, trials.index)], marker={"color": STATES[state], "opacity": 0.75},
+        name=STATE_WORDS[state], text=words, textposition="none", hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip

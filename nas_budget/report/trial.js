@@ -57,16 +57,22 @@ const SETTINGS = [
   ["Why it ended", (id) => cell("reason", id)],
 ];
 
+/** Draw the curve of the pinned trial, in the colours of the scheme or for paper. */
+const drawCurve = (printing = false) => {
+  const place = document.getElementById("trial-curve");
+  if (!place) return;
+  const {data, layout} = curveFigure(pinned);
+  const shown = dark.matches && !printing ? darkened({data, layout}) : {data, layout};
+  Plotly.react(place, shown.data, shown.layout, CONFIG);
+};
+
+/** The curve of a trial as a figure; null where there is none. */
 const curveFigure = (id) => {
   const y = curveOf(id), base = page.figures.curves?.layout;
   if (!y.length || !base) return null;
-  const place = make("div", {id: "trial-curve", style: "height: 220px"});
   const trace = {x: y.map((_, i) => i + 1), y, mode: "lines+markers", line: {color: "#2563eb", width: 2.5}, hovertemplate: "%{y:.2%} after epoch %{x}<extra></extra>"};
   const layout = {...base, shapes: [], height: 220, showlegend: false, margin: {l: 52, r: 12, t: 8, b: 40}, xaxis: {...base.xaxis, range: [0.5, cell("max_epochs", id) + 0.5]}, yaxis: {...base.yaxis, title: "", autorangeoptions: {}}};
-  const figure = {data: [trace], layout};
-  const {data: shown, layout: look} = dark.matches ? darkened(figure) : figure;
-  requestAnimationFrame(() => Plotly.react(place, shown, look, CONFIG));
-  return place;
+  return {data: [trace], layout};
 };
 
 const command = (text) => make("div", {class: "command"}, make("code", {}, text), make("button", {class: "copy", type: "button"}, "copy"));
@@ -78,10 +84,13 @@ const pin = (id, move = false) => {
   const accuracy = cell("accuracy", id) === null ? "" : `${percent(cell("accuracy", id))} with `;
   const body = document.getElementById("trial-body");
   if (!body) return;
+  const before = document.getElementById("trial-curve");
+  if (before) Plotly.purge(before);
   const facts = make("dl", {}, ...SETTINGS.map(([words, value]) => [words, value(id)]).filter(([, value]) => value).map(([words, value]) => make("div", {}, make("dt", {}, words), make("dd", {}, value))));
   const commands = page.commands[id].filter(Boolean).map(command);
   body.replaceChildren(make("p", {class: "trial-title"}, make("b", {}, name), ` · ${accuracy}${count(cell("params", id))} parameters · ${STATES[cell("state", id)] ?? cell("state", id)}`),
-    make("p", {class: "soft"}, page.network[id]), make("div", {class: "scroll"}, drawing(id)), curveFigure(id) ?? "", facts, ...commands);
+    make("p", {class: "soft"}, page.network[id]), make("div", {class: "scroll"}, drawing(id)), curveFigure(id) ? make("div", {id: "trial-curve", style: "height: 220px"}) : "", facts, ...commands);
+  drawCurve();
   redraw((figure) => figure === "curves" || figure.startsWith("tradeoff") || figure.startsWith("slice"));
   markRow();
   remember();

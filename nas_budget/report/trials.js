@@ -27,26 +27,37 @@ const compare = (a, b) => {
   return (order.down ? -sign : sign) || a - b;
 };
 
-const NUMBER = {k: 1e3, m: 1e6, g: 1e9, "%": 0.01, ms: 1e-3, s: 1, "": 1};
+const UNITS = {k: 1e3, m: 1e6, g: 1e9, ms: 1e-3, s: 1, "": 1};
 const NAMES = {parameters: "params", trial: "number", latency: "latency_s"};
+const TESTS = {"<": (v, w) => v < w, "<=": (v, w) => v <= w, ">": (v, w) => v > w, ">=": (v, w) => v >= w, "=": (v, w) => v === w};
 
-/** What a word of the filter asks of a trial: "params<100k", "accuracy>=45%", or a text that is part of it. */
-const asked = (word) => {
-  const found = /^([a-z_]+)(<=|>=|<|>|=)([\d.]+)(ms|s|[kmg%]?)$/i.exec(word);
-  const name = found && (NAMES[found[1].toLowerCase()] ?? found[1].toLowerCase());
-  if (!found || !(name in page.columns)) {
-    const text = word.toLowerCase();
-    return (id) => `${cell("study", id)} ${cell("number", id)} ${page.network[id]} ${page.recipe[id]} ${cell("state", id)} ${cell("reason", id)}`.toLowerCase().includes(text);
-  }
-  const limit = Number(found[3]) * NUMBER[found[4].toLowerCase()];
-  const test = {"<": (v) => v < limit, "<=": (v) => v <= limit, ">": (v) => v > limit, ">=": (v) => v >= limit, "=": (v) => v === limit}[found[2]];
-  return (id) => cell(name, id) !== null && test(cell(name, id));
+/** A number as it is written beside a column: 100k, 45%, 1,000, 2ms; of a latency milliseconds unless it says otherwise. */
+const numberOf = (name, text) => {
+  const found = /^([\d.,]+)(ms|s|[kmg%]?)$/i.exec(text);
+  if (!found) return NaN;
+  const plain = Number(found[1].replaceAll(",", "")), unit = found[2].toLowerCase() || (name === "latency_s" ? "ms" : "");
+  return unit === "%" ? plain / 100 : plain * UNITS[unit];
 };
+
+/** What a word of the filter asks of a trial: "params<100k", "accuracy>=45%", "state=failed", or a text that is part of it. */
+const asked = (word) => {
+  const [, given, sign, text] = /^([a-z_]+)(<=|>=|<|>|=)(.+)$/i.exec(word) ?? [];
+  const name = given && (NAMES[given.toLowerCase()] ?? given.toLowerCase());
+  if (name && Object.hasOwn(page.columns, name)) {
+    const limit = numberOf(name, text);
+    if (!Number.isNaN(limit)) return (id) => typeof cell(name, id) === "number" && TESTS[sign](cell(name, id), limit);
+    return (id) => sign === "=" && String(cell(name, id)).toLowerCase() === text.toLowerCase();
+  }
+  const part = word.toLowerCase();
+  return (id) => `${cell("study", id)} ${cell("number", id)} ${page.network[id]} ${page.recipe[id]} ${cell("state", id)} ${cell("reason", id)}`.toLowerCase().includes(part);
+};
+
+const wordsOf = (text) => text.replace(/\s*(<=|>=|<|>|=)\s*/g, "$1").split(/\s+/).filter(Boolean);
 
 /** Choose the trials that are asked for, in order, and show the first of them. */
 const refresh = () => {
   const state = document.getElementById("state").value;
-  const tests = document.getElementById("filter").value.split(/\s+/).filter(Boolean).map(asked);
+  const tests = wordsOf(document.getElementById("filter").value).map(asked);
   if (state) tests.push(state === "front" ? (id) => onFront.has(id) : (id) => cell("state", id) === state);
   rows = [];
   for (let id = 0; id < nTrials; id++) if (tests.every((test) => test(id))) rows.push(id);
@@ -56,7 +67,7 @@ const refresh = () => {
 };
 
 const fillTable = () => {
-  const line = (id) => make("tr", {class: `${cell("state", id)}${id === pinned ? " pinned" : ""}`, "data-id": id, tabindex: "0"},
+  const line = (id) => make("tr", {class: `${cell("state", id)}${id === pinned ? " pinned" : ""}`, "data-id": id, tabindex: "0", "aria-label": `look at trial ${cell("number", id)}`},
     ...COLUMNS.map((column) => make("td", {class: classOf(column)}, ...[column.show(id)].flat())));
   document.querySelector("#table tbody").replaceChildren(...rows.slice(0, shown).map(line));
   document.getElementById("shown").textContent = rows.length ? `${count(Math.min(shown, rows.length))} of ${count(rows.length)} trials; click one to look at it.` : "No trial is so; clear the filter to see them all.";
@@ -92,7 +103,7 @@ const startTable = () => {
   document.querySelector("#table thead").replaceChildren(make("tr", {}, ...head));
   const choose = (target) => { const row = target.closest("tbody tr"); if (row) { pin(Number(row.dataset.id)); document.getElementById("trial")?.scrollIntoView({behavior: "smooth"}); } };
   document.getElementById("table").addEventListener("click", ({target}) => choose(target));
-  document.getElementById("table").addEventListener("keydown", (event) => { if (event.key === "Enter" && event.target.matches("tr")) choose(event.target); });
+  document.getElementById("table").addEventListener("keydown", (event) => { if ((event.key === "Enter" || event.key === " ") && event.target.matches("tr")) { event.preventDefault(); choose(event.target); } });
   document.getElementById("filter").addEventListener("input", () => { shown = STEP; refresh(); });
   document.getElementById("state").addEventListener("change", () => { shown = STEP; refresh(); });
   document.getElementById("more").addEventListener("click", () => { shown = shown * 4; fillTable(); });

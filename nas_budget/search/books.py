@@ -87,6 +87,8 @@ class Books:
             write_whole(self.folder / BEST, spec + "\n")
         if runs := self.finals():
             write_finalists(self.folder / FINALISTS, runs)
+        else:
+            (self.folder / FINALISTS).unlink(missing_ok=True)  # those of an earlier end
         now = time.monotonic()
         self.next_write = now + TABLE_SHARE * (now - start)
 

@@ -34,14 +34,16 @@ def _accuracy(found: SearchResult) -> str:
     if not found.finalists:
         return f"{found.best.accuracy:.2%}" if found.best else ""
     leading = found.finalists[0]
-    spread = "" if leading.deviation is None else f" ± {leading.deviation:.2%}"
-    return f"{leading.mean:.2%}{spread} (mean of {leading.n_runs} runs)"
+    spread = "" if leading.deviation is None else f" ± {leading.deviation:.2%} (standard deviation)"
+    return f"{leading.mean:.2%}{spread}, mean of {leading.n_runs} runs,"
 
 
 def _front(found: SearchResult) -> str:
     heads = "".join(f'<th style="{RIGHT if i < 4 else LEFT}">{name}</th>' for i, name in enumerate(FRONT))
     best = sorted(found.front, key=lambda row: -row.params)[:MOST_ROWS]
-    return f"<h4>The front</h4><table><thead><tr>{heads}</tr></thead><tbody>{''.join(map(_row, best))}</tbody></table>"
+    n = len(found.front)
+    title = "The front" if len(best) == n else f"The front, the {MOST_ROWS} largest of {n}"
+    return f"<h4>{title}</h4><table><thead><tr>{heads}</tr></thead><tbody>{''.join(map(_row, best))}</tbody></table>"
 
 
 def _row(trial: TrialRecord) -> str:

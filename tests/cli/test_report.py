@@ -76,6 +76,13 @@ def test_what_is_no_table_is_said_in_one_line(run: Run, source: str) -> None:
     assert ran.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("option", [["--json"], ["--image", "front.svg"], ["--output", "page.html"]])
+def test_a_page_that_is_served_is_not_written(run: Run, study: Path, option: list[str]) -> None:
+    ran = run("report", study, "--watch", *option)
+    assert ran.code == 2
+    assert "writes nothing" in ran.err
+
+
 def test_a_run_of_train_is_not_compared(run: Run, study: Path, tmp_path: Path) -> None:
     runs.write(tmp_path / "run", runs.result(), runs.epochs())
     for arguments, said in ((study, tmp_path / "run"), "a page of its own"), ((tmp_path / "run", "--watch"), "follows"):
@@ -167,7 +174,7 @@ def watched(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-def fetch(address: str) -> str:
+def fetch(address: str | urllib.request.Request) -> str:
     with urllib.request.urlopen(address, timeout=60) as answer:  # noqa: S310 - an address of ours
         return str(answer.read().decode())
 
@@ -182,10 +189,14 @@ def test_a_page_follows_its_study_until_ctrl_c(tmp_path: Path) -> None:
         assert fetch(f"{server}stamp") != before
         page = fetch(server)
         assert "all 20</option>" in page
-        assert 'src="plotly.js"' in page
+        assert 'src="plotly.js?v=' in page
         assert "plotly.js v" in fetch(f"{server}plotly.js")[:200]
         with pytest.raises(urllib.error.HTTPError, match="404"):
             fetch(f"{server}trials.csv")
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            fetch(urllib.request.Request(server, headers={"Host": "evil.example"}))  # noqa: S310 - an address of ours
+        (folder / "trials.csv").write_text("damaged\n")
+        assert "has no column study" in fetch(server)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, "", "interrupted\n")

@@ -10,7 +10,6 @@ from nas_budget.report.classes import (
     confusions,
     confusions_in_words,
     drawn_range,
-    interval,
     share_of_all,
 )
 from tests.report.runs import result
@@ -34,13 +33,6 @@ def test_a_class_without_images_is_left_out() -> None:
     assert [one.name for one in class_accuracies(result(confusion=((0, 0, 0), (1, 2, 0), (0, 0, 9))))] == ["dog", "emu"]
     assert class_accuracies(result(confusion=((0, 0, 0),) * 3)) == []
     assert (drawn_range([]), share_of_all([])) == ((0, 1), 0)
-
-
-@pytest.mark.parametrize(
-    ("right", "images", "low", "high"), [(81, 263, 0.2553, 0.3662), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)]
-)
-def test_the_interval_is_wilsons(right: int, images: int, low: float, high: float) -> None:
-    assert interval(right, images) == pytest.approx((low, high), abs=5e-5)  # values of Newcombe 1998, table I, method 3
 
 
 def test_best_and_worst_are_told_with_their_certainty() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ from hypothesis import strategies as st
 
 from nas_budget import ResNetSpec, cost
 from nas_budget.cli.options import network_values
-from nas_budget.finalist_table import FinalistRun
+from nas_budget.errors import UsageError
+from nas_budget.finalist_table import FinalistRun, write_finalists
 from nas_budget.ledger import Ledger
 from nas_budget.report.commands import count_command, network_options, train_command
 from nas_budget.report.curve_figures import MOST_CURVES, curves_figure, drawn_curves, rungs_of
-from nas_budget.report.features import features, importance
+from nas_budget.report.features import chance_level, features, importance
+from nas_budget.report.figures import tradeoff
 from nas_budget.report.insight_figures import importance_figure, parallel_figure, slice_figures
 from nas_budget.report.parts import parts_of, shares_figure
-from nas_budget.report.studies import StudyTable
+from nas_budget.report.studies import StudyTable, read_studies, read_study
 from nas_budget.report.table import complete, front, halved, knee
 from nas_budget.report.time_figures import ledger_figure, timeline_figure
 from tests.conftest import Ran
@@ -41,8 +44,55 @@ def test_what_decides_accuracy_comes_first(tmp_path: Path) -> None:
 
 
 def test_few_or_equal_trials_say_nothing_of_what_mattered(tmp_path: Path) -> None:
-    assert importance(table_of(tmp_path, many(12))).empty
+    assert importance(table_of(tmp_path, many(30))).empty
+    assert chance_level(table_of(tmp_path, many(30))) == 0
     assert importance(table_of(tmp_path, [record(i, params=10 + i) for i in range(20)])).empty
+
+
+def test_chance_explains_less_than_its_level(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    pruned_too = many(120)
+    noise = [replace(r, accuracy=0.5 + 0.01 * float(rng.normal())) if r.state == "complete" else r for r in pruned_too]
+    passed = 0
+    for place in range(20):
+        dealt = [
+            replace(r, accuracy=a) for r, a in zip(noise, rng.permutation([r.accuracy for r in noise]), strict=True)
+        ]
+        table = table_of(tmp_path / str(place), [r for r in dealt if r.accuracy is not None])
+        passed += float(importance(table).iloc[0]) > chance_level(table)
+    assert passed <= 4  # one in twenty is to be expected
+
+
+def test_a_feature_of_zeros_is_shown_as_it_is(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    trials = [
+        record(i, weight_decay=[0.0, 5e-4][i % 2], accuracy=0.5 + 0.1 * (i % 2) + 0.01 * float(rng.normal()))
+        for i in range(20)
+    ]
+    table = table_of(tmp_path, trials)
+    (figure,) = slice_figures(table).values()
+    assert figure.layout.xaxis.type is None
+    assert list(parallel_figure(table).data[0].dimensions[0]["values"]) == [
+        t.weight_decay for t in complete_by_accuracy(trials)
+    ]
+
+
+def complete_by_accuracy(trials: list[Any]) -> list[Any]:
+    return sorted(trials, key=lambda trial: -trial.accuracy)
+
+
+def test_failed_trials_have_no_curve(tmp_path: Path) -> None:
+    figure = curves_figure(table_of(tmp_path, mixed()))
+    for trace in figure.data:
+        assert not {6, 7} & {*trace.customdata}
+
+
+def test_a_study_keeps_its_colour_in_every_figure(tmp_path: Path) -> None:
+    first = [replace(r, study="first") for r in many(40) if r.state == "pruned"]
+    table = table_of(tmp_path, [*first, *many(90, study="second")]).sort_values("study", ignore_index=True)
+    colour = next(t.marker.color for t in tradeoff(table).data if t.name == "second")
+    for figure in slice_figures(table).values():
+        assert {t.marker.color for t in figure.data if len(t.x)} == {colour}
 
 
 def test_features_are_those_that_vary(tmp_path: Path) -> None:
@@ -158,8 +208,9 @@ def test_workers_have_a_line_each_and_a_night_is_cut_short(tmp_path: Path) -> No
     figure = timeline_figure(table_of(tmp_path, trials))
     assert figure is not None
     traces = {trace.name: trace for trace in figure.data}
-    assert list(traces["complete"].x) == [0, 10, None, 11, 21, None]
-    assert list(traces["stopped early"].y)[:2] == ["worker 1", "worker 1"]
+    assert list(traces["complete"].base) == [0, 11]
+    assert list(traces["complete"].x) == [10, 10]
+    assert list(traces["stopped early"].y) == ["worker 1"]
     assert [a.text for a in figure.layout.annotations] == ["11 h 50 min"]
 
 
@@ -170,7 +221,8 @@ def test_an_interrupted_trial_begins_when_what_counts_of_it_began(tmp_path: Path
     ]
     figure = timeline_figure(table_of(tmp_path, trials))
     assert figure is not None
-    assert list(figure.data[0].x) == [9, 10, None, 0, 8, None]
+    assert list(figure.data[0].base) == [9, 0]
+    assert list(figure.data[0].x) == [1, 8]
 
 
 def test_without_times_there_is_no_timeline(tmp_path: Path) -> None:
@@ -211,9 +263,30 @@ def test_a_train_command_names_what_is_known() -> None:
 
 
 def test_the_best_of_a_study_with_finalists_is_theirs(tmp_path: Path) -> None:
-    runs = tuple(FinalistRun(3, seed, 0.5 + seed / 100, 6, 1, 9.0, 1.0, "", "", "") for seed in (1, 2))
+    runs = tuple(FinalistRun(3, seed, 0.5 + seed / 100, 9, 1, 9.0, 1.0, "", "", "") for seed in (1, 2))
     study = StudyTable("demo", table_of(tmp_path, mixed()), runs)
     assert study.winner is not None
     assert study.winner.trial["number"] == 3
     assert study.winner.accuracy == pytest.approx(0.515)
+    assert (study.winner.epochs, study.winner.of_images) == (9, False)
     assert (study.ledger.finalists, study.ledger.repeated) == (18.0, 2.0)
+
+
+def test_finalists_of_another_table_are_left_out(tmp_path: Path) -> None:
+    table_of(tmp_path, mixed())
+    known = record(3).spec
+    runs = [FinalistRun(3, 1, 0.5, 6, 1, 9.0, 0.0, "", "", known), FinalistRun(3, 2, 0.5, 6, 1, 9.0, 0.0, "", "", "{}")]
+    write_finalists(tmp_path / "finalists.csv", [*runs, FinalistRun(99, 1, 0.9, 6, 1, 9.0, 0.0, "", "", known)])
+    assert read_study(tmp_path).finalists == (runs[0],)
+
+
+def test_the_mean_of_several_seeds_is_said_to_be_one(tmp_path: Path) -> None:
+    winner = StudyTable("demo", table_of(tmp_path, [record(seeds=3)])).winner
+    assert winner is not None
+    assert winner.origin == "mean of 3 trainings"
+
+
+def test_a_study_is_not_compared_with_itself(tmp_path: Path) -> None:
+    table_of(tmp_path, mixed())
+    with pytest.raises(UsageError, match="given twice"):
+        read_studies([tmp_path, tmp_path / "trials.csv"])

@@ -29,7 +29,7 @@ def study_of(folder: Path, records: list[TrialRecord], runs: list[FinalistRun] |
 
 
 def run_of(trial: int, seed: int, accuracy: float) -> FinalistRun:
-    return FinalistRun(trial, seed, accuracy, 6, 12_345, 60.0, 0.0, "0.5", "a CPU", record(trial).spec)
+    return FinalistRun(trial, seed, accuracy, 9, 12_345, 60.0, 0.0, "0.5", "a CPU", record(trial).spec)
 
 
 def seen(folder: Path, records: list[TrialRecord], runs: list[FinalistRun] | None = None) -> str:
@@ -51,7 +51,7 @@ def test_the_headline_is_the_best_trial_with_its_uncertainty(tmp_path: Path) -> 
         "6,790 of 50,000 parameters to spare (86.4% used)",
         "2,000,000 MACs",
         "Found in 1 min 40 s of training: 8 trials, 1 stopped early, which saved 25 s.",
-        "one training, ± the 95 % interval that so many images leave",
+        "after 6 epochs, one training; ± is half of the 95 % interval that so many images leave",
     ):
         assert part in text
 
@@ -60,10 +60,17 @@ def test_the_headline_is_the_mean_of_the_best_finalist(tmp_path: Path) -> None:
     runs = [run_of(3, seed, 0.60 + 0.01 * seed) for seed in (1, 2, 3)] + [run_of(5, s, 0.5) for s in (1, 2, 3)]
     text = seen(tmp_path, mixed(), runs)
     assert "62.00% ± " in text
-    assert "mean of 3 more trainings, with its 95 % interval" in text
+    assert "after 9 epochs, mean of 3 more trainings; ± is half of the 95 % interval of that mean" in text
     assert "6 runs of finalists" in text
     assert "Trial 3:" in text
-    assert "The best trials, each trained 3 more times with other seeds." in text
+    assert "The best trials, trained again with other seeds. A tie is no further" in text
+
+
+def test_one_run_of_each_finalist_tells_nothing(tmp_path: Path) -> None:
+    text = seen(tmp_path, mixed(), [run_of(3, 1, 0.6), run_of(5, 1, 0.7)])
+    assert "One run each cannot tell which of them is better." in text
+    assert "after 9 epochs, one more training; ± is half of the 95 % interval that so many images leave" in text
+    assert " tie " not in text
 
 
 def test_the_facts_are_counted(tmp_path: Path) -> None:
@@ -162,7 +169,7 @@ def test_without_a_complete_trial_the_page_says_so(tmp_path: Path, records: list
 
 
 def test_one_trial_is_enough(tmp_path: Path) -> None:
-    assert "50.00% ± 3.10% with 10,000 parameters" in seen(tmp_path, [record()])
+    assert "50.00% ± 3.09% with 10,000 parameters" in seen(tmp_path, [record()])
 
 
 def test_every_limit_is_in_the_heading(tmp_path: Path) -> None:
@@ -177,14 +184,14 @@ def test_every_limit_is_in_the_heading(tmp_path: Path) -> None:
 def test_studies_are_put_side_by_side(tmp_path: Path) -> None:
     studies = [
         *study_of(tmp_path / "a", mixed(study="one")),
-        *study_of(tmp_path / "b", many(12, study="two", held_out=500)),
+        *study_of(tmp_path / "b", many(12, study="two", held_out=500, device="another")),
     ]
     text = words(page(studies))
     assert "2 studies side by side" in text
     assert "75.31% ± 2.67%" in text
     assert "6 of 8" not in text
     assert "5 of 8" in text
-    assert "the studies differ in held-out images, epochs." in text
+    assert "the studies differ in held-out images, epochs, device." in text
     assert "Not quite comparable" not in words(page(study_of(tmp_path / "a", mixed())))
 
 

@@ -66,6 +66,7 @@ def test_every_figure_of_a_thousand_trials_is_drawn(browser: Any, thousand: str)
 def test_pointing_at_a_trial_shows_its_network_and_a_click_pins_it(browser: Any, tmp_path: Path) -> None:
     window, trouble = opened(browser, made(tmp_path, mixed()))
     assert window.locator(".trial-title").inner_text().startswith("trial 5 · 75.31%")
+    window.locator("#tradeoff .xtitle").scroll_into_view_if_needed()
     box = window.locator("#tradeoff .scatterlayer .trace").nth(3).locator(".point").first.bounding_box()
     window.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     window.wait_for_selector("#tradeoff .hoverlayer .hovertext", timeout=60_000)
@@ -125,7 +126,9 @@ def test_trials_are_sorted(browser: Any, thousand: str) -> None:
     [
         ("params<20k", lambda r: r.params < 20_000),
         ("accuracy>=40% params<=100k", lambda r: (r.accuracy or 0) >= 0.4 and r.params <= 100_000),
-        ("latency<1ms seconds>=8.5s", lambda r: (r.latency_s or 1) < 0.001 and r.seconds >= 8.5),
+        ("latency<1 seconds>=8.5s", lambda r: (r.latency_s or 1) < 0.001 and r.seconds >= 8.5),
+        ("params < 100,000", lambda r: r.params < 100_000),
+        ("state=failed", lambda r: r.state == "failed"),
         ("kernels 3-5-5", lambda r: r.kernels == "3-5-5"),
         ("no such thing", lambda r: False),
     ],
