@@ -43,8 +43,8 @@ def test_imports_go_down_only() -> None:
         ["explore", "--help"],
         ["fit", "--help"],
         ["ls", "studies/results"],
-        ["show", "studies/results/cifar10-150k"],
-        ["show", "studies/results/cifar10-150k", "3"],
+        ["show", "tests/cli/early_study"],
+        ["show", "tests/cli/early_study", "3"],
     ],
 )
 def test_light_commands_load_nothing_heavy(arguments: list[str]) -> None:

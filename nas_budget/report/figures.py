@@ -65,7 +65,7 @@ def _lay_out(figure: go.Figure, places: list[float], accuracies: list[float], ti
         title={"text": title, "standoff": 10}, type="log", tickvals=ticks, ticktext=[*map(short, ticks)],
         autorangeoptions={"include": [low / 1.15, high * 1.15]},
     )  # fmt: skip
-    figure.update_yaxes(title="accuracy on held-out images", **accuracy_axis(accuracies))
+    figure.update_yaxes(title={"text": "accuracy on held-out images", "standoff": 8}, **accuracy_axis(accuracies))
 
 
 def _add_study(figure: go.Figure, trials: pd.DataFrame, place: int, right: float, name: str) -> None:

@@ -26,7 +26,8 @@ from tests.cli.runs import SPEC, plain, terminal, write_run, write_unfinished
 from tests.conftest import Ran
 
 Run = Callable[..., Ran]
-STUDY = Path(__file__).parents[2] / "studies" / "results" / "cifar10-150k"
+STUDY = Path(__file__).parent / "early_study"
+"""Of thirty trials, by a version whose table had fewer columns."""
 
 
 @pytest.fixture
