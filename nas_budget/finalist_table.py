@@ -150,7 +150,10 @@ def read_finalists(path: Path) -> list[FinalistRun]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        return [FinalistRun(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in rows]
+        runs = [FinalistRun(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in rows]
+        if strange := [run.accuracy for run in runs if not 0 <= run.accuracy <= 1]:
+            raise ValueError(f"an accuracy is {strange[0]}, not from 0 to 1")
+        return runs
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:

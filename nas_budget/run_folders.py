@@ -89,9 +89,22 @@ def folders(runs: Path) -> list[Path]:
 
 def kind_of(folder: Path) -> str:
     """What a folder holds: "study", "run", or nothing where it is neither."""
-    if any((folder / name).is_file() for name in (TABLE, JOURNAL)):
+    if any(is_file(folder / name) for name in (TABLE, JOURNAL)):
         return STUDY
-    return RUN if any((folder / name).is_file() for name in (RESULT, SETTINGS)) else ""
+    return RUN if any(is_file(folder / name) for name in (RESULT, SETTINGS)) else ""
+
+
+def has_weights(run: Path) -> bool:
+    """Whether a run of train has ended and its weights are still there."""
+    return is_file(run / RESULT) and is_file(run / WEIGHTS)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; none where one may not look, or where no file can have that name."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def entry_of(folder: Path, kind: str) -> Entry:
@@ -101,7 +114,12 @@ def entry_of(folder: Path, kind: str) -> Entry:
         about = summed_up(folder)
     except (NasBudgetError, OSError, ValueError, KeyError, TypeError) as error:
         about = {"problem": " ".join(str(error).split()) or type(error).__name__}
-    return Entry(folder.name, folder, kind, _changed(folder), **about)
+    return Entry(printable(folder.name), folder, kind, _changed(folder), **about)
+
+
+def printable(text: str) -> str:
+    """A text on one line, without what a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _changed(folder: Path) -> float:
@@ -121,6 +139,8 @@ def _study(folder: Path) -> dict[str, Any]:
     best: tuple[float, int] | None = None
     for state, accuracy, params, *_ in rows:
         counts[str(state)] += 1
+        if accuracy and not 0 <= float(accuracy) <= 1:
+            raise ValueError(f"an accuracy is {accuracy}, not from 0 to 1")
         if state == "complete" and accuracy:
             best = max(best or (-1.0, 0), (float(accuracy), -int(params or 0)))
     finals = read_finalists(folder / FINALISTS)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_budget.errors import TableError
-from nas_budget.trial_table import COLUMNS, TrialRecord
+from nas_budget.trial_table import COLUMNS, TrialRecord, problem_of
 
 TABLE = "trials.csv"
 NEEDED = ("number", "state", "accuracy", "epochs", "max_epochs", "params", "macs", "seconds", "spec")
@@ -39,6 +39,8 @@ def read_trials(path: Path) -> list[TrialRecord]:
         records = [TrialRecord(*map(_read, kinds, row)) for row in read_columns(file, COLUMNS)]
     except ValueError as error:
         raise TableError(f"{file}: cannot be read as a trials table ({error})") from None
+    if problem := next(filter(None, map(problem_of, records)), ""):
+        raise TableError(f"{file}: {problem}; the table is damaged, and a search that goes on writes it anew")
     return sorted(records, key=lambda record: record.number)
 
 
@@ -55,7 +57,7 @@ def read_columns(file: Path, names: Sequence[str]) -> list[list[str | None]]:
     """
     try:
         with file.open(newline="", encoding="utf-8") as opened:
-            head, *rows = csv.reader(opened)
+            head, *rows = csv.reader(opened, strict=True)
     except FileNotFoundError:
         raise TableError(f"{file}: no such file; give a run folder such as runs/quickstart") from None
     except (OSError, ValueError, csv.Error) as error:

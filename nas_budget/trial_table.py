@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from pathlib import Path
 
 from nas_budget.errors import TableError
@@ -118,6 +120,24 @@ class TrialRecord:
 
 
 COLUMNS = tuple(field.name for field in fields(TrialRecord))
+STATES = ("complete", "pruned", "failed")
+CURVE = r"\s*([01](\.\d*)?([eE]-?\d+)?\s*)*"
+"""What a curve looks like, as a regular expression."""
+
+
+def problem_of(row: TrialRecord) -> str:
+    """What a row holds that no trial has; empty of one that may be."""
+    if row.state not in STATES:
+        return f"a trial is {row.state!r}, not {', '.join(STATES)}"
+    if row.accuracy is not None and not 0 <= row.accuracy <= 1:
+        return f"an accuracy is {row.accuracy}, not from 0 to 1"
+    if row.params < 1:
+        return f"a network has {row.params} parameters"
+    if not (isfinite(row.seconds) and isfinite(row.repeated_seconds)):
+        return "a trial took no finite time"
+    if not (re.fullmatch(CURVE, row.curve) and re.fullmatch(r"[\d ]*", row.rungs)):
+        return f"a curve or its rungs are no numbers: {row.curve or row.rungs!r}"
+    return ""
 
 
 def best_of(records: Iterable[TrialRecord]) -> TrialRecord | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -52,7 +53,7 @@ _add("Budget", explore.explore, "explore --budget 250k", "explore studies/quicks
 _add("Search", search.search, "search --trials 20", "search studies/quickstart.toml --budget 250k --workers 2")
 _add("Search", ls.ls, "ls", "ls --json")
 _add("Search", show.show, "show quickstart", "show quickstart 7")
-_add("Search", report.report, "report runs/quickstart")
+_add("Search", report.report, "report runs/quickstart runs/mine", "report runs/quickstart --watch")
 _add("Search", dashboard.dashboard, "dashboard runs/quickstart")
 _add("Winner", train.train, "train --study runs/quickstart", "train --channels 32,64,96,128,185 --recipe paper")
 _add("Winner", evaluate.evaluate, "evaluate runs/quickstart-best-strong")
@@ -73,6 +74,13 @@ def _options(
         raise typer.Exit
 
 
+def _replace_unknown() -> None:
+    """A terminal that knows no ± still gets its table."""
+    for stream in sys.stdout, sys.stderr:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit code.
 
@@ -80,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # NumPy's small matrix products are faster on one thread, and many times so beside other work; read when it loads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    _replace_unknown()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,9 +44,15 @@ def _run_folders(holds: Callable[[Path], bool]) -> Callable[[typer.Context, str]
             names = sorted(str(path) for path in folders(runs) if holds(path))
         except NasBudgetError:
             return []
-        return [name for name in names if name.startswith(incomplete)]
+        return [shlex.quote(name) for name in names if name.startswith(incomplete)]
 
     return offer
+
+
+def complete_named(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What `show` takes: run folders, and their bare names."""
+    found = complete_folder(ctx, f"{RUNS}/{incomplete}")
+    return [*complete_folder(ctx, incomplete), *(name.replace(f"{RUNS}/", "", 1) for name in found)]
 
 
 complete_folder = _run_folders(lambda folder: bool(kind_of(folder)))

@@ -25,7 +25,7 @@ def dashboard(
 ) -> None:
     """Look at a study in the browser, also while it runs.
 
-    Ctrl-C ends it. Needs the extra dashboard: pip install 'nas-budget[dashboard]'.
+    Ctrl-C ends it. Needs optuna-dashboard, which is the extra called dashboard.
     """
     from nas_budget.cli.dashboard_server import open_database, open_journal, serve
 

@@ -13,6 +13,7 @@ from nas_budget.cli.output import say
 from nas_budget.cli.serving import THIS_MACHINE, address_of, listen, serve_until_interrupted
 from nas_budget.errors import NasBudgetError, StudyError, UsageError
 from nas_budget.search.addresses import ADDRESSES, JOURNAL, database_file, shown, trouble
+from nas_budget.search.books import FINALS
 
 
 def open_journal(folder: Path) -> BaseStorage:
@@ -87,4 +88,5 @@ def serve(storage: BaseStorage, host: str, port: int, browser: bool) -> None:
 def _page(storage: BaseStorage) -> str:
     """The page of the only study, or else of their list."""
     names = [study.study_name for study in storage.get_all_studies()]
+    names = [name for name in names if not (name.endswith(FINALS) and name.removesuffix(FINALS) in names)]
     return f"/dashboard/studies/{storage.get_study_id_from_name(names[0])}" if len(names) == 1 else "/dashboard"

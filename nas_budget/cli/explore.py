@@ -15,6 +15,7 @@ from nas_budget.cli.options import BUDGET_PANEL, NETWORK_PANEL, option
 from nas_budget.cli.output import out, out_json, show, table, talker
 from nas_budget.cli.progress import progress
 from nas_budget.cli.search import parse_assignment, toml_value
+from nas_budget.words import in_short
 
 if TYPE_CHECKING:
     from nas_budget.arch.budget import Budget
@@ -162,17 +163,9 @@ def _size_rows(found: Exploration) -> list[tuple[str, ...]]:
 
     words = {"params": "parameters", "macs": "MACs", "activation_bytes": "activations (B)"}
     return [
-        (word, *(_in_short(value) for value in np.quantile(found.costs[name], (0, 0.25, 0.5, 0.75, 1))))
+        (word, *(in_short(float(value)) for value in np.quantile(found.costs[name], (0, 0.25, 0.5, 0.75, 1))))
         for name, word in words.items()
     ]
-
-
-def _in_short(number: float) -> str:
-    """Three digits and a unit: "350 M"."""
-    for factor, unit in (1e9, "G"), (1e6, "M"), (1e3, "k"):
-        if number >= factor:
-            return f"{number / factor:.3g} {unit}"
-    return f"{number:.3g}"
 
 
 def _json(found: Exploration) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def out(text: str) -> None:
 
 def out_json(values: Any) -> None:
     """Data as JSON, on stdout."""
-    out(json.dumps(values, indent=2))
+    out(json.dumps(values, indent=2, allow_nan=False))
 
 
 def table(

@@ -12,6 +12,7 @@ from nas_budget.words import in_short
 HEIGHT = 12
 MOST_STEPS = 5
 LABEL = 6
+LEAST_COLUMNS = 10
 """Columns left of the axis."""
 MOST_BARS = 60
 BARS = "▁▂▃▄▅▆▇█"
@@ -44,14 +45,14 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def plot(points: Sequence[Point], limit: int | None, width: int) -> list[str]:
-    """Accuracy against parameters, as lines of at most `width` characters.
+    """Accuracy against parameters, as lines of at most `width` characters, but for ten columns at least.
 
     Args:
         points: What to draw, at least one.
         limit: Most parameters allowed, drawn where it is near enough; None for no limit.
         width: Of the picture.
     """
-    draw, n_columns = characters(), width - LABEL - 2
+    draw, n_columns = characters(), max(LEAST_COLUMNS, width - LABEL - 2)
     sizes = [point.params for point in points]
     near = [limit] if limit and limit <= 4 * max(sizes) else []
     left, right = log10(min(sizes)) - 0.02, log10(max(sizes + near)) + 0.02

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_budget.cli.completion import complete_folder
+from nas_budget.cli.completion import RUNS, complete_folder
 from nas_budget.cli.output import out, out_json, say, show, table
 from nas_budget.errors import UsageError
+from nas_budget.run_folders import RUN, is_file, kind_of
 from nas_budget.run_record import RESULT, read_result
 
 PAGE, COMPARISON = "report.html", "comparison.html"
@@ -42,11 +43,16 @@ def report(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no table, only where the page is.")] = False,
 ) -> None:  # fmt: skip
     """Make the page of a study or of a run of train, or compare several studies on one page."""
-    runs = [*filter(_is_run, sources)]
+    sources = [*map(_found, sources)]
+    runs = [source for source in sources if is_file(source / RESULT)]
     if runs and len(sources) > 1:
         raise UsageError(f"{runs[0]}: a run of train has a page of its own; compare studies of search only")
     if watch and (as_json or image or output):
         raise UsageError("--watch serves the page and writes nothing; give it without --json, --image and --output")
+    if image and (as_json or output):
+        raise UsageError("--image writes a picture and nothing else; give it without --json and --output")
+    if figure and not image:
+        raise UsageError("--figure goes with --image, such as --image front.svg")
     if watch:
         from nas_budget.cli.report_watch import watch as serve
 
@@ -56,16 +62,22 @@ def report(
     elif image:
         _write_image(sources, runs, image, figure)
     elif runs:
-        _report_run(runs[0], output or runs[0] / PAGE, as_json)
+        _report_run(runs[0], output or runs[0] / PAGE, as_json, quiet)
     else:
         _report_studies(sources, output, as_json, quiet)
 
 
-def _is_run(source: Path) -> bool:
-    try:
-        return (source / RESULT).exists()
-    except OSError:  # a name no file can have, or a folder that may not be looked into
-        return False
+def _found(source: Path) -> Path:
+    """A source as it is, or the run folder of this name in `runs`.
+
+    Raises:
+        UsageError: It is a run of train that has not ended.
+    """
+    if not is_file(source) and not kind_of(source) and kind_of(RUNS / source):
+        source = RUNS / source
+    if kind_of(source) == RUN and not is_file(source / RESULT):
+        raise UsageError(f"{source}: this run of train has not ended; see how far it is with nas-budget show {source}")
+    return source
 
 
 def _write_image(sources: Sequence[Path], runs: Sequence[Path], path: Path, name: str) -> None:
@@ -115,7 +127,7 @@ def _named(trial: dict[Any, Any], several: bool) -> str:
     return f"{trial['study']} {trial['number']}" if several else str(trial["number"])
 
 
-def _report_run(folder: Path, path: Path, as_json: bool) -> None:
+def _report_run(folder: Path, path: Path, as_json: bool, quiet: bool) -> None:
     from nas_budget.report.run_page import write_run_page
 
     result = read_result(folder)
@@ -123,5 +135,6 @@ def _report_run(folder: Path, path: Path, as_json: bool) -> None:
     if as_json:
         out_json({"page": str(path), "accuracy": result.mean(), "deviation": result.deviation(), "spec": result.spec})
         return
-    out(f"{result.mean():.2%} on {result.test_images:,} test images with {result.params:,} parameters")
-    out(f"\npage: {path}")
+    if not quiet:
+        out(f"{result.mean():.2%} on {result.test_images:,} test images with {result.params:,} parameters\n")
+    out(f"page: {path}")

@@ -7,27 +7,26 @@ from typing import Annotated
 
 import typer
 
-from nas_budget.cli.completion import complete_folder
+from nas_budget.cli.completion import RUNS, complete_named
 from nas_budget.errors import UsageError
-from nas_budget.run_folders import STUDY, folders, kind_of
+from nas_budget.run_folders import STUDY, folders, kind_of, printable
 from nas_budget.trial_reader import TABLE
 
-RUNS = Path("runs")
 N_NAMED = 8
 
 
 def show(
     folder: Annotated[
         Path,
-        typer.Argument(help="Run folder of a search or of train, or its name in runs.", autocompletion=complete_folder),
+        typer.Argument(help="Run folder of a search or of train, or its name in runs.", autocompletion=complete_named),
     ],
     trial: Annotated[int | None, typer.Argument(help="Number of a trial of that search.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a study, one of its trials, or a long run, in the terminal.
 
-    Of a study its best network, its front and where the time went; of a trial its network and how it learned; of a
-    run of train each seed.
+    Of a study its best network, its front and where the time went; of a trial its network
+    and how it learned; of a run of train each seed.
     """
     found = find(folder)
     kind = kind_of(found)
@@ -62,7 +61,9 @@ def find(folder: Path) -> Path:
     names = sorted(str(path) for path in folders(around) if kind_of(path)) if around.is_dir() else []
     more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
     known = f"there are {', '.join(names[:N_NAMED])}{more}" if names else "make one with nas-budget search"
-    raise UsageError(f"{folder}: {'holds no study or run' if folder.is_dir() else 'no such folder'}; {known}")
+    raise UsageError(
+        f"{printable(str(folder))}: {'holds no study or run' if folder.is_dir() else 'no such folder'}; {known}"
+    )
 
 
 def kind_of_any(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from nas_budget.cli.output import out, out_json, show, table
 from nas_budget.cli.plot import sparkline
 from nas_budget.errors import ModelError
 from nas_budget.intervals import half_width
-from nas_budget.run_folders import SETTINGS, unfinished
+from nas_budget.run_folders import SETTINGS, has_weights, unfinished
 from nas_budget.run_record import RESULT, EpochRow, RunResult, read_metrics, read_result
 from nas_budget.words import in_short, seconds_in_words
 
@@ -53,14 +53,17 @@ def show_run(folder: Path, as_json: bool) -> None:
     field("versions", f"{result.versions}")
     field("files", f"{', '.join(f'{name} ({in_short(size)}B)' for name, size in _files(folder).items())}")
     out("")
-    commands([command("export", folder, "--format", "onnx"), command("evaluate", folder), command("report", folder)])
+    further = [command("export", folder, "--format", "onnx"), command("evaluate", folder)]
+    commands([*(further if has_weights(folder) else []), command("report", folder)])
 
 
 def _headline(result: RunResult) -> str:
     mean, deviation, n = result.mean() or 0.0, result.deviation(), len(result.seeds)
     if deviation is None:
-        return f"{mean:.2%} ± {half_width(mean, result.test_images):.2%} of {result.test_images:,} test images"
-    return f"{mean:.2%} ± {deviation:.2%} of {result.test_images:,} test images, {n} seeds"
+        half = half_width(mean, result.test_images)
+        return f"{mean:.2%} ± {half:.2%} of {result.test_images:,} test images, one seed"
+    spread = f"± {deviation:.2%} (standard deviation)"
+    return f"{mean:.2%} {spread} of {result.test_images:,} test images, mean of {n} seeds"
 
 
 def _tell_seeds(result: RunResult) -> None:
@@ -85,7 +88,7 @@ def _percent(share: float | None) -> str:
 def recipe_in_words(recipe: dict[str, Any]) -> str:
     """A recipe's name, what every one has, and what is on beside."""
     name = recipe.get("name", "?")
-    words = f"{name}: {recipe.get('optimizer')}, learning rate {recipe.get('learning_rate', 0):g}"
+    words = f"{name}: {recipe.get('optimizer')}, learning rate {recipe.get('learning_rate')}"
     words += f", batch {recipe.get('batch_size')}, {recipe.get('epochs')} epochs"
     extras = ("cutmix", "cutout", "trivial_augment", "label_smoothing", "average")
     used = [extra.replace("_", " ") for extra in extras if recipe.get(extra)]
@@ -110,7 +113,9 @@ def _files(folder: Path) -> dict[str, int]:
 def _show_unfinished(folder: Path, as_json: bool) -> None:
     try:
         held = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        about = unfinished(folder)
+        about = unfinished(folder) | {"images": int(held["data.images"]), "held_out": int(held["data.held_out"])}
+        recipe = {key.removeprefix("recipe."): value for key, value in held.items() if key.startswith("recipe.")}
+        recipe_in_words(recipe)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder / SETTINGS}: cannot be read as the settings of a run ({error})") from None
     rows = read_metrics(folder)
@@ -118,12 +123,11 @@ def _show_unfinished(folder: Path, as_json: bool) -> None:
         rows_ = [asdict(row) for row in rows]
         out_json({"folder": str(folder), "kind": "run", "finished": False, **about, "settings": held, "curve": rows_})
         return
-    done = f", {about['seeds']} seeds done" if about["seeds"] else ""
+    done = f", {about['seeds']} seed{'' if about['seeds'] == 1 else 's'} done" if about["seeds"] else ""
     out(f"{folder.name}: not finished: epoch {about['epoch']} of {about['epochs']}{done}\n")
     spec = {key.removeprefix("spec."): value for key, value in held.items() if key.startswith("spec.")}
     field("network", f"{ResNetSpec.from_dict(spec)}")
-    field("data", f"{about['data']}: {held['data.images']:,} images to train, {held['data.held_out']:,} held out")
-    recipe = {key.removeprefix("recipe."): value for key, value in held.items() if key.startswith("recipe.")}
+    field("data", f"{about['data']}: {about['images']:,} images to train, {about['held_out']:,} held out")
     field("recipe", f"{recipe_in_words(recipe).removeprefix('?: ')}")
     _tell_curve(rows)
     if rows:

@@ -19,8 +19,8 @@ from nas_budget.cli.standing_lines import finalist_lines
 from nas_budget.finalist_table import FINALISTS, FinalistRun, Standing, read_finalists, standings
 from nas_budget.intervals import half_width
 from nas_budget.ledger import Ledger, ledger
-from nas_budget.run_folders import BEST, RUN, folders, kind_of
-from nas_budget.run_record import RESULT, read_result
+from nas_budget.run_folders import BEST, RUN, folders, has_weights, kind_of
+from nas_budget.run_record import read_result
 from nas_budget.trial_reader import TABLE, read_trials
 from nas_budget.trial_table import TrialRecord, best_of, front_of
 
@@ -54,14 +54,20 @@ def _tell_best(best: TrialRecord, ranked: list[Standing]) -> None:
     if ranked:
         leading = ranked[0]
         number, spec = leading.trial, ResNetSpec.from_json(leading.spec)
-        spread = "" if leading.deviation is None else f" ± {leading.deviation:.2%}"
-        what = f"{leading.mean:.2%}{spread} of {best.held_out:,} held-out images, mean of {leading.n_runs} trainings"
+        what = _standing_in_words(leading, best.held_out)
     out("")
     field("best", what, INDENT)
     field("", f"trial {number}: {spec}", INDENT)
     print_verdict(budget_of(best).check(spec), before=" " * INDENT)
     for line in finalist_lines(tuple(ranked)):
         out(f"\n{line}" if line.startswith("finalists") else line)
+
+
+def _standing_in_words(leading: Standing, n_images: int) -> str:
+    """The mean of a finalist's trainings, with half of its 95 % interval, or of that which the images leave."""
+    half = half_width(leading.mean, n_images) if leading.interval is None else leading.interval
+    runs = "one more training" if leading.n_runs == 1 else f"mean of {leading.n_runs} more trainings"
+    return f"{leading.mean:.2%} ± {half:.2%} of {n_images:,} held-out images, {runs}"
 
 
 def _tell_front(records: list[TrialRecord]) -> None:
@@ -112,18 +118,19 @@ def run_of(folder: Path) -> Path | None:
     """A finished run, beside a study, of its best network."""
     try:
         best = ResNetSpec.from_json((folder / BEST).read_text(encoding="utf-8"))
-        runs = [path for path in folders(folder.parent) if kind_of(path) == RUN and (path / RESULT).exists()]
+        runs = [path for path in folders(folder.parent) if kind_of(path) == RUN and has_weights(path)]
         return next((run for run in sorted(runs) if ResNetSpec.from_dict(read_result(run).spec) == best), None)
     except (OSError, ValueError):
         return None
 
 
 def accuracy_in_words(record: TrialRecord) -> str:
-    """Accuracy with what chance in the images allows: "47.90% ± 2.19% of 2,000 held-out images"."""
+    """Accuracy with what chance in the images allows: "47.90% ± 2.19% of 2,000 held-out images, ..."."""
     if record.accuracy is None:
         return "no accuracy"
     half = half_width(record.accuracy, record.held_out)
-    return f"{record.accuracy:.2%} ± {half:.2%} of {record.held_out:,} held-out images"
+    trainings = "one training" if record.seeds <= 1 else f"mean of {record.seeds} trainings"
+    return f"{record.accuracy:.2%} ± {half:.2%} of {record.held_out:,} held-out images, {trainings}"
 
 
 def budget_of(record: TrialRecord) -> Budget:
@@ -145,7 +152,7 @@ def _counts(records: list[TrialRecord]) -> dict[str, int]:
 def _counts_in_words(records: list[TrialRecord]) -> str:
     words = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
     counts = ", ".join(f"{n} {words[state]}" for state, n in _counts(records).items() if n)
-    return f"{len(records)} trials ({counts})"
+    return f"{len(records)} trial{'' if len(records) == 1 else 's'} ({counts})"
 
 
 def _json(folder: Path, records: list[TrialRecord], ranked: list[Standing], spent: Ledger) -> dict[str, Any]:
@@ -153,8 +160,9 @@ def _json(folder: Path, records: list[TrialRecord], ranked: list[Standing], spen
     about: dict[str, Any] = {"folder": str(folder), "kind": "study", "trials": _counts(records)}
     if best:
         spec = ResNetSpec.from_json(ranked[0].spec if ranked else best.spec)
-        half = half_width(best.accuracy or 0.0, best.held_out)
-        about |= {"best": asdict(best), "half_width": half, "best_spec": spec.to_dict()}
+        accuracy = ranked[0].mean if ranked else best.accuracy or 0.0
+        half = (ranked[0].interval if ranked else None) or half_width(accuracy, best.held_out)
+        about |= {"accuracy": accuracy, "half_width": half, "best": asdict(best), "best_spec": spec.to_dict()}
         about |= budget_of(best).check(spec).to_dict()
     about |= {"front": [asdict(record) for record in front_of(records)]}
     return about | {"finalists": [asdict(standing) for standing in ranked], "seconds": spent.to_dict()}

@@ -118,7 +118,13 @@ def _tell_time(record: TrialRecord) -> None:
 
 def _next(folder: Path, record: TrialRecord, spec: ResNetSpec) -> list[str]:
     """The commands that go on from here; only a trial whose own folder is there can be trained by its number."""
-    limits = {"--budget": record.budget_params or "none", "--max-macs": record.budget_macs}
+    limits = {
+        "--budget": record.budget_params or "none",
+        "--max-macs": record.budget_macs,
+        "--max-weight-bytes": record.budget_weight_bytes,
+        "--weight-format": record.weight_format if record.budget_weight_bytes else None,
+        "--max-activation-bytes": record.budget_activation_bytes,
+    }
     words = [word for option, limit in limits.items() if limit for word in (option, limit)]
     counted = command("count", *network_options(spec, image=True), *words)
     if not (folder / "trials" / str(record.number) / "trial.json").exists():

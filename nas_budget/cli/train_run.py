@@ -19,7 +19,6 @@ from nas_budget.cli.output import out, out_json, say, show, table
 from nas_budget.cli.search_run import this_command
 from nas_budget.errors import StoppedError, UsageError
 from nas_budget.run_record import EpochRow, RunResult
-from nas_budget.search.plan import seconds_in_words
 from nas_budget.search.study_file import read_study_file
 from nas_budget.search.winner import (
     Winner,
@@ -35,6 +34,7 @@ from nas_budget.train.images import split_images
 from nas_budget.train.long_run import LongRun
 from nas_budget.train.run_settings import RunSettings
 from nas_budget.train.speed import calibrate
+from nas_budget.words import seconds_in_words
 
 PLAIN_EVERY_S = 30.0
 PAGE = "report.html"

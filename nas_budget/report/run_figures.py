@@ -13,6 +13,7 @@ from nas_budget.arch.cost import PartCost, cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.report.style import ACCENT, FAINT, GRID, INK, OURS, PAPER, accuracy_range, plain
 from nas_budget.run_record import EpochRow, RunResult
+from nas_budget.words import in_short
 
 Value = Callable[[EpochRow], float | None]
 SECOND = "#0d9488"
@@ -129,7 +130,7 @@ def architecture_figure(spec: ResNetSpec) -> go.Figure:
         values = [getattr(part, name) for part in parts]
         figure.add_bar(
             x=[*range(len(parts))], y=[value / sum(values) for value in values], row=row, col=1, width=0.62,
-            marker={"color": colour}, text=[rounded(value) for value in values], textposition="outside",
+            marker={"color": colour}, text=[in_short(value) for value in values], textposition="outside",
             textangle=0, cliponaxis=False, constraintext="none", meta=META[colour],
             customdata=[[part.name, value] for part, value in zip(parts, values, strict=True)],
             hovertemplate=f"%{{customdata[0]}}: %{{customdata[1]:,}} {words}, %{{y:.1%}}<extra></extra>",
@@ -173,14 +174,6 @@ def _part_in_words(part: PartCost, blocks: int) -> str:
     channels, height, width = part.out_shape
     times = f", {blocks} blocks" if part.name.startswith("stage") else ""
     return f"<b>{part.name}</b>{times}<br>{channels} channels of {height}×{width}"
-
-
-def rounded(number: float) -> str:
-    """A count in at most three digits: 65, 1.05k, 226M."""
-    for factor, suffix in (1e9, "G"), (1e6, "M"), (1e3, "k"):
-        if number >= factor:
-            return f"{number / factor:.3g}{suffix}"
-    return f"{number:g}"
 
 
 def confusion_figure(result: RunResult) -> go.Figure:

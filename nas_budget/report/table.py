@@ -11,12 +11,10 @@ import numpy as np
 import pandas as pd
 
 from nas_budget.errors import TableError
-from nas_budget.trial_table import COLUMNS, TrialRecord
+from nas_budget.trial_table import COLUMNS, CURVE, STATES, TrialRecord
 
 TABLE = "trials.csv"
 TEXT = tuple(f.name for f in fields(TrialRecord) if f.type == "str")
-CURVE = r"\s*([01](\.\d*)?([eE]-?\d+)?\s*)*"
-STATES = ("complete", "pruned", "failed")
 NEEDED = (
     "number", "epochs", "max_epochs", "params", "macs", "seconds", "repeated_seconds", "images", "held_out", "seeds",
 )  # fmt: skip
@@ -57,14 +55,17 @@ def _problems(table: pd.DataFrame, path: Path) -> Iterator[str]:
             yield f"a row has no {name}"
     if not path.read_bytes().endswith(b"\n"):
         yield "its last row is cut off"
-    if not (table["params"] > 0).all():
-        yield "column params holds numbers below 1"
-    if not table["accuracy"].dropna().between(0, 1).all():
-        yield "column accuracy holds numbers that are not from 0 to 1"
-    if unknown := {*table["state"]} - {*STATES}:
-        yield f"a trial is {min(unknown)!r}, not {', '.join(STATES)}"
-    if not table["curve"].str.fullmatch(CURVE).all():
-        yield "column curve holds other things than accuracies"
+    rules = {
+        "params": table["params"] > 0,
+        "accuracy": table["accuracy"].isna() | table["accuracy"].between(0, 1),
+        "seconds": np.isfinite(table["seconds"]),
+        "repeated_seconds": np.isfinite(table["repeated_seconds"]),
+        "state": table["state"].isin(STATES),
+        "curve": table["curve"].str.fullmatch(CURVE),
+    }
+    for name, kept in rules.items():
+        if not kept.all():
+            yield f"column {name} holds {table.loc[~kept, name].iloc[0]!r}"
 
 
 def complete(table: pd.DataFrame) -> pd.DataFrame:

@@ -18,7 +18,8 @@ MOST_ROWS = 12
 
 def result_html(found: SearchResult) -> str:
     """Name, headline, margins, the best network drawn, and its front as a table; every text is escaped."""
-    spent = f"{len(found.trials)} trials, {seconds_in_words(found.ledger.spent)} of training"
+    n = len(found.trials)
+    spent = f"{n} trial{'' if n == 1 else 's'}, {seconds_in_words(found.ledger.spent)} of training"
     title = f"<div><b>{escape(found.settings.name)}</b> · {spent}</div>"
     spec = found.best_spec
     if found.best is None or spec is None:

@@ -16,7 +16,6 @@ from nas_budget.train.images import SplitImages
 from nas_budget.train.recipe import Recipe
 from nas_budget.train.speed import SpeedModel, calibrate
 from nas_budget.trial_table import TrialRecord
-from nas_budget.words import seconds_in_words as seconds_in_words
 
 N_PROPOSED = 50
 N_TIMED = 6

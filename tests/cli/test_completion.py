@@ -56,7 +56,6 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("line", "names"),
     [
-        ("show ", ["begun", "run", "study", "table"]),
         ("show runs/s", ["study"]),
         ("train --study ", ["study"]),
         ("evaluate ", ["run"]),
@@ -67,6 +66,12 @@ def folder(tmp_path: Path) -> Path:
 )
 def test_run_folders_are_offered_where_they_hold_the_right_thing(folder: Path, line: str, names: list[str]) -> None:
     assert offered(folder, line) == [f"runs/{name}" for name in names]
+
+
+def test_show_takes_bare_names_too(folder: Path) -> None:
+    names = ["begun", "run", "study", "table"]
+    assert sorted(offered(folder, "show ")) == sorted([*names, *(f"runs/{name}" for name in names)])
+    assert offered(folder, "show st") == ["study"]
 
 
 def test_run_folders_of_another_place(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import time
@@ -159,7 +160,7 @@ def test_finalists_lead_where_there_are_some(run: Run, runs: Path) -> None:
     ]
     write_finalists(folder / FINALISTS, again)
     out = run("show", folder).out
-    assert "best   51.50% ± 0.71% of 2,000 held-out images, mean of 2 trainings" in out
+    assert "best   51.50% ± 2.15% of 2,000 held-out images, mean of 2 more trainings" in out
     assert "trial 9: 12-9-8" in out
     assert "behind by 10.00%" in out
     assert run("show", folder, "--json").json["best"]["number"] == 9
@@ -172,6 +173,41 @@ def test_the_export_of_a_study_is_that_of_the_run_of_its_best_network(run: Run, 
     assert "export" not in run("show", "cifar10-150k").out
     write_run(runs / "long")
     assert "nas-budget export runs/long" in run("show", "cifar10-150k").out
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("accuracy", "nan"),
+        ("accuracy", "97.5"),
+        ("params", "0"),
+        ("state", "weird"),
+        ("seconds", "inf"),
+        ("curve", "x y"),
+    ],
+)
+def test_a_table_no_search_writes_is_damaged(run: Run, runs: Path, column: str, value: str) -> None:
+    path = runs / "cifar10-150k" / TABLE
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[3] = {**rows[3], "state": "complete", column: value}
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    for command in ["show", "cifar10-150k"], ["show", "cifar10-150k", "3"], ["show", "cifar10-150k", "--json"]:
+        ran = run(*command)
+        assert ran.code == 1
+        assert ran.err.startswith("error: runs/cifar10-150k/trials.csv: ")
+        assert ran.err.count("\n") == 1
+    assert run("ls", "--json").code == 0  # and is JSON
+
+
+def test_a_name_cannot_talk_to_the_terminal(run: Run, runs: Path) -> None:
+    shutil.copytree(runs / "long", runs / "red\x1b[31m\nname")
+    out = run("ls").out
+    assert "\x1b" not in plain(out)
+    assert "red?[31m?name" in plain(out)
 
 
 def test_a_study_without_a_finished_trial_says_so(run: Run, runs: Path) -> None:
@@ -236,13 +272,18 @@ def test_a_run_is_shown(run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch) -
     ran = run("show", "long")
     assert ran.code == 0
     assert max(map(len, plain(ran.out).splitlines())) <= 80
-    for said in ("90.50% ± 0.71% of 10,000 test images, 2 seeds", "strong: muon", "7,000 parameters", "200 s"):
+    for said in (
+        "90.50% ± 0.71% (standard deviation) of 10,000 test images, mean of 2 seeds",
+        "strong: muon",
+        "7,000 parameters",
+        "200 s",
+    ):
         assert said.replace("200 s", "3 min") in ran.out
     assert "0        90.00%     91.00%     92.00%   93.00%     80.00%" in ran.out
     assert "nas-budget export runs/long" in ran.out
     shown = run("show", "long", "--json").json
     assert shown["accuracy"]["mean"] == pytest.approx(0.905)
-    assert set(shown["files"]) == {"metrics.jsonl", "result.json"}
+    assert set(shown["files"]) == {"metrics.jsonl", "model.safetensors", "result.json"}
 
 
 def test_a_run_of_one_seed_gives_what_chance_in_the_images_allows(run: Run, runs: Path) -> None:

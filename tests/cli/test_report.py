@@ -18,6 +18,7 @@ import plotly.graph_objects as go
 import pytest
 
 from nas_budget.trial_table import write_table
+from tests.cli.runs import write_unfinished
 from tests.conftest import Ran
 from tests.report import runs
 from tests.report.browsing import CHROMIUM
@@ -81,6 +82,29 @@ def test_a_page_that_is_served_is_not_written(run: Run, study: Path, option: lis
     ran = run("report", study, "--watch", *option)
     assert ran.code == 2
     assert "writes nothing" in ran.err
+
+
+def test_a_run_that_has_not_ended_says_where_to_look(run: Run, tmp_path: Path) -> None:
+    write_unfinished(tmp_path / "begun")
+    for option in [], ["--watch"]:
+        ran = run("report", tmp_path / "begun", *option)
+        assert ran.code == 2
+        assert "has not ended; see how far it is with nas-budget show" in ran.err
+
+
+def test_a_name_in_runs_is_enough(run: Run, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(study, tmp_path / "runs" / "mine")
+    assert run("report", "mine", "--quiet").out == "page: runs/mine/report.html\n"
+
+
+@pytest.mark.parametrize(
+    "options", [["--image", "a.svg", "--json"], ["--image", "a.svg", "-o", "x"], ["--figure", "curves"]]
+)
+def test_options_that_do_not_go_together_are_refused(run: Run, study: Path, options: list[str]) -> None:
+    ran = run("report", study, *options)
+    assert ran.code == 2
+    assert ran.err.count("\n") == 1
 
 
 def test_a_run_of_train_is_not_compared(run: Run, study: Path, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from nas_budget.report.run_figures import (
     confusion_figure,
     loss_figure,
     rate_figure,
-    rounded,
 )
 from nas_budget.report.run_page import run_page
 from tests.report.browsing import words
@@ -97,11 +96,6 @@ def test_the_network_is_drawn_to_scale() -> None:
     assert [value for _, value in params.customdata] == [part.params for part in parts]
     assert list(macs.y) == pytest.approx([part.macs / cost(SPEC).macs for part in parts])
     assert f"stage 2 12 8×8 3 {parts[2].params:,}" in words(run_page(result(), epochs()))
-
-
-@pytest.mark.parametrize(("number", "said"), [(65, "65"), (1_860, "1.86k"), (75_497_472, "75.5M"), (2.1e9, "2.1G")])
-def test_counts_are_rounded(number: float, said: str) -> None:
-    assert rounded(number) == said
 
 
 def test_the_first_epochs_of_a_long_run_do_not_take_the_height() -> None:

@@ -12,7 +12,7 @@ from nas_budget.cli.live import View
 from nas_budget.errors import NothingFitsError
 from nas_budget.search import plan
 from nas_budget.search.events import TrialFinished
-from nas_budget.search.plan import TimeLeft, make_plan, propose, seconds_in_words, to_time, trial_seconds
+from nas_budget.search.plan import TimeLeft, make_plan, propose, to_time, trial_seconds
 from nas_budget.search.resolving import resolve
 from nas_budget.search.settings import Settings
 from nas_budget.search.study_file import read_study_file
@@ -21,6 +21,7 @@ from nas_budget.train.data import Dataset
 from nas_budget.train.images import split_images
 from nas_budget.train.speed import SpeedModel, Timing
 from nas_budget.trial_table import TrialRecord
+from nas_budget.words import seconds_in_words
 from tests.report.trials import record
 
 CPU = torch.device("cpu")
