@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from math import isfinite
 from textwrap import wrap
 from typing import Any
 
@@ -53,7 +54,16 @@ def out(text: str) -> None:
 
 def out_json(values: Any) -> None:
     """Data as JSON, on stdout."""
-    out(json.dumps(values, indent=2, allow_nan=False))
+    out(json.dumps(_finite(values), indent=2, allow_nan=False))
+
+
+def _finite(values: Any) -> Any:
+    """Values with None for numbers that JSON has no word for, such as the loss of a training that diverged."""
+    if isinstance(values, float):
+        return values if isfinite(values) else None
+    if isinstance(values, dict):
+        return {key: _finite(value) for key, value in values.items()}
+    return [*map(_finite, values)] if isinstance(values, list | tuple) else values
 
 
 def table(

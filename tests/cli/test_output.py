@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 
 import pytest
 
-from nas_budget.cli.output import ENDLESS, folded, say, show, table, talker, terminal_width, writes
+from nas_budget.cli.output import ENDLESS, folded, out_json, say, show, table, talker, terminal_width, writes
 
 
 class Terminal(io.StringIO):
@@ -56,3 +57,12 @@ def test_what_stdout_cannot_write_is_known(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="cp1252"))
     assert writes("±")
     assert not writes("●")
+
+
+def test_json_has_no_numbers_that_are_none(capfd: pytest.CaptureFixture[str]) -> None:
+    out_json({"loss": float("nan"), "curve": (1.0, float("inf")), "name": "a"})
+    assert json.loads(capfd.readouterr().out, parse_constant=pytest.fail) == {
+        "loss": None,
+        "curve": [1.0, None],
+        "name": "a",
+    }

@@ -146,7 +146,7 @@ def test_a_network_over_budget_is_told_with_what_to_do(dataset: Dataset) -> None
     with pytest.raises(NothingFitsError, match=r"OVER BUDGET: .* parameters, 5,000,000 allowed.*--budget none"):
         settings(dataset, wide)
     assert settings(dataset, wide, budget__params="none").spec.channels == (512, 1024)
-    with pytest.raises(NothingFitsError, match="macs, 1,000 allowed"):
+    with pytest.raises(NothingFitsError, match="MACs, 1,000 allowed"):
         settings(dataset, budget__macs=1_000)
 
 
