@@ -90,7 +90,7 @@ const pin = (id, move = false) => {
   const commands = page.commands[id].filter(Boolean).map(command);
   body.replaceChildren(make("p", {class: "trial-title"}, make("b", {}, name), ` · ${accuracy}${count(cell("params", id))} parameters · ${STATES[cell("state", id)] ?? cell("state", id)}`),
     make("p", {class: "soft"}, page.network[id]), make("div", {class: "scroll"}, drawing(id)), curveFigure(id) ? make("div", {id: "trial-curve", style: "height: 220px"}) : "", facts, ...commands);
-  drawCurve();
+  setTimeout(drawCurve);  // after the figures that are in sight
   redraw((figure) => figure === "curves" || figure.startsWith("tradeoff") || figure.startsWith("slice"));
   markRow();
   remember();
