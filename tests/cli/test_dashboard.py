@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import signal
 import socket
@@ -23,13 +22,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from nas_budget.cli import serving
+from tests.cli.servers import process_of
 from tests.conftest import Ran
 
 Run = Callable[..., Ran]
-
-# As the console script, with Ctrl-C as a terminal has it, also where the tests run in the background.
-COMMAND = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-COMMAND += "from nas_budget.cli import main; raise SystemExit(main())"
 
 
 def add_study(where: Any, name: str = "quick") -> None:
@@ -72,16 +68,9 @@ def fetch(address: str) -> Any:
 @contextmanager
 def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The dashboard of a run's folder: its process, and where it listens."""
-    arguments = ["dashboard", str(folder), "--port", "0", "--no-open"]
-    pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    environment = {**os.environ, "PYTHONWARNINGS": "error"}
-    with subprocess.Popen([sys.executable, "-c", COMMAND, *arguments], env=environment, **pipe) as process:
-        try:
-            said = process.stderr.readline()
-            assert said.endswith("/dashboard/studies/0 (Ctrl-C ends it)\n"), said + process.stderr.read()
-            yield process, said.removeprefix("dashboard: ").partition("/dashboard")[0]
-        finally:
-            process.kill()
+    with process_of("dashboard", str(folder)) as (process, said):
+        assert said.endswith("/dashboard/studies/0 (Ctrl-C ends it)\n"), said + process.stderr.read()
+        yield process, said.removeprefix("dashboard: ").partition("/dashboard")[0]
 
 
 def test_a_study_is_served_until_ctrl_c_and_left_as_it_was(folder: Path) -> None:

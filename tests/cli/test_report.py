@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,16 +17,13 @@ import pytest
 
 from nas_budget.trial_table import write_table
 from tests.cli.runs import write_unfinished
+from tests.cli.servers import process_of
 from tests.conftest import Ran
 from tests.report import runs
 from tests.report.browsing import CHROMIUM
 from tests.report.trials import many
 
 Run = Callable[..., Ran]
-
-# As the console script, with Ctrl-C as a terminal has it, also where the tests run in the background.
-COMMAND = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-COMMAND += "from nas_budget.cli import main; raise SystemExit(main())"
 
 
 @pytest.fixture
@@ -186,16 +181,9 @@ def test_what_pictures_need_is_said(
 @contextmanager
 def watched(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The page of a study as a process serves it, and where."""
-    arguments = ["report", str(folder), "--watch", "--port", "0", "--no-open"]
-    pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    environment = {**os.environ, "PYTHONWARNINGS": "error"}
-    with subprocess.Popen([sys.executable, "-c", COMMAND, *arguments], env=environment, **pipe) as process:
-        try:
-            said = process.stderr.readline()
-            assert said.startswith("report: http://127.0.0.1:"), said + process.stderr.read()
-            yield process, said.removeprefix("report: ").partition(" ")[0]
-        finally:
-            process.kill()
+    with process_of("report", str(folder), "--watch") as (process, said):
+        assert said.startswith("report: http://127.0.0.1:"), said + process.stderr.read()
+        yield process, said.removeprefix("report: ").partition(" ")[0]
 
 
 def fetch(address: str | urllib.request.Request) -> str:
