@@ -257,7 +257,7 @@ def _answer(question: str) -> tuple[int, int]:
 
 
 def peak_resident() -> int:
-    """Most bytes of memory this process has held.
+    """Most bytes of memory this process has held, to within some hundred kilobytes (so Linux counts, a core at a time).
 
     Linux tells it in a file; its `getrusage` would tell that of the process it was started from where that is more.
     """

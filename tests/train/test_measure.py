@@ -117,11 +117,11 @@ def test_memory_that_cannot_be_measured_is_none(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_peak_stays_when_memory_is_freed() -> None:
-    before = peak_resident()
-    block = torch.ones(64 << 20, dtype=torch.uint8)
+    block = torch.ones(256 << 20, dtype=torch.uint8)
     peak = peak_resident()
     del block
-    assert peak_resident() >= peak >= before > 0
+    # What is held now is 256 MiB less; Linux counts the peak itself to within some hundred kilobytes.
+    assert peak_resident() > peak - (64 << 20) > 0
 
 
 @pytest.mark.gpu
