@@ -93,7 +93,10 @@ def train(
         list[str] | None, option("Any key of the study file, as section.key=value.", TRAINING_PANEL, flag="--set")
     ] = None,
     data_dir: options.DataDir = None,
-    budget: Annotated[str | None, option("Most parameters, or none.", BUDGET_PANEL, "5M")] = None,
+    budget: Annotated[
+        str | None,
+        option("Most parameters, or none. With --study: its best network that fits.", BUDGET_PANEL, "study's or 5M"),
+    ] = None,
     max_macs: Annotated[str | None, option("Most multiply-accumulates.", BUDGET_PANEL, "none")] = None,
     name: Annotated[str | None, option("Name of the run.", OUTPUT, "network and recipe")] = None,
     runs_dir: options.RunsDir = Path("runs"),

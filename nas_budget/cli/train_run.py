@@ -22,6 +22,7 @@ from nas_budget.run_record import EpochRow, RunResult
 from nas_budget.search.study_file import read_study_file
 from nas_budget.search.winner import (
     Winner,
+    long_run_budget,
     long_run_settings,
     study_defaults,
     threads_for,
@@ -114,7 +115,7 @@ def _winner(asked: Asked, sections: Any) -> Winner:
     if asked.network:
         return Winner(*asked.network)
     if asked.study:
-        return winner_of_study(asked.study, asked.trial)
+        return winner_of_study(asked.study, asked.trial, long_run_budget(sections))
     if asked.study_file:
         return winner_of_file(sections, asked.study_file)
     raise UsageError("no network given; write --channels 32,64,96,128,185, --study runs/quickstart, or name a file")

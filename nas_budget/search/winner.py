@@ -11,6 +11,7 @@ from typing import Any
 
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
+from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import NothingFitsError, StudyError, UsageError
 from nas_budget.search.books import BEST, TABLE
 from nas_budget.search.resolving import SMALL_MACS
@@ -20,6 +21,7 @@ from nas_budget.train.data import Dataset
 from nas_budget.train.images import split_sizes
 from nas_budget.train.recipe import RECIPES, Recipe
 from nas_budget.train.run_settings import RunSettings
+from nas_budget.words import in_short
 
 DEFAULT_RECIPE = "strong"
 STUDY_RECIPE = "study"
@@ -41,27 +43,52 @@ class Winner:
     recipe: Mapping[str, Any] | None = None
 
 
-def winner_of_study(folder: Path, trial: int | None = None) -> Winner:
+def winner_of_study(folder: Path, trial: int | None = None, budget: Budget | None = None) -> Winner:
     """The best network of a study's run folder, or that of a trial.
+
+    Where the best is over a budget narrower than the study's, it is the most accurate one that was trained to the end
+    and fits.
 
     Raises:
         StudyError: There is no such study or trial, or no trial has ended.
+        NothingFitsError: No network that was trained to the end fits.
     """
     if trial is not None:
-        found = _read(folder / "trials" / str(trial) / "trial.json", f"{folder} has no trial {trial}")
+        found = _trial(folder, trial, f"{folder} has no trial {trial}")
         return Winner(f"{folder.name}-trial{trial}", found["spec"], found["recipe"])
     best = _read(folder / BEST, f"{folder} holds no study with a trial that was trained to the end")
-    for number in _complete_trials(folder):
-        path = folder / "trials" / number / "trial.json"
-        if path.exists() and (found := _read(path, ""))["spec"] == best:
-            return Winner(f"{folder.name}-best", best, found["recipe"])
-    return Winner(f"{folder.name}-best", best)
+    name, rows = f"{folder.name}-best", _complete_rows(folder)
+    if budget and (passed := _passed(budget, best)):
+        best = _best_within(folder, rows, budget)
+        name += "".join(f"-{in_short(limit)}{'' if kind == 'params' else '-' + kind}" for kind, limit in passed)
+    for number in (row["number"] for row in rows):
+        if _trial_file(folder, number).exists() and (found := _trial(folder, number))["spec"] == best:
+            return Winner(name, best, found["recipe"])
+    return Winner(name, best)
 
 
-def _complete_trials(folder: Path) -> list[str]:
-    """Numbers of the trials that were trained to the end, the most accurate first; none where there is no table."""
+def _passed(budget: Budget, values: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """The limits that a network passes, by name."""
+    margins = budget.check(ResNetSpec.from_dict(dict(values))).margins
+    return [(margin.name, margin.limit) for margin in margins if margin.margin < 0]
+
+
+def _best_within(folder: Path, rows: list[dict[str, str]], budget: Budget) -> dict[str, Any]:
+    specs = [json.loads(row["spec"]) for row in rows]
+    for spec in specs:
+        if not _passed(budget, spec):
+            return dict(spec)
+    least = min((cost(ResNetSpec.from_dict(spec)).params for spec in specs), default=0)
+    raise NothingFitsError(
+        f"{folder}: of its {len(specs)} networks trained to the end none is within {budget}; the smallest has "
+        f"{least:,} parameters; raise the limit, or search with that budget"
+    )
+
+
+def _complete_rows(folder: Path) -> list[dict[str, str]]:
+    """The trials that were trained to the end, the most accurate first; none where there is no table."""
     rows = [row for row in _rows(folder) if row["state"] == "complete"]
-    return [row["number"] for row in sorted(rows, key=lambda row: -float(row["accuracy"]))]
+    return sorted(rows, key=lambda row: -float(row["accuracy"]))
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:
@@ -70,6 +97,14 @@ def _rows(folder: Path) -> list[dict[str, str]]:
             return list(csv.DictReader(file))
     except (OSError, csv.Error, UnicodeDecodeError):
         return []
+
+
+def _trial_file(folder: Path, number: int | str) -> Path:
+    return folder / "trials" / str(number) / "trial.json"
+
+
+def _trial(folder: Path, number: int | str, problem: str = "") -> Any:
+    return _read(_trial_file(folder, number), problem)
 
 
 def study_defaults(folder: Path) -> dict[str, Any]:
@@ -147,7 +182,7 @@ def long_run_settings(
         compiled=compiled,
         graphed=graphed,
     )
-    _check_budget(settings, budget_of({**sections["budget"], "macs": _no_auto(sections["budget"]["macs"])}))
+    _check_budget(settings, long_run_budget(sections))
     return settings
 
 
@@ -173,8 +208,10 @@ def _recipe(winner: Winner, section: Mapping[str, Any], asked: str | None) -> tu
     return name, Recipe(**{**asdict(RECIPES[name]), **given})
 
 
-def _no_auto(limit: Any) -> Any:
-    return "none" if limit == "auto" else limit
+def long_run_budget(sections: Sections) -> Budget:
+    """The budget of a long run: MACs that are left to the device are not limited."""
+    section = sections["budget"]
+    return budget_of({**section, "macs": "none" if section["macs"] == "auto" else section["macs"]})
 
 
 def _check_budget(settings: RunSettings, budget: Budget) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from nas_budget.arch.budget import Budget
+from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import NothingFitsError, StudyError, UsageError
 from nas_budget.search.study_file import read_study_file
@@ -23,6 +26,7 @@ from nas_budget.search.winner import (
 from nas_budget.train.data import Dataset
 from nas_budget.train.recipe import RECIPES, Recipe
 from nas_budget.train.run_settings import RunSettings
+from nas_budget.words import in_short
 
 SMALL = {"channels": [4, 8], "blocks": 1}
 SMALL_WINNER = Winner("w", SMALL)
@@ -67,6 +71,46 @@ def test_of_trials_of_one_network_the_most_accurate_one_counts(study: Path) -> N
     best = winner_of_study(study)
     assert best.recipe is not None
     assert best.recipe["epochs"] == 10
+
+
+@pytest.fixture
+def front(study: Path) -> Path:
+    """The study with a table that holds the networks: three sizes, trained to the end, and one that was stopped."""
+    widths = {0: 4, 1: 8, 2: 6, 3: 5}
+    ended = {0: ("complete", 0.4), 1: ("complete", 0.5), 2: ("complete", 0.45), 3: ("pruned", 0.49)}
+    with (study / "trials.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["number", "state", "accuracy", "spec"])
+        for number, width in widths.items():
+            table.writerow([number, *ended[number], ResNetSpec((width, 8), blocks=1).to_json()])
+    return study
+
+
+def params(width: int) -> int:
+    return cost(ResNetSpec((width, 8), blocks=1)).params
+
+
+@pytest.mark.parametrize(("limit", "width"), [(params(8), 8), (params(8) - 1, 6), (params(6), 6), (params(6) - 1, 4)])
+def test_the_best_within_a_narrower_budget_is_the_most_accurate_that_fits(front: Path, limit: int, width: int) -> None:
+    best = winner_of_study(front, budget=Budget(params=limit))
+    assert best.values["channels"] == [width, 8]
+    assert best.name == ("mine-best" if width == 8 else f"mine-best-{in_short(limit)}")
+
+
+def test_a_limit_of_another_kind_is_in_the_name(front: Path) -> None:
+    limit = cost(ResNetSpec((6, 8), blocks=1)).macs
+    best = winner_of_study(front, budget=Budget(macs=limit))
+    assert (best.values["channels"], best.name) == ([6, 8], f"mine-best-{in_short(limit)}-macs")
+
+
+def test_a_budget_that_nothing_of_a_study_is_within_is_told(front: Path) -> None:
+    words = f"mine: of its 3 networks .* none is within 100 parameters; the smallest has {params(4):,} parameters"
+    with pytest.raises(NothingFitsError, match=words):
+        winner_of_study(front, budget=Budget(params=100))
+
+
+def test_a_trial_that_is_named_is_the_one(front: Path) -> None:
+    assert winner_of_study(front, 1, Budget(params=100)).values["channels"] == [8, 8]
 
 
 def test_data_and_limit_are_those_of_the_study(study: Path) -> None:
