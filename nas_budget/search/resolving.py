@@ -15,7 +15,7 @@ from nas_budget.errors import StudyError, StudyFileError, UsageError
 from nas_budget.search.settings import Settings, budget_of, build_settings, next_name, space_of
 from nas_budget.search.study_file import Sections
 from nas_budget.train.data import Dataset, open_dataset
-from nas_budget.train.device import choose_device, choose_precision
+from nas_budget.train.device import choose_device, choose_precision, describe_device
 from nas_budget.train.images import split_sizes
 from nas_budget.train.recipe import RECIPES
 
@@ -82,6 +82,8 @@ def resolve(
     if recorded and full["search"]["precision"] == "auto":
         full["search"]["precision"] = recorded["search"]["precision"]
     try:
+        if full["search"]["graph"] and device.type != "cuda":
+            raise UsageError(f"search.graph: needs a CUDA GPU; the device is {describe_device(device)}; leave it out")
         full["search"]["precision"] = choose_precision(full["search"]["precision"], device)
         n_train = None if full["data"]["images"] == "all" else full["data"]["images"]
         n_held_out, n_train = split_sizes(dataset, n_train, full["data"]["held_out"])

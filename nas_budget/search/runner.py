@@ -57,7 +57,7 @@ class Phase:
             torch.set_num_threads(self.settings.threads)
         data = open_dataset(self.settings.sections["data"]["name"], self.data_dir, lambda _: None)
         images = split_images(data, device, self.settings.n_train, self.settings.n_held_out)
-        yield from self.events(TorchTrainer(images, self.settings.precision, stopped), number)
+        yield from self.events(torch_trainer(self.settings, images, stopped), number)
 
     def events(self, trainer: Trainer, number: int = 0) -> Iterator[Event]:
         """The events of a worker that trains with this trainer."""
@@ -74,6 +74,11 @@ class Phase:
             return NewTrials(self.settings, study, self.folder, about, self.deadline)
         finals = open_study(self.settings, self.folder, versions(), FINALS)
         return FinalistRuns(self.settings, finals, self.folder, about, finalists(study, self.settings.finalists))
+
+
+def torch_trainer(settings: Settings, images: SplitImages, stopped: Callable[[], bool]) -> TorchTrainer:
+    """What trains the networks of a study."""
+    return TorchTrainer(images, settings.precision, stopped, settings.graph)
 
 
 def worker_device(name: str, number: int) -> torch.device:
@@ -100,9 +105,7 @@ class Search:
         stopped: Callable[[], bool] = lambda: False, data_dir: str | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
-        self.trainer = (
-            TorchTrainer(trainer, settings.precision, stopped) if isinstance(trainer, SplitImages) else trainer
-        )
+        self.trainer = torch_trainer(settings, trainer, stopped) if isinstance(trainer, SplitImages) else trainer
         self.folder = folder
         self.stopped = stopped
         self.data_dir = data_dir

@@ -50,6 +50,7 @@ class Settings:
         seed: Of sampler and training.
         precision: "fp32", "bf16" or "fp16".
         threads: Threads a training uses on a CPU.
+        graph: Whether passes are replayed from a CUDA graph.
         queue: Networks to train before any is proposed.
         storage: "journal", or the address of a database.
         sections: The same as plain values, as the study records it.
@@ -80,6 +81,7 @@ class Settings:
     seed: int
     precision: str
     threads: int
+    graph: bool
     queue: tuple[ResNetSpec, ...]
     storage: str
     sections: Sections
@@ -128,7 +130,7 @@ def build_settings(name: str, full: Sections, storage: str, dataset: Dataset, ch
     rules = ("timeout", "device_time", "patience", "target")
     as_given = (
         "trials", "sampler", "pruner", "signal", "trial_seeds", "finalists", "finalist_seeds", "workers", "seed",
-        "precision", "threads",
+        "precision", "threads", "graph",
     )  # fmt: skip
     given: dict[str, Any] = {key: None if search[key] == "none" else search[key] for key in (*rules, *as_given)}
     return Settings(

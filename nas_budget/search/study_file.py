@@ -109,6 +109,7 @@ class SearchSection(BaseModel):
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     threads: Count | Auto = "auto"
+    graph: bool = False
     storage: str = "journal"
     queue: list[dict[str, Any]] | Auto = "auto"
 

@@ -41,14 +41,14 @@ class TorchTrainer:
         images: Images on the device.
         precision: "fp32", "bf16" or "fp16".
         stopped: Asked before every step; training raises `StoppedError` when it says so.
+        graphed: Whether passes are replayed from a CUDA graph.
     """
 
     def __init__(
-        self, images: SplitImages, precision: str = "fp32", stopped: Callable[[], bool] = lambda: False
-    ) -> None:
-        self.images = images
-        self.precision = precision
-        self.stopped = stopped
+        self, images: SplitImages, precision: str = "fp32", stopped: Callable[[], bool] = lambda: False,
+        graphed: bool = False,
+    ) -> None:  # fmt: skip
+        self.images, self.precision, self.stopped, self.graphed = images, precision, stopped, graphed
 
     @property
     def device(self) -> str:
@@ -66,7 +66,7 @@ class TorchTrainer:
             StoppedError: `stopped` said so.
         """
         network = build(candidate.spec, seed)
-        return train(network, self.images, candidate.recipe, seed, self.precision, self.stopped)
+        return train(network, self.images, candidate.recipe, seed, self.precision, self.stopped, self.graphed)
 
     def release(self) -> None:
         """Give the device's memory back."""

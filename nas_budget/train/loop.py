@@ -47,6 +47,7 @@ def train(
     seed: int = 0,
     precision: str = "fp32",
     stopped: Callable[[], bool] = lambda: False,
+    graphed: bool = False,
 ) -> Iterator[EpochResult]:
     """Train the network in place where the images are, and yield each epoch's result.
 
@@ -57,11 +58,14 @@ def train(
         seed: Fixes order, crops, flips and dropout.
         precision: "fp32", "bf16" or "fp16".
         stopped: Asked before every step.
+        graphed: Whether passes are replayed from a CUDA graph, which is recorded first.
 
     Raises:
         StoppedError: `stopped` said so.
     """
     stepper = Stepper(network, images, recipe, seed, precision)
+    if graphed:
+        stepper.record()
     for epoch in range(1, recipe.epochs + 1):
         yield train_epoch(stepper, epoch, stopped)
 

@@ -22,6 +22,12 @@ def settings_of(dataset: Dataset, device: torch.device = CPU, recorded: Any = No
     return resolve("s", read_study_file(None, keys), device, dataset, recorded)
 
 
+def test_a_cuda_graph_needs_a_cuda_gpu(dataset: Dataset) -> None:
+    assert not settings_of(dataset).graph
+    with pytest.raises(StudyFileError, match=r"search.graph: needs a CUDA GPU; the device is .*; leave it out"):
+        settings_of(dataset, search__graph=True)
+
+
 def test_a_cpu_gets_limits_and_a_gpu_full_size(dataset: Dataset) -> None:
     small, full = settings_of(dataset), settings_of(dataset, GPU, search__precision="fp32")
     assert small.budget.macs is not None

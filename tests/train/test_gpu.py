@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from nas_budget.arch.spec import ResNetSpec
+from nas_budget.search import search
 from nas_budget.train.augment import crop_and_flip
 from nas_budget.train.data import Dataset
 from nas_budget.train.device import choose_device, choose_precision, describe_device, deterministic
@@ -118,6 +120,20 @@ def test_a_recorded_network_trains_as_a_plain_one(split: SplitImages) -> None:
     losses = [train_epoch(stepper, 1).train_loss for stepper in (plain, recorded)]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     assert evaluate(recorded.network, split.held_out, split)[0] > 0.2
+
+
+def test_a_search_can_record_its_networks(tmp_path: Path) -> None:
+    found = search(
+        {
+            "budget": {"params": "30k"},
+            "data": {"name": "shapes", "images": 1_000, "held_out": 200},
+            "recipe": {"epochs": 2},
+            "search": {"trials": 3, "graph": True, "pruner": "none", "trial_seeds": 2},
+        },
+        runs_dir=tmp_path,
+        name="recorded",
+    )
+    assert [*found.table["state"]] == ["complete"] * 3
 
 
 def test_the_same_seed_gives_the_same_numbers_when_asked(split: SplitImages) -> None:
