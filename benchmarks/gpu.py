@@ -1,151 +1,162 @@
-"""Where the time of training goes on a GPU, and how many trials an hour it gives.
+"""How fast training is on a GPU, where its time goes, and how many trials an hour it gives.
 
-    python benchmarks/gpu.py [--output FOLDER] [--networks ...] [--trials 16]
+    python benchmarks/gpu.py [--parts steps profile trials] [--output FOLDER]
 
-Steps: images a second of forward, backward and optimiser, eager, replayed from a CUDA graph and compiled, at several
-batches. Trials: eight-epoch trainings of the reference on all images, one to four processes on the GPU at once.
-Compiling takes a minute or more, so it is tried on the first network alone. With --device cpu and few --images it
-runs, slowly, to be looked at.
+Steps: images a second of forward, backward and optimiser; eager, replayed from a CUDA graph and, for the first network,
+compiled, at several batches. Profile: kernels, launches and what the GPU waits for the host in a step of the first
+network. Trials: how long a CUDA graph takes to record, and eight-epoch trainings of the first network on all images an
+hour, one to four processes on the GPU at once, without MPS and with it.
+
+With --output each figure is kept in FOLDER/gpu.json as soon as it is there: interrupted, the same command goes on.
+With --device cpu and few --images it runs, slowly, to be looked at.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import multiprocessing
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import replace
+import os
+import sys
+from functools import partial
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
-from typing import Any
 
-import torch
-from training import NETWORKS
+from gpu_profile import N_HELD_OUT, Setting, recording_s, speed, where_time_goes
+from gpu_trials import Trials, trials_an_hour
+from results import Figure, Results, to_the_end
+from training import EPOCH_IMAGES, NETWORKS, against_goal
 
-import nas_budget  # noqa: F401 - before torch: idle threads sleep
-from nas_budget import build
 from nas_budget.train.data import open_dataset
 from nas_budget.train.device import choose_device, choose_precision, describe_device
-from nas_budget.train.images import SplitImages, split_images
-from nas_budget.train.loop import train
-from nas_budget.train.recipe import RECIPES
-from nas_budget.train.stepper import Stepper
+from nas_budget.train.images import split_sizes
 
-MODES = ("eager", "graph", "compile")
+GOAL_TRIALS_PER_HOUR, GOAL_EPOCHS = 400, 8
+"""Trials of the reference, each of so many epochs on all images."""
 
 
-def images_per_second(mode: str, name: str, batch: int, images: SplitImages, precision: str, n_steps: int) -> float:
-    """Median of five stretches of steps, after a first one."""
-    recipe = replace(RECIPES["fast"], batch_size=batch, epochs=1_000)
-    stepper = Stepper(build(NETWORKS[name]), images, recipe, precision=precision)
-    stepper.network.train()
-    if mode == "graph":
-        stepper.record()
-    if mode == "compile":
-        torch.compiler.reset()
-        stepper.compile()
-    indices = torch.arange(batch, device=stepper.device)
-    wait: Callable[[], Any] = torch.cuda.synchronize if stepper.device.type == "cuda" else lambda: None
-    speeds = []
-    for _ in range(6):
-        wait()
-        start = time.perf_counter()
-        for _ in range(n_steps):
-            stepper.step(indices)
-        wait()
-        speeds.append(n_steps * batch / (time.perf_counter() - start))
-    return statistics.median(speeds[1:])
+def tell_steps(arguments: argparse.Namespace, setting: Setting, kept: Results) -> None:
+    """Measure and print images a second; compiled last, which takes longest."""
+    print(f"\nsteps: {'network':26}{'batch':>6}  {'mode':8}{'images/s':>10}{'min':>10}{'max':>10}{'ready in s':>12}")
+    rows = [*product(arguments.networks, arguments.batches, modes(setting))]
+    rows += [(arguments.networks[0], batch, "compile") for batch in arguments.compile]
+    for name, batch, mode in rows:
+        measure = partial(speed, setting, name, batch, mode)
+        found = kept.figure("steps", f"{name}, batch {batch}", mode, measure=measure)
+        print(f"       {name:26}{batch:6}  {mode:8}{speed_in_words(name, found)}", flush=True)
 
 
-def trials(arguments: argparse.Namespace, n_trials: int, epochs: int, barrier: Any, finished: Any) -> None:
-    """Train some networks one after the other, as a worker of a search does."""
-    images, _device, precision = prepare(arguments)
-    recipe = replace(RECIPES["fast"], epochs=epochs)
-    barrier.wait()
-    for seed in range(n_trials):
-        list(train(build(NETWORKS["reference"], seed), images, recipe, seed, precision))
-    finished.put(time.time())
+def speed_in_words(name: str, found: Figure) -> str:
+    """The rest of a row of steps."""
+    if "failed" in found:
+        return f"  failed: {found['failed']}"
+    told = f"{found['median']:10,.0f}{found['min']:10,.0f}{found['max']:10,.0f}{found['ready_s']:12.1f}"
+    return f"{told}   {against_goal(found['median'])}" if name == "reference" else told
 
 
-def trials_an_hour(arguments: argparse.Namespace, n_processes: int) -> float:
-    """Eight-epoch trials of the reference an hour, with so many processes on the device at once."""
-    context = multiprocessing.get_context("spawn")
-    barrier, finished = context.Barrier(n_processes + 1), context.Queue()
-    each = max(1, arguments.trials // n_processes)
-    workers = [
-        context.Process(target=trials, args=(arguments, each, arguments.epochs, barrier, finished))
-        for _ in range(n_processes)
-    ]
-    for worker in workers:
-        worker.start()
-    barrier.wait()
-    start = time.time()
-    last = max(finished.get() for _ in workers)
-    for worker in workers:
-        worker.join()
-    return 3_600 * each * n_processes / (last - start)
+def tell_profile(arguments: argparse.Namespace, setting: Setting, kept: Results) -> None:
+    """Measure and print where the time of a step goes."""
+    name = arguments.networks[0]
+    print(f"\nwhere the time of a step goes: {name}")
+    print(
+        f"{'batch':>5}  {'mode':6}{'kernels':>9}{'launches':>10}{'graphs':>8}{'step ms':>10}{'busy ms':>9}{'idle':>7}"
+    )
+    for batch, mode in product(arguments.batches, modes(setting)):
+        measure = partial(where_time_goes, setting, name, batch, mode)
+        found = kept.figure("profile", f"{name}, batch {batch}", mode, measure=measure)
+        print(f"{batch:5}  {mode:6}{profile_in_words(found)}", flush=True)
 
 
-def prepare(arguments: argparse.Namespace) -> tuple[SplitImages, torch.device, str]:
-    """Images, device and precision."""
-    device = choose_device(arguments.device)
-    images = split_images(open_dataset(arguments.data, say=lambda _: None), device, arguments.images, 5_000)
-    return images, device, choose_precision("auto", device)
+def profile_in_words(found: Figure) -> str:
+    """The rest of a row of the profile, and below it the shares of the time in which the device is busy."""
+    if "failed" in found:
+        return f"  failed: {found['failed']}"
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in found["groups"].items())
+    return (
+        f"{found['kernels']:9,.0f}{found['launches']:10,.0f}{found['graph_launches']:8,.0f}"
+        f"{found['wall_s']['median'] * 1e3:10,.2f}{found['busy_s'] * 1e3:9,.2f}{found['host_share']:7.0%}\n"
+        f"       {shares}"
+    )
 
 
-def tell_steps(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Print the table of steps and give its figures."""
-    images, device, precision = prepare(arguments)
-    print(f"\nsteps, images a second, {precision}")
-    print(f"{'network':28}{'batch':>8}" + "".join(f"{mode:>12}" for mode in MODES))
-    found: dict[str, Any] = {}
+def tell_trials(arguments: argparse.Namespace, setting: Setting, kept: Results) -> None:
+    """Measure and print how long a graph takes to record, and trials an hour."""
+    if "graph" in modes(setting):
+        tell_recording(arguments, setting, kept)
+    first, goal = arguments.networks[0], arguments.epochs == GOAL_EPOCHS and setting.n_train >= EPOCH_IMAGES
+    print(f"\ntrials of {arguments.epochs} epochs of {setting.n_train:,} images an hour: {first}")
+    for with_mps, n_processes, mode in product((False, True), arguments.processes, modes(setting)):
+        trials = Trials(first, arguments.epochs, arguments.trials, mode == "graph")
+        row = f"{n_processes} process{'es' * (n_processes > 1)}{', MPS' * with_mps}"
+        measure = partial(trials_an_hour, setting, trials, n_processes, with_mps)
+        found = kept.figure("trials", row, mode, measure=measure)
+        print(f"{row:18}{mode:8}{trials_in_words(found, goal and first == 'reference')}", flush=True)
+
+
+def trials_in_words(found: Figure, goal: bool) -> str:
+    """The rest of a row of trials."""
+    if "failed" in found:
+        return f"failed: {found['failed']}"
+    told = f"{found['trials_per_hour']:7,.0f}, a trial in {found['trial_s']['median']:.1f} s"
+    if not any(map(str.isdigit, found.get("mps_servers", ["0"]))):
+        told += ", but MPS had no server: the processes did without"
+    return f"{told}, {found['trials_per_hour'] / GOAL_TRIALS_PER_HOUR:.2g} of the goal" if goal else told
+
+
+def tell_recording(arguments: argparse.Namespace, setting: Setting, kept: Results) -> None:
+    """Measure and print how long a CUDA graph takes to record."""
+    print("\na CUDA graph is recorded in")
     for name in arguments.networks:
-        for batch in arguments.batches:
-            n_steps = max(1, arguments.stretch // batch)
-            compiles = name == arguments.networks[0] and batch in arguments.compile
-            modes = [m for m in MODES if (m != "graph" or device.type == "cuda") and (m != "compile" or compiles)]
-            row = {mode: images_per_second(mode, name, batch, images, precision, n_steps) for mode in modes}
-            found[f"{name}, batch {batch}"] = row
-            cells = "".join(f"{row[mode]:12,.0f}" if mode in row else f"{'-':>12}" for mode in MODES)
-            print(f"{name:28}{batch:8}{cells}", flush=True)
-    return found
+        found = kept.figure("recording_s", name, measure=partial(recording_s, setting, name))
+        told = (
+            f"failed: {found['failed']}" if "failed" in found else f"{found['median']:.2f} s (most {found['max']:.2f})"
+        )
+        print(f"{name:26}{told}", flush=True)
 
 
-def tell_trials(arguments: argparse.Namespace) -> dict[str, float]:
-    """Print the trials an hour and give them."""
-    print(f"\ntrials of {arguments.epochs} epochs of the reference, an hour")
-    found = {}
-    for n_processes in arguments.processes:
-        found[str(n_processes)] = trials_an_hour(arguments, n_processes)
-        print(f"{n_processes} process{'es' if n_processes > 1 else ''}: {found[str(n_processes)]:,.0f}", flush=True)
-    return found
+def modes(setting: Setting) -> list[str]:
+    """How a step is computed there, compiling aside."""
+    return ["eager"] if setting.device == "cpu" else ["eager", "graph"]
 
 
-def main() -> None:
-    """Print both tables; with --output also write them as JSON."""
+PARTS = {"steps": tell_steps, "profile": tell_profile, "trials": tell_trials}
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Print the parts asked for; with --output also keep their figures."""
+    device = choose_device(arguments.device)
+    dataset = open_dataset(arguments.data)
+    _, n_train = split_sizes(dataset, arguments.images, N_HELD_OUT)
+    setting = Setting(str(device), dataset.name, n_train, choose_precision("auto", device), arguments.stretch)
+    about = {
+        "device": describe_device(device), "cores": os.cpu_count(), "torch": version("torch"),
+        "precision": setting.precision, "data": setting.data, "images": n_train, "stretch": arguments.stretch,
+        "epochs": arguments.epochs, "trials": arguments.trials,
+    }  # fmt: skip
+    print(f"{about['device']}, {about['cores']} cores, torch {about['torch']}, {setting.precision}, {setting.data}")
+    kept = Results(arguments.output and arguments.output / "gpu.json", about)
+    for part in arguments.parts:
+        PARTS[part](arguments, setting, kept)
+
+
+def asked() -> argparse.Namespace:
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--data", default="auto")
-    parser.add_argument("--images", type=int, default=None, help="all that are not held out")
-    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
-    parser.add_argument("--batches", nargs="*", type=int, default=[128, 512, 1024])
-    parser.add_argument("--stretch", type=int, default=20_480, help="images of a stretch")
-    parser.add_argument("--compile", nargs="*", type=int, default=[512], help="batches at which the first compiles")
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--trials", type=int, default=8)
-    parser.add_argument("--processes", nargs="*", type=int, default=[1, 2, 4])
+    parser.add_argument("--images", type=int, help="that train; all that are not held out")
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--batches", nargs="+", type=int, default=[128, 512, 1024])
+    parser.add_argument("--stretch", type=int, default=20_480, help="images of a stretch of steps")
+    parser.add_argument("--compile", nargs="*", type=int, help="batches at which the first network compiles; all")
+    parser.add_argument("--epochs", type=int, default=GOAL_EPOCHS, help="of a trial")
+    parser.add_argument("--trials", type=int, default=4, help="dealt out to the processes, at least one each")
+    parser.add_argument("--processes", nargs="+", type=int, default=[1, 2, 3, 4])
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    device = describe_device(choose_device(arguments.device))
-    print(f"{device}, torch {version('torch')}")
-    found = {"device": device, "torch": version("torch")}
-    found |= {"steps": tell_steps(arguments), "trials_an_hour": tell_trials(arguments)}
-    if arguments.output:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        (arguments.output / "gpu.json").write_text(json.dumps(found, indent=2) + "\n")
+    arguments.compile = arguments.batches if arguments.compile is None else arguments.compile
+    return arguments
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(to_the_end(main, asked()))

@@ -8,13 +8,12 @@
 
 Each way is a process of its own, since they want memory handled differently. In a round each trains the same number of
 images, one way after the other, so that a drift of the machine's speed hits all. Images are CIFAR-10 where it is there.
+With --output the figures of a network are kept once its rounds are over; the same command goes on with the next.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import multiprocessing
 import os
 import random
 import statistics
@@ -22,7 +21,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -32,6 +33,7 @@ import numpy as np
 import psutil
 import torch
 from PIL import Image, ImageOps
+from results import Figure, Results, Worker, to_the_end
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -51,6 +53,10 @@ NETWORKS = {
 WAYS = ("the paper's own way", "ours, paper", "ours, fast", "convolutions alone")
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 PAPER_BATCH = 400
+EPOCH_IMAGES, RUN_EPOCHS = 45_000, 150
+"""Of the paper's training of the reference."""
+GOAL_IMAGES_PER_SECOND, GOAL_RUN_S = 60_000, 120
+"""Of training the reference on a GPU."""
 
 
 class Pictures(Dataset[Any]):
@@ -166,13 +172,14 @@ def images_per_second(run: Callable[[], int], device: torch.device) -> float:
     return n_images / (time.perf_counter() - start)
 
 
-def serve(way: str, network: str, values: dict[str, Any], pipe: Connection) -> None:
-    """A process for one way: makes it ready, tells the peak memory of a first pass, then times passes when asked."""
-    images, device, precision = prepare(argparse.Namespace(**values))
+def serve(pipe: Connection, way: str, network: str, arguments: argparse.Namespace) -> None:
+    """A process for one way: makes it ready, tells the peak memory of a first pass, then times a pass when asked."""
+    images, device, precision = prepare(arguments)
     few = replace(images, train=images.held_out)
     pipe.send(peak_bytes(MAKERS[way](NETWORKS[network], few, precision), device))
     run = MAKERS[way](NETWORKS[network], images, precision)
-    while pipe.recv():
+    while True:
+        pipe.recv()
         pipe.send(images_per_second(run, device))
 
 
@@ -204,35 +211,38 @@ def prepare(arguments: argparse.Namespace) -> tuple[SplitImages, torch.device, s
     return images, device, precision
 
 
-def measure(name: str, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+def measure(name: str, arguments: argparse.Namespace) -> Figure:
     """Median, least and most images a second of each way for one network, and its peak memory."""
-    arguments.images = arguments.images or PAPER_BATCH * max(1, min(4, 500_000_000 // cost(NETWORKS[name]).macs))
-    context, pipes, peaks = multiprocessing.get_context("spawn"), {}, {}
-    for way in WAYS:
-        pipes[way], theirs = context.Pipe()
-        context.Process(target=serve, args=(way, name, vars(arguments), theirs)).start()
-        peaks[way] = pipes[way].recv()  # one after the other: no first pass runs beside another
+    few = PAPER_BATCH * max(1, min(4, 500_000_000 // cost(NETWORKS[name]).macs))
+    theirs = argparse.Namespace(**{**vars(arguments), "images": arguments.images or few})
+    workers: dict[str, Worker] = {}
+    peaks: dict[str, int] = {}
     speeds: dict[str, list[float]] = {way: [] for way in WAYS}
-    for _ in range(arguments.rounds):
-        for way, pipe in pipes.items():
-            pipe.send(True)
-            speeds[way].append(pipe.recv())
-    for pipe in pipes.values():
-        pipe.send(False)
+    with ExitStack() as stack:
+        for way in WAYS:
+            workers[way] = stack.enter_context(Worker(serve, way, name, theirs))
+            peaks[way] = workers[way].answer()  # one after the other: no first pass runs beside another
+        for _ in range(arguments.rounds):
+            for way, worker in workers.items():
+                worker.ask()
+                speeds[way].append(worker.answer())
     return {
         way: {
-            "images_per_second": statistics.median(values), "least": min(values), "most": max(values),
-            "epoch_s": 45_000 / statistics.median(values), "peak_bytes": peaks[way],
+            "n": len(values), "images_per_second": statistics.median(values), "least": min(values), "most": max(values),
+            "epoch_s": EPOCH_IMAGES / statistics.median(values), "peak_bytes": peaks[way],
         }
         for way, values in speeds.items()
     }  # fmt: skip
 
 
-def tell(name: str, found: dict[str, dict[str, float]]) -> None:
-    """Print one network's table."""
-    spec, base = NETWORKS[name], found[WAYS[0]]["images_per_second"]
-    limit = found[WAYS[-1]]["images_per_second"]
+def tell(name: str, found: Figure) -> None:
+    """Print one network's table, and how near the reference is to its goal."""
+    spec = NETWORKS[name]
     print(f"\n{name}: {cost(spec).params:,} parameters, {cost(spec).macs:,} MACs")
+    if "failed" in found:
+        print(f"failed: {found['failed']}", flush=True)
+        return
+    base, limit = found[WAYS[0]]["images_per_second"], found[WAYS[-1]]["images_per_second"]
     columns = ("images/s", "least", "most", "s/epoch", "x paper's", "of limit", "peak MB")
     print(f"{'':22}" + "".join(f"{column:>11}" for column in columns))
     for way, row in found.items():
@@ -241,10 +251,40 @@ def tell(name: str, found: dict[str, dict[str, float]]) -> None:
             f"{way:22}{speed:11,.0f}{row['least']:11,.0f}{row['most']:11,.0f}{row['epoch_s']:11,.1f}"
             f"{speed / base:11.2f}{speed / limit:11.0%}{row['peak_bytes'] / 1e6:11,.0f}"
         )
+    if name == "reference":
+        for way in WAYS[1:3]:
+            print(f"{way}: {against_goal(found[way]['images_per_second'])}")
+    sys.stdout.flush()
 
 
-def main() -> None:
-    """Measure every network and print the comparison; with --output also write it as JSON."""
+def against_goal(speed: float) -> str:
+    """What share of the goal the reference's images a second are, and how long the paper's training takes at them."""
+    return (
+        f"{speed / GOAL_IMAGES_PER_SECOND:.2g} of the goal, {RUN_EPOCHS} epochs in "
+        f"{RUN_EPOCHS * EPOCH_IMAGES / speed:,.0f} s (goal {GOAL_RUN_S})"
+    )
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Measure every network and print the comparison; with --output also keep it as JSON."""
+    device = choose_device(arguments.device)
+    precision, data = choose_precision("auto", device), open_dataset(arguments.data).name
+    about = {
+        "device": describe_device(device), "cores": os.cpu_count(), "torch": version("torch"), "precision": precision,
+        "data": data, "images": arguments.images, "rounds": arguments.rounds,
+    }  # fmt: skip
+    print(
+        f"{about['device']}, {about['cores']} cores, torch {about['torch']}, "
+        f"precision of ours {precision}, medians of {arguments.rounds} rounds in turn"
+    )
+    arguments.data = data  # what "auto" is has been said once
+    kept = Results(arguments.output and arguments.output / "training.json", about)
+    for name in arguments.networks:
+        tell(name, kept.figure("networks", name, measure=partial(measure, name, arguments)))
+
+
+def asked() -> argparse.Namespace:
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, help="of a round; without, few of a large network, as a CPU needs")
@@ -252,22 +292,8 @@ def main() -> None:
     parser.add_argument("--data", default="auto")
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--output", type=Path)
-    arguments = parser.parse_args()
-    device = choose_device(arguments.device)
-    print(
-        f"{describe_device(device)}, {os.cpu_count()} cores, torch {version('torch')}, "
-        f"precision of ours {choose_precision('auto', device)}, medians of {arguments.rounds} rounds in turn"
-    )
-    found = {}
-    for name in arguments.networks:
-        found[name] = measure(name, argparse.Namespace(**vars(arguments)))
-        tell(name, found[name])
-        sys.stdout.flush()
-    if arguments.output:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        about = {"device": describe_device(device), "torch": version("torch"), "rounds": arguments.rounds}
-        (arguments.output / "training.json").write_text(json.dumps({**about, "networks": found}, indent=2) + "\n")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(to_the_end(main, asked()))

@@ -1,0 +1,248 @@
+"""This package's search against the usual Optuna recipe (usual_study.py), on the same device for the same time.
+
+    python benchmarks/comparison.py STUDY.toml --device-time 20m [--seeds 3] [--name NAME] [--device cuda]
+        [--data NAME] [--images N] [--set section.key=value ...] [--runs-dir runs/comparison]
+
+Ours is `nas-budget search STUDY.toml --device-time ...` as anyone would give it, but that no network is queued, as the
+usual recipe has none to begin with. Seeds take turns, and the methods for each seed. Stop it or kill it at any time:
+the same command goes on, and nothing that has ended is trained again. Each run is a study of its own in the folder of
+runs, which `nas-budget report` reads too. There, what has ended is written to comparison.json and comparison.csv, and
+at the end drawn in comparison.html.
+
+Time is that of trials: building, training and evaluating; ours pays for measuring latency besides. A trial that ends
+after the time is over does not count. Accuracy is that of complete trials on held-out images. The area is that under
+the front: the mean over sizes, on a log scale from the least share of the budget the study asks for up to the budget,
+of the best accuracy of at most that size, above guessing.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from outcomes import FIGURES, SHARES, Outcome, Scale, draw, means, outcome_of, reached, scale_of
+from usual_study import Tell, run_usual, spent
+
+from nas_budget.cli.search import parse_assignment, toml_value
+from nas_budget.cli.signals import signals
+from nas_budget.errors import NasBudgetError, StoppedError
+from nas_budget.files import write_whole
+from nas_budget.search.events import TrialFinished
+from nas_budget.search.opening import open_search
+from nas_budget.search.runner import Search
+from nas_budget.search.study_file import read_study_file
+from nas_budget.trial_reader import read_trials, table_of
+from nas_budget.trial_table import TrialRecord
+
+TALK_S = 30.0
+OURS: dict[str, Any] = {
+    "search.trials": 1_000_000, "search.finalists": 0, "search.workers": 1, "search.storage": "journal",
+    "search.queue": [], "search.timeout": "none", "search.patience": "none", "search.target": "none",
+}  # fmt: skip
+"""Nothing but the time ends a run, and one process trains."""
+USUAL = {**OURS, "search.sampler": "tpe", "search.pruner": "median"}
+"""The last two are what its files say of it."""
+
+
+def run_ours(search: Search, tell: Tell) -> None:
+    """Go on with this package's search."""
+    with closing(search.events()) as events:
+        for event in events:
+            if isinstance(event, TrialFinished):
+                tell(event.record)
+
+
+METHODS: dict[str, tuple[Callable[[Search, Tell], None], dict[str, Any]]] = {
+    "ours": (run_ours, OURS), "usual": (run_usual, USUAL),
+}  # fmt: skip
+"""What runs a method, and the keys of the study file that it sets."""
+
+
+def settings_given(arguments: argparse.Namespace, method: str, seed: int) -> dict[str, Any]:
+    """The keys of the study file that a run sets."""
+    named = {"data.name": arguments.data, "data.images": arguments.images, "search.device": arguments.device}
+    asked = {key: toml_value(text) for key, text in named.items() if text is not None}
+    asked |= dict(map(parse_assignment, arguments.set))
+    return {**METHODS[method][1], **asked, "search.device_time": arguments.device_time, "search.seed": seed}
+
+
+def run_name(arguments: argparse.Namespace, method: str, seed: int) -> str:
+    """The name of a run's study and folder."""
+    return f"{arguments.name or arguments.study.stem}-{method}-seed{seed}"
+
+
+def compare(arguments: argparse.Namespace, stopped: Callable[[], bool]) -> None:
+    """Run what is left to run, write what has ended, and at the end print and draw the comparison.
+
+    Raises:
+        StoppedError: `stopped` said so; the same call goes on.
+    """
+    sections = read_study_file(arguments.study, settings_given(arguments, "ours", 0))
+    outcomes: list[Outcome] = []
+    for method, seed in [(method, seed) for seed in range(arguments.seeds) for method in METHODS]:
+        folder = arguments.runs_dir / run_name(arguments, method, seed)
+        rows = read_trials(folder) if table_of(folder).exists() else []
+        if spent(rows) < sections["search"]["device_time"]:
+            go_on(arguments, method, seed, stopped)
+            rows = read_trials(folder)
+        outcomes.append(outcome_of(method, seed, rows, sections["search"]["device_time"]))
+        scale = scale_of(sections, outcomes[0].rows)
+        found = result(arguments, outcomes, scale)
+        write(arguments.runs_dir, found)
+    print_result(found)
+    draw(outcomes, scale, arguments.runs_dir / "comparison.html")
+
+
+def go_on(arguments: argparse.Namespace, method: str, seed: int, stopped: Callable[[], bool]) -> None:
+    """Begin a run, or go on with it to its end.
+
+    Raises:
+        StoppedError: `stopped` said so.
+    """
+    if stopped():
+        raise StoppedError("stopped between two runs")
+    name, given = run_name(arguments, method, seed), settings_given(arguments, method, seed)
+    search = open_search(arguments.study, given, name, arguments.runs_dir, say=say).search(stopped)
+    search.trainer.latency_s(search.settings.space.smallest()[0])  # the first use of a device is no method's cost
+    METHODS[method][0](search, progress(name, search))
+
+
+def progress(name: str, search: Search) -> Tell:
+    """What tells every half minute how far a run is."""
+    rows, last = search.books.records(), time.monotonic()
+    say(f"{name}: {spent(rows):.0f} of {search.settings.device_time:.0f} s done, in {search.folder}")
+
+    def tell(row: TrialRecord) -> None:
+        nonlocal last
+        rows.append(row)
+        if time.monotonic() - last >= TALK_S:
+            last = time.monotonic()
+            best = max((row.accuracy or 0.0 for row in rows if row.state == "complete"), default=0.0)
+            say(f"{name}: {spent(rows):.0f} s, {len(rows):,} proposals, best {best:.2%}")
+
+    return tell
+
+
+def say(text: str) -> None:
+    """Talk beside the table."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def result(arguments: argparse.Namespace, outcomes: Sequence[Outcome], scale: Scale) -> dict[str, Any]:
+    """Everything there is to tell of the runs that have ended."""
+    rows = [row for outcome in outcomes for row in outcome.rows if row.epochs]
+    about = rows[0]
+    return {
+        "study": arguments.name or arguments.study.stem,
+        "file": arguments.study.name,
+        "settings": settings_given(arguments, "ours", 0),
+        "device_time_s": scale.device_time_s,
+        "devices": sorted({row.device for row in rows}),
+        "versions": sorted({row.versions for row in rows}),
+        "date": max(row.finished for row in rows),
+        **{name: getattr(about, name) for name in ("precision", "data", "images", "held_out", "max_epochs")},
+        **{name: getattr(about, name) for name in ("budget_params", "budget_macs")},
+        "scale": asdict(scale),
+        "runs": [{**o.to_dict(scale), "found": [[*asdict(f).values()] for f in o.found]} for o in outcomes],
+        "methods": means(outcomes, scale),
+        "reached": reached(outcomes, scale),
+    }
+
+
+def write(folder: Path, found: Mapping[str, Any]) -> None:
+    """Write the result as JSON, and its runs as a table, a row each."""
+    write_whole(folder / "comparison.json", json.dumps(found, indent=1) + "\n")
+    columns = [name for name in found["runs"][0] if name != "found"]
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, columns, extrasaction="ignore")
+    table.writeheader()
+    table.writerows(found["runs"])
+    write_whole(folder / "comparison.csv", text.getvalue())
+
+
+def print_result(found: Mapping[str, Any]) -> None:
+    """The runs, what they found in the course of time, and how they compare, as Markdown."""
+    print(f"{found['study']}: {found['device_time_s']:.0f} s each on {', '.join(found['devices'])}")
+    print(
+        f"{found['data']}, {found['images']:,} images, {found['held_out']:,} held out; {'; '.join(found['versions'])}"
+    )
+    head = [name for name in found["runs"][0] if name != "found" and not name.startswith((*FIGURES,))]
+    print_table(head, ([cell(name, run[name]) for name in head] for run in found["runs"]))
+    for name in FIGURES:
+        columns = [f"{name}_{share}" for share in SHARES]
+        rows = ([method, *(cell(c, figures[c]) for c in columns)] for method, figures in found["methods"].items())
+        print_table([f"{name}, %", *(f"after {share} % of the time" for share in SHARES)], rows)
+    for name, there in found["reached"].items():
+        by_seed = ", ".join(map(share_in_words, there["share_by_seed"].values()))
+        print(
+            f"\nours has the usual recipe's last {name}, {there['goal']:.2%}, after {share_in_words(there['share'])} "
+            f"of the time (by seed: {by_seed})"
+        )
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table as Markdown, after an empty line."""
+    print(f"\n| {' | '.join(name.replace('_', ' ') for name in head)} |\n|{' --- |' * len(head)}")
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
+
+
+def cell(name: str, value: Any) -> str:
+    """A value as the table shows it: accuracies and areas in percent, a mean with its range."""
+    if isinstance(value, Mapping):
+        mean, *ends = (cell(name, value[key]) for key in ("mean", "least", "most"))
+        return f"{mean} ({' to '.join(ends)})"
+    if value is None or isinstance(value, str):
+        return value or "-"
+    return f"{100 * value:.2f}" if name.startswith((*FIGURES, "best_accuracy")) else f"{value:,.0f}"
+
+
+def share_in_words(share: float | None) -> str:
+    """A share of the time."""
+    return "more than all" if share is None else f"{share:.0%}"
+
+
+def parsed() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("study", type=Path, help="a study file")
+    parser.add_argument("--device-time", required=True, help="of each run, such as 20m")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs/comparison"))
+    parser.add_argument("--name", help="what the names of the runs begin with; the file's unless given")
+    parser.add_argument("--device")
+    parser.add_argument("--data")
+    parser.add_argument("--images", help="to train on, or all")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Go on with the comparison; the exit code."""
+    try:
+        with signals() as asked:
+            arguments = parsed()
+            asked.wait_for_step = True
+            compare(arguments, asked.asked.is_set)
+    except (StoppedError, KeyboardInterrupt):
+        say("interrupted; the same command goes on")
+        return StoppedError.exit_code
+    except NasBudgetError as error:
+        say(str(error))
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
