@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 
 import nas_budget
 import nas_budget.search
+from tests.conftest import script
 from tests.report.browsing import CHROMIUM, FLAGS
 
 ROOT = Path(__file__).parents[1]
@@ -62,10 +62,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_reference_of_commands_is_what_the_commands_say() -> None:
-    found = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
-    assert found and found.loader
-    generate = importlib.util.module_from_spec(found)
-    found.loader.exec_module(generate)
+    generate = script(DOCS / "generate.py")
     assert generate.PAGE.read_text() == generate.commands(), "renew it: python docs/generate.py"
 
 
