@@ -225,7 +225,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--data")
     parser.add_argument("--images", help="to train on, or all")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.device_time == "none":
+        parser.error("--device-time none: without an end there is nothing to compare; give a time such as 20m")
+    return arguments
 
 
 def main() -> int:

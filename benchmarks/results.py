@@ -68,13 +68,10 @@ def _read(path: Path, about: Figure) -> Figure:
         before = dict(found["about"])
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"{path}: holds no results of a benchmark; give another --output") from None
-    others = [
-        f"{key} {before.get(key)} and not {about.get(key)}"
-        for key in about | before
-        if before.get(key) != about.get(key)
-    ]
+    others = [key for key in about | before if before.get(key) != about.get(key)]
     if others:
-        raise UsageError(f"{path}: is of {', '.join(others)}; such figures do not compare, give another --output")
+        told = ", ".join(f"{key} {before.get(key)} where {about.get(key)} is asked for" for key in others)
+        raise UsageError(f"{path}: has {told}; such figures do not compare, give another --output")
     kept: Figure = found
     return kept
 

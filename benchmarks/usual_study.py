@@ -109,7 +109,8 @@ def objective(search: Search, trial: Trial) -> float:
 def trained(search: Search, trial: Trial, candidate: Candidate) -> float:
     """Accuracy after the last epoch; each epoch is paid for when it ends, so that a kill loses no more than one."""
     seconds, accuracy, start = 0.0, 0.0, time.perf_counter()
-    with closing(search.trainer.train(candidate, search.settings.seed)) as results:
+    training: Any = search.trainer.train(candidate, search.settings.seed)
+    with closing(training) as results:  # or a network that is stopped early is held until its memory is given back
         for result in results:
             seconds, accuracy = seconds + time.perf_counter() - start, result.accuracy
             note(trial, seconds=seconds)

@@ -132,7 +132,7 @@ def build_settings(name: str, full: Sections, storage: str, dataset: Dataset, ch
         "trials", "sampler", "pruner", "signal", "trial_seeds", "finalists", "finalist_seeds", "workers", "seed",
         "precision", "threads", "graph",
     )  # fmt: skip
-    given: dict[str, Any] = {key: None if search[key] == "none" else search[key] for key in (*rules, *as_given)}
+    limits: dict[str, Any] = {key: None if search[key] == "none" else search[key] for key in rules}
     return Settings(
         name=name,
         budget=budget,
@@ -140,7 +140,8 @@ def build_settings(name: str, full: Sections, storage: str, dataset: Dataset, ch
         recipes=recipes,
         n_train=full["data"]["images"],
         n_held_out=full["data"]["held_out"],
-        **given,
+        **limits,
+        **{key: search[key] for key in as_given},
         start_up=_start_up(search),
         rungs=_rungs(search["rungs"], epochs),
         finalist_epochs=epochs if search["finalist_epochs"] == "auto" else search["finalist_epochs"],

@@ -39,6 +39,11 @@ def test_a_cpu_gets_limits_and_a_gpu_full_size(dataset: Dataset) -> None:
     assert set(small.chosen) == set(full.chosen) >= {"budget.macs", "data.images", "recipe.name"}
 
 
+def test_no_pruner_is_a_pruner_of_that_name(dataset: Dataset) -> None:
+    assert settings_of(dataset, search__pruner="none").pruner == "none"
+    assert settings_of(dataset, search__timeout="none").timeout is None
+
+
 def test_what_the_device_would_choose_can_be_set(dataset: Dataset) -> None:
     settings = settings_of(dataset, budget__macs="9M", data__images=100, recipe__name="paper", recipe__epochs=3)
     assert settings.budget.macs == 9_000_000
