@@ -6,15 +6,20 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS ?= --trials 50
 OUTPUT ?= benchmark-gpu
+DATA ?= auto
+MINUTES ?= 9
+STATE ?= evidence.tar.gz
+PLAN ?= studies/evidence.toml
 
-.PHONY: help search test quick lint format docs benchmark-gpu clean
+.PHONY: help search test quick lint format docs benchmark-gpu evidence clean
 
 help:
 	@echo "make search   set up, then search for the best network under 5 M parameters (ARGS='--trials 50')"
 	@echo "make test     set up, then check style, types and layers and run every test"
 	@echo "make quick    the same without the slow tests"
 	@echo "make docs     set up, then build the documentation: open site/index.html"
-	@echo "make benchmark-gpu   training speed on a CUDA GPU, in under ten minutes (OUTPUT=folder for its results)"
+	@echo "make benchmark-gpu   training speed on a CUDA GPU, some twenty minutes (OUTPUT=folder for its results)"
+	@echo "make evidence   go on with the runs that the results are made of, for MINUTES=9 of a CUDA GPU"
 
 search: $(VENV)/.installed
 	$(BIN)/nas-budget search $(ARGS)
@@ -56,8 +61,11 @@ $(VENV)/.documented: $(VENV)/.installed
 	@touch $@
 
 benchmark-gpu: $(VENV)/.installed
-	$(BIN)/python benchmarks/training.py --device cuda --images 40000 --rounds 3 --output $(OUTPUT)
-	$(BIN)/python benchmarks/gpu.py --output $(OUTPUT)
+	$(BIN)/python benchmarks/training.py --device cuda --data $(DATA) --images 40000 --rounds 3 --output $(OUTPUT)
+	$(BIN)/python benchmarks/gpu.py --data $(DATA) --output $(OUTPUT)
+
+evidence: $(VENV)/.installed
+	$(BIN)/python studies/evidence.py --plan $(PLAN) --minutes $(MINUTES) --state $(STATE)
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis site

@@ -12,12 +12,16 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import Ran, script
+from tests.report.browsing import CHROMIUM
 
 ROOT = Path(__file__).parents[1]
 evidence = script(ROOT / "studies" / "evidence.py")
+collect = script(ROOT / "studies" / "collect.py")
 PLANS = sorted((ROOT / "studies").glob("evidence*.toml"))
 BRIEF = "--channels 4,8 --blocks 1 --strides 2,2 --pool global --recipe brief"
 
@@ -109,6 +113,31 @@ def test_what_is_packed_comes_back_elsewhere_without_weights(tmp_path: Path) -> 
     (there / "a" / "result.json").write_text("newer")
     evidence.unpack(state, there)
     assert (there / "a" / "result.json").read_text() == "newer"
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_what_steps_gave_is_collected_without_weights(tmp_path: Path, npz: Path) -> None:
+    runs, results = tmp_path / "runs", tmp_path / "results"
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(f'[data]\nname = "{npz}"\n[recipe]\nepochs = 1\n')
+    write = "import pathlib, sys; p = pathlib.Path(sys.argv[2]); p.mkdir(exist_ok=True); (p / sys.argv[3]).touch()"
+    plan = plan_of(
+        tmp_path,
+        small=f"nas-budget train {recipe} {BRIEF} --name small",
+        first=f"python -c '{write}' --output {{runs}}/speed gpu.json",
+        second=f"python -c '{write}' --output {{runs}}/speed x.safetensors",
+        broken="nas-budget train --channels 900,900 --data shapes",
+    )
+    assert evidence.main(["--plan", str(plan), "--runs-dir", str(runs)]) == 1
+    collect.main(["--plan", str(plan), "--runs-dir", str(runs), "--results", str(results)])
+    found = {path.relative_to(results).as_posix() for path in results.rglob("*") if path.is_file()}
+    record = {"result.json", "run.json", "spec.json", "metrics.jsonl", "confusion.csv", "study.toml", "page.png"}
+    assert found == {f"small/{name}" for name in record} | {"speed/gpu.json", "speed/time.json"}
+    assert (results / "small" / "study.toml").read_text() == recipe.read_text()
+    with Image.open(results / "small" / "page.png") as picture:
+        assert picture.width == 1280
+        assert np.unique(picture.convert("L")).size > 10  # something is drawn
 
 
 @pytest.mark.slow
