@@ -30,7 +30,9 @@ def script(path: Path) -> Any:
     assert found and found.loader
     module = importlib.util.module_from_spec(found)
     sys.modules[path.stem] = module
+    sys.path.insert(0, str(path.parent))  # as Python does for a program
     found.loader.exec_module(module)
+    sys.path.remove(str(path.parent))
     return module
 
 

@@ -66,6 +66,11 @@ def test_the_reference_of_commands_is_what_the_commands_say() -> None:
     assert generate.PAGE.read_text() == generate.commands(), "renew it: python docs/generate.py"
 
 
+def test_the_tables_of_results_are_what_lies_under_the_results() -> None:
+    results = script(DOCS / "results.py")
+    assert results.PAGE.read_text() == results.filled(results.PAGE.read_text()), "renew them: python docs/results.py"
+
+
 def test_every_public_name_has_its_place_in_the_reference() -> None:
     text = "\n".join(page.read_text() for page in (DOCS / "reference").glob("api*.md"))
     public = {f"{module.__name__}.{name}" for module in (nas_budget, nas_budget.search) for name in module.__all__}

@@ -1,0 +1,243 @@
+"""Write the tables of results.md from what lies under studies/results/.
+
+    python docs/results.py
+
+What stands between `<!-- name -->` and `<!-- end -->` is made here, the rest of the page by hand. A test compares.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from result_tables import PLAN, RESULTS, benchmark, percent, runs, spent, studies, table
+
+from nas_budget import ResNetSpec
+from nas_budget.finalist_table import FINALISTS, read_finalists, standings
+from nas_budget.report.known import known_networks
+from nas_budget.run_record import RunResult
+from nas_budget.trial_table import TrialRecord, best_of, front_of
+from nas_budget.words import in_short, seconds_in_words
+
+PAGE = Path(__file__).with_name("results.md")
+SHAPES = "shapes-"
+"""How the studies are called that spend one budget in different ways."""
+GRIDS = (
+    (("paper", "strong"), {"the paper's network": "reference", "the best found": "winner-5m"}),
+    (("paper", "fast"), {"the paper's shape": "papers-shape-150k", "the best found": "cifar10-150k-best"}),
+)
+"""Recipe against architecture: two recipes, and the runs of two networks by what to call them."""
+GOALS = (("images a second", 60_000), ("seconds of 150 epochs", 120), ("eight-epoch trials an hour", 400))
+
+
+def waiting() -> str:
+    """The steps of the evidence that wait for a GPU."""
+    steps = tomllib.loads(PLAN.read_text())["step"]
+    left = [step for step in steps if not _has(step)]
+    if not left:
+        return "Every step of `studies/evidence.toml` has been run; what it gave is below."
+    rows = [(f"`{step['name']}`", step["shows"]) for step in left]
+    return f"Of the {len(steps)} steps at full size {len(left)} wait for a CUDA GPU:\n\n" + table(("step", ""), rows, 0)
+
+
+def _has(step: dict[str, str]) -> bool:
+    part = step["name"].partition("-")[2] if step["name"].startswith("gpu-") else ""
+    return bool(benchmark("gpu").get(part)) if part else (RESULTS / step["name"]).is_dir()
+
+
+def networks() -> str:
+    """The trainings beside the known networks, by accuracy on test images."""
+    rows = [(result.mean() or 0.0, _trained(result)) for result in runs()]
+    for known in known_networks("cifar10"):
+        cells = (known.name, f"{known.params:,}", known.source, percent(known.accuracy), "", "", "")
+        rows.append((known.accuracy, cells))
+    head = ("network", "parameters", "trained", "test accuracy", "with mirror images", "seeds", "minutes a seed")
+    return table(head, [cells for _, cells in sorted(rows, key=lambda row: -row[0])], 4)
+
+
+def _trained(result: RunResult) -> tuple[str, ...]:
+    minutes = sum(seed.seconds for seed in result.seeds) / len(result.seeds) / 60
+    recipe, epochs = result.recipe["name"], result.recipe["epochs"]
+    return (
+        f"**`{result.name}`**: {ResNetSpec.from_dict(result.spec)}", f"{result.params:,}",
+        f"`{recipe}`, {epochs} epochs, {result.images:,} images, {result.device}, {result.precision}",
+        f"**{percent(result.mean(), result.deviation())}**",
+        percent(result.mean("flipped"), result.deviation("flipped")),
+        str(len(result.seeds)), f"{minutes:.1f}",
+    )  # fmt: skip
+
+
+def searches() -> str:
+    """The searches: what each tried, found and took."""
+    rows = [_searched(name, trials) for name, trials in studies().items() if best_of(trials)]
+    head = ("study", "budget", "trials", "to their end", "best, held out", "parameters", "device time")
+    return table(head, rows, 5)
+
+
+def _searched(name: str, trials: list[TrialRecord]) -> tuple[str, ...]:
+    best, finals = best_of(trials), standings(read_finalists(RESULTS / name / FINALISTS))
+    accuracy = percent(finals[0].mean, finals[0].deviation) if finals else percent(best and best.accuracy)
+    params = finals[0].params if finals else best.params if best else 0
+    complete = sum(trial.state == "complete" for trial in trials)
+    took = seconds_in_words(spent(name, trials))
+    limit = f"{in_short(trials[0].budget_params or 0)} parameters"
+    return f"`{name}`", limit, str(len(trials)), str(complete), accuracy, f"{params:,}", took
+
+
+def fronts() -> str:
+    """The front of every search that goes over sizes."""
+    parts = []
+    for name, trials in studies().items():
+        if name.startswith(SHAPES):
+            continue
+        rows = [
+            (
+                trial.channels,
+                trial.blocks,
+                trial.kernels,
+                f"{trial.params:,}",
+                f"{trial.macs:,}",
+                percent(trial.accuracy),
+            )
+            for trial in reversed(front_of(trials))
+        ]
+        head = ("channels", "blocks", "kernels", "parameters", "MACs", "held-out accuracy")
+        parts.append(f"`{name}`, single trainings:\n\n" + table(head, rows, 3))
+    return "\n\n".join(parts)
+
+
+def shapes() -> str:
+    """One budget spent in different ways: each network beside the first."""
+    parts = []
+    for name, trials in studies().items():
+        if name.startswith(SHAPES):
+            words = re.findall(r"^  \{.*\}, # (.*)$", (RESULTS / name / "study.toml").read_text(), re.MULTILINE)
+            ranked = sorted(trials, key=lambda trial: -(trial.accuracy or 0.0))
+            rows = [_shaped(words[trial.number], trial, trials[0]) for trial in ranked]
+            head = ("how it is spent", "channels", "depth", "MACs", "held-out accuracy", "to the base", "s a training")
+            parts.append(f"{_conditions(name, trials[0])}:\n\n" + table(head, rows, 5))
+    return "\n\n".join(parts) or "Nothing yet."
+
+
+def _shaped(words: str, trial: TrialRecord, base: TrialRecord) -> tuple[str, ...]:
+    behind = 100 * ((trial.accuracy or 0.0) - (base.accuracy or 0.0))
+    macs, took = f"{trial.macs / 1e6:,.1f} M", f"{trial.seconds / trial.seeds:.0f}"
+    return words, trial.channels, str(trial.depth), macs, percent(trial.accuracy), f"{behind:+.2f}", took
+
+
+def _conditions(name: str, trial: TrialRecord) -> str:
+    return (
+        f"`{name}`: each network the largest of its shape under {trial.budget_params:,} parameters, mean of "
+        f"{trial.seeds} seeds; {trial.images:,} images, {trial.max_epochs} epochs, {trial.held_out:,} images held out; "
+        f"{trial.device}"
+    )
+
+
+def recipes() -> str:
+    """Recipe against architecture: two networks of one size under two recipes, on test images."""
+    known, parts = {result.name: result for result in runs()}, []
+    for names, networks in GRIDS:
+        rows = [[known.get(f"{network}-{name}") for name in names] for network in networks.values()]
+        if all(result for row in rows for result in row):
+            cells = [
+                (words, f"{row[0].params:,}" if row[0] else "", *(percent(r.mean(), r.deviation()) for r in row if r))
+                for words, row in zip(networks, rows, strict=True)
+            ]
+            parts.append(table(("network", "parameters", *(f"recipe `{name}`" for name in names)), cells, 3))
+    return "\n\n".join(parts) or "Nothing yet."
+
+
+def comparison() -> str:
+    """This package's search beside the usual recipe, after equal device seconds."""
+    parts = [_compared(json.loads(path.read_text())) for path in sorted(RESULTS.glob("*/comparison.json"))]
+    return "\n\n".join(parts) or "Nothing yet."
+
+
+def _compared(found: dict[str, Any]) -> str:
+    shares = (25, 50, 75, 100)
+    head = ("after", *(f"{share} % of the time" for share in shares))
+    rows = [
+        (f"{words}, {figure}", *(percent(found["methods"][method][f"{figure}_{share}"]["mean"]) for share in shares))
+        for figure in ("accuracy", "area")
+        for method, words in (("ours", "ours"), ("usual", "the usual recipe"))
+    ]
+    return _spent_on_each(found) + "\n\n" + table(head, rows, 4)
+
+
+def _spent_on_each(found: dict[str, Any]) -> str:
+    ours, usual = ({k: v["mean"] for k, v in found["methods"][m].items() if k != "runs"} for m in ("ours", "usual"))
+    return (
+        f"`{found['study']}`, {found['images']:,} images, {found['max_epochs']} epochs, "
+        f"{seconds_in_words(found['device_time_s'])} of {', '.join(found['devices'])} each, mean of "
+        f"{found['methods']['ours']['runs']} seeds. Ours proposed {ours['proposals']:.0f} networks and trained "
+        f"{ours['complete']:.0f} to the end; the usual recipe proposed {usual['proposals']:.0f}, of which "
+        f"{usual['over_budget']:.0f} were over budget, and trained {usual['complete']:.0f} to the end."
+    )
+
+
+def speed() -> str:
+    """Speed on a GPU against the goals, at the fastest way and batch."""
+    found = benchmark("gpu")
+    steps = [
+        (figure["median"], f"{mode}, {at.removeprefix('reference, ')}")
+        for at, modes in found.get("steps", {}).items()
+        for mode, figure in modes.items()
+        if at.startswith("reference") and "median" in figure
+    ]
+    trials = [
+        (figure["trials_per_hour"], f"{mode}, {at}")
+        for at, modes in found.get("trials", {}).items()
+        for mode, figure in modes.items()
+        if "trials_per_hour" in figure
+    ]
+    if not steps or not trials:
+        return "Nothing yet."
+    fastest, how = max(steps)
+    figures = ((fastest, how), (150 * 45_000 / fastest, how), max(trials))
+    rows = [
+        (words, how, f"{value:,.0f}", f"{goal:,}") for (words, goal), (value, how) in zip(GOALS, figures, strict=True)
+    ]
+    return f"{found['about']['device']}, torch {found['about']['torch']}:\n\n" + table(
+        ("", "how", "is", "goal"), rows, 2
+    )
+
+
+def total() -> str:
+    """Device time of all of it, by device."""
+    seconds: dict[str, float] = defaultdict(float)
+    for result in runs():
+        seconds[result.device] += sum(seed.seconds + seed.repeated_seconds for seed in result.seeds)
+    for name, trials in studies().items():
+        seconds[trials[0].device] += spent(name, trials)
+    for path in RESULTS.glob("*/comparison.json"):
+        found = json.loads(path.read_text())
+        seconds[found["devices"][0]] += sum(run["seconds"] for run in found["runs"])
+    for name in "gpu", "training":
+        if found := benchmark(name):
+            seconds[found["about"]["device"]] += json.loads((RESULTS / name / "time.json").read_text())["seconds"]
+    return table(("device", "time"), [(name, seconds_in_words(spent)) for name, spent in sorted(seconds.items())], 1)
+
+
+PARTS: tuple[Callable[[], str], ...] = (
+    waiting, networks, recipes, shapes, searches, fronts, comparison, speed, total,
+)  # fmt: skip
+
+
+def filled(text: str) -> str:
+    """The page with every part made anew."""
+    for part in PARTS:
+        block = re.compile(rf"(<!-- {part.__name__} -->\n).*?(<!-- end -->)", re.DOTALL)
+        made = part()
+        text, n = block.subn(lambda found, made=made: f"{found[1]}\n{made}\n{found[2]}", text)  # type: ignore[misc]
+        if n != 1:
+            raise SystemExit(f"{PAGE}: <!-- {part.__name__} --> ... <!-- end --> is there {n} times; once is expected")
+    return text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

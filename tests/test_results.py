@@ -1,0 +1,114 @@
+"""The tables of the page of results, from folders of results as runs leave them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import script
+
+ROOT = Path(__file__).parents[1]
+results = script(ROOT / "docs" / "results.py")
+tables = sys.modules["result_tables"]  # which it has imported
+RUN = ROOT / "studies" / "results" / "cifar10-150k-best-fast"
+STUDY = ROOT / "studies" / "results" / "cifar10-150k"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of results in the place of the true one."""
+    for module in tables, results:
+        monkeypatch.setattr(module, "RESULTS", tmp_path)
+    return tmp_path
+
+
+def add_run(folder: Path, name: str, recipe: str, accuracy: float) -> None:
+    """The result of a training of that name with two seeds."""
+    values = json.loads((RUN / "result.json").read_text())
+    values["name"], values["recipe"]["name"] = name, recipe
+    for seed, change in zip(values["seeds"], (-0.01, 0.01), strict=True):
+        seed["accuracy"], seed["seconds"], seed["repeated_seconds"] = accuracy + change, 60.0, 0.0
+    (folder / name).mkdir()
+    (folder / name / "result.json").write_text(json.dumps(values))
+
+
+def test_nothing_is_said_of_what_is_not_there(folder: Path) -> None:
+    for part in results.recipes, results.shapes, results.searches, results.comparison, results.speed:
+        assert part() == "Nothing yet."
+    n = tables.PLAN.read_text().count("[[step]]")
+    assert f"Of the {n} steps at full size {n} wait for a CUDA GPU" in results.waiting()
+
+
+def test_a_training_stands_among_the_known_networks_by_its_accuracy(folder: Path) -> None:
+    add_run(folder, "mine", "strong", 0.94)
+    lines = results.networks().splitlines()
+    at = next(i for i, line in enumerate(lines) if "**`mine`**" in line)
+    assert "94.00 ± 1.41 %" in lines[at]
+    assert "94.67" in lines[at - 1]
+    assert "93.57" in lines[at + 1]
+
+
+def test_recipe_and_architecture_are_compared_once_all_four_are_there(folder: Path) -> None:
+    for name, accuracy in (("reference-paper", 0.93), ("reference-strong", 0.96), ("winner-5m-paper", 0.94)):
+        add_run(folder, name, name.rpartition("-")[2], accuracy)
+    assert results.recipes() == "Nothing yet."
+    add_run(folder, "winner-5m-strong", "strong", 0.97)
+    *_, reference, winner = results.recipes().splitlines()
+    assert reference.startswith("| the paper's network | 97,044 | 93.00 ±")
+    assert winner.startswith("| the best found | 97,044 | 94.00 ±")
+    assert "| 97.00 ±" in winner
+
+
+def test_a_search_has_the_mean_of_its_best_finalist_and_its_time(folder: Path) -> None:
+    shutil.copytree(STUDY, folder / "cifar10-150k")
+    assert "| `cifar10-150k` | 150k parameters | 60 | 24 | 60.57 ± 0.28 % | 97,044 | 27 min |" in results.searches()
+    assert "| 11-28-43 | 1-1-1 | 5-5-5 | 125,623 |" in results.fronts()
+
+
+def test_networks_of_one_budget_stand_beside_the_first(folder: Path) -> None:
+    shutil.copytree(STUDY, folder / "shapes-150k")
+    trials = tables.studies()["shapes-150k"]
+    queue = "".join(f"  {{ channels = [8] }}, # the {trial.number}th\n" for trial in trials)
+    (folder / "shapes-150k" / "study.toml").write_text(f"queue = [\n{queue}]\n")
+    rows = results.shapes().splitlines()[4:]
+    assert len(rows) == len(trials)
+    assert rows[0].startswith("| the 29th |") or rows[0].startswith("| the 47th |")
+    base = next(row for row in rows if row.startswith("| the 0th |"))
+    assert "| +0.00 |" in base
+
+
+def test_speed_is_that_of_the_fastest_way(folder: Path) -> None:
+    steps = {"eager": {"median": 40_000.0}, "graph": {"median": 75_000.0}, "compile": {"failed": "no compiler"}}
+    found = {
+        "about": {"device": "a GPU", "torch": "2.11"},
+        "steps": {"reference, batch 512": steps, "100 k, batch 512": {"eager": {"median": 1e6}}},
+        "trials": {"1 process": {"eager": {"trials_per_hour": 300.0}}, "2 processes, MPS": {"graph": {"failed": "-9"}}},
+    }
+    (folder / "gpu").mkdir()
+    (folder / "gpu" / "gpu.json").write_text(json.dumps(found))
+    text = results.speed()
+    assert text.startswith("a GPU, torch 2.11:")
+    assert "| images a second | graph, batch 512 | 75,000 | 60,000 |" in text
+    assert "| seconds of 150 epochs | graph, batch 512 | 90 | 120 |" in text
+    assert "| eight-epoch trials an hour | eager, 1 process | 300 | 400 |" in text
+    assert "`gpu-steps`" not in results.waiting()
+    assert "`gpu-profile`" in results.waiting()
+
+
+def test_device_time_is_summed_by_device(folder: Path) -> None:
+    add_run(folder, "mine", "strong", 0.9)
+    add_run(folder, "other", "fast", 0.8)
+    assert results.total().endswith("| AMD EPYC (1 thread) | 4 min |")
+    (folder / "gpu").mkdir()
+    (folder / "gpu" / "gpu.json").write_text(json.dumps({"about": {"device": "a GPU", "torch": "2.11"}}))
+    (folder / "gpu" / "time.json").write_text('{"seconds": 600}')
+    assert results.total().endswith("| a GPU | 10 min |")
+
+
+def test_a_page_without_a_place_for_a_part_is_told() -> None:
+    with pytest.raises(SystemExit, match="is there 0 times"):
+        results.filled("# Results\n")
