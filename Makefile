@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 ARGS ?= --trials 50
 OUTPUT ?= benchmark-gpu
 DATA ?= auto
-MINUTES ?= 9
+MINUTES ?= 8
 STATE ?= evidence.tar.gz
 PLAN ?= studies/evidence.toml
 
@@ -19,7 +19,7 @@ help:
 	@echo "make quick    the same without the slow tests"
 	@echo "make docs     set up, then build the documentation: open site/index.html"
 	@echo "make benchmark-gpu   training speed on a CUDA GPU, some twenty minutes (OUTPUT=folder for its results)"
-	@echo "make evidence   go on with the runs that the results are made of, for MINUTES=9 of a CUDA GPU"
+	@echo "make evidence   go on with the runs that the results are made of, for MINUTES=8 of a CUDA GPU"
 
 search: $(VENV)/.installed
 	$(BIN)/nas-budget search $(ARGS)

@@ -7,14 +7,15 @@ Ours is `nas-budget search STUDY.toml --device-time ...` as anyone would give it
 usual recipe has none to begin with. Seeds take turns, and the methods for each seed. Stop it or kill it at any time:
 the same command goes on, and nothing that has ended is trained again. Each run is a study of its own in the folder of
 runs, which `nas-budget report` reads too. There, what has ended is written to comparison.json and comparison.csv, and
-at the end drawn in comparison.html.
+at the end drawn in comparison.html. What was begun on one device goes on on no other: equal seconds would not compare.
+Once all has ended it is printed and drawn anywhere.
 
 Time is that of trials: building, training and evaluating; ours pays for measuring latency besides. A trial that ends
 after the time is over does not count. Accuracy is that of complete trials on held-out images. The area is that under
 the front: the mean over sizes, on a log scale from the least share of the budget the study asks for up to the budget,
 of the best accuracy of at most that size, above guessing.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong usage or another device, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -36,12 +37,14 @@ from usual_study import Tell, run_usual, spent
 
 from nas_budget.cli.search import parse_assignment, toml_value
 from nas_budget.cli.signals import signals
-from nas_budget.errors import NasBudgetError, StoppedError
+from nas_budget.errors import NasBudgetError, StoppedError, UsageError
 from nas_budget.files import write_whole
 from nas_budget.search.events import TrialFinished
-from nas_budget.search.opening import open_search
+from nas_budget.search.opening import Opened, open_search
 from nas_budget.search.runner import Search
+from nas_budget.search.storage import existing_study
 from nas_budget.search.study_file import read_study_file
+from nas_budget.train.device import describe_device
 from nas_budget.trial_reader import read_trials, table_of
 from nas_budget.trial_table import TrialRecord
 
@@ -82,20 +85,31 @@ def run_name(arguments: argparse.Namespace, method: str, seed: int) -> str:
     return f"{arguments.name or arguments.study.stem}-{method}-seed{seed}"
 
 
+def runs(arguments: argparse.Namespace) -> list[tuple[str, int]]:
+    """Method and seed of each run, in their order."""
+    return [(method, seed) for seed in range(arguments.seeds) for method in METHODS]
+
+
+def rows_of(arguments: argparse.Namespace, method: str, seed: int) -> list[TrialRecord]:
+    """The trials of a run that have ended; none where it has not begun."""
+    folder = arguments.runs_dir / run_name(arguments, method, seed)
+    return read_trials(folder) if table_of(folder).exists() else []
+
+
 def compare(arguments: argparse.Namespace, stopped: Callable[[], bool]) -> None:
     """Run what is left to run, write what has ended, and at the end print and draw the comparison.
 
     Raises:
         StoppedError: `stopped` said so; the same call goes on.
+        UsageError: There is something left to run, and another device has run some of it.
     """
     sections = read_study_file(arguments.study, settings_given(arguments, "ours", 0))
     outcomes: list[Outcome] = []
-    for method, seed in [(method, seed) for seed in range(arguments.seeds) for method in METHODS]:
-        folder = arguments.runs_dir / run_name(arguments, method, seed)
-        rows = read_trials(folder) if table_of(folder).exists() else []
+    for method, seed in runs(arguments):
+        rows = rows_of(arguments, method, seed)
         if spent(rows) < sections["search"]["device_time"]:
             go_on(arguments, method, seed, stopped)
-            rows = read_trials(folder)
+            rows = rows_of(arguments, method, seed)
         outcomes.append(outcome_of(method, seed, rows, sections["search"]["device_time"]))
         scale = scale_of(sections, outcomes[0].rows)
         found = result(arguments, outcomes, scale)
@@ -109,13 +123,37 @@ def go_on(arguments: argparse.Namespace, method: str, seed: int, stopped: Callab
 
     Raises:
         StoppedError: `stopped` said so.
+        UsageError: Another device has run some of the comparison.
     """
     if stopped():
         raise StoppedError("stopped between two runs")
     name, given = run_name(arguments, method, seed), settings_given(arguments, method, seed)
-    search = open_search(arguments.study, given, name, arguments.runs_dir, say=say).search(stopped)
+    opened = open_search(arguments.study, given, name, arguments.runs_dir, say=say)
+    check_device(arguments, opened)
+    search = opened.search(stopped)
     search.trainer.latency_s(search.settings.space.smallest()[0])  # the first use of a device is no method's cost
     METHODS[method][0](search, progress(name, search))
+
+
+def check_device(arguments: argparse.Namespace, opened: Opened) -> None:
+    """Make sure that nothing of the comparison was trained on another device than the present one.
+
+    Raises:
+        UsageError: Something was.
+    """
+    here = describe_device(opened.device)
+    there = {row.device for run in runs(arguments) for row in rows_of(arguments, *run)} | devices_of(opened)
+    if others := sorted(there - {here, ""}):  # a network over the budget needs no device
+        raise UsageError(
+            f"{arguments.runs_dir}: has trials of {', '.join(others)}, and this is {here}; equal times of different "
+            "devices do not compare, go on with the same device or give another --runs-dir"
+        )
+
+
+def devices_of(opened: Opened) -> set[str]:
+    """Where the trials of a run were trained, those too that have not ended and are in no table yet."""
+    study = existing_study(opened.settings, opened.folder, "") if opened.exists else None
+    return {trial.user_attrs.get("device", "") for trial in study.get_trials(deepcopy=False)} if study else set()
 
 
 def progress(name: str, search: Search) -> Tell:

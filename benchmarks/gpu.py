@@ -9,10 +9,16 @@ hour, one to four processes on the GPU at once, without MPS and with it.
 
 With --output each figure is kept in FOLDER/gpu.json as soon as it is there: interrupted, the same command goes on.
 With --device cpu and few --images it runs, slowly, to be looked at.
+
+Exit codes: 0 done, 1 figures failed, 2 wrong usage, 130 interrupted. What a figure needs and this machine lacks, such
+as MPS or a compiler, is no failure.
 """
 
 from __future__ import annotations
 
+import nas_budget  # noqa: F401 - before torch: idle threads sleep
+
+# isort: split
 import argparse
 import os
 import sys
@@ -23,7 +29,7 @@ from pathlib import Path
 
 from gpu_profile import N_HELD_OUT, Setting, recording_s, speed, where_time_goes
 from gpu_trials import Trials, trials_an_hour
-from results import Figure, Results, to_the_end
+from results import Figure, Results, to_the_end, why_not
 from training import EPOCH_IMAGES, NETWORKS, against_goal
 
 from nas_budget.train.data import open_dataset
@@ -47,8 +53,8 @@ def tell_steps(arguments: argparse.Namespace, setting: Setting, kept: Results) -
 
 def speed_in_words(name: str, found: Figure) -> str:
     """The rest of a row of steps."""
-    if "failed" in found:
-        return f"  failed: {found['failed']}"
+    if why := why_not(found):
+        return f"  {why}"
     told = f"{found['median']:10,.0f}{found['min']:10,.0f}{found['max']:10,.0f}{found['ready_s']:12.1f}"
     return f"{told}   {against_goal(found['median'])}" if name == "reference" else told
 
@@ -68,8 +74,8 @@ def tell_profile(arguments: argparse.Namespace, setting: Setting, kept: Results)
 
 def profile_in_words(found: Figure) -> str:
     """The rest of a row of the profile, and below it the shares of the time in which the device is busy."""
-    if "failed" in found:
-        return f"  failed: {found['failed']}"
+    if why := why_not(found):
+        return f"  {why}"
     shares = ", ".join(f"{name} {share:.0%}" for name, share in found["groups"].items())
     return (
         f"{found['kernels']:9,.0f}{found['launches']:10,.0f}{found['graph_launches']:8,.0f}"
@@ -94,11 +100,9 @@ def tell_trials(arguments: argparse.Namespace, setting: Setting, kept: Results) 
 
 def trials_in_words(found: Figure, goal: bool) -> str:
     """The rest of a row of trials."""
-    if "failed" in found:
-        return f"failed: {found['failed']}"
+    if why := why_not(found):
+        return why
     told = f"{found['trials_per_hour']:7,.0f}, a trial in {found['trial_s']['median']:.1f} s"
-    if not any(map(str.isdigit, found.get("mps_servers", ["0"]))):
-        told += ", but MPS had no server: the processes did without"
     return f"{told}, {found['trials_per_hour'] / GOAL_TRIALS_PER_HOUR:.2g} of the goal" if goal else told
 
 
@@ -107,9 +111,7 @@ def tell_recording(arguments: argparse.Namespace, setting: Setting, kept: Result
     print("\na CUDA graph is recorded in")
     for name in arguments.networks:
         found = kept.figure("recording_s", name, measure=partial(recording_s, setting, name))
-        told = (
-            f"failed: {found['failed']}" if "failed" in found else f"{found['median']:.2f} s (most {found['max']:.2f})"
-        )
+        told = why_not(found) or f"{found['median']:.2f} s (most {found['max']:.2f})"
         print(f"{name:26}{told}", flush=True)
 
 
@@ -122,7 +124,11 @@ PARTS = {"steps": tell_steps, "profile": tell_profile, "trials": tell_trials}
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Print the parts asked for; with --output also keep their figures."""
+    """Print the parts asked for; with --output also keep their figures.
+
+    Raises:
+        FailedError: Figures failed.
+    """
     device = choose_device(arguments.device)
     dataset = open_dataset(arguments.data)
     _, n_train = split_sizes(dataset, arguments.images, N_HELD_OUT)
@@ -136,6 +142,7 @@ def main(arguments: argparse.Namespace) -> None:
     kept = Results(arguments.output and arguments.output / "gpu.json", about)
     for part in arguments.parts:
         PARTS[part](arguments, setting, kept)
+    kept.check()
 
 
 def asked() -> argparse.Namespace:

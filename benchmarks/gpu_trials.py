@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_profile import Setting, images_of, release, stepper_of, stretch_s
-from results import Figure, UnmeasuredError, Worker, in_one_line, summary
+from results import AbsentError, Figure, UnmeasuredError, Worker, in_one_line, summary
 from training import NETWORKS
 
 from nas_budget import build
@@ -48,7 +48,11 @@ class Trials:
 def trials_an_hour(setting: Setting, trials: Trials, n_processes: int, with_mps: bool) -> Figure:
     """Trials an hour from when all processes are ready to the end of the last, and the seconds of a trial.
 
-    With MPS also its servers' process ids: where there are none, the processes did without.
+    With MPS also its servers' process ids.
+
+    Raises:
+        AbsentError: MPS is not installed, or had no server.
+        UnmeasuredError: A process failed or was silent, or MPS refuses.
     """
     each = max(1, trials.n_trials // n_processes)
     with ExitStack() as stack:
@@ -56,7 +60,7 @@ def trials_an_hour(setting: Setting, trials: Trials, n_processes: int, with_mps:
         workers = [stack.enter_context(Worker(_train, setting, trials, each)) for _ in range(n_processes)]
         for worker in workers:
             worker.answer(LIMIT_S)
-        servers = {"mps_servers": tell("get_server_list").split()} if tell else {}
+        servers = {"mps_servers": servers_of(tell)} if tell else {}
         start = time.perf_counter()
         for worker in workers:
             worker.ask()
@@ -64,6 +68,18 @@ def trials_an_hour(setting: Setting, trials: Trials, n_processes: int, with_mps:
         whole_s = time.perf_counter() - start
     per_hour = 3_600 * len(seconds) / whole_s
     return {"trials_per_hour": per_hour, "whole_s": whole_s, "trial_s": summary(seconds), **servers}
+
+
+def servers_of(tell: Callable[[str], str]) -> list[str]:
+    """The process ids of MPS's servers.
+
+    Raises:
+        AbsentError: There are none: the processes do without.
+    """
+    found = [word for word in tell("get_server_list").split() if word.isdigit()]
+    if not found:
+        raise AbsentError("MPS had no server")
+    return found
 
 
 def _train(pipe: Connection, setting: Setting, trials: Trials, n: int) -> None:
@@ -94,11 +110,12 @@ def mps() -> Iterator[Callable[[str], str]]:
     """MPS for the processes that are started while it lasts; gives what tells it a command and returns its answer.
 
     Raises:
-        UnmeasuredError: It is not installed, or refuses to start or to answer.
+        AbsentError: It is not installed.
+        UnmeasuredError: It refuses to start or to answer.
     """
     program = shutil.which(CONTROL)
     if not program:
-        raise UnmeasuredError(f"{CONTROL} is not installed")
+        raise AbsentError(f"{CONTROL} is not installed")
     with tempfile.TemporaryDirectory(prefix="mps-", ignore_cleanup_errors=True) as folder, _environment(folder):
         said = Path(folder, "said")
         with said.open("w") as file:  # not a pipe, which the daemon would hold open

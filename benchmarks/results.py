@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self
 
+import torch
+
 from nas_budget.errors import NasBudgetError, StoppedError, UsageError
 from nas_budget.files import write_whole
 
@@ -23,8 +25,26 @@ PATIENCE_S = 5.0
 """How long a process that has nothing left to do may take to end."""
 
 
+LACKING = (
+    "No working C++ compiler found", "Failed to find C compiler", "Cannot find a working triton installation",
+)  # fmt: skip
+"""How torch and Triton say that a program is not installed, without which they cannot compile."""
+
+
 class UnmeasuredError(Exception):
     """A figure that cannot be had, and why, in one line."""
+
+    state = "failed"
+
+
+class AbsentError(UnmeasuredError):
+    """A figure that cannot be had on this machine, as something it needs is not there."""
+
+    state = "absent"
+
+
+class FailedError(NasBudgetError):
+    """The benchmark came to its end, or gave up, and figures failed."""
 
 
 class Results:
@@ -44,22 +64,49 @@ class Results:
         if path and path.exists():
             self.found = _read(path, about)
             print(f"{path} is there: only what it lacks is measured")
+        self.failed: list[str] = []
 
     def figure(self, *names: str, measure: Callable[[], Figure]) -> Figure:
         """The figure of these names.
 
-        One that could not be measured has nothing but the reason, as "failed", and is tried again the next time.
+        One that could not be measured has nothing but the reason, as "failed", or as "absent" where this machine lacks
+        what it needs, and is tried again the next time. One that left CUDA unusable for the process is "spoiled" too,
+        and tried again the time after the next: what follows it goes first.
+
+        Raises:
+            FailedError: It left CUDA unusable, so that nothing after it can be measured.
         """
         *outer, last = names
         place = self.found
         for name in outer:
             place = place.setdefault(name, {})
-        if last not in place or "failed" in place[last]:
-            place[last] = _measured(measure)
+        if last not in place or why_not(place[last]):
+            place[last] = _tried(place.get(last, {}), measure)
             if self.path:
                 write_whole(self.path, json.dumps(self.found, indent=2) + "\n")
         figure: Figure = place[last]
+        if "failed" in figure:
+            self.failed.append(" / ".join(names))
+        if "spoiled" in figure:
+            raise FailedError(f"{self._told()}; CUDA refuses all else in this process: what follows was not tried")
         return figure
+
+    def check(self) -> None:
+        """Make sure that no figure asked for failed.
+
+        Raises:
+            FailedError: Some did.
+        """
+        if self.failed:
+            raise FailedError(self._told())
+
+    def _told(self) -> str:
+        return f"failed: {'; '.join(self.failed)}"
+
+
+def why_not(figure: Figure) -> str:
+    """Why a figure could not be measured; empty where it was."""
+    return next((f"{state}: {figure[state]}" for state in ("failed", "absent") if state in figure), "")
 
 
 def _read(path: Path, about: Figure) -> Figure:
@@ -76,14 +123,40 @@ def _read(path: Path, about: Figure) -> Figure:
     return kept
 
 
-def _measured(measure: Callable[[], Figure]) -> Figure:
+def _tried(before: Figure, measure: Callable[[], Figure]) -> Figure:
+    """A figure, or why it could not be measured; one that spoiled the process before is left out this once."""
+    if "spoiled" in before:
+        return {"failed": before["failed"]}
     try:
         return measure()
     except UnmeasuredError as error:
-        return {"failed": str(error)}
+        return {error.state: str(error)}
     except RuntimeError as error:  # as torch and CUDA raise; one figure must not cost the others
         traceback.print_exc()
-        return {"failed": in_one_line(error)}
+        if is_spoiled():
+            return {"failed": in_one_line(error), "spoiled": True}
+        found = unmeasured(error)
+        return {found.state: str(found)}
+
+
+def unmeasured(error: Exception) -> UnmeasuredError:
+    """What an error says of a figure, in one line."""
+    if isinstance(error, UnmeasuredError):
+        return error
+    lacks = [line.strip() for line in str(error).splitlines() if any(words in line for words in LACKING)]
+    return AbsentError(lacks[0]) if lacks else UnmeasuredError(in_one_line(error))
+
+
+def is_spoiled() -> bool:
+    """Whether CUDA refuses whatever this process asks of it, as it does after an illegal access or an assert."""
+    if not torch.cuda.is_initialized():
+        return False
+    try:
+        for number in range(torch.cuda.device_count()):
+            torch.cuda.synchronize(number)
+    except RuntimeError:
+        return True
+    return False
 
 
 def summary(values: Sequence[float]) -> Figure:
@@ -155,7 +228,7 @@ def _live(work: Callable[..., None], pipe: Connection, given: Sequence[Any]) -> 
         pass  # nobody asks any more
     except Exception as error:
         traceback.print_exc()
-        pipe.send(UnmeasuredError(in_one_line(error)))
+        pipe.send(unmeasured(error))
 
 
 def to_the_end(run: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:

@@ -9,10 +9,15 @@
 Each way is a process of its own, since they want memory handled differently. In a round each trains the same number of
 images, one way after the other, so that a drift of the machine's speed hits all. Images are CIFAR-10 where it is there.
 With --output the figures of a network are kept once its rounds are over; the same command goes on with the next.
+
+Exit codes: 0 done, 1 figures failed, 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import nas_budget  # noqa: F401 - before torch: idle threads sleep
+
+# isort: split
 import argparse
 import os
 import random
@@ -33,11 +38,10 @@ import numpy as np
 import psutil
 import torch
 from PIL import Image, ImageOps
-from results import Figure, Results, Worker, to_the_end
+from results import Figure, Results, Worker, to_the_end, why_not
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-import nas_budget  # noqa: F401 - before torch: idle threads sleep
 from nas_budget import ResNetSpec, build, cost
 from nas_budget.train.data import open_dataset
 from nas_budget.train.device import autocast, choose_device, choose_precision, describe_device, keep_freed_memory
@@ -239,8 +243,8 @@ def tell(name: str, found: Figure) -> None:
     """Print one network's table, and how near the reference is to its goal."""
     spec = NETWORKS[name]
     print(f"\n{name}: {cost(spec).params:,} parameters, {cost(spec).macs:,} MACs")
-    if "failed" in found:
-        print(f"failed: {found['failed']}", flush=True)
+    if why := why_not(found):
+        print(why, flush=True)
         return
     base, limit = found[WAYS[0]]["images_per_second"], found[WAYS[-1]]["images_per_second"]
     columns = ("images/s", "least", "most", "s/epoch", "x paper's", "of limit", "peak MB")
@@ -266,7 +270,11 @@ def against_goal(speed: float) -> str:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Measure every network and print the comparison; with --output also keep it as JSON."""
+    """Measure every network and print the comparison; with --output also keep it as JSON.
+
+    Raises:
+        FailedError: Figures failed.
+    """
     device = choose_device(arguments.device)
     precision, data = choose_precision("auto", device), open_dataset(arguments.data).name
     about = {
@@ -281,6 +289,7 @@ def main(arguments: argparse.Namespace) -> None:
     kept = Results(arguments.output and arguments.output / "training.json", about)
     for name in arguments.networks:
         tell(name, kept.figure("networks", name, measure=partial(measure, name, arguments)))
+    kept.check()
 
 
 def asked() -> argparse.Namespace:

@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from evidence import PLAN, Notes, Step, read_plan
+from evidence_plan import PLAN, Notes, Step, read_plan
 
 from nas_budget.run_folders import kind_of
 

@@ -1,114 +1,64 @@
 """Run the steps of the evidence, for a limited time at once: the same command goes on where the last one was.
 
-    python studies/evidence.py [STEP ...] [--minutes 9] [--plan studies/evidence.toml]
+    python studies/evidence.py [STEP ...] [--minutes 8] [--plan studies/evidence.toml]
     python studies/evidence.py --list
     python studies/evidence.py --state evidence.tar.gz
 
 A step is a command that anyone could give by hand, and that goes on when it is given again. When the time is up it is
-interrupted as by Ctrl-C. What is done, and how long it took, is noted in `evidence.json` in the folder of runs. With
---state everything but weights is packed into one file at the end, and unpacked at the beginning where the folder of
-runs is empty: a machine that is lent for minutes can be another one each time.
+interrupted as by Ctrl-C, and half a minute later killed. What is done, and how long it took, is noted in
+`evidence.json` in the folder of runs. With --state that folder travels in one file (see evidence_state.py): a machine
+that is lent for minutes can be another one each time.
 
-Exit codes: 0 all steps done, 1 a step failed, 2 wrong usage, 130 the time was up or it was interrupted.
+Exit codes: 0 all steps done, 1 a step failed or the state cannot be used, 2 wrong usage, 130 the time was up or it was
+interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import shlex
 import signal
 import subprocess
 import sys
-import tarfile
 import time
-import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from nas_budget.errors import StoppedError
-from nas_budget.files import write_whole
+from evidence_plan import PLAN, Notes, Step, read_plan
+from evidence_state import pack, unpack
+
+from nas_budget.errors import NasBudgetError, StoppedError
 from nas_budget.words import seconds_in_words
 
-PLAN = Path(__file__).with_name("evidence.toml")
-NOTES = "evidence.json"
-LEFT_OUT = (".safetensors", ".lock", ".html")
-"""Ends of names of files that are not packed: weights, and what is made again from the rest."""
+STARTED = time.monotonic()
 GRACE_S = 30
 """Seconds that a step has to put itself down once it is interrupted; then it is killed, which loses a trial or two."""
+PACK_EVERY_S = 60
 INTERRUPTED = 130
 
 
-@dataclass(frozen=True)
-class Step:
-    """A command of the plan, and what it is to show."""
-
-    name: str
-    shows: str
-    command: str
-
-    def words(self, runs: Path) -> list[str]:
-        """The command as a shell would take it, with the folder of runs in its place."""
-        words = shlex.split(self.command.format(runs=runs))
-        return [*words, "--runs-dir", str(runs)] if words[0] == "nas-budget" else words
-
-    def process(self, runs: Path) -> list[str]:
-        """The same in this environment, whatever the PATH."""
-        program, *rest = self.words(runs)
-        return [sys.executable, *(["-m", "nas_budget"] if program == "nas-budget" else []), *rest]
-
-
-@dataclass
-class Note:
-    """How far a step is."""
-
-    state: str = "to do"
-    calls: int = 0
-    seconds: float = 0.0
-
-
-class Notes:
-    """What is known of each step, kept in the folder of runs."""
-
-    def __init__(self, runs: Path) -> None:
-        self.path = runs / NOTES
-        known = json.loads(self.path.read_text()) if self.path.exists() else {}
-        self.steps = {name: Note(**values) for name, values in known.items()}
-
-    def of(self, step: Step) -> Note:
-        """The note of a step."""
-        return self.steps.setdefault(step.name, Note())
-
-    def add(self, step: Step, state: str, seconds: float) -> None:
-        """Note how a call of a step ended."""
-        note = self.of(step)
-        note.state, note.calls, note.seconds = state, note.calls + 1, round(note.seconds + seconds, 1)
-        write_whole(self.path, json.dumps({name: asdict(n) for name, n in self.steps.items()}, indent=2) + "\n")
-
-
-def read_plan(path: Path) -> list[Step]:
-    """The steps of a plan, in order."""
-    return [Step(**values) for values in tomllib.loads(path.read_text(encoding="utf-8"))["step"]]
-
-
-def run(step: Step, runs: Path, seconds: float) -> str:
-    """Go on with a step for at most so long; how it ended: "done", "under way" or "failed".
+def run(step: Step, runs: Path, deadline: float, meanwhile: Callable[[], None]) -> str:
+    """Go on with a step until the deadline; how it ended: "done", "under way" or "failed".
 
     Raises:
         StoppedError: It was put down because somebody wants all to stop.
     """
-    process = subprocess.Popen(step.process(runs), start_new_session=True)
+    # A group of its own: Ctrl-C of a terminal reaches the step through us alone, and what it starts ends with it.
+    process = subprocess.Popen(step.process(runs), process_group=0)
     try:
-        code = process.wait(seconds)
-    except subprocess.TimeoutExpired:
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                code = process.wait(min(left, PACK_EVERY_S))
+                return {0: "done", INTERRUPTED: "under way"}.get(code, "failed")
+            except subprocess.TimeoutExpired:
+                meanwhile()
         return "under way" if put_down(process) else "done"
     except StoppedError:
         put_down(process)
         raise
-    return {0: "done", INTERRUPTED: "under way"}.get(code, "failed")
 
 
 def put_down(process: subprocess.Popen[bytes]) -> int:
@@ -119,63 +69,50 @@ def put_down(process: subprocess.Popen[bytes]) -> int:
     except subprocess.TimeoutExpired:
         return -signal.SIGKILL
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):  # it has ended, and all that it started
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM raise `StoppedError`: the step, in a session of its own, is put down first."""
+    """Have Ctrl-C and SIGTERM raise `StoppedError` once; the next ones change nothing: it is ending."""
 
     def stop(*_: object) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
         raise StoppedError("stopped")
 
-    before = [(number, signal.signal(number, stop)) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before:
+        for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def run_all(steps: list[Step], runs: Path, minutes: float) -> int:
-    """Go on with the steps in their order until the time is up; the exit code."""
-    notes, deadline = Notes(runs), time.monotonic() + 60 * minutes
-    for step in steps:
-        if notes.of(step).state == "done":
+def run_all(steps: list[Step], runs: Path, deadline: float, save: Callable[[], None]) -> int:
+    """Go on with the steps until the deadline, those that failed before at last; the exit code."""
+    notes = Notes(runs)
+    for step in sorted(steps, key=lambda step: notes.of(step).state == "failed"):
+        if notes.of(step).state == "done" or time.monotonic() >= deadline:
             continue
-        if time.monotonic() >= deadline:
-            return INTERRUPTED
+        if missing := [name for name in step.needs if notes.state(name) != "done"]:
+            print(f"\n== {step.name}: waits for {', '.join(missing)}", flush=True)
+            continue
         print(f"\n== {step.name}: {step.shows}\n$ {shlex.join(step.words(runs))}", flush=True)
+        notes.begin(step)
         start, state = time.monotonic(), "under way"
         try:
-            state = run(step, runs, deadline - time.monotonic())
-        except StoppedError:
-            return INTERRUPTED
+            state = run(step, runs, deadline, save)
         finally:
-            notes.add(step, state, time.monotonic() - start)
+            notes.end(step, state, time.monotonic() - start)
+            save()
         print(f"== {step.name}: {state}, {seconds_in_words(notes.of(step).seconds)} so far", flush=True)
     states = {notes.of(step).state for step in steps}
-    return 1 if "failed" in states else INTERRUPTED if "under way" in states else 0
-
-
-def unpack(state: Path, runs: Path) -> None:
-    """Bring back what was packed, where nothing is there yet."""
-    if state.exists() and not (runs / NOTES).exists():
-        runs.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(state) as archive:
-            archive.extractall(runs, filter="data")
-
-
-def pack(runs: Path, state: Path) -> None:
-    """Pack the folder of runs into one file, whole or not at all."""
-    state.parent.mkdir(parents=True, exist_ok=True)
-    draft = state.with_name(state.name + ".draft")
-    with tarfile.open(draft, "w:gz") as archive:
-        for path in sorted(runs.rglob("*")):
-            if path.is_file() and not path.name.endswith(LEFT_OUT):
-                archive.add(path, path.relative_to(runs).as_posix())
-    draft.replace(state)
+    if states == {"done"}:
+        return 0
+    return INTERRUPTED if time.monotonic() >= deadline or "under way" in states else 1
 
 
 def tell(steps: list[Step], runs: Path) -> None:
@@ -194,32 +131,41 @@ def chosen(steps: list[Step], names: list[str]) -> list[Step]:
     return [step for step in steps if step.name in names] if names else steps
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, started: float | None = None) -> int:
     """Run what is asked for; the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("steps", nargs="*", metavar="STEP", help="names of steps; all of them unless given")
     parser.add_argument("--plan", type=Path, default=PLAN)
-    parser.add_argument("--minutes", type=float, default=9.0, help="time after which the step under way is interrupted")
+    parser.add_argument("--minutes", type=float, default=8.0, help="time after which the step under way is interrupted")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/evidence"))
-    parser.add_argument("--state", type=Path, help="a .tar.gz that is read before and written after")
+    parser.add_argument("--state", type=Path, help="a .tar.gz that is read before, and written every minute and after")
+    parser.add_argument("--largest", type=float, default=10.0, help="files of more MiB do not travel in the state")
     parser.add_argument("--list", action="store_true", help="print the steps and how far each is")
     given: Any = parser.parse_args(arguments)
+    deadline = (time.monotonic() if started is None else started) + 60 * given.minutes
     try:
         steps = chosen(read_plan(given.plan), given.steps)
     except (OSError, ValueError) as error:
         parser.error(f"{given.plan}: {error}")
-    if given.state:
-        unpack(given.state, given.runs_dir)
-    if given.list:
-        tell(steps, given.runs_dir)
-        return 0
-    with stoppable():
-        try:
-            return run_all(steps, given.runs_dir, given.minutes)
-        finally:
-            if given.state:
-                pack(given.runs_dir, given.state)
+
+    def save() -> None:
+        if given.state:
+            pack(given.runs_dir, given.state, given.largest)
+
+    try:
+        if given.state:
+            unpack(given.state, given.runs_dir)
+        if given.list:
+            tell(steps, given.runs_dir)
+            return 0
+        with stoppable():
+            return run_all(steps, given.runs_dir, deadline, save)
+    except StoppedError:
+        return INTERRUPTED
+    except NasBudgetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(started=STARTED))

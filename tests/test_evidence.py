@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
+from nas_budget.errors import NasBudgetError
 from tests.conftest import Ran, script
 from tests.report.browsing import CHROMIUM
 
@@ -46,9 +52,14 @@ def test_every_step_is_a_command_that_is_there(path: Path, run: Callable[..., Ra
         program, *words = step.words(Path("runs"))
         for word in words:
             assert not word.endswith((".toml", ".py")) or (ROOT / word).exists(), word
-        if program == "nas-budget":
-            known = run(words[0], "--help").out
-            assert all(word.split("=")[0] in known for word in words if word.startswith("--")), step.command
+        known = run(words[0], "--help").out if program == "nas-budget" else help_of(words[0])
+        assert all(word.split("=")[0] in known for word in words if word.startswith("--")), step.command
+
+
+@cache
+def help_of(program: str) -> str:
+    command = [sys.executable, str(ROOT / program), "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda p: p.stem)
@@ -56,7 +67,7 @@ def test_a_step_needs_only_steps_before_it_and_has_the_name_of_what_it_leaves(pa
     before: set[str] = set()
     for step in evidence.read_plan(path):
         words = shlex.split(step.command)
-        assert {word.removeprefix("{runs}/") for word in words if "--study" in words and "{runs}" in word} <= before
+        assert {*step.needs} <= before
         before.add(step.name)
         if words[0] != "nas-budget":
             continue
@@ -99,20 +110,90 @@ def test_a_plan_or_step_that_is_not_there_is_told(tmp_path: Path, capsys: pytest
         assert words in capsys.readouterr().err
 
 
+def test_a_step_waits_for_the_study_that_it_needs(
+    tmp_path: Path, npz: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_of(
+        tmp_path,
+        first="nas-budget search nowhere.toml",
+        second="nas-budget train --study {runs}/first --epochs 1",
+    )
+    assert evidence.main(["--plan", str(plan), "--runs-dir", str(tmp_path / "runs")]) == 1
+    assert "second: waits for first" in capsys.readouterr().out
+    assert states(tmp_path / "runs") == {"first": "failed", "second": "to do"}
+
+
+def test_a_step_that_is_not_done_in_time_is_interrupted_with_all_that_it_started(tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys, time, pathlib; "
+        "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
+        f"pathlib.Path('{tmp_path}/pid').write_text(str(p.pid)); time.sleep(600)"
+    )
+    plan, runs = plan_of(tmp_path, long=f'python -c "{code}"', next="nas-budget data"), tmp_path / "runs"
+    assert evidence.main(["--plan", str(plan), "--runs-dir", str(runs), "--minutes", "0.1"]) == 130
+    assert states(runs) == {"long": "under way", "next": "to do"}
+    child = (
+        psutil.Process(int((tmp_path / "pid").read_text()))
+        if psutil.pid_exists(int((tmp_path / "pid").read_text()))
+        else None
+    )
+    assert child is None or child.status() == psutil.STATUS_ZOMBIE
+
+
+def notes(folder: Path, **calls: int) -> None:
+    folder.mkdir(exist_ok=True)
+    told = {name: {"state": "under way", "calls": n, "seconds": 1.0} for name, n in calls.items()}
+    (folder / "evidence.json").write_text(json.dumps(told))
+
+
 def test_what_is_packed_comes_back_elsewhere_without_weights(tmp_path: Path) -> None:
     here, there, state = tmp_path / "here", tmp_path / "there", tmp_path / "out" / "state.tar.gz"
-    for name in "evidence.json", "a/result.json", "a/model.safetensors", "a/trials/3/epochs.jsonl":
+    kept = {"a/result.json", "a/checkpoint-seed1.safetensors", "a/trials/3/epochs.jsonl"}
+    for name in kept | {"a/model.safetensors", "a/averaged-seed1.safetensors", "a/report.html", "a/.lock"}:
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_text(name)
+    (here / "a" / "checkpoint-seed2.safetensors").write_bytes(bytes(3 << 20))  # too large
+    notes(here, a=1)
     evidence.unpack(state, there)
     assert not there.exists()  # nothing was packed yet
-    evidence.pack(here, state)
+    evidence.pack(here, state, 2)
     evidence.unpack(state, there)
     found = {path.relative_to(there).as_posix() for path in there.rglob("*") if path.is_file()}
-    assert found == {"evidence.json", "a/result.json", "a/trials/3/epochs.jsonl"}
-    (there / "a" / "result.json").write_text("newer")
+    assert found == kept | {"evidence.json"}
+
+
+def test_the_further_of_two_states_is_gone_on_with(tmp_path: Path) -> None:
+    here, there, state = tmp_path / "here", tmp_path / "there", tmp_path / "state.tar.gz"
+    for folder, text in ((here, "new"), (there, "old")):
+        folder.mkdir()
+        (folder / "file").write_text(text)
+    notes(here, a=2, b=1)
+    evidence.pack(here, state, 10)
+    notes(there, a=1)
     evidence.unpack(state, there)
-    assert (there / "a" / "result.json").read_text() == "newer"
+    assert (there / "file").read_text() == "new"
+    notes(there, a=2, b=2)
+    (there / "file").write_text("newer")
+    evidence.unpack(state, there)
+    assert (there / "file").read_text() == "newer"
+    notes(there, a=1, b=2)
+    with pytest.raises(NasBudgetError, match=r"have both gone on since they were one \(a here, b there\)"):
+        evidence.unpack(state, there)
+
+
+def test_a_damaged_state_is_told_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    here, there, state = tmp_path / "here", tmp_path / "there", tmp_path / "state.tar.gz"
+    here.mkdir()
+    (here / "large").write_bytes(random.Random(0).randbytes(100_000))
+    notes(here, a=1)
+    evidence.pack(here, state, 10)
+    damaged = state.read_bytes()[:-2_000]
+    state.write_bytes(damaged)
+    arguments = ["--plan", str(plan_of(tmp_path, a="nas-budget data")), "--runs-dir", str(there), "--state", str(state)]
+    assert evidence.main(arguments) == 1
+    assert f"{state}: cannot be unpacked" in capsys.readouterr().err
+    assert state.read_bytes() == damaged
+    assert not there.exists()
 
 
 @pytest.mark.browser
@@ -140,34 +221,68 @@ def test_what_steps_gave_is_collected_without_weights(tmp_path: Path, npz: Path)
         assert np.unique(picture.convert("L")).size > 10  # something is drawn
 
 
+@contextmanager
+def started(plan: Path, runs: Path, state: Path) -> Iterator[subprocess.Popen[str]]:
+    """The program, under way; whatever comes, it is gone in the end."""
+    command = [sys.executable, str(ROOT / "studies" / "evidence.py"), "--plan", str(plan), "--runs-dir", str(runs)]
+    command += ["--state", str(state)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def wait_for(there: Callable[[], object]) -> None:
+    until = time.monotonic() + 120
+    while not there() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert there()
+
+
+def finished(runs: Path) -> int:
+    """How many trials of the search have ended."""
+    table = runs / "search" / "trials.csv"
+    return max(0, table.read_text().count("\n") - 1) if table.exists() else 0
+
+
 @pytest.mark.slow
-def test_a_step_is_interrupted_when_its_time_is_up_and_goes_on_on_another_machine(tmp_path: Path, npz: Path) -> None:
+def test_a_search_that_is_stopped_goes_on_on_another_machine(tmp_path: Path, npz: Path) -> None:
     plan = plan_of(
         tmp_path,
-        search=f"nas-budget search --name search --data {npz} --images 200 --epochs 4 --budget 20k --trials 400 "
+        search=f"nas-budget search --name search --data {npz} --images 200 --epochs 4 --budget 20k --trials 900 "
         "--set space.stages=[2,3] --set space.width=[4,16] --set space.blocks=1 --set data.held_out=100",
     )
-    state, places = tmp_path / "state.tar.gz", [tmp_path / "first", tmp_path / "second"]
-    trials = []
-    for runs in places:
-        code = evidence.main(["--plan", str(plan), "--runs-dir", str(runs), "--minutes", "0.25", "--state", str(state)])
-        assert (code, states(runs)) == (130, {"search": "under way"})
-        trials.append((runs / "search" / "trials.csv").read_text().count("\n") - 1)
-    assert 0 < trials[0] < trials[1] < 400
-    assert json.loads((places[1] / "evidence.json").read_text())["search"]["calls"] == 2
+    state, before = tmp_path / "state.tar.gz", 0
+    for runs in tmp_path / "first", tmp_path / "second":
+        with started(plan, runs, state) as process:
+            wait_for(lambda runs=runs, before=before: finished(runs) > before)  # type: ignore[misc]
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert states(runs) == {"search": "under way"}
+        assert finished(runs) > before
+        before = finished(runs)
 
 
 @pytest.mark.slow
-def test_ctrl_c_puts_the_step_down(tmp_path: Path, npz: Path) -> None:
-    runs = tmp_path / "runs"
+def test_a_training_that_is_stopped_goes_on_on_another_machine(tmp_path: Path, npz: Path) -> None:
     plan = plan_of(tmp_path, long=f"nas-budget train {BRIEF} --data {npz} --epochs 5000 --name long")
-    command = [sys.executable, str(ROOT / "studies" / "evidence.py"), "--plan", str(plan), "--runs-dir", str(runs)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 60
-    while not list(runs.glob("long/checkpoint*")) and time.monotonic() < until:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "stopped; goes on after epoch" in told
-    assert states(runs) == {"long": "under way"}
+    state, before = tmp_path / "state.tar.gz", 0
+    for runs in tmp_path / "first", tmp_path / "second":
+        with started(plan, runs, state) as process:
+            wait_for(lambda runs=runs, before=before: max(epochs(runs), default=0) > before + 3)  # type: ignore[misc]
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=60)
+        assert process.returncode == 130
+        kept = int(re.findall(r"stopped; goes on after epoch (\d+)", told)[-1])
+        assert epochs(runs)[:kept] == [*range(1, kept + 1)]
+        assert kept > before
+        before = kept
+
+
+def epochs(runs: Path) -> list[int]:
+    """The epochs of the training that are noted."""
+    file = runs / "long" / "metrics.jsonl"
+    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    return [json.loads(line)["epoch"] for line in lines if line.endswith("\n")]

@@ -16,13 +16,13 @@ import sqlalchemy.exc
 from filelock import FileLock, Timeout
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.errors import StudyError, UsageError
 from nas_budget.search.addresses import ADDRESSES, JOURNAL, database_file, parse_address, shown, trouble
 from nas_budget.search.dashboard_text import describe
+from nas_budget.search.journal import Journal
 from nas_budget.search.pruning import make_pruner
 from nas_budget.search.settings import Settings
 from nas_budget.search.study_file import Sections
@@ -131,10 +131,7 @@ def is_gone(trial: FrozenTrial, shared: bool) -> bool:
 
 def _open(storage: str, folder: Path) -> BaseStorage:
     if storage == "journal":
-        path = str(journal_path(folder))
-        # Optuna's own lock is a symbolic link, which Windows lets only administrators make.
-        lock = JournalFileOpenLock(path) if os.name == "nt" else None
-        return JournalStorage(JournalFileBackend(path, lock_obj=lock))
+        return JournalStorage(Journal(journal_path(folder)))
     if "://" not in storage:
         raise UsageError(
             f'storage: {storage!r} is unknown; allowed are "journal" or a database address such as {ADDRESSES}'
