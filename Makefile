@@ -9,7 +9,7 @@ OUTPUT ?= benchmark-gpu
 DATA ?= auto
 MINUTES ?= 8
 STATE ?= evidence.tar.gz
-PLAN ?= studies/evidence.toml
+PLAN ?= studies/evidence/gpu.toml
 
 .PHONY: help search test quick lint format docs benchmark-gpu evidence clean
 
@@ -65,7 +65,7 @@ benchmark-gpu: $(VENV)/.installed
 	$(BIN)/python benchmarks/gpu.py --data $(DATA) --output $(OUTPUT)
 
 evidence: $(VENV)/.installed
-	$(BIN)/python studies/evidence.py --plan $(PLAN) --minutes $(MINUTES) --state $(STATE)
+	$(BIN)/python studies/evidence/run.py --plan $(PLAN) --minutes $(MINUTES) --state $(STATE)
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis site

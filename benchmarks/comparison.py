@@ -146,7 +146,7 @@ def check_device(arguments: argparse.Namespace, opened: Opened) -> None:
     if others := sorted(there - {here, ""}):  # a network over the budget needs no device
         raise UsageError(
             f"{arguments.runs_dir}: has trials of {', '.join(others)}, and this is {here}; equal times of different "
-            "devices do not compare, go on with the same device or give another --runs-dir"
+            "devices do not compare: go on with the same device, or give another --runs-dir"
         )
 
 

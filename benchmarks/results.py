@@ -23,8 +23,6 @@ from nas_budget.files import write_whole
 Figure = dict[str, Any]
 PATIENCE_S = 5.0
 """How long a process that has nothing left to do may take to end."""
-
-
 LACKING = (
     "No working C++ compiler found", "Failed to find C compiler", "Cannot find a working triton installation",
 )  # fmt: skip

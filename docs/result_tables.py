@@ -16,7 +16,7 @@ from nas_budget.trial_table import TrialRecord
 
 STUDIES = Path(__file__).parents[1] / "studies"
 RESULTS = STUDIES / "results"
-PLAN = STUDIES / "evidence.toml"
+PLAN = STUDIES / "evidence" / "gpu.toml"
 
 Rows = Iterable[Sequence[str]]
 

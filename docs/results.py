@@ -25,6 +25,7 @@ from nas_budget.trial_table import TrialRecord, best_of, front_of
 from nas_budget.words import in_short, seconds_in_words
 
 PAGE = Path(__file__).with_name("results.md")
+DONE = "done.json"
 SHAPES = "shapes-"
 """How the studies are called that spend one budget in different ways."""
 GRIDS = (
@@ -32,22 +33,22 @@ GRIDS = (
     (("paper", "fast"), {"the paper's shape": "papers-shape-150k", "the best found": "cifar10-150k-best"}),
 )
 """Recipe against architecture: two recipes, and the runs of two networks by what to call them."""
-GOALS = (("images a second", 60_000), ("seconds of 150 epochs", 120), ("eight-epoch trials an hour", 400))
+GOALS = (
+    ("images a second", 60_000),
+    ("seconds of 150 epochs, by the speed of steps", 120),
+    ("eight-epoch trials an hour", 400),
+)
 
 
 def waiting() -> str:
     """The steps of the evidence that wait for a GPU."""
     steps = tomllib.loads(PLAN.read_text())["step"]
-    left = [step for step in steps if not _has(step)]
+    done = json.loads((RESULTS / DONE).read_text()) if (RESULTS / DONE).exists() else []
+    left = [step for step in steps if step["name"] not in done]
     if not left:
-        return "Every step of `studies/evidence.toml` has been run; what it gave is below."
+        return "Every step of `studies/evidence/gpu.toml` has been run; what it gave is below."
     rows = [(f"`{step['name']}`", step["shows"]) for step in left]
     return f"Of the {len(steps)} steps at full size {len(left)} wait for a CUDA GPU:\n\n" + table(("step", ""), rows, 0)
-
-
-def _has(step: dict[str, str]) -> bool:
-    part = step["name"].partition("-")[2] if step["name"].startswith("gpu-") else ""
-    return bool(benchmark("gpu").get(part)) if part else (RESULTS / step["name"]).is_dir()
 
 
 def networks() -> str:
@@ -116,12 +117,20 @@ def shapes() -> str:
     parts = []
     for name, trials in studies().items():
         if name.startswith(SHAPES):
-            words = re.findall(r"^  \{.*\}, # (.*)$", (RESULTS / name / "study.toml").read_text(), re.MULTILINE)
-            ranked = sorted(trials, key=lambda trial: -(trial.accuracy or 0.0))
-            rows = [_shaped(words[trial.number], trial, trials[0]) for trial in ranked]
+            words = _words(RESULTS / name / "study.toml")
+            known = [trial for trial in trials if trial.channels in words and trial.state == "complete"]
+            base = next(trial for trial in known if trial.channels == next(iter(words)))
+            ranked = sorted(known, key=lambda trial: -(trial.accuracy or 0.0))
+            rows = [_shaped(words[trial.channels], trial, base) for trial in ranked]
             head = ("how it is spent", "channels", "depth", "MACs", "held-out accuracy", "to the base", "s a training")
             parts.append(f"{_conditions(name, trials[0])}:\n\n" + table(head, rows, 5))
     return "\n\n".join(parts) or "Nothing yet."
+
+
+def _words(study: Path) -> dict[str, str]:
+    """What a study file says of each network of its queue, by its channels, which no two share."""
+    queue = re.findall(r"^  \{ channels = \[(.*?)\].*\}, # (.*)$", study.read_text(), re.MULTILINE)
+    return {channels.replace(", ", "-"): words for channels, words in queue}
 
 
 def _shaped(words: str, trial: TrialRecord, base: TrialRecord) -> tuple[str, ...]:
@@ -139,17 +148,21 @@ def _conditions(name: str, trial: TrialRecord) -> str:
 
 
 def recipes() -> str:
-    """Recipe against architecture: two networks of one size under two recipes, on test images."""
+    """Recipe against architecture: two networks under two recipes, on test images."""
     known, parts = {result.name: result for result in runs()}, []
     for names, networks in GRIDS:
         rows = [[known.get(f"{network}-{name}") for name in names] for network in networks.values()]
         if all(result for row in rows for result in row):
             cells = [
-                (words, f"{row[0].params:,}" if row[0] else "", *(percent(r.mean(), r.deviation()) for r in row if r))
+                (words, f"{row[0].params:,}" if row[0] else "", *map(_with_epochs, filter(None, row)))
                 for words, row in zip(networks, rows, strict=True)
             ]
             parts.append(table(("network", "parameters", *(f"recipe `{name}`" for name in names)), cells, 3))
     return "\n\n".join(parts) or "Nothing yet."
+
+
+def _with_epochs(result: RunResult) -> str:
+    return f"{percent(result.mean(), result.deviation())}, {result.recipe['epochs']} epochs"
 
 
 def comparison() -> str:

@@ -26,9 +26,9 @@ from tests.conftest import Ran, script
 from tests.report.browsing import CHROMIUM
 
 ROOT = Path(__file__).parents[1]
-evidence = script(ROOT / "studies" / "evidence.py")
-collect = script(ROOT / "studies" / "collect.py")
-PLANS = sorted((ROOT / "studies").glob("evidence*.toml"))
+evidence = script(ROOT / "studies" / "evidence" / "run.py")
+collect = script(ROOT / "studies" / "evidence" / "collect.py")
+PLANS = sorted((ROOT / "studies" / "evidence").glob("*.toml"))
 BRIEF = "--channels 4,8 --blocks 1 --strides 2,2 --pool global --recipe brief"
 
 
@@ -214,7 +214,8 @@ def test_what_steps_gave_is_collected_without_weights(tmp_path: Path, npz: Path)
     collect.main(["--plan", str(plan), "--runs-dir", str(runs), "--results", str(results)])
     found = {path.relative_to(results).as_posix() for path in results.rglob("*") if path.is_file()}
     record = {"result.json", "run.json", "spec.json", "metrics.jsonl", "confusion.csv", "study.toml", "page.png"}
-    assert found == {f"small/{name}" for name in record} | {"speed/gpu.json", "speed/time.json"}
+    assert found == {f"small/{name}" for name in record} | {"speed/gpu.json", "speed/time.json", "done.json"}
+    assert json.loads((results / "done.json").read_text()) == ["first", "second", "small"]
     assert (results / "small" / "study.toml").read_text() == recipe.read_text()
     with Image.open(results / "small" / "page.png") as picture:
         assert picture.width == 1280
@@ -224,8 +225,8 @@ def test_what_steps_gave_is_collected_without_weights(tmp_path: Path, npz: Path)
 @contextmanager
 def started(plan: Path, runs: Path, state: Path) -> Iterator[subprocess.Popen[str]]:
     """The program, under way; whatever comes, it is gone in the end."""
-    command = [sys.executable, str(ROOT / "studies" / "evidence.py"), "--plan", str(plan), "--runs-dir", str(runs)]
-    command += ["--state", str(state)]
+    program = ROOT / "studies" / "evidence" / "run.py"
+    command = [sys.executable, program, "--plan", plan, "--runs-dir", runs, "--state", state]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process

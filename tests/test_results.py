@@ -72,13 +72,14 @@ def test_a_search_has_the_mean_of_its_best_finalist_and_its_time(folder: Path) -
 def test_networks_of_one_budget_stand_beside_the_first(folder: Path) -> None:
     shutil.copytree(STUDY, folder / "shapes-150k")
     trials = tables.studies()["shapes-150k"]
-    queue = "".join(f"  {{ channels = [8] }}, # the {trial.number}th\n" for trial in trials)
+    channels = {trial.number: trial.channels.replace("-", ", ") for trial in trials}
+    queue = "".join(f"  {{ channels = [{channels[n]}], blocks = 1 }}, # the {n}th\n" for n in (0, 47, 29, 11))
     (folder / "shapes-150k" / "study.toml").write_text(f"queue = [\n{queue}]\n")
-    rows = results.shapes().splitlines()[4:]
-    assert len(rows) == len(trials)
-    assert rows[0].startswith("| the 29th |") or rows[0].startswith("| the 47th |")
-    base = next(row for row in rows if row.startswith("| the 0th |"))
-    assert "| +0.00 |" in base
+    assert trials[11].state == "pruned"
+    rows = [row.split(" | ") for row in results.shapes().splitlines()[4:]]
+    assert [row[0] for row in rows] == ["| the 47th", "| the 29th", "| the 0th"]
+    assert rows[0][4:6] == ["63.15 %", "+10.65"]
+    assert rows[2][4:6] == ["52.50 %", "+0.00"]
 
 
 def test_speed_is_that_of_the_fastest_way(folder: Path) -> None:
@@ -93,8 +94,12 @@ def test_speed_is_that_of_the_fastest_way(folder: Path) -> None:
     text = results.speed()
     assert text.startswith("a GPU, torch 2.11:")
     assert "| images a second | graph, batch 512 | 75,000 | 60,000 |" in text
-    assert "| seconds of 150 epochs | graph, batch 512 | 90 | 120 |" in text
+    assert "| seconds of 150 epochs, by the speed of steps | graph, batch 512 | 90 | 120 |" in text
     assert "| eight-epoch trials an hour | eager, 1 process | 300 | 400 |" in text
+
+
+def test_what_is_done_is_waited_for_no_more(folder: Path) -> None:
+    (folder / "done.json").write_text('["gpu-steps"]')
     assert "`gpu-steps`" not in results.waiting()
     assert "`gpu-profile`" in results.waiting()
 

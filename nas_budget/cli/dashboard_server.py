@@ -7,13 +7,13 @@ from pathlib import Path
 import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 
 from nas_budget.cli.output import say
 from nas_budget.cli.serving import THIS_MACHINE, address_of, listen, serve_until_interrupted
 from nas_budget.errors import NasBudgetError, StudyError, UsageError
 from nas_budget.search.addresses import ADDRESSES, JOURNAL, database_file, shown, trouble
 from nas_budget.search.books import FINALS
+from nas_budget.search.journal import Journal
 
 
 def open_journal(folder: Path) -> BaseStorage:
@@ -30,7 +30,7 @@ def open_journal(folder: Path) -> BaseStorage:
             "or --storage and the address of the database that holds the study"
         )
     try:
-        return JournalStorage(JournalFileBackend(str(path)))
+        return JournalStorage(Journal(path))
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError):

@@ -93,8 +93,8 @@ class Opened:
 
 def open_long_run(asked: Asked, runs_dir: Path, data_dir: str | None) -> Opened:
     """Read and check everything the run needs."""
-    defaults = study_defaults(asked.study) if asked.study and not asked.study_file else {}
-    sections = read_study_file(asked.study_file, {**defaults, **asked.overrides})
+    defaults = study_defaults(asked.study) if asked.study else {}
+    sections = read_study_file(asked.study_file, asked.overrides, defaults)
     winner = _winner(asked, sections)
     device = choose_device(sections["search"]["device"])
     if asked.graphed and (device.type != "cuda" or asked.compiled):

@@ -146,12 +146,15 @@ SECTIONS: dict[str, type[BaseModel]] = {
 }
 
 
-def read_study_file(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Sections:
+def read_study_file(
+    path: Path | None, overrides: Mapping[str, Any] | None = None, defaults: Mapping[str, Any] | None = None
+) -> Sections:
     """The settings of a study file (None: the defaults), with single keys replaced.
 
     Args:
         path: The TOML file.
         overrides: Values by "section.key"; they go before those of the file.
+        defaults: Values for keys that neither has, likewise.
 
     Raises:
         StudyFileError: Every mistake as `file:key: problem`.
@@ -170,6 +173,8 @@ def read_study_file(path: Path | None, overrides: Mapping[str, Any] | None = Non
             problems.append(f"{COMMAND_LINE}:{key}: {_unknown(name, SECTIONS)}")
         else:
             content[name] = {**content.get(name, {}), field: value}
+    for name, _, field in (key.partition(".") for key in defaults or {}):
+        content[name] = {field: (defaults or {})[f"{name}.{field}"], **content.get(name, {})}
     sections: Sections = {}
     for name in SECTIONS:
         sections[name], wrong = _check(name, content.get(name, {}))

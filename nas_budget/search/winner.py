@@ -86,9 +86,9 @@ def _best_within(folder: Path, rows: list[dict[str, str]], budget: Budget) -> di
 
 
 def _complete_rows(folder: Path) -> list[dict[str, str]]:
-    """The trials that were trained to the end, the most accurate first; none where there is no table."""
+    """The trials that were trained to the end, the most accurate first, of equals the smaller; none without a table."""
     rows = [row for row in _rows(folder) if row["state"] == "complete"]
-    return sorted(rows, key=lambda row: -float(row["accuracy"]))
+    return sorted(rows, key=lambda row: (-float(row["accuracy"]), int(row["params"])))
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:

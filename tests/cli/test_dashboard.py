@@ -146,7 +146,7 @@ def test_a_port_in_use_is_said(run: Run, folder: Path) -> None:
         (["empty", "--storage", "sqlite:///trials.db"], 2, "give the folder of a run"),
         (["nowhere"], 2, "no study.journal there; give the folder"),
         (["empty"], 2, "no study.journal there; give the folder"),
-        (["damaged"], 1, "damaged, or not a journal"),
+        (["damaged"], 1, "line 1 is damaged"),
         (["damaged", "--port", "99999"], 2, "--port"),
         (["--storage", "trials.db"], 2, "'trials.db' is no address"),
         (["--storage", "postgresql://someone:secret"], 2, "postgresql://... is no address"),

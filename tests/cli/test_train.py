@@ -66,6 +66,19 @@ def test_a_dry_run_writes_nothing(train: Callable[..., Ran], tmp_path: Path) -> 
     assert [path for path in tmp_path.iterdir() if path.is_dir() and path.name == "4-8-brief"] == []
 
 
+def test_the_limit_is_the_studys_unless_a_file_or_an_option_gives_another(
+    run: Callable[..., Ran], quick: list[object], npz: Path, tmp_path: Path
+) -> None:
+    run(*quick, "--trials", 4, "--name", "s", "--pruner", "none", "--quiet")
+    study, recipe = ("train", "--study", tmp_path / "s", "--dry-run", "--json"), tmp_path / "mine.toml"
+    recipe.write_text("[recipe]\nepochs = 3\n")
+    plain, mine = run(*study).json, run(*study, recipe).json
+    assert (mine["spec.channels"], mine["data"], mine["recipe.epochs"]) == (plain["spec.channels"], plain["data"], 3)
+    recipe.write_text('[budget]\nparams = "1"\n')
+    assert "s: of its 4 networks trained to the end none is within 1 parameters" in run(*study, recipe).err
+    assert run(*study, recipe, "--budget", "20k").json["spec.channels"] == plain["spec.channels"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

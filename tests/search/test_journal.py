@@ -162,16 +162,16 @@ for number in range(30):
 def test_processes_that_write_at_once_lose_nothing_whatever_is_torn_between_them(tmp_path: Path) -> None:
     path = tmp_path / "study.journal"
     journal, killed = Journal(path), JournalFileOpenLock(str(path))
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in "ab"]
-    n_torn = 0
-    while any(writer.poll() is None for writer in writers):
-        list(Journal(path).read_logs(0))
-        killed.acquire()
-        with path.open("ab") as file:
-            n_torn += file.write(TORN) > 0
-        killed.release()
-        journal.append_logs([{"writer": "c"}])
-    assert [writer.returncode for writer in writers] == [0, 0]
+    command, n_torn = [sys.executable, "-c", WRITER, str(path)], 0
+    with subprocess.Popen([*command, "a"]) as a, subprocess.Popen([*command, "b"]) as b:
+        while a.poll() is None or b.poll() is None:
+            list(Journal(path).read_logs(0))
+            killed.acquire()
+            with path.open("ab") as file:
+                n_torn += file.write(TORN) > 0
+            killed.release()
+            journal.append_logs([{"writer": "c"}])
+    assert (a.returncode, b.returncode) == (0, 0)
     records = [json.loads(line) for line in path.read_bytes().splitlines()]
     for name in "ab":
         assert [record["number"] for record in records if record["writer"] == name] == list(range(30))

@@ -42,8 +42,9 @@ def study(tmp_path: Path) -> Path:
         at.mkdir(parents=True)
         (at / "trial.json").write_text(json.dumps({"spec": spec, "recipe": asdict(Recipe(epochs=number + 1))}))
     (folder / "best.json").write_text(json.dumps(spec))
-    rows = "number,state,accuracy,data,budget_params\n0,complete,0.4,my.npz,20000000\n1,complete,0.5,my.npz,20000000\n"
-    (folder / "trials.csv").write_text(rows)
+    rows = ["number,state,accuracy,params,data,budget_params", "0,complete,0.4,1000,my.npz,20000000"]
+    rows += ["1,complete,0.5,2000,my.npz,20000000", ""]
+    (folder / "trials.csv").write_text("\n".join(rows))
     return folder
 
 
@@ -66,8 +67,8 @@ def test_of_trials_of_one_network_the_most_accurate_one_counts(study: Path) -> N
         at.mkdir()
         spec = json.loads((study / "best.json").read_text())
         (at / "trial.json").write_text(json.dumps({"spec": spec, "recipe": asdict(Recipe(epochs=number))}))
-    rows = ["0,complete,0.9", "1,complete,0.5", "2,pruned,0.8", "3,failed,", "10,complete,0.7"]
-    (study / "trials.csv").write_text("\n".join(["number,state,accuracy", *rows]) + "\n")
+    rows = ["0,complete,0.9,1", "1,complete,0.5,2", "2,pruned,0.8,2", "3,failed,,2", "10,complete,0.7,2"]
+    (study / "trials.csv").write_text("\n".join(["number,state,accuracy,params", *rows]) + "\n")
     best = winner_of_study(study)
     assert best.recipe is not None
     assert best.recipe["epochs"] == 10
@@ -80,9 +81,9 @@ def front(study: Path) -> Path:
     ended = {0: ("complete", 0.4), 1: ("complete", 0.5), 2: ("complete", 0.45), 3: ("pruned", 0.49)}
     with (study / "trials.csv").open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["number", "state", "accuracy", "spec"])
+        table.writerow(["number", "state", "accuracy", "params", "spec"])
         for number, width in widths.items():
-            table.writerow([number, *ended[number], ResNetSpec((width, 8), blocks=1).to_json()])
+            table.writerow([number, *ended[number], params(width), ResNetSpec((width, 8), blocks=1).to_json()])
     return study
 
 

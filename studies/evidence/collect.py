@@ -1,6 +1,6 @@
 """Bring what the steps of the evidence gave under `studies/results/`, without weights, and draw its pictures.
 
-    python studies/collect.py [--plan studies/evidence.toml] [--runs-dir runs/evidence] [--results studies/results]
+    python studies/evidence/collect.py [--plan studies/evidence/gpu.toml] [--runs-dir runs/evidence]
 
 Of each step that is done: the tables and records of its folder, the study file it was given, and its page as a picture
 (for which Chromium is needed). `docs/results.py` makes the page of results from these.
@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from evidence_plan import PLAN, Notes, Step, read_plan
+from plan import PLAN, Notes, Step, read_plan
 
 from nas_budget.run_folders import kind_of
 
@@ -27,7 +27,7 @@ KEPT = (
     "gpu.json", "training.json", "comparison.json", "comparison.csv",  # of a benchmark
 )  # fmt: skip
 """Files that are brought along."""
-STUDY, TIME = "study.toml", "time.json"
+STUDY, TIME, DONE = "study.toml", "time.json", "done.json"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZE = "1280,1500"
 
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--plan", type=Path, default=PLAN)
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/evidence"))
-    parser.add_argument("--results", type=Path, default=Path(__file__).with_name("results"))
+    parser.add_argument("--results", type=Path, default=Path(__file__).parents[1] / "results")
     given = parser.parse_args(arguments)
     notes = Notes(given.runs_dir)
     seconds: dict[Path, float] = {}
@@ -84,6 +84,9 @@ def main(arguments: list[str] | None = None) -> None:
             elif not (target / "comparison.json").exists():  # other benchmarks do not note what time they took
                 seconds[target] = seconds.get(target, 0.0) + note.seconds
                 (target / TIME).write_text(json.dumps({"seconds": round(seconds[target])}) + "\n")
+            known = given.results / DONE
+            done = json.loads(known.read_text()) if known.exists() else []
+            known.write_text(json.dumps(sorted({*done, step.name}), indent=2) + "\n")
         print(f"{step.name}: {note.state}" + (f", in {target}" if note.state == "done" else ""))
 
 

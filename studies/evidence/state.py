@@ -8,7 +8,7 @@ import zlib
 from io import BytesIO
 from pathlib import Path
 
-from evidence_plan import NOTES
+from plan import NOTES
 
 from nas_budget.errors import NasBudgetError
 

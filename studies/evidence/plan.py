@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nas_budget.files import write_whole
 
-PLAN = Path(__file__).with_name("evidence.toml")
+PLAN = Path(__file__).with_name("gpu.toml")
 NOTES = "evidence.json"
 
 

@@ -1,12 +1,12 @@
 """Run the steps of the evidence, for a limited time at once: the same command goes on where the last one was.
 
-    python studies/evidence.py [STEP ...] [--minutes 8] [--plan studies/evidence.toml]
-    python studies/evidence.py --list
-    python studies/evidence.py --state evidence.tar.gz
+    python studies/evidence/run.py [STEP ...] [--minutes 8] [--plan studies/evidence/gpu.toml]
+    python studies/evidence/run.py --list
+    python studies/evidence/run.py --state evidence.tar.gz
 
 A step is a command that anyone could give by hand, and that goes on when it is given again. When the time is up it is
 interrupted as by Ctrl-C, and half a minute later killed. What is done, and how long it took, is noted in
-`evidence.json` in the folder of runs. With --state that folder travels in one file (see evidence_state.py): a machine
+`evidence.json` in the folder of runs. With --state that folder travels in one file (see state.py): a machine
 that is lent for minutes can be another one each time.
 
 Exit codes: 0 all steps done, 1 a step failed or the state cannot be used, 2 wrong usage, 130 the time was up or it was
@@ -27,8 +27,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from evidence_plan import PLAN, Notes, Step, read_plan
-from evidence_state import pack, unpack
+from plan import PLAN, Notes, Step, read_plan
+from state import pack, unpack
 
 from nas_budget.errors import NasBudgetError, StoppedError
 from nas_budget.words import seconds_in_words
