@@ -124,7 +124,7 @@ def shapes() -> str:
     parts = []
     for name, trials in studies().items():
         if name.startswith(SHAPES):
-            words = _words(RESULTS / name / "study.toml")
+            words = shape_words(RESULTS / name / "study.toml")
             known = [trial for trial in trials if trial.channels in words and trial.state == "complete"]
             base = next(trial for trial in known if trial.channels == next(iter(words)))
             ranked = sorted(known, key=lambda trial: -(trial.accuracy or 0.0))
@@ -134,7 +134,7 @@ def shapes() -> str:
     return "\n\n".join(parts) or "Nothing yet."
 
 
-def _words(study: Path) -> dict[str, str]:
+def shape_words(study: Path) -> dict[str, str]:
     """What a study file says of each network of its queue, by its channels, which no two share."""
     queue = re.findall(r"^  \{ channels = \[(.*?)\].*\}, # (.*)$", study.read_text(), re.MULTILINE)
     return {channels.replace(", ", "-"): words for channels, words in queue}

@@ -19,6 +19,10 @@ NEAR = 0.1
 """Published networks are hidden at first when their accuracy is further than this from all trials."""
 FAR_SHARE = 30
 """And when they are this many times as large."""
+MARGIN = 1.15
+"""By how much the axis of costs goes beyond them."""
+NARROW = 2
+"""An axis whose end is less than this many times its beginning has no round numbers to show."""
 
 
 def tradeoff(table: pd.DataFrame, axis: str = "params", finalists: Sequence[FinalistRun] = ()) -> go.Figure:
@@ -59,13 +63,17 @@ def _lay_out(figure: go.Figure, places: list[float], accuracies: list[float], ti
         figure, font_size=14, height=540, margin={"l": 64, "r": 24, "t": 56, "b": 60}, hovermode="closest",
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": FAINT}, dragmode="zoom",
     )  # fmt: skip
-    low, high = min(places, default=1), max(places, default=1)
-    ticks = round_numbers(low, high)
-    figure.update_xaxes(
-        title={"text": title, "standoff": 10}, type="log", tickvals=ticks, ticktext=[*map(short, ticks)],
-        autorangeoptions={"include": [low / 1.15, high * 1.15]},
-    )  # fmt: skip
+    figure.update_xaxes(title={"text": title, "standoff": 10}, type="log", **_cost_axis(places))
     figure.update_yaxes(title={"text": "accuracy on held-out images", "standoff": 8}, **accuracy_axis(accuracies))
+
+
+def _cost_axis(places: list[float]) -> dict[str, Any]:
+    """Range and ticks of a log axis; all costs may be as good as one, where round numbers are far away."""
+    low, high = min(places, default=1) / MARGIN, max(places, default=1) * MARGIN
+    if high / low < NARROW:
+        return {"range": [math.log10(low), math.log10(high)], "nticks": 6, "tickformat": "~s"}
+    ticks = round_numbers(low * MARGIN, high / MARGIN)
+    return {"tickvals": ticks, "ticktext": [*map(short, ticks)], "autorangeoptions": {"include": [low, high]}}
 
 
 def _add_study(figure: go.Figure, trials: pd.DataFrame, place: int, right: float, name: str) -> None:

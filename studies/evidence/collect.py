@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--plan", type=Path, default=PLAN)
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/evidence"))
-    parser.add_argument("--results", type=Path, default=Path(__file__).parents[1] / "results")
+    parser.add_argument("--results", type=Path, default=Path("studies/results"))
     given = parser.parse_args(arguments)
     notes = Notes(given.runs_dir)
     seconds: dict[Path, float] = {}

@@ -36,6 +36,14 @@ def test_trials_are_drawn_by_what_became_of_them(tmp_path: Path) -> None:
     assert not any((100, 0.9) in trace for trace in points.values())  # it failed
 
 
+def test_costs_that_are_nearly_one_stand_within_the_axis(tmp_path: Path) -> None:
+    records = [record(n, params=149_700 + 30 * n, accuracy=0.5 + n / 100, budget_params=150_000) for n in range(10)]
+    low, high = (10**end for end in tradeoff(table_of(tmp_path, records)).layout.xaxis.range)
+    assert low < 140_000
+    assert 160_000 < high < 200_000
+    assert tradeoff(table_of(tmp_path, mixed())).layout.xaxis.range is None  # what the legend shows decides
+
+
 def test_the_front_is_a_step_line_with_its_points_over_it(tmp_path: Path) -> None:
     figure = tradeoff(table_of(tmp_path, mixed()))
     (line,) = (trace for trace in figure.data if trace.name == "front")

@@ -1,0 +1,73 @@
+"""Draw the pictures of results.md from what lies under studies/results/; needs kaleido and a browser.
+
+python docs/result_pictures.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from result_tables import RESULTS, runs, studies
+from results import GRIDS, SHAPES, shape_words
+
+IMAGES = Path(__file__).with_name("images")
+FIRST, SECOND, INK = "#94a3b8", "#2563eb", "#334155"
+LAYOUT: dict[str, Any] = {
+    "template": "plotly_white", "width": 900, "font": {"size": 14, "color": INK},
+    "margin": {"l": 10, "r": 10, "t": 60, "b": 50}, "xaxis": {"title": {"font": {"size": 14}}},
+    "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+    "yaxis": {"autorange": "reversed", "automargin": True, "showgrid": False},
+}  # fmt: skip
+
+
+def shapes(name: str) -> go.Figure:
+    """One budget spent in different ways: a dot for each network, by accuracy."""
+    words = shape_words(RESULTS / name / "study.toml")
+    trials = sorted((t for t in studies()[name] if t.channels in words), key=lambda t: -(t.accuracy or 0.0))
+    told = [f"{words[t.channels].partition(': ')[0]}  <b>{t.channels}</b>" for t in trials]
+    accuracies = [100 * (t.accuracy or 0.0) for t in trials]
+    figure = go.Figure(layout=LAYOUT | {"height": 70 + 32 * len(trials)})
+    macs = [f" {accuracy:.1f} %,  {t.macs / 1e6:,.0f} M MACs" for accuracy, t in zip(accuracies, trials, strict=True)]
+    figure.add_scatter(
+        x=accuracies, y=told, mode="markers+text", marker={"size": 12, "color": SECOND}, text=macs,
+        textposition="middle right", showlegend=False,
+    )  # fmt: skip
+    figure.update_layout(margin_t=10)
+    low, high = min(accuracies), max(accuracies)
+    title = f"accuracy on held-out images, %, of networks of {trials[0].budget_params:,} parameters"
+    return figure.update_xaxes(title_text=title, range=[low - 1, high + 0.45 * (high - low)])
+
+
+def recipes(number: int) -> go.Figure:
+    """Networks under two recipes: two dots for each, on test images."""
+    names, networks = GRIDS[number]
+    known = {result.name: result for result in runs()}
+    figure = go.Figure(layout=LAYOUT | {"height": 130 + 60 * len(networks)})
+    told = [f"{words}<br>{known[f'{run}-{names[0]}'].params:,} parameters" for words, run in networks.items()]
+    for recipe, colour in zip(names, (FIRST, SECOND), strict=True):
+        results = [known[f"{run}-{recipe}"] for run in networks.values()]
+        accuracies = [100 * (result.mean() or 0.0) for result in results]
+        figure.add_scatter(
+            x=accuracies, y=told, mode="markers+text", marker={"size": 14, "color": colour}, name=f"recipe {recipe}",
+            text=[f" {accuracy:.1f}" for accuracy in accuracies], textposition="top center",
+            error_x={"array": [100 * (result.deviation() or 0.0) for result in results], "thickness": 1.5},
+        )  # fmt: skip
+    epochs = known[f"{next(iter(networks.values()))}-{names[0]}"].recipe["epochs"]
+    title = f"accuracy on CIFAR-10 test images, %, after {epochs} epochs"
+    return figure.update_xaxes(title_text=title).update_yaxes(range=[len(told) - 0.5, -0.7], autorange=False)
+
+
+def main() -> None:
+    """Draw what there is."""
+    for name in studies():
+        if name.startswith(SHAPES):
+            shapes(name).write_image(IMAGES / f"{name}.png", scale=2)
+    for number, (names, networks) in enumerate(GRIDS):
+        if all((RESULTS / f"{run}-{recipe}").is_dir() for run in networks.values() for recipe in names):
+            recipes(number).write_image(IMAGES / f"recipes-{number}.png", scale=2)
+
+
+if __name__ == "__main__":
+    main()
