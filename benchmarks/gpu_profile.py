@@ -26,7 +26,7 @@ from nas_budget.train.stepper import Stepper
 
 N_HELD_OUT = 5_000
 N_STRETCHES, N_PROFILED, N_RECORDED, N_TOP = 5, 10, 3, 8
-LIMIT_S = 300.0
+LIMIT_S = 180.0
 """How long a process that is profiled may be silent."""
 LAUNCHES = ("cudaLaunchKernel", "cudaLaunchCooperativeKernel", "cuLaunchKernel")
 GRAPH_LAUNCHES = ("cudaGraphLaunch", "cuGraphLaunch")

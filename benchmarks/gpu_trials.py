@@ -24,7 +24,7 @@ from nas_budget.train.recipe import RECIPES
 from nas_budget.train.stepper import Stepper
 
 CONTROL = "nvidia-cuda-mps-control"
-CONTROL_LIMIT_S, LIMIT_S = 60.0, 540.0
+CONTROL_LIMIT_S, LIMIT_S = 60.0, 180.0
 """How long MPS may take to do as it is told, and a process to make itself ready or to train its share."""
 
 

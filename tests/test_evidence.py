@@ -41,7 +41,7 @@ def plan_of(folder: Path, **commands: str) -> Path:
 
 
 def states(runs: Path) -> dict[str, str]:
-    return {name: note["state"] for name, note in json.loads((runs / "evidence.json").read_text()).items()}
+    return {name: note["state"] for name, note in json.loads((runs / "evidence.json").read_text())["steps"].items()}
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda p: p.stem)
@@ -96,31 +96,42 @@ def test_steps_are_done_once_and_one_that_fails_does_not_stop_the_others(
     assert "OVER BUDGET" in told.err
     assert f"$ nas-budget train {BRIEF} --data {npz} --epochs 1 --name small --runs-dir {runs}" in told.out
     assert evidence.main([*arguments[:-2], "small"]) == 0  # done before: not begun again
-    assert json.loads((runs / "evidence.json").read_text())["small"]["calls"] == 1
+    assert json.loads((runs / "evidence.json").read_text())["steps"]["small"]["calls"] == 1
     evidence.main([*arguments[:-2], "--list"])
     assert "again: it (to do)" in capfd.readouterr().out
 
 
-def test_a_plan_or_step_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plan = plan_of(tmp_path, only="nas-budget data")
-    for arguments, words in (["other"], "no step other; there are only"), (["--plan", "nowhere"], "nowhere"):
-        with pytest.raises(SystemExit) as left:
-            evidence.main(["--plan", str(plan), *arguments])
-        assert left.value.code == 2
-        assert words in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["other"], "no step other; there are only"),
+        (["--plan", "nowhere.toml"], "nowhere.toml: cannot be read"),
+        (["--plan", "studies/quickstart.toml"], "quickstart.toml: no plan: each [[step]] has name, shows and command"),
+    ],
+)
+def test_a_plan_or_step_that_is_not_there_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        evidence.main(["--plan", str(plan_of(tmp_path, only="nas-budget data")), *arguments])
+    assert left.value.code == 2
+    assert words in capsys.readouterr().err
 
 
 def test_a_step_waits_for_the_study_that_it_needs(
     tmp_path: Path, npz: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = plan_of(
+    plan, runs = plan_of(
         tmp_path,
-        first="nas-budget search nowhere.toml",
-        second="nas-budget train --study {runs}/first --epochs 1",
-    )
-    assert evidence.main(["--plan", str(plan), "--runs-dir", str(tmp_path / "runs")]) == 1
+        first="python -c 'import pathlib, sys; sys.exit(not pathlib.Path(sys.argv[1]).exists())' {runs}/allowed",
+        second="python -c 'pass' --study {runs}/first",
+    ), tmp_path / "runs"  # fmt: skip
+    assert evidence.main(["--plan", str(plan), "--runs-dir", str(runs)]) == 1
     assert "second: waits for first" in capsys.readouterr().out
-    assert states(tmp_path / "runs") == {"first": "failed", "second": "to do"}
+    assert states(runs) == {"first": "failed", "second": "to do"}
+    (runs / "allowed").touch()
+    assert evidence.main(["--plan", str(plan), "--runs-dir", str(runs)]) == 0  # both, in one call
+    assert states(runs) == {"first": "done", "second": "done"}
 
 
 def test_a_step_that_is_not_done_in_time_is_interrupted_with_all_that_it_started(tmp_path: Path) -> None:
@@ -130,20 +141,27 @@ def test_a_step_that_is_not_done_in_time_is_interrupted_with_all_that_it_started
         f"pathlib.Path('{tmp_path}/pid').write_text(str(p.pid)); time.sleep(600)"
     )
     plan, runs = plan_of(tmp_path, long=f'python -c "{code}"', next="nas-budget data"), tmp_path / "runs"
-    assert evidence.main(["--plan", str(plan), "--runs-dir", str(runs), "--minutes", "0.1"]) == 130
+    assert evidence.main(["--plan", str(plan), "--runs-dir", str(runs), "--minutes", "0.2"]) == 130
     assert states(runs) == {"long": "under way", "next": "to do"}
-    child = (
-        psutil.Process(int((tmp_path / "pid").read_text()))
-        if psutil.pid_exists(int((tmp_path / "pid").read_text()))
-        else None
-    )
-    assert child is None or child.status() == psutil.STATUS_ZOMBIE
+    wait_for(lambda: is_gone(int((tmp_path / "pid").read_text())))
 
 
-def notes(folder: Path, **calls: int) -> None:
+def is_gone(number: int) -> bool:
+    """Whether a process has ended, though nobody may have asked how."""
+    try:
+        return bool(psutil.Process(number).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def notes(folder: Path, *history: str) -> None:
     folder.mkdir(exist_ok=True)
-    told = {name: {"state": "under way", "calls": n, "seconds": 1.0} for name, n in calls.items()}
+    told = {"steps": {"a": {"state": "under way", "calls": len(history), "seconds": 1.0}}, "history": history}
     (folder / "evidence.json").write_text(json.dumps(told))
+
+
+def files_of(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_what_is_packed_comes_back_elsewhere_without_weights(tmp_path: Path) -> None:
@@ -152,40 +170,50 @@ def test_what_is_packed_comes_back_elsewhere_without_weights(tmp_path: Path) -> 
     for name in kept | {"a/model.safetensors", "a/averaged-seed1.safetensors", "a/report.html", "a/.lock"}:
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_text(name)
-    (here / "a" / "checkpoint-seed2.safetensors").write_bytes(bytes(3 << 20))  # too large
-    notes(here, a=1)
+    (here / "a" / "checkpoint-seed2.safetensors").write_bytes(bytes(3 << 20))
+    (here / "a" / "large.jsonl").write_bytes(bytes(3 << 20))
+    notes(here, "one")
     evidence.unpack(state, there)
     assert not there.exists()  # nothing was packed yet
-    evidence.pack(here, state, 2)
+    assert evidence.pack(here, state, 2) == ["a/checkpoint-seed2.safetensors"]
     evidence.unpack(state, there)
-    found = {path.relative_to(there).as_posix() for path in there.rglob("*") if path.is_file()}
-    assert found == kept | {"evidence.json"}
+    assert files_of(there) == kept | {"evidence.json", "a/large.jsonl"}
 
 
-def test_the_further_of_two_states_is_gone_on_with(tmp_path: Path) -> None:
+def test_the_further_of_two_states_is_gone_on_with_alone(tmp_path: Path) -> None:
     here, there, state = tmp_path / "here", tmp_path / "there", tmp_path / "state.tar.gz"
     for folder, text in ((here, "new"), (there, "old")):
         folder.mkdir()
         (folder / "file").write_text(text)
-    notes(here, a=2, b=1)
+    (there / "checkpoint-seed0.safetensors").touch()
+    (there / "model.safetensors").touch()
+    notes(here, "one", "two")
     evidence.pack(here, state, 10)
-    notes(there, a=1)
+    notes(there, "one")
     evidence.unpack(state, there)
     assert (there / "file").read_text() == "new"
-    notes(there, a=2, b=2)
+    assert files_of(there) == {"file", "evidence.json", "model.safetensors"}  # a checkpoint of another past is none
+    notes(there, "one", "two", "three")
     (there / "file").write_text("newer")
     evidence.unpack(state, there)
     assert (there / "file").read_text() == "newer"
-    notes(there, a=1, b=2)
-    with pytest.raises(NasBudgetError, match=r"have both gone on since they were one \(a here, b there\)"):
+    notes(there, "one", "else")  # as many calls, but others
+    with pytest.raises(NasBudgetError, match="have both gone on since they were one"):
         evidence.unpack(state, there)
+
+
+def test_a_state_that_cannot_be_written_stops_no_training(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    plan = plan_of(tmp_path, quick="python -c 'pass'")
+    arguments = ["--plan", str(plan), "--runs-dir", str(tmp_path / "runs"), "--state", str(plan / "state.tar.gz")]
+    assert evidence.main(arguments) == 0
+    assert "state.tar.gz: cannot be written" in capfd.readouterr().err
 
 
 def test_a_damaged_state_is_told_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     here, there, state = tmp_path / "here", tmp_path / "there", tmp_path / "state.tar.gz"
     here.mkdir()
     (here / "large").write_bytes(random.Random(0).randbytes(100_000))
-    notes(here, a=1)
+    notes(here, "one")
     evidence.pack(here, state, 10)
     damaged = state.read_bytes()[:-2_000]
     state.write_bytes(damaged)
@@ -193,7 +221,18 @@ def test_a_damaged_state_is_told_and_kept(tmp_path: Path, capsys: pytest.Capture
     assert evidence.main(arguments) == 1
     assert f"{state}: cannot be unpacked" in capsys.readouterr().err
     assert state.read_bytes() == damaged
-    assert not there.exists()
+    assert files_of(there) <= {".lock"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process that the one that started it is gone")
+def test_a_step_ends_with_the_program_and_two_do_not_run_at_once(tmp_path: Path) -> None:
+    code = f"import os, time, pathlib; pathlib.Path('{tmp_path}/pid').write_text(str(os.getpid())); time.sleep(600)"
+    plan, runs = plan_of(tmp_path, long=f'python -c "{code}"'), tmp_path / "runs"
+    with started(plan, runs, tmp_path / "state.tar.gz") as process:
+        wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        assert evidence.main(["--plan", str(plan), "--runs-dir", str(runs)]) == 1  # another process is at these steps
+        process.kill()
+        wait_for(lambda: is_gone(int((tmp_path / "pid").read_text())))
 
 
 @pytest.mark.browser

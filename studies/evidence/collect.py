@@ -72,22 +72,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/evidence"))
     parser.add_argument("--results", type=Path, default=Path("studies/results"))
     given = parser.parse_args(arguments)
-    notes = Notes(given.runs_dir)
+    notes = Notes.of_runs(given.runs_dir)
     seconds: dict[Path, float] = {}
     for step in read_plan(given.plan):
         source, note = folder_of(step, given.runs_dir), notes.of(step)
         target = given.results / source.name
-        if note.state == "done":
+        print(f"{step.name}: {note.state}")
+        # A benchmark that could not measure all of its figures has the others.
+        if note.state == "done" or (note.state == "failed" and source.is_dir() and not kind_of(source)):
             collect(step, source, target)
             if kind_of(target):
                 draw(target, target / "page.png") or print("no Chromium: its page is not drawn")
             elif not (target / "comparison.json").exists():  # other benchmarks do not note what time they took
                 seconds[target] = seconds.get(target, 0.0) + note.seconds
                 (target / TIME).write_text(json.dumps({"seconds": round(seconds[target])}) + "\n")
+        if note.state == "done":
             known = given.results / DONE
             done = json.loads(known.read_text()) if known.exists() else []
             known.write_text(json.dumps(sorted({*done, step.name}), indent=2) + "\n")
-        print(f"{step.name}: {note.state}" + (f", in {target}" if note.state == "done" else ""))
 
 
 if __name__ == "__main__":

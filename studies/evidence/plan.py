@@ -7,9 +7,11 @@ import re
 import shlex
 import sys
 import tomllib
-from dataclasses import asdict, dataclass
+import uuid
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from nas_budget.errors import NasBudgetError
 from nas_budget.files import write_whole
 
 PLAN = Path(__file__).with_name("gpu.toml")
@@ -41,8 +43,20 @@ class Step:
 
 
 def read_plan(path: Path) -> list[Step]:
-    """The steps of a plan, in order."""
-    return [Step(**values) for values in tomllib.loads(path.read_text(encoding="utf-8"))["step"]]
+    """The steps of a plan, in order.
+
+    Raises:
+        NasBudgetError: It cannot be read, or holds something else.
+    """
+    try:
+        steps = [Step(**values) for values in tomllib.loads(path.read_text(encoding="utf-8"))["step"]]
+    except OSError as error:
+        raise NasBudgetError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise NasBudgetError(f"{path}: no plan: each [[step]] has name, shows and command ({error})") from None
+    if empty := [step.name for step in steps if not step.command.strip()]:
+        raise NasBudgetError(f"{path}: the command of {empty[0]} is empty")
+    return steps
 
 
 @dataclass
@@ -54,13 +68,31 @@ class Note:
     seconds: float = 0.0
 
 
+@dataclass
 class Notes:
-    """What is known of each step, kept in the folder of runs."""
+    """What is known of each step, and every call of one so far, each by a name of its own."""
 
-    def __init__(self, runs: Path) -> None:
-        self.path = runs / NOTES
-        known = json.loads(self.path.read_text()) if self.path.exists() else {}
-        self.steps = {name: Note(**values) for name, values in known.items()}
+    steps: dict[str, Note] = field(default_factory=dict)
+    history: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, content: bytes, where: Path) -> Notes:
+        """The notes of a file's content.
+
+        Raises:
+            NasBudgetError: It is damaged.
+        """
+        try:
+            known = json.loads(content)
+            return cls({name: Note(**values) for name, values in known["steps"].items()}, list(known["history"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise NasBudgetError(f"{where}: is damaged ({error}); put back a copy, or remove its folder") from None
+
+    @classmethod
+    def of_runs(cls, runs: Path) -> Notes:
+        """The notes in a folder of runs; empty where there are none."""
+        path = runs / NOTES
+        return cls.read(path.read_bytes(), path) if path.exists() else cls()
 
     def of(self, step: Step) -> Note:
         """The note of a step."""
@@ -71,16 +103,11 @@ class Notes:
         return self.steps.get(name, Note()).state
 
     def begin(self, step: Step) -> None:
-        """Note that a step is gone on with."""
+        """A step is gone on with."""
         note = self.of(step)
         note.state, note.calls = "under way", note.calls + 1
-        self._write()
+        self.history.append(uuid.uuid4().hex[:12])
 
-    def end(self, step: Step, state: str, seconds: float) -> None:
-        """Note how that ended."""
-        note = self.of(step)
-        note.state, note.seconds = state, round(note.seconds + seconds, 1)
-        self._write()
-
-    def _write(self) -> None:
-        write_whole(self.path, json.dumps({name: asdict(note) for name, note in self.steps.items()}, indent=2) + "\n")
+    def write(self, runs: Path) -> None:
+        """Write them to the folder of runs."""
+        write_whole(runs / NOTES, json.dumps(asdict(self), indent=2) + "\n")
