@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-from result_tables import RESULTS, runs, studies
-from results import GRIDS, SHAPES, shape_words
+from result_tables import RESULTS, studies
+from results import GRIDS, SHAPES, grid, shape_words
 
 IMAGES = Path(__file__).with_name("images")
 FIRST, SECOND, INK = "#94a3b8", "#2563eb", "#334155"
@@ -40,23 +40,23 @@ def shapes(name: str) -> go.Figure:
     return figure.update_xaxes(title_text=title, range=[low - 1, high + 0.45 * (high - low)])
 
 
-def recipes(number: int) -> go.Figure:
+def recipes(size: str) -> go.Figure:
     """Networks under two recipes: two dots for each, on test images."""
-    names, networks = GRIDS[number]
-    known = {result.name: result for result in runs()}
-    figure = go.Figure(layout=LAYOUT | {"height": 130 + 60 * len(networks)})
-    told = [f"{words}<br>{known[f'{run}-{names[0]}'].params:,} parameters" for words, run in networks.items()]
-    for recipe, colour in zip(names, (FIRST, SECOND), strict=True):
-        results = [known[f"{run}-{recipe}"] for run in networks.values()]
+    rows = grid(size)
+    figure = go.Figure(layout=LAYOUT | {"height": 130 + 60 * len(rows)})
+    told = [f"{words}<br>{results[0].params:,} parameters" for words, results in rows.items()]
+    for place, colour in enumerate((FIRST, SECOND)):
+        results = [row[place] for row in rows.values()]
         accuracies = [100 * (result.mean() or 0.0) for result in results]
         figure.add_scatter(
-            x=accuracies, y=told, mode="markers+text", marker={"size": 14, "color": colour}, name=f"recipe {recipe}",
-            text=[f" {accuracy:.1f}" for accuracy in accuracies], textposition="top center",
+            x=accuracies, y=told, mode="markers+text", marker={"size": 14, "color": colour},
+            name=f"recipe {GRIDS[size][0][place]}", text=[f"{accuracy:.1f}" for accuracy in accuracies],
+            textposition="top center",
             error_x={"array": [100 * (result.deviation() or 0.0) for result in results], "thickness": 1.5},
         )  # fmt: skip
-    epochs = known[f"{next(iter(networks.values()))}-{names[0]}"].recipe["epochs"]
-    title = f"accuracy on CIFAR-10 test images, %, after {epochs} epochs"
-    return figure.update_xaxes(title_text=title).update_yaxes(range=[len(told) - 0.5, -0.7], autorange=False)
+    epochs = next(iter(rows.values()))[0].recipe["epochs"]
+    figure.update_xaxes(title_text=f"accuracy on CIFAR-10 test images, %, after {epochs} epochs", nticks=12)
+    return figure.update_yaxes(range=[len(told) - 0.5, -0.7], autorange=False)
 
 
 def main() -> None:
@@ -64,9 +64,9 @@ def main() -> None:
     for name in studies():
         if name.startswith(SHAPES):
             shapes(name).write_image(IMAGES / f"{name}.png", scale=2)
-    for number, (names, networks) in enumerate(GRIDS):
-        if all((RESULTS / f"{run}-{recipe}").is_dir() for run in networks.values() for recipe in names):
-            recipes(number).write_image(IMAGES / f"recipes-{number}.png", scale=2)
+    for size in GRIDS:
+        if len(grid(size)) > 1:
+            recipes(size).write_image(IMAGES / f"recipes-{size}.png", scale=2)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ PAGE = Path(__file__).with_name("results.md")
 DONE = "done.json"
 SHAPES = "shapes-"
 """How the studies are called that spend one budget in different ways."""
-GRIDS = (
-    (("paper", "strong"), {"the paper's network": "reference", "the best found": "winner-5m"}),
-    (
+GRIDS: dict[str, tuple[tuple[str, str], dict[str, str]]] = {
+    "5m": (("paper", "strong"), {"the paper's network": "reference", "the best found": "winner-5m"}),
+    "150k": (
         ("paper", "fast"),
         {
             "the paper's shape": "papers-shape-150k",
@@ -38,7 +38,7 @@ GRIDS = (
             "the best of twelve shapes": "shapes-150k-best",
         },
     ),
-)
+}
 """Recipe against architecture: two recipes, and the runs of some networks by what to call them."""
 GOALS = (
     ("images a second", 60_000),
@@ -156,16 +156,22 @@ def _conditions(name: str, trial: TrialRecord) -> str:
 
 def recipes() -> str:
     """Recipe against architecture: some networks under two recipes, on test images."""
-    known, parts = {result.name: result for result in runs()}, []
-    for names, networks in GRIDS:
-        rows = [[known.get(f"{network}-{name}") for name in names] for network in networks.values()]
-        if all(result for row in rows for result in row):
-            cells = [
-                (words, f"{row[0].params:,}" if row[0] else "", *map(_with_epochs, filter(None, row)))
-                for words, row in zip(networks, rows, strict=True)
-            ]
+    parts = []
+    for size, (names, _) in GRIDS.items():
+        cells = [
+            (words, f"{results[0].params:,}", *map(_with_epochs, results)) for words, results in grid(size).items()
+        ]
+        if len(cells) > 1:
             parts.append(table(("network", "parameters", *(f"recipe `{name}`" for name in names)), cells, 3))
     return "\n\n".join(parts) or "Nothing yet."
+
+
+def grid(size: str) -> dict[str, list[RunResult]]:
+    """The networks that were trained by both recipes, with the results in the order of the recipes."""
+    names, networks = GRIDS[size]
+    known = {result.name: result for result in runs()}
+    rows = {words: [known.get(f"{run}-{name}") for name in names] for words, run in networks.items()}
+    return {words: [r for r in row if r] for words, row in rows.items() if all(row)}
 
 
 def _with_epochs(result: RunResult) -> str:
