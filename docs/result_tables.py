@@ -21,12 +21,12 @@ PLAN = STUDIES / "evidence" / "gpu.toml"
 Rows = Iterable[Sequence[str]]
 
 
-def table(head: Sequence[str], rows: Rows, numbers: int) -> str:
-    """A table whose last columns, so many of them, are numbers; a line instead where it would be empty."""
+def table(head: Sequence[str], rows: Rows, numbers: int, texts: int = 0) -> str:
+    """A table whose last columns are numbers, but for some texts at the end; a line instead where it is empty."""
     lines = [f"| {' | '.join(row)} |" for row in rows]
     if not lines:
         return "Nothing yet."
-    rule = ["---"] * (len(head) - numbers) + ["---:"] * numbers
+    rule = ["---"] * (len(head) - numbers - texts) + ["---:"] * numbers + ["---"] * texts
     return "\n".join([f"| {' | '.join(head)} |", f"| {' | '.join(rule)} |", *lines])
 
 

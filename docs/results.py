@@ -40,6 +40,8 @@ GRIDS: dict[str, tuple[tuple[str, str], dict[str, str]]] = {
     ),
 }
 """Recipe against architecture: two recipes, and the runs of some networks by what to call them."""
+TOGETHER = re.compile(r"(?<=\d) (?=[%±M] |[%±]|min)|(?<=±) (?=\d)")
+"""Blanks at which no line of a cell is to break: before a unit, and around a deviation."""
 GOALS = (
     ("images a second", 60_000),
     ("seconds of 150 epochs, by the speed of steps", 120),
@@ -62,21 +64,21 @@ def networks() -> str:
     """The trainings beside the known networks, by accuracy on test images."""
     rows = [(result.mean() or 0.0, _trained(result)) for result in runs()]
     for known in known_networks("cifar10"):
-        cells = (known.name, f"{known.params:,}", known.source, percent(known.accuracy), "", "", "")
+        cells = (known.name, f"{known.params:,}", percent(known.accuracy), "", known.source)
         rows.append((known.accuracy, cells))
-    head = ("network", "parameters", "trained", "test accuracy", "with mirror images", "seeds", "minutes a seed")
-    return table(head, [cells for _, cells in sorted(rows, key=lambda row: -row[0])], 4)
+    head = ("network", "parameters", "test accuracy", "mirrored too", "how")
+    return table(head, [cells for _, cells in sorted(rows, key=lambda row: -row[0])], 3, texts=1)
 
 
 def _trained(result: RunResult) -> tuple[str, ...]:
-    minutes = sum(seed.seconds for seed in result.seeds) / len(result.seeds) / 60
-    recipe, epochs = result.recipe["name"], result.recipe["epochs"]
+    seeds, recipe = result.seeds, result.recipe
+    minutes = sum(seed.seconds for seed in seeds) / len(seeds) / 60
+    times = f"{len(seeds)} seeds of {minutes:.0f} min" if len(seeds) > 1 else f"{minutes:.0f} min"
     return (
         f"**`{result.name}`**: {ResNetSpec.from_dict(result.spec)}", f"{result.params:,}",
-        f"`{recipe}`, {epochs} epochs, {result.images:,} images, {result.device}, {result.precision}",
         f"**{percent(result.mean(), result.deviation())}**",
         percent(result.mean("flipped"), result.deviation("flipped")),
-        str(len(result.seeds)), f"{minutes:.1f}",
+        f"`{recipe['name']}`, {recipe['epochs']} epochs; {times} on {result.device}, {result.precision}",
     )  # fmt: skip
 
 
@@ -258,7 +260,7 @@ def filled(text: str) -> str:
     """The page with every part made anew."""
     for part in PARTS:
         block = re.compile(rf"(<!-- {part.__name__} -->\n).*?(<!-- end -->)", re.DOTALL)
-        made = part()
+        made = TOGETHER.sub("\u00a0", part())
         text, n = block.subn(lambda found, made=made: f"{found[1]}\n{made}\n{found[2]}", text)  # type: ignore[misc]
         if n != 1:
             raise SystemExit(f"{PAGE}: <!-- {part.__name__} --> ... <!-- end --> is there {n} times; once is expected")
