@@ -8,6 +8,9 @@ held-out training images, in evaluation mode for both. Losses and accuracies sho
 
 from __future__ import annotations
 
+import nas_budget  # noqa: F401 - before torch: idle threads sleep
+
+# isort: split
 import argparse
 import statistics
 import sys
@@ -22,7 +25,6 @@ from torch import nn
 from torch.utils.data import DataLoader
 from training import CIFAR_MEAN, CIFAR_STD, PAPER_BATCH, Pictures
 
-import nas_budget  # noqa: F401 - before torch: idle threads sleep
 from nas_budget import ResNetSpec, build, cost
 from nas_budget.train.data import open_dataset
 from nas_budget.train.device import describe_device

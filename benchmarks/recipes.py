@@ -8,6 +8,9 @@ situation of a trial, "long" as near to a final run as a CPU can come.
 
 from __future__ import annotations
 
+import nas_budget  # noqa: F401 - before torch: idle threads sleep
+
+# isort: split
 import os
 import platform
 import statistics
@@ -18,7 +21,6 @@ from typing import Any
 
 import torch
 
-import nas_budget  # noqa: F401 - before torch: idle threads sleep
 from nas_budget import ResNetSpec, build, cost
 from nas_budget.train.data import open_dataset
 from nas_budget.train.evaluation import evaluate
