@@ -35,18 +35,18 @@ from typing import Any
 from outcomes import FIGURES, SHARES, Outcome, Scale, draw, means, outcome_of, reached, scale_of
 from usual_study import Tell, run_usual, spent
 
-from nas_budget.cli.search import parse_assignment, toml_value
-from nas_budget.cli.signals import signals
+from nas_budget.cli.commands.search import parse_assignment, toml_value
+from nas_budget.cli.serve.signals import signals
 from nas_budget.errors import NasBudgetError, StoppedError, UsageError
-from nas_budget.files import write_whole
-from nas_budget.search.events import TrialFinished
-from nas_budget.search.opening import Opened, open_search
-from nas_budget.search.runner import Search
-from nas_budget.search.storage import existing_study
-from nas_budget.search.study_file import read_study_file
-from nas_budget.train.device import describe_device
-from nas_budget.trial_reader import read_trials, table_of
-from nas_budget.trial_table import TrialRecord
+from nas_budget.records.atomic_write import write_whole
+from nas_budget.records.trial_reader import read_trials, table_of
+from nas_budget.records.trials import TrialRecord
+from nas_budget.search.config.study_file import read_study_file
+from nas_budget.search.open_study import Opened, open_search
+from nas_budget.search.storage.storage import existing_study
+from nas_budget.search.workers.events import TrialFinished
+from nas_budget.search.workers.search_runner import Search
+from nas_budget.train.engine.device import describe_device
 
 TALK_S = 30.0
 OURS: dict[str, Any] = {

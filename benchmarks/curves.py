@@ -26,12 +26,12 @@ from torch.utils.data import DataLoader
 from training import CIFAR_MEAN, CIFAR_STD, PAPER_BATCH, Pictures
 
 from nas_budget import ResNetSpec, build, cost
-from nas_budget.train.data import open_dataset
-from nas_budget.train.device import describe_device
-from nas_budget.train.evaluation import evaluate
-from nas_budget.train.images import SplitImages, split_images
-from nas_budget.train.loop import train
-from nas_budget.train.recipe import RECIPES
+from nas_budget.train.data.dataset import open_dataset
+from nas_budget.train.data.split import SplitImages, split_images
+from nas_budget.train.engine.device import describe_device
+from nas_budget.train.engine.evaluate import evaluate
+from nas_budget.train.engine.loop import train
+from nas_budget.train.optim.recipe import RECIPES
 
 SPEC = ResNetSpec((16, 32, 64), blocks=1, strides=2, pool="global", shortcut_kernel=1, dropout=0.2)
 Curve = list[tuple[float, float]]

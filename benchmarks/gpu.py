@@ -32,9 +32,9 @@ from gpu_trials import Trials, trials_an_hour
 from results import Figure, Results, to_the_end, why_not
 from training import EPOCH_IMAGES, NETWORKS, against_goal
 
-from nas_budget.train.data import open_dataset
-from nas_budget.train.device import choose_device, choose_precision, describe_device
-from nas_budget.train.images import split_sizes
+from nas_budget.train.data.dataset import open_dataset
+from nas_budget.train.data.split import split_sizes
+from nas_budget.train.engine.device import choose_device, choose_precision, describe_device
 
 GOAL_TRIALS_PER_HOUR, GOAL_EPOCHS = 400, 8
 """Trials of the reference, each of so many epochs on all images."""

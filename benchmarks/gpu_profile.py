@@ -19,10 +19,10 @@ from torch.profiler import ProfilerActivity, profile, schedule
 from training import NETWORKS
 
 from nas_budget import build
-from nas_budget.train.data import open_dataset
-from nas_budget.train.images import SplitImages, split_images
-from nas_budget.train.recipe import RECIPES
-from nas_budget.train.stepper import Stepper
+from nas_budget.train.data.dataset import open_dataset
+from nas_budget.train.data.split import SplitImages, split_images
+from nas_budget.train.engine.trainer import Stepper
+from nas_budget.train.optim.recipe import RECIPES
 
 N_HELD_OUT = 5_000
 N_STRETCHES, N_PROFILED, N_RECORDED, N_TOP = 5, 10, 3, 8

@@ -19,9 +19,9 @@ from results import AbsentError, Figure, UnmeasuredError, Worker, in_one_line, s
 from training import NETWORKS
 
 from nas_budget import build
-from nas_budget.train.loop import train_epoch
-from nas_budget.train.recipe import RECIPES
-from nas_budget.train.stepper import Stepper
+from nas_budget.train.engine.loop import train_epoch
+from nas_budget.train.engine.trainer import Stepper
+from nas_budget.train.optim.recipe import RECIPES
 
 CONTROL = "nvidia-cuda-mps-control"
 CONTROL_LIMIT_S, LIMIT_S = 60.0, 180.0

@@ -14,12 +14,12 @@ from spending import EPOCHS, SPENT, Spending, Table
 from trainings import BUDGET, SPACE
 
 from nas_budget import ResNetSpec
-from nas_budget.search.candidates import Candidate
-from nas_budget.search.resolving import resolve
-from nas_budget.search.runner import Search
-from nas_budget.search.study_file import read_study_file
-from nas_budget.train.data import Dataset
-from nas_budget.train.loop import EpochResult
+from nas_budget.search.config.resolve import resolve
+from nas_budget.search.config.study_file import read_study_file
+from nas_budget.search.samplers.candidate import Candidate
+from nas_budget.search.workers.search_runner import Search
+from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.engine.loop import EpochResult
 
 OPTIONS = {
     "pool": "global", "stem_kernel": 3, "shortcut_kernel": 1, "block": "basic", "squeeze": 0, "stem_width": 0,

@@ -14,8 +14,8 @@ from plotly.subplots import make_subplots
 from usual_study import OVER_BUDGET, spent
 
 from nas_budget import ResNetSpec
-from nas_budget.ledger import trained_before
-from nas_budget.trial_table import TrialRecord
+from nas_budget.records.time_ledger import trained_before
+from nas_budget.records.trials import TrialRecord
 
 SHARES = (25, 50, 75, 100)
 """Percent of the time after which the methods are compared."""

@@ -25,17 +25,17 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.search.candidates import Candidate
-from nas_budget.search.events import Event
-from nas_budget.search.processes import run_processes
-from nas_budget.search.resolving import resolve
-from nas_budget.search.runner import Phase, Search
-from nas_budget.search.samplers import distribution
-from nas_budget.search.settings import Settings
-from nas_budget.search.storage import quiet_optuna
-from nas_budget.search.study_file import read_study_file
-from nas_budget.train.data import Dataset
-from nas_budget.train.loop import EpochResult
+from nas_budget.search.config.resolve import resolve
+from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.study_file import read_study_file
+from nas_budget.search.samplers.candidate import Candidate
+from nas_budget.search.samplers.optuna_samplers import distribution
+from nas_budget.search.storage.storage import quiet_optuna
+from nas_budget.search.workers.events import Event
+from nas_budget.search.workers.process_pool import run_processes
+from nas_budget.search.workers.search_runner import Phase, Search
+from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.engine.loop import EpochResult
 
 
 class NoTrainer:

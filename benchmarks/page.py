@@ -20,10 +20,10 @@ from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from nas_budget.report.page import write_page
-from nas_budget.report.rendering import plotly_script
-from nas_budget.report.studies import read_studies
-from nas_budget.trial_table import write_table
+from nas_budget.records.trials import write_table
+from nas_budget.report.pages.study import write_page
+from nas_budget.report.pages.templates import plotly_script
+from nas_budget.report.tables.studies import read_studies
 from tests.report.browsing import CHROMIUM, FLAGS
 from tests.report.trials import many
 

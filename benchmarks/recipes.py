@@ -22,12 +22,12 @@ from typing import Any
 import torch
 
 from nas_budget import ResNetSpec, build, cost
-from nas_budget.train.data import open_dataset
-from nas_budget.train.evaluation import evaluate
-from nas_budget.train.images import SplitImages, split_images
-from nas_budget.train.loop import train_epoch
-from nas_budget.train.recipe import RECIPES, Recipe
-from nas_budget.train.stepper import Stepper
+from nas_budget.train.data.dataset import open_dataset
+from nas_budget.train.data.split import SplitImages, split_images
+from nas_budget.train.engine.evaluate import evaluate
+from nas_budget.train.engine.loop import train_epoch
+from nas_budget.train.engine.trainer import Stepper
+from nas_budget.train.optim.recipe import RECIPES, Recipe
 
 SPEC = ResNetSpec((16, 32, 64), blocks=1, strides=2, pool="global", shortcut_kernel=1)
 FAST = replace(RECIPES["fast"], batch_size=128, learning_rate=0.05)

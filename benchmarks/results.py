@@ -18,7 +18,7 @@ from typing import Any, Self
 import torch
 
 from nas_budget.errors import NasBudgetError, StoppedError, UsageError
-from nas_budget.files import write_whole
+from nas_budget.records.atomic_write import write_whole
 
 Figure = dict[str, Any]
 PATIENCE_S = 5.0

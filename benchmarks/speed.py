@@ -25,14 +25,14 @@ import torch
 from scipy.stats import spearmanr
 
 from nas_budget.arch.cost import cost
-from nas_budget.search.plan import N_PROPOSED, propose, to_time
-from nas_budget.search.resolving import resolve
-from nas_budget.search.settings import Settings
-from nas_budget.search.study_file import read_study_file
-from nas_budget.train.data import open_dataset
-from nas_budget.train.device import choose_device, describe_device
-from nas_budget.train.images import SplitImages, split_images
-from nas_budget.train.speed import STEP_MACS, SpeedModel, Timing, time_step, time_steps
+from nas_budget.search.config.plan import N_PROPOSED, propose, to_time
+from nas_budget.search.config.resolve import resolve
+from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.study_file import read_study_file
+from nas_budget.train.data.dataset import open_dataset
+from nas_budget.train.data.split import SplitImages, split_images
+from nas_budget.train.engine.device import choose_device, describe_device
+from nas_budget.train.profile.time_model import STEP_MACS, SpeedModel, Timing, time_step, time_steps
 
 STUDIES = ("studies/quickstart.toml", "studies/cifar10-5m.toml")
 LARGER = 3

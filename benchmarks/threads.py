@@ -24,10 +24,10 @@ from dataclasses import replace
 import nas_budget
 import torch
 from nas_budget import ResNetSpec, build
-from nas_budget.train.data import open_dataset
-from nas_budget.train.images import split_images
-from nas_budget.train.loop import train
-from nas_budget.train.recipe import RECIPES
+from nas_budget.train.data.dataset import open_dataset
+from nas_budget.train.data.split import split_images
+from nas_budget.train.engine.loop import train
+from nas_budget.train.optim.recipe import RECIPES
 
 torch.set_num_threads(int(sys.argv[1]))
 channels, blocks = eval(sys.argv[2])

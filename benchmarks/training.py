@@ -43,11 +43,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from nas_budget import ResNetSpec, build, cost
-from nas_budget.train.data import open_dataset
-from nas_budget.train.device import autocast, choose_device, choose_precision, describe_device, keep_freed_memory
-from nas_budget.train.images import SplitImages, normalised, split_images
-from nas_budget.train.recipe import RECIPES
-from nas_budget.train.stepper import Stepper
+from nas_budget.train.data.dataset import open_dataset
+from nas_budget.train.data.split import SplitImages, normalised, split_images
+from nas_budget.train.engine.device import autocast, choose_device, choose_precision, describe_device, keep_freed_memory
+from nas_budget.train.engine.trainer import Stepper
+from nas_budget.train.optim.recipe import RECIPES
 
 NETWORKS = {
     "reference": ResNetSpec((32, 64, 96, 128, 185), dropout=0.2),

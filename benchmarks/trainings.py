@@ -24,13 +24,13 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nas_budget import Budget, ResNetSpec, build, cost
-from nas_budget.arch.space import SearchSpace
-from nas_budget.train.data import open_dataset
-from nas_budget.train.device import describe_device
-from nas_budget.train.evaluation import evaluate
-from nas_budget.train.images import SplitImages, split_images
-from nas_budget.train.loop import train
-from nas_budget.train.recipe import Recipe
+from nas_budget.space.space import SearchSpace
+from nas_budget.train.data.dataset import open_dataset
+from nas_budget.train.data.split import SplitImages, split_images
+from nas_budget.train.engine.device import describe_device
+from nas_budget.train.engine.evaluate import evaluate
+from nas_budget.train.engine.loop import train
+from nas_budget.train.optim.recipe import Recipe
 
 TABLE = Path(__file__).with_name("trainings.csv")
 SPACE = SearchSpace(

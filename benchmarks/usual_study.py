@@ -24,15 +24,15 @@ from optuna.samplers import TPESampler
 from optuna.trial import Trial, TrialState
 
 from nas_budget.arch.cost import cost
-from nas_budget.arch.space import OPTIONS, Dimension, SearchSpace
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import StoppedError
-from nas_budget.search.candidates import Candidate
-from nas_budget.search.records import versions
-from nas_budget.search.runner import Search
-from nas_budget.search.settings import Settings
-from nas_budget.search.storage import only_runner
-from nas_budget.trial_table import TrialRecord
+from nas_budget.records.trials import TrialRecord
+from nas_budget.search.config.settings import Settings
+from nas_budget.search.samplers.candidate import Candidate
+from nas_budget.search.storage.rows import versions
+from nas_budget.search.storage.storage import only_runner
+from nas_budget.search.workers.search_runner import Search
+from nas_budget.space.space import OPTIONS, Dimension, SearchSpace
 
 OVER_BUDGET = "over budget"
 """How the reason of a trial begins that was not trained, as its network does not fit."""

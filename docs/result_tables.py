@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas_budget.finalist_table import FINALISTS, read_finalists
-from nas_budget.ledger import ledger
-from nas_budget.run_folders import RUN, STUDY, kind_of
-from nas_budget.run_record import RunResult, read_result
-from nas_budget.trial_reader import read_trials
-from nas_budget.trial_table import TrialRecord
+from nas_budget.records.finalists import FINALISTS, read_finalists
+from nas_budget.records.run_folder import RUN, STUDY, kind_of
+from nas_budget.records.time_ledger import ledger
+from nas_budget.records.training_run import RunResult, read_result
+from nas_budget.records.trial_reader import read_trials
+from nas_budget.records.trials import TrialRecord
 
 STUDIES = Path(__file__).parents[1] / "studies"
 RESULTS = STUDIES / "results"

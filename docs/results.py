@@ -18,11 +18,11 @@ from typing import Any
 from result_tables import PLAN, RESULTS, benchmark, percent, runs, spent, studies, table
 
 from nas_budget import ResNetSpec
-from nas_budget.finalist_table import FINALISTS, read_finalists, standings
-from nas_budget.report.known import known_networks
-from nas_budget.run_record import RunResult
-from nas_budget.trial_table import TrialRecord, best_of, front_of
-from nas_budget.words import in_short, seconds_in_words
+from nas_budget.records.finalists import FINALISTS, read_finalists, standings
+from nas_budget.records.formatting import in_short, seconds_in_words
+from nas_budget.records.training_run import RunResult
+from nas_budget.records.trials import TrialRecord, best_of, front_of
+from nas_budget.report.tables.known import known_networks
 
 PAGE = Path(__file__).with_name("results.md")
 DONE = "done.json"

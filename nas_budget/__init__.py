@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nas_budget.arch.budget import Budget, Margin, Verdict, parse_quantity
     from nas_budget.arch.cost import Cost, cost
+    from nas_budget.arch.cost_table import cost_table, fits_table
     from nas_budget.arch.explain import Explanation, explain
-    from nas_budget.arch.explore import Exploration, explore
-    from nas_budget.arch.feasible import FeasibleSpace
     from nas_budget.arch.fit import Fitted, fit
     from nas_budget.arch.layers import Layer, layers
-    from nas_budget.arch.space import SearchSpace
     from nas_budget.arch.spec import ResNetSpec
-    from nas_budget.arch.table import cost_table, fits_table
     from nas_budget.errors import NasBudgetError
-    from nas_budget.train.network import build
+    from nas_budget.space.explore import Exploration, explore
+    from nas_budget.space.feasible import FeasibleSpace
+    from nas_budget.space.space import SearchSpace
+    from nas_budget.train.engine.model import build
 
 # Idle OpenMP threads that spin starve every other process of the machine; read once, when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -35,22 +35,22 @@ _HOMES = {
     "Budget": "arch.budget",
     "Cost": "arch.cost",
     "Explanation": "arch.explain",
-    "Exploration": "arch.explore",
-    "FeasibleSpace": "arch.feasible",
+    "Exploration": "space.explore",
+    "FeasibleSpace": "space.feasible",
     "Fitted": "arch.fit",
     "Layer": "arch.layers",
     "Margin": "arch.budget",
     "NasBudgetError": "errors",
     "ResNetSpec": "arch.spec",
-    "SearchSpace": "arch.space",
+    "SearchSpace": "space.space",
     "Verdict": "arch.budget",
-    "build": "train.network",
+    "build": "train.engine.model",
     "cost": "arch.cost",
-    "cost_table": "arch.table",
+    "cost_table": "arch.cost_table",
     "explain": "arch.explain",
-    "explore": "arch.explore",
+    "explore": "space.explore",
     "fit": "arch.fit",
-    "fits_table": "arch.table",
+    "fits_table": "arch.cost_table",
     "layers": "arch.layers",
     "parse_quantity": "arch.budget",
 }

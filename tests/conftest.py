@@ -15,8 +15,8 @@ import torch
 from hypothesis import settings
 
 from nas_budget.cli import main
-from nas_budget.train.data import Dataset, open_npz
-from nas_budget.train.shapes import CLASSES, draw
+from nas_budget.train.data.dataset import Dataset, open_npz
+from nas_budget.train.data.synthetic import CLASSES, draw
 from tests.report.browsing import CHROMIUM, FLAGS
 
 settings.register_profile("default", deadline=None, derandomize=True)

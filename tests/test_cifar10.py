@@ -15,8 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from nas_budget.train.data import data_folder, open_dataset
-from nas_budget.train.images import split_images
+from nas_budget.train.data.dataset import data_folder, open_dataset
+from nas_budget.train.data.split import split_images
 from tests.conftest import Ran
 
 pytestmark = [

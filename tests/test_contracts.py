@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 import nas_budget
-from nas_budget import trial_table
-from nas_budget.cli.search import KEYS
-from nas_budget.search.study_file import SECTIONS
+from nas_budget.cli.commands.search import KEYS
+from nas_budget.records import trials as trial_table
+from nas_budget.search.config.study_file import SECTIONS
 from tests.conftest import Ran
 
 ROOT = Path(__file__).parents[1]
@@ -43,8 +43,8 @@ def test_imports_go_down_only() -> None:
         ["explore", "--help"],
         ["fit", "--help"],
         ["ls", "studies/results"],
-        ["show", "tests/cli/early_study"],
-        ["show", "tests/cli/early_study", "3"],
+        ["show", "tests/cli/commands/early_study"],
+        ["show", "tests/cli/commands/early_study", "3"],
     ],
 )
 def test_light_commands_load_nothing_heavy(arguments: list[str]) -> None:
@@ -71,7 +71,7 @@ def test_the_example_of_the_package_runs() -> None:
 
 
 def test_idle_threads_sleep() -> None:
-    code = "import os; os.environ.pop('OMP_WAIT_POLICY', None); import nas_budget.cli.search_run; "
+    code = "import os; os.environ.pop('OMP_WAIT_POLICY', None); import nas_budget.cli.jobs.search; "
     code += "print(os.environ['OMP_WAIT_POLICY'])"
     assert python(code).strip() == "PASSIVE"
 

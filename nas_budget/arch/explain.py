@@ -10,9 +10,9 @@ import numpy as np
 
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
+from nas_budget.arch.cost_table import columns_of, cost_table, countable_width, fits_table
 from nas_budget.arch.fit import table_arguments
 from nas_budget.arch.spec import MAX_BLOCKS, MAX_CHANNELS, MAX_KERNEL, ResNetSpec
-from nas_budget.arch.table import columns_of, cost_table, countable_width, fits_table
 from nas_budget.errors import SpecError
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from nas_budget.arch.budget import LIMITS, Budget
 from nas_budget.arch.cost import BYTES_PER_WEIGHT
+from nas_budget.arch.cost_table import Counts, columns_of, cost_table, countable_width, fits_table
 from nas_budget.arch.spec import MAX_CHANNELS, ResNetSpec
-from nas_budget.arch.table import Counts, columns_of, cost_table, countable_width, fits_table
 from nas_budget.errors import NothingFitsError, SpecError
 
 MOVED = 2

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-from nas_budget.cli import (
+from nas_budget.cli.commands import (
     count,
     dashboard,
     data,
@@ -24,9 +24,9 @@ from nas_budget.cli import (
     show,
     train,
 )
-from nas_budget.cli.command import Command, Group, examples
-from nas_budget.cli.output import say
-from nas_budget.cli.progress import plain_downloads
+from nas_budget.cli.console.output import say
+from nas_budget.cli.console.progress import plain_downloads
+from nas_budget.cli.options.help import Command, Group, examples
 from nas_budget.errors import NasBudgetError
 
 INTERRUPTED = 130

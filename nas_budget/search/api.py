@@ -12,14 +12,14 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.finalist_table import Standing, standings
-from nas_budget.ledger import Ledger
+from nas_budget.records.finalists import Standing, standings
+from nas_budget.records.time_ledger import Ledger
+from nas_budget.records.trials import COLUMNS, TrialRecord, best_of, front_of
+from nas_budget.search.config.settings import Settings
 from nas_budget.search.drawing import result_html
-from nas_budget.search.events import Event, TrialFinished
-from nas_budget.search.opening import open_search
-from nas_budget.search.runner import Search
-from nas_budget.search.settings import Settings
-from nas_budget.trial_table import COLUMNS, TrialRecord, best_of, front_of
+from nas_budget.search.open_study import open_search
+from nas_budget.search.workers.events import Event, TrialFinished
+from nas_budget.search.workers.search_runner import Search
 
 if TYPE_CHECKING:
     import pandas as pd

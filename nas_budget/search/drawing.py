@@ -6,8 +6,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from nas_budget.arch.drawing import LEFT, RIGHT, spec_html
-from nas_budget.trial_table import TrialRecord
-from nas_budget.words import seconds_in_words
+from nas_budget.records.formatting import seconds_in_words
+from nas_budget.records.trials import TrialRecord
 
 if TYPE_CHECKING:
     from nas_budget.search.api import SearchResult

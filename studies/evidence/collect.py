@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 from plan import PLAN, Notes, Step, read_plan
 
-from nas_budget.run_folders import kind_of
+from nas_budget.records.run_folder import kind_of
 
 KEPT = (
     "trials.csv", "finalists.csv", "best.json", "settings.json",  # of a study

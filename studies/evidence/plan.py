@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from nas_budget.errors import NasBudgetError
-from nas_budget.files import write_whole
+from nas_budget.records.atomic_write import write_whole
 
 PLAN = Path(__file__).with_name("gpu.toml")
 NOTES = "evidence.json"

@@ -34,7 +34,7 @@ from plan import PLAN, Notes, Step, read_plan
 from state import pack, unpack
 
 from nas_budget.errors import NasBudgetError
-from nas_budget.words import seconds_in_words
+from nas_budget.records.formatting import seconds_in_words
 
 STARTED = time.monotonic()
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from pathlib import Path
 from plan import NOTES, Notes
 
 from nas_budget.errors import NasBudgetError
-from nas_budget.files import write_whole
+from nas_budget.records.atomic_write import write_whole
 
 LEFT_OUT = (".lock", ".html", ".draft", ".tar.gz")
 """Ends of names of files that do not travel: those that are made again from the rest."""

@@ -13,7 +13,7 @@ from torchinfo import summary
 from nas_budget.arch.cost import cost
 from nas_budget.arch.layers import layers
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.train.network import build
+from nas_budget.train.engine.model import build
 from tests.strategies import specs
 
 WIDTHS = (32, 64, 96, 128, 185)

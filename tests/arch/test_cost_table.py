@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_budget.arch import table
+from nas_budget.arch import cost_table as table
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
+from nas_budget.arch.cost_table import COLUMNS, columns_of, cost_table, fits_table
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.arch.table import COLUMNS, columns_of, cost_table, fits_table
 from nas_budget.errors import SpecError
 from tests.strategies import specs
 

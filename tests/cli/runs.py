@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.run_record import EpochRow, RunResult, SeedResult, write_result
+from nas_budget.records.training_run import EpochRow, RunResult, SeedResult, write_result
 
 SPEC = ResNetSpec((8, 16), blocks=1, pool=4)
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.report.run_page import write_run_page
-from nas_budget.run_record import METRICS, MISTAKES, EpochRow, RunResult, SeedResult, write_result
-from nas_budget.train.pictures import write_row
-from nas_budget.train.recipe import RECIPES
+from nas_budget.records.training_run import METRICS, MISTAKES, EpochRow, RunResult, SeedResult, write_result
+from nas_budget.report.pages.training_run import write_run_page
+from nas_budget.train.data.image_files import write_row
+from nas_budget.train.optim.recipe import RECIPES
 
 SPEC = ResNetSpec((8, 12), blocks=(1, 3), classes=3, pool="global", image_size=16)
 PAPER = ResNetSpec((32, 64, 96, 128, 185), dropout=0.2)

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from nas_budget import cost_table
-from nas_budget.report.table import read_table
-from nas_budget.trial_table import TrialRecord, write_table
+from nas_budget.records.trials import TrialRecord, write_table
+from nas_budget.report.tables.trials import read_table
 
 EVIL = "<script>alert(1)</script>"
 

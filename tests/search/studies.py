@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from nas_budget.search.resolving import resolve
-from nas_budget.search.runner import Search
-from nas_budget.search.settings import Settings
-from nas_budget.search.storage import recorded_settings
-from nas_budget.search.study_file import read_study_file
-from nas_budget.train.data import Dataset
-from nas_budget.train.images import split_images
+from nas_budget.search.config.resolve import resolve
+from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.study_file import read_study_file
+from nas_budget.search.storage.storage import recorded_settings
+from nas_budget.search.workers.search_runner import Search
+from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.data.split import split_images
 
 CPU = torch.device("cpu")
 SMALL: dict[str, Any] = {

@@ -13,9 +13,9 @@ from optuna.trial import FrozenTrial
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import NothingFitsError, StudyFileError
+from nas_budget.records.trials import COLUMNS
 from nas_budget.search import search
-from nas_budget.search.events import TrialFinished, TrialStarted
-from nas_budget.trial_table import COLUMNS
+from nas_budget.search.workers.events import TrialFinished, TrialStarted
 
 
 def study_of(npz: Path, **search_keys: Any) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,68 @@
+"""`nas-budget data`: which images there are, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from nas_budget.cli.console.output import out, out_json, show, table, talker
+from nas_budget.cli.options.completion import complete_data
+
+
+def data(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="cifar10, cifar100, fashion-mnist, svhn, shapes, or an .npz file.",
+            show_default="list them",
+            autocompletion=complete_data,
+        ),
+    ] = None,
+    data_dir: Annotated[
+        str | None, typer.Option(help="Folder of the data sets.", show_default="NAS_BUDGET_DATA, or the user's cache")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong, and the result.")] = False,
+) -> None:
+    """List the data sets, or fetch and check one."""
+    if name is None:
+        _list(data_dir, as_json)
+    else:
+        _check(name, data_dir, as_json, talker(quiet))
+
+
+def _list(data_dir: str | None, as_json: bool) -> None:
+    from nas_budget.train.data.dataset import NAMED, data_folder
+
+    folder = data_folder(data_dir)
+    places = {name: folder / f"{name}.npz" for name in NAMED}
+    found = {name: str(path) if path.exists() else None for name, path in places.items()}
+    if as_json:
+        out_json({"folder": str(folder), "found": {**found, "shapes": "built in"}})
+        return
+    rows = [(name, path or "not here; downloaded when first asked for") for name, path in found.items()]
+    rows.append(("shapes", "built in"))
+    show(table(("data", "where"), rows, left=(0, 1)))
+    out(f"\nfolder: {folder}")
+
+
+def _check(name: str, data_dir: str | None, as_json: bool, talk: Callable[[str], None]) -> None:
+    import numpy as np
+
+    from nas_budget.train.data.dataset import open_dataset
+
+    dataset = open_dataset(name, data_dir, talk)
+    counts = {}
+    for part in "train", "test":
+        _, labels = dataset.read(part)
+        counts[part] = np.bincount(labels, minlength=len(dataset.classes)).tolist()
+    if as_json:
+        size = {"image_size": dataset.image_size, "in_channels": dataset.in_channels}
+        out_json({"data": dataset.name, "origin": dataset.origin, **size, "classes": dataset.classes, "counts": counts})
+        return
+    rows = [(c, f"{a:,}", f"{b:,}") for c, a, b in zip(dataset.classes, counts["train"], counts["test"], strict=True)]
+    rows.append(("total", f"{sum(counts['train']):,}", f"{sum(counts['test']):,}"))
+    show(table(("class", "train", "test"), rows, total=True))
+    out(f"\n{dataset.name}: {dataset.image_size}x{dataset.image_size}x{dataset.in_channels}, {dataset.origin}")

@@ -1,0 +1,107 @@
+"""`nas-budget export`: a trained network as files for others, with a certificate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nas_budget.cli.console.costs import print_verdict
+from nas_budget.cli.console.output import out, out_json, show, table, talker
+from nas_budget.cli.console.progress import busy
+from nas_budget.cli.options import network as options
+from nas_budget.cli.options.completion import complete_format, complete_trained
+from nas_budget.cli.options.help import OUTPUT
+from nas_budget.cli.options.network import NETWORK_PANEL, make_budget, option
+from nas_budget.errors import NothingFitsError, UsageError
+
+if TYPE_CHECKING:
+    from nas_budget.train.export.certificate import Certificate
+
+
+def export(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A run folder of nas-budget train, or a model.safetensors.", autocompletion=complete_trained
+        ),
+    ],
+    averaged: Annotated[bool, option("Use the averaged weights.", NETWORK_PANEL, flag="--averaged")] = False,
+    budget: options.Params = "5M",
+    max_macs: options.MaxMacs = "",
+    max_weight_bytes: options.MaxWeightBytes = "",
+    weight_format: options.WeightFormat = "fp32",
+    max_activation_bytes: options.MaxActivationBytes = "",
+    formats: Annotated[
+        list[str] | None,
+        option(
+            "onnx, torch or python, beside safetensors; repeat it for several.",
+            OUTPUT,
+            flag="--format -f",
+            offers=complete_format,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, option("Folder to write to.", OUTPUT, "export in the run folder", flag="--output -o")
+    ] = None,
+    as_json: Annotated[bool, option("Print the certificate as JSON.", OUTPUT, flag="--json")] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write a trained network as files for others, with a certificate.
+
+    Each file is read back, run and counted.
+    Exit code 0 when the network fits the budget, 3 when it does not.
+    """
+    limits = make_budget(dict(locals()))
+    folder = _folder(source, output)
+    from nas_budget.train.engine.weights import load_model
+    from nas_budget.train.export.export import check_formats, left_over
+    from nas_budget.train.export.export import export as export_model
+
+    check_formats(formats or [])
+    model = load_model(source, averaged)
+    with busy(f"exporting as {', '.join(['safetensors', *(formats or [])])}", quiet):
+        made = export_model(model, folder, limits, formats or [])
+    for name in left_over(folder, made):
+        talker(quiet)(f"NOTE: {folder / name} is of an earlier export; this certificate does not speak of it")
+    if as_json:
+        out_json({"folder": str(folder), **made.to_dict()})
+    else:
+        _tell(made, folder)
+    if not made.verdict.fits:
+        raise typer.Exit(NothingFitsError.exit_code)
+
+
+def _folder(source: Path, output: Path | None) -> Path:
+    """Where files go: beside what is exported, never on top of it."""
+    if output is None:
+        return source / "export" if source.is_dir() else source.with_name(f"{source.stem}-export")
+    taken = source if source.is_dir() else source.parent
+    if output.resolve() == taken.resolve():
+        raise UsageError(f"--output: {output} holds what is exported; give another folder, such as {output / 'export'}")
+    return output
+
+
+def _tell(made: Certificate, folder: Path) -> None:
+    from nas_budget.train.export.certificate import CERTIFICATE
+
+    rows = [
+        (f.file, f.format, f"{f.bytes:,}", f"{f.params:,}", _checked(f.max_difference)) for f in made.files
+    ]  # fmt: skip
+    show(table(("file", "format", "bytes", "params", "scores differ by"), rows, left=(0, 1)))
+    weights = made.about.get("weights", "plain")
+    known = (
+        "unknown"
+        if made.accuracy is None
+        else f"{made.accuracy:.2%} of the test images of {made.about.get('data', '?')}"
+    )
+    out(f"\nnetwork      {made.spec}")
+    out(f"accuracy     {known}, {weights} weights")
+    out(f"digest       {made.weights_digest}")
+    out(f"certificate  {folder / CERTIFICATE}")
+    print_verdict(made.verdict)
+
+
+def _checked(difference: float | None) -> str:
+    return "" if difference is None else f"{difference:.1e}"

@@ -1,0 +1,71 @@
+"""`nas-budget show`: a study, one of its trials or a long run, in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas_budget.cli.options.completion import RUNS, complete_named
+from nas_budget.errors import UsageError
+from nas_budget.records.run_folder import STUDY, folders, kind_of, printable
+from nas_budget.records.trial_reader import TABLE
+
+N_NAMED = 8
+
+
+def show(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Run folder of a search or of train, or its name in runs.", autocompletion=complete_named),
+    ],
+    trial: Annotated[int | None, typer.Argument(help="Number of a trial of that search.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a study, one of its trials, or a long run, in the terminal.
+
+    Of a study its best network, its front and where the time went; of a trial its network
+    and how it learned; of a run of train each seed.
+    """
+    found = find(folder)
+    kind = kind_of(found)
+    if kind == STUDY and trial is None:
+        from nas_budget.cli.console.study import show_study
+
+        show_study(found, as_json)
+    elif kind == STUDY:
+        from nas_budget.cli.console.trial import show_trial
+
+        show_trial(found, int(trial or 0), as_json)
+    elif trial is not None:
+        raise UsageError(f"{found}: a run of train, which has no trials; leave out {trial}")
+    else:
+        from nas_budget.cli.console.training_run import show_run
+
+        show_run(found, as_json)
+
+
+def find(folder: Path) -> Path:
+    """The folder itself, that of a trials table, or the one of this name in `runs`.
+
+    Raises:
+        UsageError: It holds neither a study nor a run; with what there is.
+    """
+    if folder.name == TABLE and folder.is_file():
+        return folder.parent
+    for place in folder, RUNS / folder:
+        if kind_of(place):
+            return place
+    around = folder.parent if kind_of_any(folder.parent) else RUNS
+    names = sorted(str(path) for path in folders(around) if kind_of(path)) if around.is_dir() else []
+    more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
+    known = f"there are {', '.join(names[:N_NAMED])}{more}" if names else "make one with nas-budget search"
+    raise UsageError(
+        f"{printable(str(folder))}: {'holds no study or run' if folder.is_dir() else 'no such folder'}; {known}"
+    )
+
+
+def kind_of_any(folder: Path) -> bool:
+    """Whether a folder holds a study or a run."""
+    return folder.is_dir() and any(kind_of(path) for path in folders(folder))

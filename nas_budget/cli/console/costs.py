@@ -1,0 +1,188 @@
+"""How costs are printed: parts, totals, verdicts, comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from nas_budget.arch.budget import Budget, Verdict
+from nas_budget.arch.cost import Cost, cost
+from nas_budget.arch.layers import layers
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.cli.console.output import out, out_json, say, show, table, verdict_line
+from nas_budget.errors import UsageError
+
+if TYPE_CHECKING:
+    from nas_budget.arch.explain import Explanation
+    from nas_budget.train.profile.benchmark import Measurement, Spread
+    from nas_budget.train.profile.count_module import ForeignCost
+
+WORDS = {"channels": "width", "blocks": "blocks", "kernels": "kernel"}
+
+
+def tell(
+    spec: ResNetSpec, limits: Budget, explained: bool, show_layers: bool, as_json: bool,
+    measure: Callable[[ResNetSpec], Measurement] | None = None, talk: Callable[[str], None] = say,
+) -> bool:  # fmt: skip
+    """Print what a network costs and whether it fits, which is returned; and what `measure` finds, if given."""
+    used = cost(spec)
+    verdict = limits.check(used)
+    explanation = None
+    if explained:
+        from nas_budget.arch.explain import explain
+
+        explanation = explain(spec, limits)
+    if as_json:
+        more = explanation.to_dict() if explanation else {}
+        if measure:
+            more["measured"] = measure(spec).to_dict()
+        out_json({"spec": spec.to_dict(), **used.to_dict(), **verdict.to_dict(), **more})
+        return verdict.fits
+    if show_layers:
+        _print_layers(spec)
+    print_parts(used, limits)
+    if explanation:
+        _print_explanation(spec, used, limits, explanation)
+    else:
+        _print_totals(used)
+    if measure:
+        talk("\nmeasuring, for about ten seconds ...")
+        _print_measured(measure(spec))
+    print_verdict(verdict)
+    return verdict.fits
+
+
+def compare(specs: Sequence[ResNetSpec], limits: Budget, as_json: bool) -> bool:
+    """Print several networks beside each other; whether all fit."""
+    counted = [(spec, cost(spec)) for spec in specs]
+    verdicts = [limits.check(used) for _, used in counted]
+    if as_json:
+        rows = zip(counted, verdicts, strict=True)
+        out_json([{"spec": spec.to_dict(), **used.to_dict(), **verdict.to_dict()} for (spec, used), verdict in rows])
+        return all(verdict.fits for verdict in verdicts)
+    weights = limits.weight_format
+    rows_ = [
+        (str(i), f"{used.params:,}", f"{used.macs:,}", f"{used.weight_bytes[weights]:,}", f"{used.activation_bytes:,}",
+         str(used.depth), "fits" if verdict.fits else "OVER")
+        for i, ((_, used), verdict) in enumerate(zip(counted, verdicts, strict=True), start=1)
+    ]  # fmt: skip
+    show(table(("", "params", "MACs", f"{weights} B", "activ. B", "depth", "budget"), rows_, left=(0, 6)))
+    out("")
+    for i, ((spec, _), verdict) in enumerate(zip(counted, verdicts, strict=True), start=1):
+        margins = ", ".join(f"{abs(m.margin):,} {'to spare' if m.margin >= 0 else 'too many'}" for m in verdict.margins)
+        verdict_line(verdict.fits, f"{i}  {spec}" + (f": {margins}" if margins else ""))
+    return all(verdict.fits for verdict in verdicts)
+
+
+def tell_module(used: ForeignCost, limits: Budget, as_json: bool) -> bool:
+    """Print what any module costs and whether it fits, which is returned."""
+    if limits.activation_bytes is not None:
+        raise UsageError("--max-activation-bytes: not counted for --module; leave it out")
+    counts = {"params": used.params, "macs": used.macs, "weight_bytes": used.weight_bytes[limits.weight_format]}
+    verdict = limits.check_counts(counts)
+    if as_json:
+        out_json({**used.to_dict(), **verdict.to_dict()})
+        return verdict.fits
+    whole, title = _whole(used.params, limits)
+    rows = [
+        (p.name, p.kind, "x".join(map(str, p.out_shape)), f"{p.params:,}", f"{p.macs:,}", f"{p.params / whole:.1%}")
+        for p in used.parts
+    ]
+    rows.append(("total", "", "", f"{used.params:,}", f"{used.macs:,}", f"{used.params / whole:.1%}"))
+    show(table(("part", "kind", "output", "params", "MACs", title), rows, left=(0, 1, 2), total=True))
+    _print_weights(used.weight_bytes, used.buffers)
+    if used.frozen:
+        out(f"frozen       {used.frozen:,} parameters (in the weights' bytes, not in the parameters)")
+    print_verdict(verdict)
+    return verdict.fits
+
+
+def _whole(params: int, limits: Budget) -> tuple[int, str]:
+    """What shares are of, and what to call it."""
+    return (limits.params, "of budget") if limits.params else (max(1, params), "of params")
+
+
+def print_parts(used: Cost, limits: Budget) -> None:
+    """Print what each part of a network costs, and its share of the budget."""
+    whole, title = _whole(used.params, limits)
+    rows = [
+        (p.name, "x".join(map(str, p.out_shape)), f"{p.params:,}", f"{p.macs:,}", f"{p.params / whole:.1%}")
+        for p in used.parts
+    ]
+    rows.append(("total", "", f"{used.params:,}", f"{used.macs:,}", f"{used.params / whole:.1%}"))
+    show(table(("part", "output", "params", "MACs", title), rows, left=(0, 1), total=True))
+
+
+def _print_totals(used: Cost) -> None:
+    _print_weights(used.weight_bytes, used.buffers)
+    out(f"activations  {used.activation_bytes:,} B at the peak (fp32, one image)")
+    out(f"depth        {used.depth}")
+
+
+def _print_weights(weight_bytes: dict[str, int], buffers: int) -> None:
+    sizes = ", ".join(f"{size:,} B {name}" for name, size in weight_bytes.items())
+    out(f"\nweights      {sizes}")
+    out(f"buffers      {buffers:,} (in the weights' bytes, not in the parameters)")
+
+
+def _print_measured(found: Measurement) -> None:
+    """Speed and memory: medians, in brackets the middle half of the repeats."""
+
+    def rate(spread: Spread, batch: int) -> str:
+        return f"{spread.median:,.0f} images/s in batches of {batch} ({_middle(spread, 0)})"
+
+    memory = found.inference_bytes, found.training_bytes
+    sizes = ["not measured" if size is None else f"{size / 1e6:,.0f} MB" for size in memory]
+    out(f"\nmeasured     {found.device}, {found.precision}; {found.versions}")
+    out(f"latency      {found.latency_ms.median:.2f} ms for one image ({_middle(found.latency_ms, 2)})")
+    out(f"inference    {rate(found.inference, found.inference_batch)}")
+    out(f"training     {rate(found.training, found.training_batch)}")
+    out(f"memory       {sizes[0]} for one image, {sizes[1]} to train in batches of {found.training_batch}")
+    out(f"             ({found.memory})")
+
+
+def _middle(spread: Spread, digits: int) -> str:
+    return f"{spread.low:,.{digits}f} to {spread.high:,.{digits}f}, n = {spread.n}"
+
+
+def _print_explanation(spec: ResNetSpec, used: Cost, limits: Budget, explanation: Explanation) -> None:
+    """Where everything goes, and what a little more of each number costs."""
+    stages = used.parts[1:-1]
+    heaviest, busiest = max(stages, key=lambda p: p.params), max(stages, key=lambda p: p.macs)
+    out("")
+    for part, what in (heaviest, "parameters"), (busiest, "MACs"):
+        shares = f"{part.params / used.params:.0%} of the parameters, {part.macs / used.macs:.0%} of the MACs"
+        out(f"most {what} are in {part.name}: {shares}")
+    if explanation.shortcut_params > 0:
+        k, saved = spec.shortcut_kernel, explanation.shortcut_params
+        out(f"{k}x{k} shortcuts spend {saved:,} parameters ({saved / used.params:.1%}) more than 1x1 ones would")
+    out("\none more of each, all else as it is:")
+    rows = [
+        (f"stage {c.stage} {WORDS[c.name]}", f"{c.value} -> {c.next}", f"{c.params:+,}", f"{c.macs:+,}",
+         "yes" if c.fits else "no", str(c.largest or "none"))
+        for c in explanation.changes
+    ]  # fmt: skip
+    show(table(("change", "", "params", "MACs", "fits", "largest"), rows, left=(0, 1)))
+    out(f"\nlargest: the most that keeps {limits}, all else as it is")
+
+
+def print_verdict(verdict: Verdict, before: str = "") -> None:
+    """Print a line for each limit, with something before it: kept or not, and by how much."""
+    for m in verdict.margins:
+        fits = m.margin >= 0
+        what = "to spare" if fits else "too many"
+        told = f"{m.used:,} of {m.limit:,} {m.words}, {abs(m.margin):,} {what}"
+        verdict_line(fits, f"{before}{'fits' if fits else 'OVER BUDGET'}: {told}")
+
+
+def _print_layers(spec: ResNetSpec) -> None:
+    hidden = ("relu", "add", "dropout", "mean", "sigmoid", "scale")
+    rows = [
+        (x.name, x.kind, "x".join(map(str, x.out_shape)), str(x.kernel or ""), f"{x.params:,}", f"{x.macs:,}")
+        for x in layers(spec)
+        if x.kind not in hidden
+    ]
+    show(table(("layer", "kind", "output", "kernel", "params", "MACs"), rows, left=(0, 1, 2)))
+    from nas_budget.train.engine.model import summarise
+
+    out("\n" + summarise(spec))

@@ -1,0 +1,168 @@
+"""A study in the terminal: its best network, its front, where its time went, what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from nas_budget.arch.budget import Budget
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.cli.console.costs import print_verdict
+from nas_budget.cli.console.fields import WIDEST, command, commands, field
+from nas_budget.cli.console.finalists import finalist_lines
+from nas_budget.cli.console.output import out, out_json, show, table, terminal_width
+from nas_budget.cli.console.text_plot import Point, characters, plot
+from nas_budget.records.finalists import FINALISTS, FinalistRun, Standing, read_finalists, standings
+from nas_budget.records.run_folder import BEST, RUN, folders, has_weights, kind_of
+from nas_budget.records.statistics import half_width
+from nas_budget.records.time_ledger import Ledger, ledger
+from nas_budget.records.training_run import read_result
+from nas_budget.records.trial_reader import TABLE, read_trials
+from nas_budget.records.trials import TrialRecord, best_of, front_of
+
+INDENT = 7
+
+
+def show_study(folder: Path, as_json: bool) -> None:
+    """Print a study."""
+    records = read_trials(folder) if (folder / TABLE).exists() else []
+    finals = read_finalists(folder / FINALISTS)
+    ranked = standings(finals)
+    spent = _spent(records, finals)
+    if as_json:
+        out_json(_json(folder, records, ranked, spent))
+        return
+    if not records:
+        out(f"{folder.name}: no trial has ended yet")
+        return
+    field("", f"{folder.name}: {_counts_in_words(records)} on {records[0].data}", indent=0)
+    if best := best_of(records):
+        _tell_best(best, ranked)
+        _tell_front(records)
+    out("")
+    field("time", spent.in_words(), INDENT)
+    commands(_next(folder, records), INDENT)
+
+
+def _tell_best(best: TrialRecord, ranked: list[Standing]) -> None:
+    """The best finalist, or else the best trial: accuracy, network, margins."""
+    number, spec, what = best.number, ResNetSpec.from_json(best.spec), accuracy_in_words(best)
+    if ranked:
+        leading = ranked[0]
+        number, spec = leading.trial, ResNetSpec.from_json(leading.spec)
+        what = _standing_in_words(leading, best.held_out)
+    out("")
+    field("best", what, INDENT)
+    field("", f"trial {number}: {spec}", INDENT)
+    print_verdict(budget_of(best).check(spec), before=" " * INDENT)
+    for line in finalist_lines(tuple(ranked)):
+        out(f"\n{line}" if line.startswith("finalists") else line)
+
+
+def _standing_in_words(leading: Standing, n_images: int) -> str:
+    """The mean of a finalist's trainings, with half of its 95 % interval, or of that which the images leave."""
+    half = half_width(leading.mean, n_images) if leading.interval is None else leading.interval
+    runs = "one more training" if leading.n_runs == 1 else f"mean of {leading.n_runs} more trainings"
+    return f"{leading.mean:.2%} ± {half:.2%} of {n_images:,} held-out images, {runs}"
+
+
+def _tell_front(records: list[TrialRecord]) -> None:
+    """The front as a table and as a picture."""
+    leading = front_of(records)
+    out("\nfront: no other trial is as small and as accurate")
+    rows = [
+        (str(r.number), f"{r.accuracy:.2%}", f"{r.params:,}", f"{r.macs:,}", f"{r.channels} x {r.blocks}")
+        for r in reversed(leading)
+    ]
+    show(table(("trial", "accuracy", "params", "MACs", "widths x blocks"), rows, left=(4,)))
+    numbers = {r.number for r in leading}
+    points = [
+        Point(r.params, r.accuracy, r.number in numbers)
+        for r in records
+        if r.state == "complete" and r.accuracy is not None
+    ]
+    if len(points) > 1:
+        _print_plot(points, records[0].budget_params)
+
+
+def _print_plot(points: list[Point], limit: int | None) -> None:
+    draw = characters()
+    lines = plot(points, limit, min(WIDEST, terminal_width()))
+    drawn = f", {draw['limit']} limit" if any(draw["limit"] in line for line in lines) else ""
+    out(f"\naccuracy against parameters: {draw['lead']} front, {draw['other']} other complete trials{drawn}")
+    console = Console(highlight=False, soft_wrap=True)
+    for line in lines:
+        text = Text(line)
+        text.highlight_words([draw["lead"]], "bold green")
+        console.print(text)
+
+
+def _next(folder: Path, records: list[TrialRecord]) -> list[str]:
+    """The commands that go on from here."""
+    lines = []
+    if (folder / BEST).exists():
+        lines.append(command("train", "--study", folder))
+        if run := run_of(folder):
+            lines.append(command("export", run, "--format", "onnx"))
+    lines.append(command("report", folder))
+    if best := best_of(records):
+        lines.append(command("show", folder, best.number))
+    return lines
+
+
+def run_of(folder: Path) -> Path | None:
+    """A finished run, beside a study, of its best network."""
+    try:
+        best = ResNetSpec.from_json((folder / BEST).read_text(encoding="utf-8"))
+        runs = [path for path in folders(folder.parent) if kind_of(path) == RUN and has_weights(path)]
+        return next((run for run in sorted(runs) if ResNetSpec.from_dict(read_result(run).spec) == best), None)
+    except (OSError, ValueError):
+        return None
+
+
+def accuracy_in_words(record: TrialRecord) -> str:
+    """Accuracy with what chance in the images allows: "47.90% ± 2.19% of 2,000 held-out images, ..."."""
+    if record.accuracy is None:
+        return "no accuracy"
+    half = half_width(record.accuracy, record.held_out)
+    trainings = "one training" if record.seeds <= 1 else f"mean of {record.seeds} trainings"
+    return f"{record.accuracy:.2%} ± {half:.2%} of {record.held_out:,} held-out images, {trainings}"
+
+
+def budget_of(record: TrialRecord) -> Budget:
+    """The limits of the study of a trial."""
+    return Budget(
+        record.budget_params, record.budget_macs, record.budget_weight_bytes, record.budget_activation_bytes,
+        record.weight_format or "fp32",
+    )  # fmt: skip
+
+
+def _spent(records: list[TrialRecord], finals: list[FinalistRun]) -> Ledger:
+    return ledger(records, sum(run.seconds for run in finals), sum(run.repeated_seconds for run in finals))
+
+
+def _counts(records: list[TrialRecord]) -> dict[str, int]:
+    return {state: sum(r.state == state for r in records) for state in ("complete", "pruned", "failed")}
+
+
+def _counts_in_words(records: list[TrialRecord]) -> str:
+    words = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
+    counts = ", ".join(f"{n} {words[state]}" for state, n in _counts(records).items() if n)
+    return f"{len(records)} trial{'' if len(records) == 1 else 's'} ({counts})"
+
+
+def _json(folder: Path, records: list[TrialRecord], ranked: list[Standing], spent: Ledger) -> dict[str, Any]:
+    best = next((r for r in records if ranked and r.number == ranked[0].trial), best_of(records))
+    about: dict[str, Any] = {"folder": str(folder), "kind": "study", "trials": _counts(records)}
+    if best:
+        spec = ResNetSpec.from_json(ranked[0].spec if ranked else best.spec)
+        accuracy = ranked[0].mean if ranked else best.accuracy or 0.0
+        half = (ranked[0].interval if ranked else None) or half_width(accuracy, best.held_out)
+        about |= {"accuracy": accuracy, "half_width": half, "best": asdict(best), "best_spec": spec.to_dict()}
+        about |= budget_of(best).check(spec).to_dict()
+    about |= {"front": [asdict(record) for record in front_of(records)]}
+    return about | {"finalists": [asdict(standing) for standing in ranked], "seconds": spent.to_dict()}

@@ -1,0 +1,150 @@
+"""One trial in the terminal: its network, how it learned, what it took, how to go on with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nas_budget.arch.cost import cost
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.cli.console.costs import print_parts, print_verdict
+from nas_budget.cli.console.fields import command, commands, field
+from nas_budget.cli.console.output import out, out_json
+from nas_budget.cli.console.study import accuracy_in_words, budget_of
+from nas_budget.cli.console.text_plot import sparkline
+from nas_budget.errors import UsageError
+from nas_budget.records.formatting import seconds_in_words
+from nas_budget.records.statistics import half_width
+from nas_budget.records.trial_reader import TABLE, read_trials
+from nas_budget.records.trials import TrialRecord
+from nas_budget.report.pages.next_steps import network_options
+
+STATES = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
+PER_LINE = 10
+"""Accuracies of a curve in one line."""
+
+
+def show_trial(folder: Path, number: int, as_json: bool) -> None:
+    """Print a trial of a study.
+
+    Raises:
+        UsageError: It has none of this number that has ended.
+    """
+    record = _find(folder, number)
+    spec = ResNetSpec.from_json(record.spec)
+    recipe = _recipe(folder, number)
+    if as_json:
+        out_json(_json(record, spec, recipe))
+        return
+    how_far = "" if record.state == "complete" else f" of {record.max_epochs}"
+    out(f"{record.study}, trial {number}: {accuracy_in_words(record)}")
+    field("", f"{STATES.get(record.state, record.state)} after {record.epochs}{how_far} epochs{_reason(record)}", 0)
+    out("")
+    limits = budget_of(record)
+    print_parts(cost(spec), limits)
+    out("")
+    field("network", str(spec))
+    print_verdict(limits.check(spec), before="         ")
+    _tell_curve(record)
+    out("")
+    field("recipe", _recipe_in_words(record))
+    _tell_time(record)
+    out("")
+    commands(_next(folder, record, spec))
+
+
+def _find(folder: Path, number: int) -> TrialRecord:
+    records = read_trials(folder) if (folder / TABLE).exists() else []
+    for record in records:
+        if record.number == number:
+            return record
+    if (folder / "trials" / str(number)).is_dir():
+        raise UsageError(f"{folder}: trial {number} has not ended yet; it shows up when it has")
+    known = f"there are {_ranges([r.number for r in records])}" if records else "none has ended yet"
+    raise UsageError(f"{folder}: no trial {number}; {known}")
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Numbers in words: "0 to 7, 9"."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low} to {high}" for low, high in runs)
+
+
+def _reason(record: TrialRecord) -> str:
+    return f": {record.reason}" if record.reason else ""
+
+
+def _tell_curve(record: TrialRecord) -> None:
+    """Accuracy after each epoch: a bar each where there is room, and the numbers."""
+    values = _curve(record)
+    if not values:
+        return
+    bars = sparkline(values)
+    rungs = f"compared with others after epochs {', '.join(record.rungs.split())}" if record.rungs else ""
+    out(f"\ncurve    {bars}  {min(values):.2%} to {max(values):.2%}".rstrip())
+    for first in range(0, len(values), PER_LINE):
+        out("         " + " ".join(f"{value * 100:5.2f}" for value in values[first : first + PER_LINE]))
+    if rungs:
+        out(f"         {rungs}")
+
+
+def _curve(record: TrialRecord) -> list[float]:
+    return [float(value) for value in record.curve.split()]
+
+
+def _recipe_in_words(record: TrialRecord) -> str:
+    seeds = f", mean of {record.seeds} seeds" if record.seeds > 1 else ""
+    return (
+        f"{record.optimizer}, learning rate {record.learning_rate:g}, weight decay {record.weight_decay:g}, "
+        f"batch {record.batch_size}{seeds}"
+    )
+
+
+def _tell_time(record: TrialRecord) -> None:
+    repeated = f", {seconds_in_words(record.repeated_seconds)} repeated" if record.repeated_seconds else ""
+    field("data", f"{record.data}: {record.images:,} images to train, {record.held_out:,} held out")
+    field("time", f"{record.seconds:,.1f} s{repeated}, ended {record.finished or 'unknown'}")
+    latency = f", {record.latency_s * 1e3:.2f} ms an image" if record.latency_s else ""
+    field("device", f"{record.device}, {record.precision}, seed {record.seed}, worker {record.worker}{latency}")
+    field("versions", f"{record.versions}")
+
+
+def _next(folder: Path, record: TrialRecord, spec: ResNetSpec) -> list[str]:
+    """The commands that go on from here; only a trial whose own folder is there can be trained by its number."""
+    limits = {
+        "--budget": record.budget_params or "none",
+        "--max-macs": record.budget_macs,
+        "--max-weight-bytes": record.budget_weight_bytes,
+        "--weight-format": record.weight_format if record.budget_weight_bytes else None,
+        "--max-activation-bytes": record.budget_activation_bytes,
+    }
+    words = [word for option, limit in limits.items() if limit for word in (option, limit)]
+    counted = command("count", *network_options(spec, image=True), *words)
+    if not (folder / "trials" / str(record.number) / "trial.json").exists():
+        return [counted]
+    return [command("train", "--study", folder, "--trial", record.number), counted]
+
+
+def _recipe(folder: Path, number: int) -> dict[str, Any]:
+    """The whole recipe, which the trial's own folder has; empty where it is not there."""
+    try:
+        values = json.loads((folder / "trials" / str(number) / "trial.json").read_text(encoding="utf-8"))
+        recipe = values["recipe"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return recipe if isinstance(recipe, dict) else {}
+
+
+def _json(record: TrialRecord, spec: ResNetSpec, recipe: dict[str, Any]) -> dict[str, Any]:
+    used = cost(spec)
+    values = asdict(record) | {"curve": _curve(record), "spec": spec.to_dict(), "recipe": recipe}
+    values["rungs"] = [int(epoch) for epoch in record.rungs.split()]
+    half = None if record.accuracy is None else half_width(record.accuracy, record.held_out)
+    return values | {"half_width": half, "stages": used.to_dict()["stages"], **budget_of(record).check(used).to_dict()}

@@ -1,0 +1,1 @@
+"""What the long commands do between parsing and leaving: plan, run, result."""

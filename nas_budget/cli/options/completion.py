@@ -1,0 +1,72 @@
+"""What the shell offers while a command is typed; nothing here loads anything slow."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+from nas_budget.errors import NasBudgetError
+from nas_budget.records.run_folder import BEST, JOURNAL, RUN, STUDY, WEIGHTS, folders, kind_of
+
+RUNS = Path("runs")
+RECIPES = ("fast", "brief", "paper", "strong")
+SAMPLERS = ("tpe", "gp", "nsga2", "cmaes", "evolution", "random")
+PRUNERS = ("front", "halving", "hyperband", "median", "none")
+DATA = ("auto", "cifar10", "cifar100", "fashion-mnist", "svhn", "shapes")
+FORMATS = ("onnx", "torch", "python")
+WEIGHT_FORMATS = ("fp32", "fp16", "int8")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+DEVICES = ("auto", "cpu", "cuda")
+BLOCKS = ("basic", "preact", "bottleneck")
+PARTS = ("test", "train")
+
+Offer = Callable[[str], list[str]]
+
+
+def one_of(*names: str) -> Offer:
+    """Offers names; where none begins with what is typed, the shell offers files."""
+
+    def offer(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return offer
+
+
+def _run_folders(holds: Callable[[Path], bool]) -> Callable[[typer.Context, str], list[str]]:
+    """Offers the run folders that hold something; where none begins with what is typed, the shell offers files."""
+
+    def offer(ctx: typer.Context, incomplete: str) -> list[str]:
+        runs = Path(ctx.params.get("runs_dir") or RUNS)
+        try:
+            names = sorted(str(path) for path in folders(runs) if holds(path))
+        except NasBudgetError:
+            return []
+        return [shlex.quote(name) for name in names if name.startswith(incomplete)]
+
+    return offer
+
+
+def complete_named(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What `show` takes: run folders, and their bare names."""
+    found = complete_folder(ctx, f"{RUNS}/{incomplete}")
+    return [*complete_folder(ctx, incomplete), *(name.replace(f"{RUNS}/", "", 1) for name in found)]
+
+
+complete_folder = _run_folders(lambda folder: bool(kind_of(folder)))
+complete_study = _run_folders(lambda folder: kind_of(folder) == STUDY and (folder / BEST).exists())
+complete_trained = _run_folders(lambda folder: kind_of(folder) == RUN and (folder / WEIGHTS).exists())
+complete_journal = _run_folders(lambda folder: (folder / JOURNAL).exists())
+complete_recipe = one_of(*RECIPES)
+complete_long_recipe = one_of(*RECIPES, "study")
+complete_sampler = one_of(*SAMPLERS)
+complete_pruner = one_of(*PRUNERS)
+complete_data = one_of(*DATA)
+complete_format = one_of(*FORMATS)
+complete_weight_format = one_of(*WEIGHT_FORMATS)
+complete_precision = one_of(*PRECISIONS)
+complete_device = one_of(*DEVICES)
+complete_block = one_of(*BLOCKS)
+complete_part = one_of(*PARTS)

@@ -1,0 +1,1 @@
+"""Servers and signals: the live page, the dashboard, Ctrl-C."""

@@ -1,0 +1,97 @@
+"""The page of studies, served on this machine and renewed while they run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from plotly.offline import get_plotlyjs
+
+from nas_budget.cli.console.output import say
+from nas_budget.cli.serve.http import THIS_MACHINE, address_of, listen, serve_until_interrupted
+from nas_budget.errors import NasBudgetError, UsageError
+from nas_budget.records.finalists import FINALISTS
+from nas_budget.report.pages.study import page
+from nas_budget.report.pages.templates import render
+from nas_budget.report.tables.studies import read_studies
+from nas_budget.report.tables.trials import TABLE
+
+Answer = Callable[[str, list[tuple[str, str]]], Any]
+DAY = 86_400
+
+
+def watch(sources: Sequence[Path], port: int, browser: bool) -> None:
+    """Serve the page of studies until Ctrl-C; it loads itself again when a table changes.
+
+    Raises:
+        UsageError: There is no such folder or table.
+        NasBudgetError: The port is not to be had.
+    """
+    if missing := next((source for source in sources if not source.exists()), None):
+        raise UsageError(f"{missing}: no such folder or table; give a run folder such as runs/quickstart")
+    with listen(LivePage(sources), THIS_MACHINE[0], port) as server:
+        address = f"{address_of(server, THIS_MACHINE[0])}/"
+        say(f"report: {address} (it follows the study; Ctrl-C ends it)")
+        serve_until_interrupted(server, address if browser else "")
+
+
+class LivePage:
+    """A WSGI application: the page, its plotly.js, and a stamp that changes when the page would.
+
+    Args:
+        sources: Run folders or tables.
+    """
+
+    def __init__(self, sources: Sequence[Path]) -> None:
+        self.sources = sources
+        tables = [source / TABLE if source.is_dir() else source for source in sources]
+        self.files = [*tables, *(table.with_name(FINALISTS) for table in tables)]
+        self.made: tuple[str, str] | None = None
+        self.lock = threading.Lock()
+
+    def __call__(self, asked: dict[str, Any], begin: Answer) -> Iterable[bytes]:
+        """Answer a request."""
+        if asked.get("HTTP_HOST", "").rpartition(":")[0] not in THIS_MACHINE:  # asked by a page from elsewhere
+            return _answer(begin, "403 Forbidden", "text/plain", "only this machine is answered")
+        if asked["PATH_INFO"] == "/":
+            return _answer(begin, "200 OK", "text/html", self.page())
+        if asked["PATH_INFO"] == "/stamp":
+            return _answer(begin, "200 OK", "text/plain", self.stamp())
+        if asked["PATH_INFO"] == "/plotly.js":
+            return _answer(begin, "200 OK", "text/javascript", get_plotlyjs(), f"max-age={DAY}")
+        return _answer(begin, "404 Not Found", "text/plain", "no such page")
+
+    def stamp(self) -> str:
+        """What changes when a table is written."""
+        return " ".join(str(_changed(file)) for file in self.files)
+
+    def page(self) -> str:
+        """The page as the tables are now; where they cannot be read yet, one that says so and asks again."""
+        with self.lock:
+            stamp = self.stamp()
+            if self.made is None or self.made[0] != stamp:
+                try:
+                    html = page(read_studies(self.sources), live=stamp)
+                except NasBudgetError as error:
+                    html = render("waiting.html", problem=str(error))
+                except Exception as error:  # a table that is damaged may be whole again at the next look
+                    problem = f"the page could not be drawn ({type(error).__name__}: {error})"
+                    html = render("waiting.html", problem=problem)
+                self.made = stamp, html
+            return self.made[1]
+
+
+def _changed(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _answer(begin: Answer, status: str, kind: str, text: str, cache: str = "no-store") -> list[bytes]:
+    body = text.encode()
+    headers = {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(body)), "Cache-Control": cache}
+    begin(status, [*headers.items()])
+    return [body]

@@ -1,0 +1,160 @@
+"""The best trials trained again with other seeds: which of them differ by more than chance."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import fmean, variance
+from typing import Any, get_type_hints
+
+from nas_budget.errors import TableError
+from nas_budget.records.atomic_write import write_whole
+
+FINALISTS = "finalists.csv"
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class FinalistRun:
+    """One training of a finalist; the fields are the columns of `finalists.csv`.
+
+    Attributes:
+        trial: Number of the trial that made it a finalist.
+        seed: Of this training.
+        accuracy: Share of held-out images told right after the last epoch, 0 to 1.
+        epochs: Epochs trained.
+        params: Trainable parameters.
+        seconds: Time it took.
+        repeated_seconds: Time of earlier attempts at it that were interrupted.
+        curve: Accuracy after each epoch, separated by spaces.
+        device: Where it ran.
+        spec: The whole spec as JSON.
+    """
+
+    trial: int
+    seed: int
+    accuracy: float
+    epochs: int
+    params: int
+    seconds: float
+    repeated_seconds: float
+    curve: str
+    device: str
+    spec: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the runs of one finalist say.
+
+    Attributes:
+        trial: Number of its trial.
+        params: Trainable parameters.
+        n_runs: Trainings.
+        mean: Mean accuracy, 0 to 1.
+        deviation: Standard deviation of the accuracy between seeds; None of one run.
+        interval: Half of the 95 % interval of the mean by Student's t, its deviation pooled over all finalists;
+            None where no finalist has two runs.
+        behind: Mean of the best minus its mean.
+        tie: Whether it is told apart from the best by no more than chance.
+        spec: The whole spec as JSON.
+    """
+
+    trial: int
+    params: int
+    n_runs: int
+    mean: float
+    deviation: float | None
+    interval: float | None
+    behind: float
+    tie: bool
+    spec: str
+
+
+def standings(runs: Iterable[FinalistRun]) -> list[Standing]:
+    """The finalists, best mean first, of equals the smaller.
+
+    A finalist ties with the best unless the difference of their means is beyond the 95 % interval of
+    Student's t, with the variance between seeds pooled over all finalists. One run each says nothing
+    about that variance: then all are ties.
+    """
+    groups: dict[int, list[FinalistRun]] = {}
+    for run in runs:
+        groups.setdefault(run.trial, []).append(run)
+    ranked = sorted(groups.values(), key=lambda group: (-_mean(group), group[0].params))
+    return [_standing(group, ranked[0], _pooled(ranked)) for group in ranked]
+
+
+def _standing(group: Sequence[FinalistRun], best: Sequence[FinalistRun], pooled: tuple[float, int] | None) -> Standing:
+    behind = _mean(best) - _mean(group)
+    return Standing(
+        trial=group[0].trial,
+        params=group[0].params,
+        n_runs=len(group),
+        mean=_mean(group),
+        deviation=variance([r.accuracy for r in group]) ** 0.5 if len(group) > 1 else None,
+        interval=pooled and _quantile(pooled[1]) * (pooled[0] / len(group)) ** 0.5,
+        behind=behind,
+        tie=group is best or pooled is None or behind <= _least_difference(pooled, len(group), len(best)),
+        spec=group[0].spec,
+    )
+
+
+def _mean(group: Sequence[FinalistRun]) -> float:
+    return fmean(run.accuracy for run in group)
+
+
+def _pooled(groups: Sequence[Sequence[FinalistRun]]) -> tuple[float, int] | None:
+    """Variance between seeds and its degrees of freedom; None where no finalist has two runs."""
+    repeated = [group for group in groups if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in repeated)
+    if not freedom:
+        return None
+    total = sum(variance([run.accuracy for run in group]) * (len(group) - 1) for group in repeated)
+    return total / freedom, freedom
+
+
+def _least_difference(pooled: tuple[float, int], n: int, n_best: int) -> float:
+    """The smallest difference of two means that is more than chance."""
+    spread, freedom = pooled
+    deviation: float = (spread * (1 / n + 1 / n_best)) ** 0.5
+    return _quantile(freedom) * deviation
+
+
+def _quantile(freedom: int) -> float:
+    """How many deviations the 95 % interval reaches."""
+    from scipy.stats import t  # a quarter of a second that only finalists need
+
+    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
+
+
+def write_finalists(path: Path, runs: Iterable[FinalistRun]) -> None:
+    """Write the table of runs to `path`, all of it or nothing."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [field.name for field in fields(FinalistRun)])
+    writer.writeheader()
+    writer.writerows(asdict(run) for run in runs)
+    write_whole(path, text.getvalue())
+
+
+def read_finalists(path: Path) -> list[FinalistRun]:
+    """The runs of a `finalists.csv`; none where there is no such file.
+
+    Raises:
+        TableError: It cannot be read.
+    """
+    kinds: dict[str, Any] = get_type_hints(FinalistRun)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        runs = [FinalistRun(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in rows]
+        if strange := [run.accuracy for run in runs if not 0 <= run.accuracy <= 1]:
+            raise ValueError(f"an accuracy is {strange[0]}, not from 0 to 1")
+        return runs
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TableError(f"{path}: cannot be read as a table of finalists ({error})") from None

@@ -1,0 +1,46 @@
+"""Durations and sizes in words."""
+
+from __future__ import annotations
+
+UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def seconds_in_words(seconds: float) -> str:
+    """A duration such as "45 s", "9 min", "3 h 20 min" or "12 days"."""
+    if seconds >= 3 * 86_400:
+        return f"{seconds / 86_400:.0f} days"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def ago_in_words(seconds: float) -> str:
+    """How long ago, in one unit: "just now", "5 min ago", "2 h ago", "3 days ago"."""
+    if seconds < 60:
+        return "just now"
+    if seconds < 3_600:
+        return f"{seconds // 60:.0f} min ago"
+    if seconds < 2 * 86_400:
+        return f"{seconds // 3_600:.0f} h ago"
+    return f"{seconds // 86_400:.0f} days ago"
+
+
+def in_short(number: float) -> str:
+    """Three digits and a unit: "4.91M", "150k", "12"."""
+    for factor, unit in UNITS:
+        if number >= 0.9995 * factor:
+            return f"{_digits(number / factor)}{unit}"
+    return _digits(number)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in two units, such as "1 h 5 min", "3 min 2 s" or "0.25 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"
+
+
+def _digits(number: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{number:.0f}" if number >= 99.95 else f"{number:.3g}"

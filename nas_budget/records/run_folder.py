@@ -1,0 +1,180 @@
+"""What lies in the folder of runs: studies and long runs, told apart and summed up by a few small files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from nas_budget.arch.budget import LIMITS
+from nas_budget.errors import NasBudgetError
+from nas_budget.records.finalists import FINALISTS, FinalistRun, read_finalists
+from nas_budget.records.training_run import METRICS, RESULT, read_metrics, read_result
+from nas_budget.records.trial_reader import TABLE, read_columns
+
+SETTINGS = "run.json"
+JOURNAL = "study.journal"
+BEST = "best.json"
+WEIGHTS = "model.safetensors"
+STUDY, RUN = "study", "run"
+CHANGING = (TABLE, FINALISTS, JOURNAL, RESULT, METRICS, SETTINGS)
+"""Files whose time tells when a folder last changed."""
+COLUMNS = ("state", "accuracy", "params", "data", "weight_format", *(f"budget_{name}" for name in LIMITS))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder, in short.
+
+    Attributes:
+        name: Of the folder.
+        path: Where it lies.
+        kind: "study" of `search` or "run" of `train`.
+        changed: When it last changed, in seconds since 1970.
+        trials: Of a study, how many trials are "complete", "pruned" and "failed"; empty of a run.
+        seeds: Of a run, how many trainings have ended.
+        epoch: Of a run that has not ended, the last epoch of its seed; None otherwise.
+        epochs: Epochs of each of its trainings.
+        accuracy: Of a study the best on held-out images (the mean where there are finalists), of a run the mean
+            on test images, 0 to 1; None where none is known.
+        params: Trainable parameters of that network.
+        budget: Limits of a study that are set, by name, and the format of its weights.
+        data: Name of the data set.
+        problem: Why the folder cannot be read; empty when it can.
+    """
+
+    name: str
+    path: Path
+    kind: str
+    changed: float
+    trials: dict[str, int] = field(default_factory=dict)
+    seeds: int | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    accuracy: float | None = None
+    params: int | None = None
+    budget: dict[str, Any] = field(default_factory=dict)
+    data: str = ""
+    problem: str = ""
+
+
+def entries(runs: Path) -> list[Entry]:
+    """Every study and run in a folder of runs, the last changed first; damaged ones say so.
+
+    Raises:
+        NasBudgetError: The folder cannot be read.
+    """
+    found = [entry_of(folder, kind) for folder in folders(runs) if (kind := kind_of(folder))]
+    return sorted(found, key=lambda entry: (-entry.changed, entry.name))
+
+
+def folders(runs: Path) -> list[Path]:
+    """The folders in a folder; none where it is not there.
+
+    Raises:
+        NasBudgetError: It cannot be read.
+    """
+    try:
+        return [path for path in runs.iterdir() if path.is_dir()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise NasBudgetError(f"{runs}: cannot be read as a folder of runs ({error.strerror})") from None
+
+
+def kind_of(folder: Path) -> str:
+    """What a folder holds: "study", "run", or nothing where it is neither."""
+    if any(is_file(folder / name) for name in (TABLE, JOURNAL)):
+        return STUDY
+    return RUN if any(is_file(folder / name) for name in (RESULT, SETTINGS)) else ""
+
+
+def has_weights(run: Path) -> bool:
+    """Whether a run of train has ended and its weights are still there."""
+    return is_file(run / RESULT) and is_file(run / WEIGHTS)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; none where one may not look, or where no file can have that name."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def entry_of(folder: Path, kind: str) -> Entry:
+    """The entry of a folder of this kind."""
+    summed_up: Callable[[Path], dict[str, Any]] = _study if kind == STUDY else _run
+    try:
+        about = summed_up(folder)
+    except (NasBudgetError, OSError, ValueError, KeyError, TypeError) as error:
+        about = {"problem": " ".join(str(error).split()) or type(error).__name__}
+    return Entry(printable(folder.name), folder, kind, _changed(folder), **about)
+
+
+def printable(text: str) -> str:
+    """A text on one line, without what a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _changed(folder: Path) -> float:
+    times = []
+    for path in (folder, *(folder / name for name in CHANGING)):
+        try:
+            times.append(path.stat().st_mtime)
+        except OSError:
+            continue
+    return max(times[1:] or times, default=0.0)
+
+
+def _study(folder: Path) -> dict[str, Any]:
+    """The figures of a study; of one without a table no trial has ended yet."""
+    counts = {"complete": 0, "pruned": 0, "failed": 0}
+    rows = read_columns(folder / TABLE, COLUMNS) if (folder / TABLE).exists() else []
+    best: tuple[float, int] | None = None
+    for state, accuracy, params, *_ in rows:
+        counts[str(state)] += 1
+        if accuracy and not 0 <= float(accuracy) <= 1:
+            raise ValueError(f"an accuracy is {accuracy}, not from 0 to 1")
+        if state == "complete" and accuracy:
+            best = max(best or (-1.0, 0), (float(accuracy), -int(params or 0)))
+    finals = read_finalists(folder / FINALISTS)
+    if finals:
+        best = max((mean, -size) for mean, size in means(finals))
+    about: dict[str, Any] = {"trials": counts}
+    if best:
+        about |= {"accuracy": best[0], "params": -best[1]}
+    if rows:
+        data, weight_format, *limits = rows[0][3:]
+        budget = {name: int(limit) for name, limit in zip(LIMITS, limits, strict=True) if limit}
+        about |= {"data": data, "budget": budget | {"weight_format": weight_format}}
+    return about
+
+
+def means(runs: Iterable[FinalistRun]) -> list[tuple[float, int]]:
+    """Mean accuracy and parameters of each finalist."""
+    rows = sorted((run.trial, run.params, run.accuracy) for run in runs)
+    return [(fmean(row[2] for row in group), params) for (_, params), group in groupby(rows, key=itemgetter(0, 1))]
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    """The figures of a run, or how far one has come that has not ended."""
+    if not (folder / RESULT).exists():
+        return unfinished(folder)
+    result = read_result(folder)
+    about = {"seeds": len(result.seeds), "params": result.params, "epochs": result.recipe["epochs"]}
+    return about | {"accuracy": result.mean(), "data": result.data}
+
+
+def unfinished(folder: Path) -> dict[str, Any]:
+    """How far a run has come that has not ended, as fields of an entry."""
+    held = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    rows = read_metrics(folder)
+    done = {row.seed for row in rows if row.epoch == held["recipe.epochs"]}
+    last = rows[-1].epoch if rows and rows[-1].seed not in done else 0
+    return {"seeds": len(done), "epoch": last, "epochs": held["recipe.epochs"], "data": held["data"]}

@@ -1,0 +1,86 @@
+"""Where the time of a search went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+
+from nas_budget.records.formatting import seconds_in_words
+from nas_budget.records.trials import TrialRecord
+
+WORDS = {
+    "complete": "on complete trials",
+    "pruned": "on those stopped early",
+    "failed": "on failed ones",
+    "duplicate": "on networks trained before",
+    "repeated": "repeated after interruptions",
+    "finalists": "on finalists",
+}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Device seconds, by what became of them; several workers on one device count each.
+
+    Attributes:
+        complete: Of trials that trained to the end.
+        pruned: Of trials that were stopped early.
+        failed: Of trials that failed.
+        duplicate: Of trainings of what had been trained before.
+        repeated: Of attempts that were interrupted and made again.
+        finalists: Of the best trained again with other seeds.
+        saved: What the trials stopped early would have taken to their end, at their own pace; not spent.
+    """
+
+    complete: float = 0.0
+    pruned: float = 0.0
+    failed: float = 0.0
+    duplicate: float = 0.0
+    repeated: float = 0.0
+    finalists: float = 0.0
+    saved: float = 0.0
+
+    @property
+    def spent(self) -> float:
+        """All of it together."""
+        return self.complete + self.pruned + self.failed + self.duplicate + self.repeated + self.finalists
+
+    def to_dict(self) -> dict[str, float]:
+        """The entries and what was spent, rounded to milliseconds."""
+        return {name: round(value, 3) for name, value in (asdict(self) | {"spent": self.spent}).items()}
+
+    def in_words(self) -> str:
+        """One line, such as "10 min of training: 8 min on complete trials, 2 min on those stopped early"."""
+        parts = [
+            f"{seconds_in_words(value)} {words}" for name, words in WORDS.items() if (value := getattr(self, name))
+        ]
+        saved = f"; {seconds_in_words(self.saved)} saved by stopping early" if self.saved else ""
+        whole = f"{seconds_in_words(self.spent)} of training"
+        return whole + (f": {', '.join(parts)}" if len(parts) > 1 else "") + saved
+
+
+def ledger(records: Iterable[TrialRecord], finalists: float = 0.0, repeated: float = 0.0) -> Ledger:
+    """The ledger of trials.
+
+    Args:
+        records: Rows of the trials table, by number.
+        finalists: Seconds of the finalists' runs.
+        repeated: Seconds of those that were interrupted.
+    """
+    sums = {"complete": 0.0, "pruned": 0.0, "failed": 0.0, "duplicate": 0.0, "saved": 0.0}
+    for row, again in trained_before(records):
+        sums["duplicate" if again else row.state] += row.seconds
+        if row.state == "pruned":
+            sums["saved"] += row.seconds * (row.max_epochs - row.epochs) / max(1, row.epochs)
+        repeated += row.repeated_seconds
+    return Ledger(**sums, repeated=repeated, finalists=finalists)
+
+
+def trained_before(records: Iterable[TrialRecord]) -> Iterator[tuple[TrialRecord, bool]]:
+    """Each trial, and whether it trained what an earlier one had: the same network by the same recipe."""
+    seen: set[tuple[object, ...]] = set()
+    for row in records:
+        what = (row.spec, row.optimizer, row.learning_rate, row.weight_decay, row.batch_size)
+        yield row, bool(row.epochs) and what in seen
+        if row.epochs:
+            seen.add(what)

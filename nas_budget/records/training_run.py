@@ -1,0 +1,246 @@
+"""What a run of `train` leaves in its folder: written by training, read by whoever shows it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from math import isfinite
+from pathlib import Path
+from statistics import fmean, stdev
+from types import NoneType
+from typing import Any
+
+from nas_budget.errors import ModelError
+from nas_budget.records.atomic_write import write_whole
+
+SPEC = "spec.json"
+METRICS = "metrics.jsonl"
+RESULT = "result.json"
+MISTAKES = "mistakes.png"
+"""The images of `RunResult.mistakes` in their order, side by side, as the data set has them."""
+
+MOST_DIGITS = 18
+KINDS: dict[str, Any] = {
+    "str": str, "int": int, "bool": bool, "float": (int, float), "float | None": (int, float, NoneType),
+    "dict[str, Any]": dict,
+}  # fmt: skip
+"""What a field of a simple type may hold, read from JSON."""
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One epoch; the fields are the keys of a line of `metrics.jsonl`.
+
+    Attributes:
+        seed: Of the training.
+        epoch: Its number, from 1.
+        train_loss: Mean loss over its steps.
+        accuracy: Share of held-out images told right, 0 to 1; None when none are held out.
+        held_out_loss: Mean cross-entropy on them; None likewise.
+        averaged_accuracy: Their share told right with averaged weights; None where weights are not averaged.
+        learning_rate: At its last step.
+        seconds: Training and evaluation together.
+    """
+
+    seed: int
+    epoch: int
+    train_loss: float
+    accuracy: float | None
+    held_out_loss: float | None
+    averaged_accuracy: float | None
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """How the training with one seed ended.
+
+    Attributes:
+        seed: The seed.
+        held_out: Accuracy on held-out images after the last epoch, 0 to 1; None when none are held out.
+        accuracy: On test images, of one forward pass with the last weights.
+        flipped: The same, of the mean of scores of each image and its mirror image.
+        averaged: Of one forward pass with averaged weights; None where weights are not averaged.
+        averaged_flipped: With averaged weights and mirror images; None likewise.
+        loss: Mean cross-entropy on test images, of one forward pass with the last weights.
+        seconds: Training and the evaluations of its epochs.
+        repeated_seconds: Time of epochs that an interruption lost.
+        digest: Of the weights.
+    """
+
+    seed: int
+    held_out: float | None
+    accuracy: float
+    flipped: float
+    averaged: float | None
+    averaged_flipped: float | None
+    loss: float
+    seconds: float
+    repeated_seconds: float
+    digest: str
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run of `train`; the fields are the keys of `result.json`.
+
+    Attributes:
+        name: Of the run.
+        spec: The network, as plain values.
+        params: Trainable parameters.
+        macs: Multiply-accumulates of one image.
+        recipe: How it was trained: its name and every value.
+        data: Name of the data set.
+        data_digest: Differs when the images or labels differ.
+        images: Images it was trained on.
+        held_out: Training images held out.
+        test_images: Test images the accuracies are of.
+        classes: Name of each class.
+        device: Where it ran, in words.
+        precision: Number format it trained in.
+        deterministic: Whether only deterministic algorithms were allowed.
+        batches: Parts each batch was computed in (more than 1 where memory did not suffice).
+        versions: Of this package and torch.
+        finished: When, in UTC, ISO 8601.
+        seeds: Each training, by seed.
+        confusion: Of the first seed on test images: rows are true classes, columns told ones, counts of images.
+        mistakes: Of the first seed: the test images told wrong with the most confidence, as
+            {"index", "truth", "told", "probability"}.
+    """
+
+    name: str
+    spec: dict[str, Any]
+    params: int
+    macs: int
+    recipe: dict[str, Any]
+    data: str
+    data_digest: str
+    images: int
+    held_out: int
+    test_images: int
+    classes: tuple[str, ...]
+    device: str
+    precision: str
+    deterministic: bool
+    batches: int
+    versions: str
+    finished: str
+    seeds: tuple[SeedResult, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    mistakes: tuple[dict[str, Any], ...]
+
+    def mean(self, figure: str = "accuracy") -> float | None:
+        """Mean over the seeds of a figure such as "accuracy" or "flipped"; None where it was not measured."""
+        values = [value for seed in self.seeds if (value := getattr(seed, figure)) is not None]
+        return fmean(values) if values else None
+
+    def deviation(self, figure: str = "accuracy") -> float | None:
+        """Standard deviation between seeds; None with fewer than two."""
+        values = [value for seed in self.seeds if (value := getattr(seed, figure)) is not None]
+        return stdev(values) if len(values) > 1 else None
+
+
+def write_result(folder: Path, result: RunResult) -> None:
+    """Write `result.json`, all of it or nothing.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    write_whole(folder / RESULT, json.dumps(asdict(result), indent=2) + "\n")
+
+
+def read_result(folder: Path) -> RunResult:
+    """The result in a run folder.
+
+    Raises:
+        ModelError: There is none, or it is not what `train` writes.
+    """
+    path = folder / RESULT
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole)
+        json.dumps(values, ensure_ascii=False).encode()  # half of a surrogate pair could be written nowhere
+        known = {field.name: values[field.name] for field in fields(RunResult)}
+        known["seeds"] = tuple(SeedResult(**seed) for seed in known["seeds"])
+        for name in "classes", "mistakes":
+            known[name] = tuple(known[name])
+        known["confusion"] = tuple(map(tuple, known["confusion"]))
+        result = RunResult(**known)
+        for problem in _problems(result):
+            raise ValueError(problem)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file; a run of nas-budget train writes it when it ends") from None
+    except KeyError as error:
+        raise ModelError(f"{path}: cannot be read as the result of a run ({error} is missing)") from None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise ModelError(f"{path}: cannot be read as the result of a run ({error})") from None
+    return result
+
+
+def _problems(result: RunResult) -> Iterator[str]:
+    """What `train` never writes; who reads a result need not look again."""
+    n = len(result.classes)
+    for record in (result, *result.seeds):
+        yield from _misfits(record)
+    if not result.seeds or not all(map(_is_measured, result.seeds)):
+        yield "seeds: at least one, each with seconds and accuracies from 0 to 1, expected"
+    if not n or not all(isinstance(name, str) for name in result.classes):
+        yield "classes: names expected"
+    if len(result.confusion) != n or not all(len(row) == n and all(map(_is_count, row)) for row in result.confusion):
+        yield f"confusion: {n} rows of {n} counts expected, as there are {n} classes"
+    if not isinstance(result.recipe.get("name"), str) or not _is_count(result.recipe.get("epochs")):
+        yield "recipe: a name and a number of epochs expected"
+    if not all(_is_mistake(mistake, n) for mistake in result.mistakes):
+        yield f"mistakes: index, truth, told (0 to {n - 1}) and probability (0 to 1) expected of each"
+
+
+def _misfits(record: Any) -> Iterator[str]:
+    """Fields of a record that are not of their type."""
+    for field in fields(record):
+        value, kind = getattr(record, field.name), str(field.type)
+        if kind in KINDS and not (_is_count(value) if kind == "int" else isinstance(value, KINDS[kind])):
+            yield f"{field.name}: {value!r:.60} is no {kind}"
+
+
+def _is_measured(seed: SeedResult) -> bool:
+    accuracies = seed.held_out, seed.accuracy, seed.flipped, seed.averaged, seed.averaged_flipped
+    return isfinite(seed.seconds + seed.repeated_seconds) and all(a is None or 0 <= a <= 1 for a in accuracies)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value >= 0
+
+
+def _whole(digits: str) -> int:
+    """A whole number that a float can hold too, as everything that shows it expects."""
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"{digits[:MOST_DIGITS]}... has too many digits")
+    return int(digits)
+
+
+def _is_mistake(value: Any, n: int) -> bool:
+    if not isinstance(value, dict) or not all(_is_count(value.get(name)) for name in ("index", "truth", "told")):
+        return False
+    probability = value.get("probability")
+    return max(value["truth"], value["told"]) < n and isinstance(probability, int | float) and 0 <= probability <= 1
+
+
+def read_metrics(folder: Path) -> list[EpochRow]:
+    """Every whole line of `metrics.jsonl`, in its order; none where there is no such file.
+
+    Raises:
+        ModelError: It holds something else.
+    """
+    path = folder / METRICS
+    if not path.exists():
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]  # a kill may tear the last one
+        rows = [EpochRow(**json.loads(line, parse_int=_whole)) for line in whole]
+        for problem in (problem for row in rows for problem in _misfits(row)):
+            raise ValueError(problem)
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise ModelError(f"{path}: cannot be read as the epochs of a run ({error})") from None
+    return rows

@@ -1,0 +1,1 @@
+"""Figures as plotly objects that can be changed."""

@@ -1,0 +1,83 @@
+"""Where parameters and MACs go: the parts of every trial of a table, and a figure of the best."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from nas_budget.arch.cost_table import parts_table
+from nas_budget.errors import SpecError
+from nas_budget.report.figures.style import lay_out, plain
+
+Counts = NDArray[np.int64]
+PADDING = {"channels": 0, "blocks": 1, "kernels": 1, "strides": 1}
+"""What stands for a stage that a network does not have."""
+WHOLE = ("pool", "stem_kernel", "shortcut_kernel", "squeeze", "stem_width")
+IMAGE = {"image_size": 32, "in_channels": 3, "classes": 10}
+PART_COLOURS = ("#94a3b8", "#bfdbfe", "#93c5fd", "#60a5fa", "#3b82f6", "#2563eb", "#1d4ed8", "#1e3a8a")
+HEAD_COLOUR = "#d97706"
+
+
+def parts_of(table: pd.DataFrame) -> dict[str, Counts] | None:
+    """Params and MACs of stem, stages and head of each trial of one study, arrays of shape (N, S + 2).
+
+    A stage that a network does not have is 0. None where a row holds no network.
+    """
+    n_stages = int(table["channels"].str.count("-").max()) + 1
+    try:
+        stages = {name: _padded(table[name], n_stages, fill) for name, fill in PADDING.items()}
+        whole = {name: table[name].to_numpy() for name in WHOLE}
+        return parts_table(**stages, **whole, block=[*table["block"]], **image_of(table["spec"].iloc[0]))
+    except (SpecError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def image_of(spec: str) -> dict[str, int]:
+    """Size and channels of the images, and the number of classes, of a spec as JSON.
+
+    Raises:
+        ValueError: It is not JSON.
+    """
+    known = json.loads(spec)
+    return {name: int(known.get(name, usual)) for name, usual in IMAGE.items()}
+
+
+def _padded(texts: pd.Series[str], n_stages: int, fill: int) -> NDArray[np.int64]:
+    rows = [[int(part) for part in text.split("-")] for text in texts]
+    return np.array([[*row, *[fill] * (n_stages - len(row))] for row in rows])
+
+
+def shares_figure(best: pd.DataFrame, counts: Counts, words: str) -> go.Figure:
+    """Where parameters or MACs of the best trials go: a bar for each, divided into stem, stages and head.
+
+    Args:
+        best: Trials, the best first.
+        counts: Of their parts, shape (N, S + 2).
+        words: What is counted.
+    """
+    figure, totals = go.Figure(), counts.sum(axis=1)
+    several = best["study"].nunique() > 1
+    labels = [
+        f"{plain(trial['study']) if several else 'trial'} {trial['number']} · {trial['accuracy']:.1%}"
+        for trial in best.to_dict("records")
+    ]
+    n_stages = counts.shape[1] - 2
+    steps = np.linspace(1, len(PART_COLOURS) - 1, n_stages).round().astype(int)
+    colours = [PART_COLOURS[0], *(PART_COLOURS[i] for i in steps), HEAD_COLOUR]
+    names = ["stem", *(f"stage {i + 1}" for i in range(n_stages)), "head"]
+    for place, (name, colour) in enumerate(zip(names, colours, strict=True)):
+        figure.add_bar(
+            x=[*(counts[:, place] / totals)], y=labels, orientation="h", name=name, marker={"color": colour},
+            customdata=[*map(int, best.index)], text=[f"{n:,}" for n in counts[:, place]], textposition="none",
+            hovertemplate=f"{name}: %{{text}} {words}, %{{x:.1%}}<extra></extra>",
+        )  # fmt: skip
+    lay_out(
+        figure, height=130 + 26 * len(best), barmode="stack", margin={"l": 8, "r": 12, "t": 64, "b": 28}, bargap=0.3
+    )
+    figure.update_xaxes(tickformat=".0%", range=[0, 1], showgrid=False)
+    figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False)
+    return figure

@@ -1,0 +1,124 @@
+"""Where the time went: the ledger as a bar, and what each worker did when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from nas_budget.records.formatting import duration
+from nas_budget.records.time_ledger import Ledger
+from nas_budget.report.figures.style import FAINT, GOOD, LIMIT, PAPER, SECOND, lay_out, plain
+
+Times = NDArray[np.float64]
+
+ENTRIES = {
+    "complete": ("complete trials", "#2563eb"),
+    "pruned": ("trials stopped early", FAINT),
+    "finalists": ("finalists", SECOND),
+    "failed": ("failed trials", LIMIT),
+    "duplicate": ("networks trained before", "#9333ea"),
+    "repeated": ("repeated after interruptions", PAPER),
+    "saved": ("saved by stopping early", "rgba(22, 163, 74, 0.25)"),
+}
+STATES = {"complete": "#2563eb", "pruned": FAINT, "failed": LIMIT}
+STATE_WORDS = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
+MINUTE, HOUR = 60.0, 3600.0
+LONGEST_PAUSE, PAUSE_SHARE = 60.0, 0.05
+"""A time in which nothing was trained is cut to this share of the rest, where it is longer than that and a minute."""
+
+
+def ledger_figure(ledgers: Mapping[str, Ledger]) -> go.Figure:
+    """Device time of each study by what became of it, and beside it what stopping early saved."""
+    figure = go.Figure()
+    most = max((asdict(spent)["saved"] + spent.spent for spent in ledgers.values()), default=0.0)
+    unit, words = unit_of(most)
+    for entry, (name, colour) in ENTRIES.items():
+        seconds = [getattr(spent, entry) for spent in ledgers.values()]
+        if any(seconds):
+            figure.add_bar(
+                x=[s / unit for s in seconds], y=[*map(plain, ledgers)], orientation="h", name=name,
+                marker={"color": colour, "pattern": {"shape": "/" if entry == "saved" else "", "fgcolor": GOOD}},
+                text=[duration(s) for s in seconds], textposition="none",
+                hovertemplate=f"{name}: %{{text}}<extra></extra>",
+            )  # fmt: skip
+    lay_out(figure, height=130 + 34 * len(ledgers), barmode="stack", margin={"l": 8, "r": 12, "t": 56, "b": 44})
+    figure.update_xaxes(title=f"device {words}")
+    figure.update_yaxes(type="category", automargin=True, showgrid=False, autorange="reversed")
+    figure.update_yaxes(showticklabels=len(ledgers) > 1)
+    return figure
+
+
+def timeline_figure(table: pd.DataFrame) -> go.Figure | None:
+    """When each worker trained which trial; long pauses are cut short. None where the table has no times."""
+    known = {name: pd.to_datetime(table[name], errors="coerce", utc=True) for name in ("started", "finished")}
+    times = table.assign(**known).dropna(subset=[*known])
+    again = times["repeated_seconds"] > 0  # begun long before what counts of it
+    times["started"] = times["started"].where(~again, times["finished"] - pd.to_timedelta(times["seconds"], unit="s"))
+    if times.empty:
+        return None
+    seconds = (times[[*known]] - times["started"].min()) / pd.Timedelta(seconds=1)
+    begun, ended, pauses = _without_pauses(seconds["started"].to_numpy(float), seconds["finished"].to_numpy(float))
+    unit, words = unit_of(float(ended.max()))
+    drawn = times.assign(begun=begun / unit, ended=ended / unit, lane=_lanes(times))
+    figure = go.Figure()
+    for state in STATES:
+        _add_bars(figure, drawn[drawn["state"] == state], state)
+    for at, length in pauses:
+        figure.add_vline(x=at / unit, line={"color": PAPER, "width": 1.5, "dash": "dot"})
+        figure.add_annotation(x=at / unit, y=1, yref="paper", yanchor="bottom", text=duration(length), showarrow=False)
+    lanes = [*drawn["lane"].unique()]
+    lay_out(
+        figure,
+        height=130 + 40 * len(lanes),
+        hovermode="closest",
+        barmode="overlay",
+        margin={"l": 8, "r": 12, "t": 56, "b": 44},
+    )
+    figure.update_xaxes(title=f"{words} since the first trial began{', pauses cut' if pauses else ''}")
+    figure.update_yaxes(automargin=True, showgrid=False, type="category", categoryorder="array")
+    return figure.update_yaxes(categoryarray=lanes[::-1], range=[-0.5, len(lanes) - 0.5])
+
+
+def unit_of(seconds: float) -> tuple[float, str]:
+    """A unit of time in which so many seconds are a number one can read, and its name."""
+    return (HOUR, "hours") if seconds > 2 * HOUR else (MINUTE, "minutes") if seconds > 2 * MINUTE else (1.0, "seconds")
+
+
+def _lanes(times: pd.DataFrame) -> list[str]:
+    several = times["study"].nunique() > 1
+    pairs = zip(times["study"], times["worker"], strict=True)
+    return [f"{plain(study)}, worker {worker}" if several else f"worker {worker}" for study, worker in pairs]
+
+
+def _without_pauses(begun: Times, ended: Times) -> tuple[Times, Times, list[tuple[float, float]]]:
+    """Times with long pauses cut short, and where each was, with its length in seconds."""
+    order = np.argsort(begun, kind="stable")
+    reached = np.maximum.accumulate(ended[order])
+    gaps = np.maximum(0.0, begun[order][1:] - reached[:-1])
+    busy = float(reached[-1] - gaps.sum())
+    allowed = max(LONGEST_PAUSE, PAUSE_SHARE * busy)
+    cut = np.where(gaps > allowed, gaps - PAUSE_SHARE * busy, 0.0)
+    shift = np.zeros(len(begun))
+    shift[order] = np.concatenate([[0.0], np.cumsum(cut)])
+    before = np.concatenate([[0.0], np.cumsum(cut)])[:-1]
+    pauses = [(float(reached[i] - before[i] + PAUSE_SHARE * busy / 2), float(gaps[i])) for i in np.flatnonzero(cut)]
+    return begun - shift, ended - shift, pauses
+
+
+def _add_bars(figure: go.Figure, trials: pd.DataFrame, state: str) -> None:
+    if trials.empty:
+        return
+    words = [
+        f"trial {number}, {STATE_WORDS[state]}: {duration(seconds)}"
+        for number, seconds in zip(trials["number"], trials["seconds"], strict=True)
+    ]
+    figure.add_bar(
+        x=[*(trials["ended"] - trials["begun"])], base=[*trials["begun"]], y=[*trials["lane"]], orientation="h",
+        width=0.5, customdata=[*map(int, trials.index)], marker={"color": STATES[state], "opacity": 0.75},
+        name=STATE_WORDS[state], text=words, textposition="none", hovertemplate="%{text}<extra></extra>",
+    )  # fmt: skip

@@ -1,0 +1,180 @@
+"""The main figure of a report, accuracy against cost, as a plotly object one can change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from nas_budget.records.finalists import FinalistRun, Standing, standings
+from nas_budget.report.figures.axes import AXES, Axis, round_numbers, short
+from nas_budget.report.figures.style import FAINT, INK, LIMIT, PAPER, accuracy_axis, colour_of, lay_out, plain
+from nas_budget.report.tables.known import known_networks
+from nas_budget.report.tables.trials import front, knee
+
+NEAR = 0.1
+"""Published networks are hidden at first when their accuracy is further than this from all trials."""
+FAR_SHARE = 30
+"""And when they are this many times as large."""
+MARGIN = 1.15
+"""By how much the axis of costs goes beyond them."""
+NARROW = 2
+"""An axis whose end is less than this many times its beginning has no round numbers to show."""
+
+
+def tradeoff(table: pd.DataFrame, axis: str = "params", finalists: Sequence[FinalistRun] = ()) -> go.Figure:
+    """Accuracy against a cost (log axis): trials, fronts as step lines, budget, knee, finalists, known networks.
+
+    Args:
+        table: Trials, of several studies perhaps; each study has a colour.
+        axis: "params", "macs", "bytes", "latency" or "seconds".
+        finalists: Runs of the finalists of a single study.
+    """
+    figure, along = go.Figure(), AXES[axis]
+    drawn = table.assign(cost=along.costs(table))
+    drawn = drawn[drawn["accuracy"].notna() & drawn["state"].isin(["pruned", "complete"]) & (drawn["cost"] > 0)]
+    studies = list(table["study"].unique())
+    right = max([*drawn["cost"], *filter(None, [along.budget(table)])], default=1.0)
+    for place, study in enumerate(studies):
+        _add_study(figure, drawn[drawn["study"] == study], place, right, study if len(studies) > 1 else "")
+    places = [*drawn["cost"]]
+    if len(studies) == 1:
+        _add_finalists(figure, drawn, standings(finalists))
+        _add_knee(figure, front(drawn, "cost"))
+    for budget in _budgets(table, along):
+        _add_budget(figure, budget)
+        places.append(budget)
+    if (table["data"] == table["data"].iloc[0]).all():
+        places += _add_known(figure, table["data"].iloc[0], along.column, drawn)
+    _lay_out(figure, places, [*drawn["accuracy"]], along.title(table))
+    return figure
+
+
+def _budgets(table: pd.DataFrame, along: Axis) -> list[float]:
+    limits = {along.budget(rows) for _, rows in table.groupby("study")}
+    return sorted(limit for limit in limits if limit)
+
+
+def _lay_out(figure: go.Figure, places: list[float], accuracies: list[float], title: str) -> None:
+    lay_out(
+        figure, font_size=14, height=540, margin={"l": 64, "r": 24, "t": 56, "b": 60}, hovermode="closest",
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": FAINT}, dragmode="zoom",
+    )  # fmt: skip
+    figure.update_xaxes(title={"text": title, "standoff": 10}, type="log", **_cost_axis(places))
+    figure.update_yaxes(title={"text": "accuracy on held-out images", "standoff": 8}, **accuracy_axis(accuracies))
+
+
+def _cost_axis(places: list[float]) -> dict[str, Any]:
+    """Range and ticks of a log axis; all costs may be as good as one, where round numbers are far away."""
+    low, high = min(places, default=1) / MARGIN, max(places, default=1) * MARGIN
+    if high / low < NARROW:
+        return {"range": [math.log10(low), math.log10(high)], "nticks": 6, "tickformat": "~s"}
+    ticks = round_numbers(low * MARGIN, high / MARGIN)
+    return {"tickvals": ticks, "ticktext": [*map(short, ticks)], "autorangeoptions": {"include": [low, high]}}
+
+
+def _add_study(figure: go.Figure, trials: pd.DataFrame, place: int, right: float, name: str) -> None:
+    """Its trials, pruned ones faint, and a step line: with so much, this accuracy was reached."""
+    colour = colour_of(place)
+    pruned, complete = trials[trials["state"] == "pruned"], trials[trials["state"] == "complete"]
+    faint = {"size": 6, "color": colour if name else FAINT, "opacity": 0.3 if name else 0.6}
+    if not (name or pruned.empty):
+        _add_trials(figure, pruned, "stopped early", faint)
+    elif not pruned.empty:
+        _add_trials(figure, pruned, f"{name}, stopped early", faint, showlegend=False, legendgroup=name)
+    visible = {"size": 9, "color": colour, "opacity": 0.7, "line": {"width": 1, "color": "white"}}
+    _add_trials(
+        figure, complete, plain(name) or "trained to the end", visible, legendgroup=name,
+        showlegend=not complete.empty,
+    )  # fmt: skip
+    leading = front(trials, "cost")
+    if leading.empty:
+        return
+    figure.add_scatter(
+        x=[*leading["cost"], right], y=[*leading["accuracy"], leading["accuracy"].iloc[-1]], mode="lines",
+        line={"shape": "hv", "color": colour, "width": 2.5}, name="front", hoverinfo="skip",
+        legendgroup=name, showlegend=not name,
+    )  # fmt: skip
+    large = {"size": 13, "color": colour, "line": {"width": 2, "color": "white"}}
+    _add_trials(figure, leading, "on the front", large, showlegend=False, legendgroup=name)
+
+
+def _add_trials(figure: go.Figure, trials: pd.DataFrame, name: str, marker: dict[str, Any], **more: Any) -> None:
+    figure.add_scatter(
+        x=[*trials["cost"]], y=[*trials["accuracy"]], mode="markers", name=name, marker=marker,
+        customdata=[*map(int, trials.index)], text=[describe(trial) for trial in trials.to_dict("records")],
+        hovertemplate="%{text}<extra></extra>", **more,
+    )  # fmt: skip
+
+
+def _add_finalists(figure: go.Figure, drawn: pd.DataFrame, finalists: Sequence[Standing]) -> None:
+    """Means of the finalists' runs, with the 95 % interval of Student's t where a deviation is known."""
+    known = drawn.reset_index(names="id").set_index("number")
+    shown = [f for f in finalists if f.trial in known.index]
+    if not shown:
+        return
+    figure.add_scatter(
+        x=[float(known["cost"][f.trial]) for f in shown], y=[f.mean for f in shown], mode="markers",
+        name="finalists, trained again", customdata=[int(known["id"][f.trial]) for f in shown],
+        error_y={"array": [f.interval or 0 for f in shown], "color": INK, "thickness": 1.5, "width": 5},
+        marker={"size": 11, "symbol": "diamond", "color": "white", "line": {"width": 2, "color": INK}},
+        text=[f"<b>{f.mean:.2%}</b>{_plus_minus(f)} · finalist {f.trial}<br>runs: {f.n_runs}" for f in shown],
+        hovertemplate="%{text}<extra></extra>",
+    )  # fmt: skip
+
+
+def _plus_minus(finalist: Standing) -> str:
+    return "" if finalist.interval is None else f" ± {finalist.interval:.2%} (95 %)"
+
+
+def _add_knee(figure: go.Figure, leading: pd.DataFrame) -> None:
+    found = knee(leading, "cost")
+    if found is not None:
+        figure.add_annotation(
+            x=math.log10(found["cost"]), y=found["accuracy"], text="knee", ax=-28, ay=-34, arrowcolor=FAINT,
+            arrowhead=0, standoff=8, font={"size": 13},
+        )  # fmt: skip
+
+
+def _add_budget(figure: go.Figure, budget: float) -> None:
+    figure.add_vline(x=budget, line={"color": LIMIT, "width": 1.5, "dash": "dash"})
+    figure.add_annotation(
+        x=math.log10(budget), y=0.02, yref="paper", text=f"budget {budget:,.0f}", showarrow=False, textangle=-90,
+        xshift=-4, xanchor="right", yanchor="bottom", font={"color": LIMIT}, name="budget",
+    )  # fmt: skip
+
+
+def _add_known(figure: go.Figure, data: str, column: str, drawn: pd.DataFrame) -> Iterator[float]:
+    """Published networks as stars; what is far from every trial waits in the legend. Their costs where shown."""
+    known = [(k, cost) for k in known_networks(data) if (cost := getattr(k, column, None))]
+    if not known or drawn.empty:
+        return iter(())
+    near = drawn["accuracy"].max() > min(k.accuracy for k, _ in known) - NEAR
+    near = near and drawn["cost"].max() * FAR_SHARE > min(cost for _, cost in known)
+    figure.add_scatter(
+        x=[cost for _, cost in known], y=[k.accuracy for k, _ in known], mode="markers",
+        name="published networks (on test images)", visible=True if near else "legendonly",
+        marker={"size": 13, "symbol": "star", "color": PAPER},
+        text=[f"<b>{k.accuracy:.2%}</b> · {k.name}<br>{k.params:,} parameters<br>{k.source}" for k, _ in known],
+        hovertemplate="%{text}<extra></extra>",
+    )  # fmt: skip
+    return iter([cost for _, cost in known] if near else [])
+
+
+def describe(trial: dict[Any, Any]) -> str:
+    """A trial in a few lines of plotly's markup: accuracy, cost, network."""
+    ended = "" if trial["state"] == "complete" else " · stopped early"
+    latency = f" · {1e3 * trial['latency_s']:.3g} ms an image" if trial["latency_s"] > 0 else ""
+    lines = [
+        f"<b>{trial['accuracy']:.2%}</b> · trial {trial['number']}{ended}",
+        f"{trial['params']:,} parameters, {trial['macs']:,} MACs",
+        f"channels {plain(trial['channels'])}",
+        f"blocks {plain(trial['blocks'])} · kernels {plain(trial['kernels'])}",
+        f"strides {plain(trial['strides'])} · pool {trial['pool']} · shortcut {trial['shortcut_kernel']}",
+        f"{plain(trial['block'])} blocks · squeeze {trial['squeeze'] or 'none'} · stem {trial['stem_width']}",
+        f"epochs {trial['epochs']} of {trial['max_epochs']} · {trial['seconds']:.0f} s{latency}",
+    ]
+    return "<br>".join(lines)

@@ -1,0 +1,240 @@
+"""The figures of one training run, as plotly objects one can change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import isfinite, nan
+from statistics import fmean
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from nas_budget.arch.cost import PartCost, cost
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.records.formatting import in_short
+from nas_budget.records.training_run import EpochRow, RunResult
+from nas_budget.report.figures.style import ACCENT, FAINT, GRID, INK, OURS, PAPER, accuracy_range, plain
+
+Value = Callable[[EpochRow], float | None]
+SECOND = "#0d9488"
+META = {ACCENT: OURS, SECOND: "second", PAPER: "paper"}
+"""Marks of the traces that the page tints."""
+RIGHT = [[0, "#eff6ff"], [1, "#1d4ed8"]]
+WRONG = [[0, "#fff7ed"], [1, "#c2410c"]]
+MOST_CARDS = 6
+MOST_TEXTS = 20
+LONGEST_NAME = 16
+EARLY_SHARE = 0.1
+
+
+def loss_figure(metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = ()) -> go.Figure:
+    """Training loss against epochs, a line for each seed; on a log axis where it falls more than tenfold."""
+    figure = go.Figure()
+    _add_paper(figure, paper, lambda row: row.train_loss, ".4f")
+    _add_seeds(figure, metrics, lambda row: row.train_loss, "training loss", ACCENT, ".4f")
+    _epoch_axis(figure)
+    losses = [row.train_loss for row in [*metrics, *paper] if isfinite(row.train_loss) and row.train_loss > 0]
+    falls = bool(losses) and max(losses) > 10 * min(losses)
+    figure.update_yaxes(title="mean cross-entropy", gridcolor=GRID, zeroline=False)
+    if falls:
+        figure.update_yaxes(type="log", dtick="D2", tickformat="~g", title="mean cross-entropy, log scale")
+    _style(figure, hovermode="x unified")
+    return figure
+
+
+def accuracy_figure(metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = ()) -> go.Figure:
+    """Accuracy on held-out images against epochs, with that of averaged weights where there are any."""
+    figure = go.Figure()
+    _add_paper(figure, paper, lambda row: row.accuracy, ".2%")
+    _add_seeds(figure, metrics, lambda row: row.accuracy, "last weights", ACCENT, ".2%")
+    if any(row.averaged_accuracy is not None for row in metrics):
+        _add_seeds(figure, metrics, lambda row: row.averaged_accuracy, "averaged weights", SECOND, ".2%")
+    _epoch_axis(figure)
+    # Of a long run the first epochs would take most of the height: their lines come in from below.
+    rows = [*metrics, *paper]
+    late = [row for row in rows if row.epoch > EARLY_SHARE * max(row.epoch for row in rows)]
+    shown = [_number(value) for row in late for value in (row.accuracy, row.averaged_accuracy)]
+    low, high = accuracy_range([value for value in shown if isfinite(value)])
+    figure.update_yaxes(
+        title="accuracy", tickformat=".0%" if high - low > 0.1 else ".1%", range=[low, high], gridcolor=GRID,
+        zeroline=False,
+    )  # fmt: skip
+    _style(figure, hovermode="x unified")
+    return figure
+
+
+def rate_figure(metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = ()) -> go.Figure:
+    """Learning rate at the last step of each epoch."""
+    figure = go.Figure()
+    _add_paper(figure, paper, lambda row: row.learning_rate, ".3g")
+    _add_seeds(figure, metrics, lambda row: row.learning_rate, "learning rate", ACCENT, ".3g")
+    _epoch_axis(figure)
+    figure.update_yaxes(title="learning rate", rangemode="tozero", tickformat="~g", gridcolor=GRID, zeroline=False)
+    _style(figure, hovermode="x unified", height=260)
+    return figure
+
+
+def _add_seeds(
+    figure: go.Figure, metrics: Sequence[EpochRow], value: Value, name: str, colour: str, number: str
+) -> None:
+    """A thin line for each seed and a bold one for their mean; one bold line where there is one seed."""
+    lines: dict[int, dict[int, float]] = {}
+    for row in metrics:
+        lines.setdefault(row.seed, {})[row.epoch] = _number(value(row))
+    for seed, line in lines.items():
+        if len(lines) > 1:
+            figure.add_scatter(
+                x=[*line], y=[*line.values()], mode=_mode(line), name=f"seed {seed}, {name}", showlegend=False,
+                line={"color": colour, "width": 1}, opacity=0.45, meta=META[colour], hovertemplate=f"%{{y:{number}}}",
+            )  # fmt: skip
+    together = sorted(set.intersection(*map(set, lines.values()))) if lines else []
+    means = [fmean(line[epoch] for line in lines.values()) for epoch in together]
+    figure.add_scatter(
+        x=together, y=means, mode=_mode(together), name=f"{name}, mean" if len(lines) > 1 else name,
+        line={"color": colour, "width": 2.5}, meta=META[colour], hovertemplate=f"<b>%{{y:{number}}}</b>",
+    )  # fmt: skip
+
+
+def _add_paper(figure: go.Figure, paper: Sequence[EpochRow], value: Value, number: str) -> None:
+    if paper:
+        figure.add_scatter(
+            x=[row.epoch for row in paper], y=[_number(value(row)) for row in paper], mode="lines", name="the paper",
+            line={"color": PAPER, "width": 1.5}, hovertemplate=f"%{{y:{number}}}", meta=META[PAPER],
+        )  # fmt: skip
+
+
+def _number(value: float | None) -> float:
+    """A loss that is no number leaves a gap."""
+    return value if value is not None and isfinite(value) else nan
+
+
+def _mode(points: Sequence[int] | dict[int, float]) -> str:
+    return "lines" if len(points) > 1 else "markers"  # a line of one point cannot be seen
+
+
+def _epoch_axis(figure: go.Figure) -> None:
+    figure.update_xaxes(
+        title={"text": "epoch", "standoff": 8}, gridcolor=GRID, zeroline=False, tickformat="d", nticks=9
+    )
+    epochs = {epoch for trace in figure.data for epoch in trace.x}
+    if len(epochs) < 9:
+        figure.update_xaxes(tickvals=sorted(epochs))
+
+
+def architecture_figure(spec: ResNetSpec) -> go.Figure:
+    """The network from left to right: maps to scale, and under each part its share of parameters and of MACs."""
+    parts = cost(spec).parts
+    figure = make_subplots(rows=3, cols=1, shared_xaxes=True, row_heights=[0.5, 0.25, 0.25], vertical_spacing=0.12)
+    _add_maps(figure, spec, parts)
+    for row, (name, words, colour) in enumerate((("params", "parameters", ACCENT), ("macs", "MACs", SECOND)), start=2):
+        values = [getattr(part, name) for part in parts]
+        figure.add_bar(
+            x=[*range(len(parts))], y=[value / sum(values) for value in values], row=row, col=1, width=0.62,
+            marker={"color": colour}, text=[in_short(value) for value in values], textposition="outside",
+            textangle=0, cliponaxis=False, constraintext="none", meta=META[colour],
+            customdata=[[part.name, value] for part, value in zip(parts, values, strict=True)],
+            hovertemplate=f"%{{customdata[0]}}: %{{customdata[1]:,}} {words}, %{{y:.1%}}<extra></extra>",
+        )  # fmt: skip
+        figure.update_yaxes(range=[0, 1.25 * max(values) / sum(values)], visible=False, row=row, col=1)
+    _style(figure, height=470, showlegend=False, barmode="overlay", margin={"l": 8, "r": 8, "t": 26, "b": 34})
+    for place, words in enumerate(("maps, to scale", "parameters", "MACs of one image"), start=1):
+        axis = "" if place == 1 else place
+        figure.add_annotation(
+            text=f"<b>{words}</b>", x=0, y=1, xref="paper", yref=f"y{axis} domain", xanchor="left",
+            yanchor="bottom", showarrow=False, yshift=4,
+        )  # fmt: skip
+    names = [part.name.replace(" ", "<br>") for part in parts]
+    figure.update_xaxes(range=[-0.5, len(parts) - 0.5], showgrid=False, zeroline=False, showticklabels=False, ticks="")
+    figure.update_xaxes(tickvals=[*range(len(parts))], ticktext=names, showticklabels=True, tickangle=0, row=3)
+    return figure
+
+
+def _add_maps(figure: go.Figure, spec: ResNetSpec, parts: Sequence[PartCost]) -> None:
+    """A box as high as the map and as wide as it has channels, and one behind it for each further block."""
+    high, wide = max(part.out_shape[1] for part in parts), max(part.out_shape[0] for part in parts)
+    blocks = [1, *spec.blocks, 1]
+    for card in reversed(range(min(MOST_CARDS, max(blocks)))):
+        drawn = [place for place, n in enumerate(blocks) if n > card]
+        figure.add_bar(
+            x=[place + 0.045 * card for place in drawn], base=[-parts[p].out_shape[1] / 2 + 0.6 * card for p in drawn],
+            y=[parts[place].out_shape[1] for place in drawn],
+            width=[0.62 * parts[place].out_shape[0] / wide for place in drawn], row=1, col=1, meta=OURS,
+            marker={"color": ACCENT, "opacity": 0.45 if card else 1, "line": {"color": ACCENT, "width": 1}},
+            hovertext=[_part_in_words(parts[place], blocks[place]) for place in drawn],
+            hovertemplate="%{hovertext}<extra></extra>",
+        )  # fmt: skip
+    figure.add_scatter(
+        x=[*range(len(parts))], y=[-high * 0.56] * len(parts), mode="text", textposition="bottom center", row=1, col=1,
+        text=[f"{part.out_shape[0]}<br>{part.out_shape[1]}×{part.out_shape[2]}" for part in parts], hoverinfo="skip",
+    )  # fmt: skip
+    figure.update_yaxes(range=[-0.95 * high, 0.65 * high], visible=False, row=1, col=1)
+
+
+def _part_in_words(part: PartCost, blocks: int) -> str:
+    channels, height, width = part.out_shape
+    times = f", {blocks} blocks" if part.name.startswith("stage") else ""
+    return f"<b>{part.name}</b>{times}<br>{channels} channels of {height}×{width}"
+
+
+def confusion_figure(result: RunResult) -> go.Figure:
+    """Of every hundred images of a true class (row) how many were told as each class (column)."""
+    n = len(result.classes)
+    figure = go.Figure()
+    # The right ones and the mistakes have a scale each: on one scale the mistakes would all be pale.
+    for name, scale in ("wrong", WRONG), ("right", RIGHT):
+        cells = _shares(result, right=name == "right")
+        most = max([share for row in cells for share in row if isfinite(share)], default=1)
+        figure.add_heatmap(
+            z=cells, zmin=0, zmax=100 if name == "right" else most, colorscale=scale, showscale=False, xgap=1, ygap=1,
+            customdata=_cells_in_words(result, cells), hoverongaps=False, name=name, textfont={"size": 12},
+            hovertemplate="%{customdata}<br>%{z:.2f} %<extra></extra>",
+            texttemplate="%{z:.1f}" if n <= MOST_TEXTS else None,
+        )  # fmt: skip
+    step = -(-n // MOST_TEXTS)
+    ticks = {"tickvals": [*range(0, n, step)], "ticktext": [_short_name(name) for name in result.classes[::step]]}
+    common = {"automargin": True, "showgrid": False, "zeroline": False, **ticks}
+    figure.update_xaxes(title={"text": "told", "standoff": 8}, range=[-0.5, n - 0.5], **common)
+    figure.update_yaxes(title={"text": "true class", "standoff": 8}, range=[n - 0.5, -0.5], **common)
+    _style(figure, height=max(300, min(700, 160 + 44 * n)), margin={"l": 8, "r": 8, "t": 8, "b": 8}, showlegend=False)
+    return figure
+
+
+def _shares(result: RunResult, right: bool) -> list[list[float]]:
+    """Per cent of each true class, on the diagonal or off it; gaps elsewhere and where there are no mistakes."""
+    cells = []
+    for i, row in enumerate(result.confusion):
+        total = sum(row) or 1
+        cells.append([100 * n / total if (i == j) is right and (n or right) else nan for j, n in enumerate(row)])
+    return cells
+
+
+def _cells_in_words(result: RunResult, cells: list[list[float]]) -> list[list[str]]:
+    names, totals = [plain(name) for name in result.classes], [sum(row) for row in result.confusion]
+    return [
+        [
+            f"<b>{names[i]}</b> told as <b>{names[j]}</b>:<br>{result.confusion[i][j]:,} of {totals[i]:,}"
+            if isfinite(share)
+            else ""
+            for j, share in enumerate(row)
+        ]
+        for i, row in enumerate(cells)
+    ]
+
+
+def _short_name(name: str) -> str:
+    return plain(name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…")
+
+
+def _style(figure: go.Figure, **layout: object) -> None:
+    figure.update_layout(
+        template="none", font={"family": "system-ui, sans-serif", "size": 13, "color": INK}, dragmode=False,
+        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", margin={"l": 60, "r": 16, "t": 4, "b": 40},
+        height=360, hoverlabel={"align": "left", "bgcolor": "white", "bordercolor": FAINT, "font": {"color": INK}},
+        showlegend=sum(trace.showlegend is not False for trace in figure.data) > 1,
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "itemclick": False},
+    )  # fmt: skip
+    figure.update_layout(**layout)
+    # Ticks that are not seen keep the figures off the lines, and off each other in the corner.
+    room = {"ticks": "outside", "ticklen": 6, "tickcolor": "rgba(0,0,0,0)"}
+    figure.update_xaxes(title_font_size=13, **room)
+    figure.update_yaxes(title_font_size=13, title_standoff=8, automargin=True, **room)

@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: a study, a training run, a search space."""

@@ -1,0 +1,156 @@
+"""What the scripts of a page work on: the table by columns, texts for each trial, and the figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.utils import PlotlyJSONEncoder
+
+from nas_budget.records.trials import COLUMNS
+from nas_budget.report.figures.axes import known_axes
+from nas_budget.report.figures.cost_shares import image_of, parts_of, shares_figure
+from nas_budget.report.figures.curves import curves_figure, drawn_curves
+from nas_budget.report.figures.importance import importance_figure, parallel_figure, slice_figures
+from nas_budget.report.figures.timeline import ledger_figure, timeline_figure
+from nas_budget.report.figures.tradeoff import describe, tradeoff
+from nas_budget.report.pages.next_steps import count_command, train_command
+from nas_budget.report.tables.importance import importance
+from nas_budget.report.tables.studies import StudyTable, together
+from nas_budget.report.tables.trials import complete, front, network
+
+RECIPE = {"optimizer": "", "learning_rate": "learning rate ", "weight_decay": "weight decay ", "batch_size": "batch "}
+N_BEST = 10
+N_SLICES = 6
+
+
+def payload(studies: Sequence[StudyTable], table: pd.DataFrame) -> str:
+    """All that the scripts need, as JSON that is safe inside a script element.
+
+    Args:
+        studies: Of the page.
+        table: Their trials together; the index of a row is its trial's id on the page.
+    """
+    hover = [describe(row) if row["accuracy"] == row["accuracy"] else "" for row in table.to_dict("records")]
+    parts = _parts(table)
+    values = {
+        "columns": {name: _column(table[name]) for name in COLUMNS},
+        "hover": hover,
+        "network": [network(row) for row in table.to_dict("records")],
+        "recipe": _recipes(table),
+        "front": [*map(int, _fronts(table).index)],
+        "commands": _commands(studies),
+        "parts": parts,
+        "image": [_image(spec) for spec in table.groupby("study", sort=False)["spec"].first()],
+        "studies": [study.name for study in studies],
+        "best": _best(studies),
+        "figures": {name: slim(figure, hover) for name, figure in _figures(studies, table, parts).items()},
+    }
+    text = json.dumps(values, cls=PlotlyJSONEncoder, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _column(values: pd.Series[Any]) -> Any:
+    """The values of a column; one value for all where they are the same."""
+    kept = values.astype(object).where(values.notna(), None).tolist()
+    return {"all": kept[0]} if all(value == kept[0] for value in kept) else kept
+
+
+def _recipes(table: pd.DataFrame) -> list[str]:
+    """What of the recipe differs between trials, in words, for each of them."""
+    varied = [name for name in RECIPE if table[name].nunique() > 1]
+    return [", ".join(f"{RECIPE[name]}{row[name]}" for name in varied) for row in table.to_dict("records")]
+
+
+def _fronts(table: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([front(rows) for _, rows in table.groupby("study", sort=False)])
+
+
+def _commands(studies: Sequence[StudyTable]) -> list[list[str]]:
+    """The commands that train and count the network of each trial."""
+    return [
+        [train_command(row["spec"], row["data"], study.folder, row["number"]), count_command(row["spec"])]
+        for study in studies
+        for row in study.table.to_dict("records")
+    ]
+
+
+def _parts(table: pd.DataFrame) -> list[list[list[int]]]:
+    """Params and MACs of stem, stages and head of each trial; empty lists where they are not known."""
+    found: list[list[list[int]]] = []
+    for _, rows in table.groupby("study", sort=False):
+        counted = parts_of(rows)
+        if counted is None:
+            found += [[] for _ in rows.index]
+            continue
+        for n, params, macs in zip(rows["channels"].str.count("-"), counted["params"], counted["macs"], strict=True):
+            places = [*range(n + 2), -1]
+            found.append([[int(params[i]) for i in places], [int(macs[i]) for i in places]])
+    return found
+
+
+def _image(spec: str) -> dict[str, int] | None:
+    try:
+        return image_of(spec)
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def _best(studies: Sequence[StudyTable]) -> int | None:
+    """The id of the trial that is shown first: the best of the best study."""
+    found, before = [], 0
+    for study in studies:
+        if winner := study.winner:
+            found.append((winner.accuracy, before + int(str(winner.trial.name))))
+        before += len(study.table)
+    if not found:
+        known = together(studies)["accuracy"].dropna()
+        return int(str(known.idxmax())) if len(known) else None
+    return max(found, key=lambda pair: pair[0])[1]
+
+
+def figures_of_studies(studies: Sequence[StudyTable]) -> dict[str, go.Figure]:
+    """Every figure of the page of studies by its name, as plotly objects one can change."""
+    table = together(studies)
+    return _figures(studies, table, _parts(table))
+
+
+def _figures(studies: Sequence[StudyTable], table: pd.DataFrame, parts: list[list[list[int]]]) -> dict[str, go.Figure]:
+    """Every figure of the page by the name of its place."""
+    finalists = studies[0].finalists if len(studies) == 1 else ()
+    figures = {f"tradeoff-{name}": tradeoff(table, name, finalists) for name in known_axes(table)}
+    if len(drawn_curves(table)):
+        figures["curves"] = curves_figure(table)
+    if any(len(importance(rows)) for _, rows in table.groupby("study")):
+        figures |= {"importance": importance_figure(table), "parallel": parallel_figure(table)}
+        slices = slice_figures(table, N_SLICES).values()
+        figures |= {f"slice-{place}": figure for place, figure in enumerate(slices)}
+    best = complete(table).nlargest(N_BEST, "accuracy")
+    if len(best) and all(parts[i] for i in best.index):
+        most = max(len(parts[i][0]) for i in best.index)
+        for place, (name, words) in enumerate((("params", "parameters"), ("macs", "MACs"))):
+            counts = np.array([_stretched(parts[i][place], most) for i in best.index])
+            figures[f"shares-{name}"] = shares_figure(best, counts, words)
+    figures["ledger"] = ledger_figure({study.name: study.ledger for study in studies})
+    if timeline := timeline_figure(table):
+        figures["timeline"] = timeline
+    return figures
+
+
+def _stretched(counts: list[int], most: int) -> list[int]:
+    return [*counts[:-1], *[0] * (most - len(counts)), counts[-1]]
+
+
+def slim(figure: go.Figure, hover: Sequence[str]) -> dict[str, Any]:
+    """A figure as plain values; texts of trials that `hover` holds are left out, and marked to be put in again."""
+    plain: dict[str, Any] = figure.to_plotly_json()
+    for trace in plain["data"]:
+        ids, texts = trace.get("customdata"), trace.get("text")
+        if ids is not None and texts is not None and [*texts] == [hover[i] for i in ids]:
+            del trace["text"]
+            trace["meta"] = "hover"
+    return plain

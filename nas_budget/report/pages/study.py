@@ -1,0 +1,186 @@
+"""One self-contained page of one study, or of several side by side; it opens without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from plotly.offline import get_plotlyjs_version
+
+from nas_budget.records.finalists import standings
+from nas_budget.records.formatting import duration
+from nas_budget.records.statistics import half_width
+from nas_budget.records.time_ledger import trained_before
+from nas_budget.report.assets import asset
+from nas_budget.report.figures.axes import FORMATS
+from nas_budget.report.figures.curves import MOST_CURVES
+from nas_budget.report.figures.importance import MOST_LINES
+from nas_budget.report.pages import templates as rendering
+from nas_budget.report.pages.next_steps import export_command, train_command
+from nas_budget.report.pages.payload import payload
+from nas_budget.report.pages.templates import plotly_script, render
+from nas_budget.report.tables.known import known_networks
+from nas_budget.report.tables.studies import StudyTable, together
+from nas_budget.report.tables.trials import complete, front, halved, knee, network
+
+SAME = {
+    "data": "data",
+    "images": "images trained on",
+    "held_out": "held-out images",
+    "max_epochs": "epochs",
+    "seeds": "seeds of a trial",
+    "precision": "precision",
+    "device": "device",
+}
+"""What must be alike for accuracies to be compared."""
+
+
+def write_page(studies: Sequence[StudyTable], path: Path) -> None:
+    """Write the page of studies to `path`, all of it or nothing.
+
+    Raises:
+        TableError: The file cannot be written.
+    """
+    rendering.write_page(path, page(studies))
+
+
+def page(studies: Sequence[StudyTable], live: str = "") -> str:
+    """The page of studies as HTML; every text from them is escaped.
+
+    Args:
+        studies: One or more.
+        live: Where it is served and renewed, the stamp of what it shows; plotly.js is then a file of the server, and
+            the page asks for news.
+    """
+    table = together(studies)
+    only = studies[0] if len(studies) == 1 else None
+    winner = only.winner if only else None
+    return render(
+        "page.html", {"network": network, "budget": budget_in_words},
+        title=" and ".join(study.name for study in studies),
+        first=table.iloc[0],
+        studies=[_summary(study) for study in studies],
+        only=only,
+        winner=winner,
+        spared=list(_spared(winner.trial)) if winner else [],
+        found=_found(only) if only else "",
+        commands=_commands(only) if only else {},
+        finalists=standings(only.finalists) if only else [],
+        bargain=_bargain(front(table)) if only else "",
+        differences=_differences(table),
+        facts=list(_facts(only)) if only else [],
+        known=[k for k in known_networks(table["data"].iloc[0]) if table["data"].nunique() == 1],
+        n_complete=len(complete(table)),
+        most_curves=MOST_CURVES,
+        most_lines=MOST_LINES,
+        has_points=bool((table["accuracy"].notna() & table["state"].isin(["complete", "pruned"])).any()),
+        n_trials=len(table),
+        live=live,
+        plotly=f'<script src="plotly.js?v={get_plotlyjs_version()}"></script>' if live else plotly_script(),
+        payload=payload(studies, table),
+        scripts=[asset(name) for name in SCRIPTS],
+    )  # fmt: skip
+
+
+SCRIPTS = ("copy.js", "figures.js", "trial.js", "trials.js", "page.js")
+
+
+def budget_in_words(trial: pd.Series[Any]) -> str:
+    """The limits that were set, such as "5,000,000 parameters, 6,000,000 MACs"."""
+    return ", ".join(f"{limit:,.0f} {words}" for _, limit, words in _limits(trial)) or "no limit"
+
+
+def _limits(trial: pd.Series[Any]) -> Iterable[tuple[float, float, str]]:
+    """What a trial uses of each limit that is set, the limit, and what it is of."""
+    uses = {
+        "budget_params": (trial["params"], "parameters"),
+        "budget_macs": (trial["macs"], "MACs"),
+        "budget_weight_bytes": (
+            trial["weight_bytes"] * FORMATS.get(trial["weight_format"], 1),
+            f"bytes of {trial['weight_format']} weights",
+        ),
+        "budget_activation_bytes": (trial["activation_bytes"], "bytes of activations"),
+    }
+    for column, (use, words) in uses.items():
+        if pd.notna(trial[column]):
+            yield use, float(trial[column]), words
+
+
+def _spared(trial: pd.Series[Any]) -> Iterable[str]:
+    for use, limit, words in _limits(trial):
+        yield f"{limit - use:,.0f} of {limit:,.0f} {words} to spare ({use / limit:.1%} used)"
+
+
+def _found(study: StudyTable) -> str:
+    """What it cost to find, such as "Found in 12 min of training: 60 trials, 20 stopped early, which saved 6 min."."""
+    spent, states = study.ledger, study.table["state"].value_counts()
+    parts = [f"{len(study.table)} trial{'' if len(study.table) == 1 else 's'}"]
+    if pruned := states.get("pruned", 0):
+        parts.append(f"{pruned} stopped early, which saved {duration(spent.saved)}")
+    if study.finalists:
+        parts.append(f"{len(study.finalists)} runs of finalists")
+    return f"Found in {duration(spent.spent)} of training: {', '.join(parts)}."
+
+
+def _commands(study: StudyTable) -> dict[str, str]:
+    """The commands that train the best network and export what they train, by what they do."""
+    winner = study.winner
+    if winner is None:
+        return {}
+    train = train_command(str(winner.trial["spec"]), str(winner.trial["data"]), study.folder)
+    export = export_command(study.folder) if study.folder else ""
+    commands = {"Give it its long run": train, "Then hand it over": export}
+    return {words: command for words, command in commands.items() if command}
+
+
+def _bargain(leading: pd.DataFrame) -> str:
+    """What fewer parameters would cost, in a sentence or two; empty where the front does not tell."""
+    half, bend = halved(leading), knee(leading)
+    found = []
+    if half is not None:
+        lost = float(leading["accuracy"].iloc[-1] - half["accuracy"])
+        chance = half_width(float(half["accuracy"]), int(half["held_out"]))
+        maybe = ", which may be chance" if lost < chance else ""
+        found.append(f"Half of the parameters cost {100 * lost:.1f} points{maybe}: {_in_words(half)}.")
+    if bend is not None:
+        same = half is not None and half["number"] == bend["number"]
+        found.append(f"The knee, beyond which more buys less, is {'the same' if same else _in_words(bend)}.")
+    return " ".join(found)
+
+
+def _in_words(trial: pd.Series[Any]) -> str:
+    return f"trial {trial['number']}, {trial['accuracy']:.2%} with {trial['params']:,}"
+
+
+def _differences(table: pd.DataFrame) -> list[str]:
+    """What is not alike between the studies and makes their accuracies hard to compare."""
+    return [words for name, words in SAME.items() if table.groupby("study")[name].first().nunique() > 1]
+
+
+def _summary(study: StudyTable) -> dict[str, Any]:
+    """A study's row of the comparison."""
+    return {
+        "name": study.name,
+        "winner": study.winner,
+        "budget": budget_in_words(study.table.iloc[0]),
+        "trials": len(study.table),
+        "complete": len(complete(study.table)),
+        "spent": study.ledger.spent,
+        "data": study.table["data"].iloc[0],
+    }
+
+
+def _facts(study: StudyTable) -> Iterable[tuple[str, str]]:
+    table, first = study.table, study.table.iloc[0]
+    states = table["state"].value_counts()
+    yield "Trials", f"{states.get('complete', 0)} complete, {states.get('pruned', 0)} stopped early"
+    if "failed" in states:
+        yield "Failed", f"{states['failed']}"
+    yield "Networks trained twice", f"{sum(again for _, again in trained_before(study.records))}"
+    yield "Data", f"{first['data']}: {first['images']:,} images trained on, {first['held_out']:,} held out"
+    yield "Epochs of a trial", f"{first['max_epochs']}"
+    yield "Device", ", ".join(d for d in table["device"].unique() if d)
+    yield "Precision, seed", f"{first['precision']}, {first['seed']}"
+    yield "Versions", ", ".join(v for v in table["versions"].unique() if v)

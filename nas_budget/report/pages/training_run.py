@@ -1,0 +1,177 @@
+"""One self-contained page of a training run, from its folder alone; and its confusions as a table."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from io import StringIO
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.utils import PlotlyJSONEncoder
+
+from nas_budget.arch.cost import cost
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.errors import ModelError, NasBudgetError
+from nas_budget.records.atomic_write import write_whole
+from nas_budget.records.formatting import duration
+from nas_budget.records.training_run import MISTAKES, EpochRow, RunResult, read_metrics, read_result
+from nas_budget.report.assets import asset
+from nas_budget.report.figures.training_run import (
+    accuracy_figure,
+    architecture_figure,
+    confusion_figure,
+    loss_figure,
+    rate_figure,
+)
+from nas_budget.report.pages.templates import plotly_script, render
+from nas_budget.report.pages.thumbnails import read_tiles
+from nas_budget.report.tables.known import reference
+from nas_budget.report.tables.paper import differences, differences_in_words, is_papers_network, paper_curves
+from nas_budget.report.tables.per_class import (
+    class_accuracies,
+    classes_in_words,
+    confusions_in_words,
+    drawn_range,
+    share_of_all,
+)
+
+PAGE = "report.html"
+CONFUSION = "confusion.csv"
+SECOND_FIGURES = {
+    "flipped": "With mirror images",
+    "averaged": "With averaged weights",
+    "averaged_flipped": "With both",
+    "held_out": "On held-out images",
+}
+
+
+def write_run_page(folder: Path, path: Path | None = None) -> Path:
+    """Write the page of a run, by default into its folder, and its confusions beside its result; the page's path.
+
+    Raises:
+        ModelError: The folder holds no finished run, or a file cannot be written.
+    """
+    result, path = read_result(folder), path or folder / PAGE
+    try:
+        write_confusion(folder, result)
+        write_whole(path, run_page(result, read_metrics(folder), folder))
+    except OSError as error:
+        raise ModelError(f"{error.filename or path}: cannot be written ({error.strerror or error})") from None
+    return path
+
+
+def write_confusion(folder: Path, result: RunResult) -> None:
+    """Write `confusion.csv`: a row for each true class, a column for each class told, counts of images.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["true class", *result.classes])
+    writer.writerows([name, *row] for name, row in zip(result.classes, result.confusion, strict=True))
+    write_whole(folder / CONFUSION, text.getvalue())
+
+
+def run_page(result: RunResult, metrics: Sequence[EpochRow], folder: Path | None = None) -> str:
+    """The page of a run as HTML; every text of it is escaped.
+
+    Args:
+        result: How it ended.
+        metrics: Its epochs; those of seeds that have not ended are left out.
+        folder: Where it lies, for its pictures and the commands that take it; None for a page without.
+
+    Raises:
+        ModelError: The result is not of a network of this family.
+    """
+    spec, figures, classes = _spec(result), _figures(result, metrics), class_accuracies(result)
+    as_paper = is_papers_network(result, spec)
+    return render(
+        "run.html", {"tenth": "{:.1%}".format}, result=result, spec=spec, used=cost(spec), figures=figures,
+        second=list(_second_figures(result)), facts=list(_facts(result)), recipe=list(_recipe(result.recipe)),
+        paper=reference() if as_paper else None, unlike=differences_in_words(differences(result) if as_paper else []),
+        confusions=confusions_in_words(result), classes=classes, in_words=classes_in_words(classes),
+        drawn=drawn_range(classes), of_all=share_of_all(classes), seconds=sum(seed.seconds for seed in result.seeds),
+        mistakes=[_named(mistake, result) for mistake in result.mistakes],
+        tiles=read_tiles(folder / MISTAKES, len(result.mistakes), spec.image_size) if folder else [],
+        commands=commands(folder) if folder else [], copy=asset("copy.js"), payload=_payload(figures),
+        plotly=plotly_script(), script=asset("run.js"),
+    )  # fmt: skip
+
+
+def figures_of_run(folder: Path) -> dict[str, go.Figure]:
+    """The figures of a run by name, in the order of its page.
+
+    Raises:
+        ModelError: The folder holds no finished run.
+    """
+    return _figures(read_result(folder), read_metrics(folder))
+
+
+def commands(folder: Path) -> list[str]:
+    """What can be done with a run, as lines of a shell."""
+    where = quote(str(folder))
+    return [f"nas-budget evaluate {where}", f"nas-budget export {where} --format python --format onnx"]
+
+
+def _spec(result: RunResult) -> ResNetSpec:
+    try:
+        return ResNetSpec.from_dict(result.spec)
+    except (NasBudgetError, TypeError) as error:
+        raise ModelError(f"the network of {result.name} cannot be read ({error})") from None
+
+
+def _figures(result: RunResult, metrics: Sequence[EpochRow]) -> dict[str, go.Figure]:
+    spec = _spec(result)
+    ended = {seed.seed for seed in result.seeds}
+    metrics = [row for row in metrics if row.seed in ended]
+    paper = paper_curves() if is_papers_network(result, spec) and not differences(result) else []
+    figures = {}
+    if metrics:
+        figures["loss"] = loss_figure(metrics, paper)
+    if any(row.accuracy is not None for row in metrics):
+        figures["accuracy"] = accuracy_figure(metrics, paper)
+    if metrics:
+        figures["rate"] = rate_figure(metrics, paper)
+    return {**figures, "architecture": architecture_figure(spec), "confusion": confusion_figure(result)}
+
+
+def _payload(figures: dict[str, go.Figure]) -> str:
+    """The figures as JSON that is safe inside a script element."""
+    text = json.dumps(figures, cls=PlotlyJSONEncoder, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _second_figures(result: RunResult) -> Iterable[tuple[str, str, float, float | None]]:
+    for name, words in SECOND_FIGURES.items():
+        if (mean := result.mean(name)) is not None:
+            yield name, words, mean, result.deviation(name)
+
+
+def _facts(result: RunResult) -> Iterable[tuple[str, str]]:
+    yield "Device", result.device
+    yield "Precision", result.precision
+    yield "Deterministic algorithms only", "yes" if result.deterministic else "no"
+    yield "Versions", result.versions
+    held_out = f"{result.held_out:,} held out" if result.held_out else "none held out"
+    yield "Data", f"{result.data}: {result.images:,} images trained on, {held_out}, {result.test_images:,} to test"
+    yield "Digest of the data", result.data_digest
+    if result.batches > 1:
+        yield "Each batch computed in", f"{result.batches} parts, as memory did not suffice"
+    if repeated := sum(seed.repeated_seconds for seed in result.seeds):
+        yield "Repeated after interruptions", duration(repeated)
+    yield "Finished", result.finished
+
+
+def _recipe(recipe: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    for name, value in recipe.items():
+        shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+        yield name.replace("_", " ").capitalize(), f"{shown:g}" if isinstance(shown, float) else str(shown)
+
+
+def _named(mistake: dict[str, Any], result: RunResult) -> dict[str, Any]:
+    return mistake | {name: result.classes[mistake[name]] for name in ("truth", "told")}

@@ -1,0 +1,1 @@
+"""Tables as figures and pages take them: trials, importance, accuracy by class."""

@@ -1,0 +1,134 @@
+"""Studies as a report takes them: a trials table, the finalists' runs beside it, and where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nas_budget.errors import UsageError
+from nas_budget.records.finalists import FINALISTS, FinalistRun, Standing, read_finalists, standings
+from nas_budget.records.statistics import half_width
+from nas_budget.records.time_ledger import Ledger, ledger
+from nas_budget.records.trials import COLUMNS, TrialRecord
+from nas_budget.report.tables.trials import TABLE, best, read_table
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """One study of a report.
+
+    Attributes:
+        name: What it is called; unlike that of any other study of the report.
+        table: Its trials.
+        finalists: Runs of its finalists.
+        folder: Of the run, as it was given; empty where only the table is known.
+    """
+
+    name: str
+    table: pd.DataFrame
+    finalists: tuple[FinalistRun, ...] = ()
+    folder: str = ""
+
+    @property
+    def records(self) -> list[TrialRecord]:
+        """Its trials, by number."""
+        return [TrialRecord(**{name: row[name] for name in COLUMNS}) for row in self.table.to_dict("records")]
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where its time went."""
+        spent, again = (sum(getattr(run, name) for run in self.finalists) for name in ("seconds", "repeated_seconds"))
+        return ledger(self.records, spent, again)
+
+    @property
+    def winner(self) -> Winner | None:
+        """Its best network: the best finalist where there are finalists, else the best trial; None of none."""
+        if self.finalists:
+            return self._finalist(standings(self.finalists)[0])
+        trial = best(self.table)
+        if trial is None:
+            return None
+        accuracy, n = float(trial["accuracy"]), int(trial["seeds"])
+        origin = "one training" if n == 1 else f"mean of {n} trainings"
+        return Winner(trial, accuracy, half_width(accuracy, int(trial["held_out"])), int(trial["epochs"]), origin)
+
+    def _finalist(self, leading: Standing) -> Winner:
+        trial = self.table[self.table["number"] == leading.trial].iloc[0]
+        epochs = max(run.epochs for run in self.finalists if run.trial == leading.trial)
+        origin = f"mean of {leading.n_runs} more trainings" if leading.n_runs > 1 else "one more training"
+        if leading.interval is not None:
+            return Winner(trial, leading.mean, leading.interval, epochs, origin, of_images=False)
+        return Winner(trial, leading.mean, half_width(leading.mean, int(trial["held_out"])), epochs, origin)
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The best network of a study.
+
+    Attributes:
+        trial: Its row.
+        accuracy: 0 to 1.
+        margin: Half of the 95 % interval.
+        epochs: Of the trainings it was measured after.
+        origin: Which trainings the accuracy is of, in words.
+        of_images: Whether the interval is what so many images leave; else it is that of the mean of the trainings.
+    """
+
+    trial: pd.Series[Any]
+    accuracy: float
+    margin: float
+    epochs: int
+    origin: str
+    of_images: bool = True
+
+
+def read_study(source: Path) -> StudyTable:
+    """The study of a run folder or of a `trials.csv`, with its finalists where they lie beside it.
+
+    Raises:
+        TableError: It is missing, or is no trials table of this version.
+    """
+    table = read_table(source)
+    folder = source if source.is_dir() else source.parent
+    is_run = source.is_dir() or (source.name == TABLE and (folder / "study.journal").exists())
+    return StudyTable(
+        name=str(table["study"].iloc[0]) or source.stem,
+        table=table,
+        finalists=_of_table(read_finalists(folder / FINALISTS), table),
+        folder=str(folder) if is_run else "",
+    )
+
+
+def _of_table(runs: Sequence[FinalistRun], table: pd.DataFrame) -> tuple[FinalistRun, ...]:
+    """The runs of trials that the table holds; a table that was copied or has grown may lie beside those of another."""
+    known = dict(zip(table["number"], table["spec"], strict=True))
+    return tuple(run for run in runs if known.get(run.trial) == run.spec)
+
+
+def read_studies(sources: Sequence[Path]) -> list[StudyTable]:
+    """The studies of several folders or tables; those of one name are told apart by their folders.
+
+    Raises:
+        UsageError: A source is given twice.
+        TableError: One is missing, or is no trials table of this version.
+    """
+    places = [(source / TABLE if source.is_dir() else source).resolve() for source in sources]
+    if twice := next((source for source, place in zip(sources, places, strict=True) if places.count(place) > 1), None):
+        raise UsageError(f"{twice}: given twice; a study is compared with others")
+    studies = [read_study(source) for source in sources]
+    names = [study.name for study in studies]
+    if len({*names}) < len(names):
+        studies = [
+            replace(study, name=str(source if names.count(study.name) > 1 else study.name))
+            for study, source in zip(studies, sources, strict=True)
+        ]
+    return studies
+
+
+def together(studies: Sequence[StudyTable]) -> pd.DataFrame:
+    """The trials of all studies in one table, each under its study's name."""
+    return pd.concat([study.table.assign(study=study.name) for study in studies], ignore_index=True)

@@ -1,0 +1,82 @@
+"""From a study file, or settings, to a study ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas_budget.search.config.resolve import resolve
+from nas_budget.search.config.settings import Settings, study_name
+from nas_budget.search.config.study_file import read_study_file
+from nas_budget.search.storage.storage import quiet_optuna, recorded_settings
+from nas_budget.search.workers.search_runner import Search
+from nas_budget.train.data.dataset import Dataset, open_dataset
+from nas_budget.train.data.split import SplitImages, split_images
+from nas_budget.train.engine.device import choose_device
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A study ready to begin or to go on; nothing is written yet.
+
+    Attributes:
+        settings: Of the study.
+        dataset: Where its images come from.
+        images: The images on the device.
+        device: Where it trains.
+        data_dir: Folder of the data sets.
+        folder: Where its files go.
+        exists: Whether it has been begun before.
+    """
+
+    settings: Settings
+    dataset: Dataset
+    images: SplitImages
+    device: torch.device
+    data_dir: str | None
+    folder: Path
+    exists: bool
+
+    def search(self, stopped: Callable[[], bool] = lambda: False) -> Search:
+        """The search, its study created or gone on with."""
+        return Search(self.settings, self.images, self.folder, stopped, self.data_dir)
+
+
+def open_search(
+    file: Path | None, overrides: Mapping[str, Any], name: str | None = None, runs_dir: Path = Path("runs"),
+    data_dir: str | None = None, say: Callable[[str], None] = lambda _: None,
+) -> Opened:  # fmt: skip
+    """Read and check everything a search needs.
+
+    Args:
+        file: The study file; None for the defaults.
+        overrides: Values by "section.key" that go before those of the file.
+        name: Of the study; None for its file's, or one made of data and budget.
+        runs_dir: Folder of the runs.
+        data_dir: Folder of the data sets.
+        say: Told which images are used where that is left open.
+
+    Raises:
+        UsageError: Settings that make no sense; every mistake of a file at once.
+        StudyError: A study made with other settings, or a storage that cannot be reached.
+        DataError: Images that are missing or damaged.
+    """
+    quiet_optuna()
+    sections = read_study_file(file, overrides)
+    device = choose_device(sections["search"]["device"])
+    name = name or study_name(file, sections)
+    folder = runs_dir / name
+    recorded = recorded_settings(sections["search"]["storage"], folder, name)
+    wanted = sections["data"]["name"]
+    if wanted == "auto" and recorded:
+        wanted = recorded["data"]["name"]
+    dataset = open_dataset(wanted, data_dir, say)
+    settings = resolve(name, sections, device, dataset, recorded)
+    if device.type == "cpu":
+        torch.set_num_threads(settings.threads)
+    images = split_images(dataset, device, settings.n_train, settings.n_held_out)
+    return Opened(settings, dataset, images, device, data_dir, folder, recorded is not None)

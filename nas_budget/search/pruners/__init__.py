@@ -1,0 +1,1 @@
+"""Pruners: `FrontPruner`, and a factory for those of Optuna."""

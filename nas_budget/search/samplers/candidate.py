@@ -1,0 +1,97 @@
+"""What a trial tries: a network that fits, and the recipe it is trained by."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.space.feasible import FeasibleSpace
+from nas_budget.space.space import Dimension
+from nas_budget.train.optim.recipe import Recipe
+
+RANGES = ("learning_rate", "weight_decay")
+"""What a recipe may leave open between two values."""
+CHOICES = ("batch_size", "optimizer")
+"""What it may leave open as a list."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network and the recipe that trains it; two that are equal would be trained the same way."""
+
+    spec: ResNetSpec
+    recipe: Recipe
+
+    def to_dict(self) -> dict[str, Any]:
+        """The candidate as plain values."""
+        return {"spec": self.spec.to_dict(), "recipe": asdict(self.recipe)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Candidate:
+        """The candidate of plain values."""
+        return cls(ResNetSpec.from_dict(values["spec"]), Recipe(**values["recipe"]))
+
+
+@dataclass(frozen=True)
+class RecipeSpace:
+    """A recipe and what of it may vary.
+
+    Attributes:
+        base: What does not vary.
+        ranges: Least and most of a number, on a log scale, by the recipe's field.
+        choices: Values to choose from, by the recipe's field.
+    """
+
+    base: Recipe
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    choices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """The coordinates of a proposal."""
+        ranges = [Dimension(name, low, high, log=True) for name, (low, high) in self.ranges.items() if low < high]
+        return (*ranges, *(Dimension(name, choices=values) for name, values in self.choices.items() if len(values) > 1))
+
+    def decode(self, point: Mapping[str, Any]) -> Recipe:
+        """The recipe of a proposal; numbers of a range are rounded to two digits, so that recipes can be equal.
+
+        What is not proposed is the middle of its range, or the first of its choices.
+        """
+        middles = {name: (low * high) ** 0.5 for name, (low, high) in self.ranges.items()}
+        open_values: dict[str, Any] = {
+            name: float(f"{point.get(name, middle):.1e}") for name, middle in middles.items()
+        }
+        return replace(
+            self.base, **open_values, **{name: point.get(name, values[0]) for name, values in self.choices.items()}
+        )
+
+
+@dataclass(frozen=True)
+class CandidateSpace:
+    """Every candidate a search may try."""
+
+    feasible: FeasibleSpace
+    recipes: RecipeSpace
+
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """The coordinates of a proposal: those of the network, then those of the recipe."""
+        return (*self.feasible.space.dimensions(), *self.recipes.dimensions())
+
+    def decode(self, point: Mapping[str, Any]) -> Candidate:
+        """The candidate of a proposal, always inside space and budget."""
+        return Candidate(self.feasible.decode(point), self.recipes.decode(point))
+
+    def encode(self, candidate: Candidate) -> dict[str, Any]:
+        """The coordinates nearest to a candidate; those it has no value for are left out."""
+        recipe = {d.name: getattr(candidate.recipe, d.name) for d in self.recipes.dimensions()}
+        inside = {d.name: recipe[d.name] for d in self.recipes.dimensions() if d.contains(recipe[d.name])}
+        return self.feasible.encode(candidate.spec) | inside
+
+    def unseen(self, candidate: Candidate, seen: Collection[Candidate]) -> Candidate | None:
+        """The candidate itself, or the one with the nearest network not seen with its recipe; None if none is left."""
+        if candidate not in seen:
+            return candidate
+        taken = {other.spec for other in seen if other.recipe == candidate.recipe}
+        spec = self.feasible.unseen(candidate.spec, taken)
+        return None if spec is None else replace(candidate, spec=spec)

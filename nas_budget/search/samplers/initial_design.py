@@ -1,0 +1,41 @@
+"""The first candidates of a study, before a sampler has anything to learn from."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from nas_budget.search.samplers.candidate import CandidateSpace
+from nas_budget.space.space import Dimension
+
+
+def start_up_points(space: CandidateSpace, n: int, seed: int) -> list[dict[str, Any]]:
+    """`n` points: of networks drawn evenly from all that fit, then as many well spread over the coordinates.
+
+    Those drawn have the shapes and sizes most networks within the budget have: among them an accurate one
+    is found soon. The spread ones cover all sizes, and so the front.
+    """
+    feasible = space.feasible
+    points = spread(space.dimensions(), n, seed)
+    drawn = feasible.space.sample(n // 2, feasible.budget, seed) if n > 1 else []
+    for point, spec in zip(points, drawn, strict=False):
+        point.update(feasible.encode(spec))
+    return points
+
+
+def spread(dimensions: Sequence[Dimension], n: int, seed: int) -> list[dict[str, Any]]:
+    """`n` points well spread over the coordinates: along each, one in every n-th part (Latin hypercube)."""
+    chance = random.Random(f"spread {seed}")
+    columns = {d.name: chance.sample(range(n), n) for d in dimensions}
+    return [{d.name: _at(d, (columns[d.name][i] + chance.random()) / n) for d in dimensions} for i in range(n)]
+
+
+def _at(dimension: Dimension, share: float) -> Any:
+    """The value at a share of the way along a coordinate, 0 up to 1."""
+    low, high = dimension.low, dimension.high
+    if dimension.choices:
+        return dimension.choices[int(share * len(dimension.choices))]
+    if dimension.whole:
+        return int(low) + int(share * (int(high) - int(low) + 1))
+    return low * (high / low) ** share if dimension.log else low + share * (high - low)

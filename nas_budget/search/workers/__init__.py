@@ -1,0 +1,1 @@
+"""Who trains the trials: schedulers, trial runners, worker processes."""

@@ -1,0 +1,75 @@
+"""What trains a candidate for a search."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import torch
+
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.search.samplers.candidate import Candidate
+from nas_budget.train.data.split import SplitImages
+from nas_budget.train.engine.device import describe_device
+from nas_budget.train.engine.loop import EpochResult, train
+from nas_budget.train.engine.model import build
+from nas_budget.train.profile.benchmark import latency_s
+
+
+class Trainer(Protocol):
+    """Trains candidates; a benchmark may have another than torch's."""
+
+    @property
+    def device(self) -> str:
+        """Where it trains, in words."""
+
+    def latency_s(self, spec: ResNetSpec) -> float | None:
+        """Seconds of one image through a network; None where that cannot be timed."""
+
+    def train(self, candidate: Candidate, seed: int) -> Iterator[EpochResult]:
+        """Train the candidate and yield each epoch's result."""
+
+    def release(self) -> None:
+        """Give back what the last training held."""
+
+
+class TorchTrainer:
+    """Trains with torch where the images are.
+
+    Args:
+        images: Images on the device.
+        precision: "fp32", "bf16" or "fp16".
+        stopped: Asked before every step; training raises `StoppedError` when it says so.
+        graphed: Whether passes are replayed from a CUDA graph.
+    """
+
+    def __init__(
+        self, images: SplitImages, precision: str = "fp32", stopped: Callable[[], bool] = lambda: False,
+        graphed: bool = False,
+    ) -> None:  # fmt: skip
+        self.images, self.precision, self.stopped, self.graphed = images, precision, stopped, graphed
+
+    @property
+    def device(self) -> str:
+        """Where it trains, in words."""
+        return describe_device(self.images.mean.device)
+
+    def latency_s(self, spec: ResNetSpec) -> float:
+        """Seconds of one image through a network, measured in about a tenth of a second."""
+        return latency_s(spec, self.images.mean.device, self.precision)
+
+    def train(self, candidate: Candidate, seed: int) -> Iterator[EpochResult]:
+        """Train the candidate's network from its beginning and yield each epoch's result.
+
+        Raises:
+            StoppedError: `stopped` said so.
+        """
+        network = build(candidate.spec, seed)
+        return train(network, self.images, candidate.recipe, seed, self.precision, self.stopped, self.graphed)
+
+    def release(self) -> None:
+        """Give the device's memory back."""
+        if self.images.mean.device.type == "cuda":
+            gc.collect()  # schedulers and optimisers hold each other, and with them the weights
+            torch.cuda.empty_cache()

@@ -1,0 +1,206 @@
+"""Proposals that always fit: from the coordinates of a space to a spec inside the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import accumulate, pairwise
+from math import ceil, log
+from operator import mul
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_budget.arch.budget import Budget
+from nas_budget.arch.cost import cost
+from nas_budget.arch.cost_table import Counts
+from nas_budget.arch.fit import last_fitting, scaled_widths
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.errors import NothingFitsError
+from nas_budget.space.neighbors import neighbours
+from nas_budget.space.space import OPTIONS, SearchSpace, pooled
+
+Shape = dict[str, Any]
+"""A network but for its widths: blocks, kernels, strides and options, as `SearchSpace.make` takes them."""
+
+
+@dataclass(frozen=True)
+class FeasibleSpace:
+    """The part of a space that is inside a budget.
+
+    Raises:
+        NothingFitsError: Not even the cheapest network of the space fits.
+    """
+
+    space: SearchSpace
+    budget: Budget
+
+    def __post_init__(self) -> None:
+        if not any(map(self.fits, self.space.smallest())):
+            raise nothing_fits(self.space, self.budget)
+
+    def fits(self, spec: ResNetSpec) -> bool:
+        """Whether the spec keeps every limit."""
+        return self.budget.check(spec).fits
+
+    def smallest(self) -> ResNetSpec:
+        """A network with every number at its least, that fits."""
+        return next(filter(self.fits, self.space.smallest()))
+
+    def decode(self, point: Mapping[str, Any]) -> ResNetSpec:
+        """The spec of a proposal, always inside the space and the budget.
+
+        The widths have the proposed growth, and are the largest whose parameters keep the proposed
+        size: on a log scale between the least and the most of `space.fill`, as a share of the largest
+        network of that shape that fits. A shape too deep for the budget at its narrowest loses
+        blocks, then kernel size, until it fits.
+
+        Args:
+            point: A value for each of `space.dimensions()`.
+        """
+        shape = self._shrink(self._shape(point))
+        n = len(shape["blocks"])
+        growth = [point.get(f"growth_{i}", self.space.growth[0]) for i in range(2, n + 1)]
+        relative = list(accumulate(growth, mul, initial=1.0))
+        largest = cost(self._widest(shape, relative, self.budget)).params
+        low, high = self._size_bounds(shape, largest)
+        most = low * (high / low) ** point.get("size", 1.0)
+        return self._widest(shape, relative, replace(self.budget, params=min(largest, ceil(most))))
+
+    def encode(self, spec: ResNetSpec) -> dict[str, Any]:
+        """The coordinates nearest to a spec, so that a sampler can learn from it; choices it has not are left out."""
+        values: dict[str, Any] = {"stages": len(spec.channels), "first_stride": spec.strides[0]}
+        values |= {name: getattr(spec, name) for name in OPTIONS}
+        values["pool"] = next((p for p in self.space.pool if pooled(p, spec.maps[-1]) == spec.pool_size), None)
+        values["stem_width"] = next(
+            (w for w in self.space.stem_width if spec.stem_channels == (w or spec.channels[0])), None
+        )
+        for i, (blocks, kernel, stride) in enumerate(
+            zip(spec.blocks, spec.kernels, spec.strides, strict=True), start=1
+        ):
+            values |= {f"blocks_{i}": blocks, f"kernel_{i}": kernel, f"stride_{i}": stride}
+        least, most = self.space.growth
+        growth = [min(max(after / before, least), most) for before, after in pairwise(spec.channels)]
+        values |= {f"growth_{i}": value for i, value in enumerate(growth, start=2)}
+        relative = list(accumulate(growth, mul, initial=1.0))
+        shape = _shape_of(spec)
+        largest = cost(self._widest(shape, relative, self.budget)).params
+        low, high = self._size_bounds(shape, largest)
+        values["size"] = min(max(log(cost(spec).params / low) / log(high / low), 0.0), 1.0) if low < high else 1.0
+        bounds = {d.name: d for d in self.space.dimensions()}
+        return {name: v for name, v in values.items() if name in bounds and bounds[name].contains(v)}
+
+    def _size_bounds(self, shape: Shape, largest: int) -> tuple[float, float]:
+        """Least and most parameters a size from 0 to 1 stands for."""
+        low = max(self.space.fill[0] * largest, min(largest, cost(self._narrowest(shape)).params))
+        return low, max(self.space.fill[1] * largest, low)
+
+    def unseen(self, spec: ResNetSpec, seen: Collection[ResNetSpec | None]) -> ResNetSpec | None:
+        """The spec itself, or the nearest feasible one not in `seen`; None when none is left.
+
+        Distance is the number of single changes (one width, one block, one kernel, ...).
+        """
+        reached: set[ResNetSpec] = set()
+        for start in (spec, *filter(self.fits, self.space.smallest())):
+            for candidate in self._outward(start, reached):
+                if candidate not in seen:
+                    return candidate
+        return None
+
+    def _outward(self, start: ResNetSpec, reached: set[ResNetSpec]) -> Iterator[ResNetSpec]:
+        edge = [start] if start not in reached else []
+        while edge:
+            reached.update(edge)
+            yield from edge
+            near = dict.fromkeys(near for spec in edge for near in neighbours(self.space, spec))
+            edge = [spec for spec in near if spec not in reached and self.fits(spec)]
+
+    def _shape(self, point: Mapping[str, Any]) -> Shape:
+        """The proposed network but for its widths."""
+        space = self.space
+        n = int(point.get("stages", space.stages[0]))
+        strides = [point.get(f"stride_{i}", space.strides[0]) for i in range(2, n + 1)]
+        return {
+            "blocks": tuple(int(point.get(f"blocks_{i}", space.blocks[0])) for i in range(1, n + 1)),
+            "kernels": tuple(int(point.get(f"kernel_{i}", space.kernels[0])) for i in range(1, n + 1)),
+            "strides": (point.get("first_stride", space.first_stride[0]), *strides),
+            "options": {name: point.get(name, getattr(space, name)[0]) for name in OPTIONS},
+        }
+
+    def _narrowest(self, shape: Shape) -> ResNetSpec:
+        return self.space.make(self.space.least_widths(len(shape["blocks"])), **shape)
+
+    def _shrink(self, shape: Shape) -> Shape:
+        """The shape, with blocks and kernels taken away until its narrowest network fits, or another that does."""
+        while not self.fits(self._narrowest(shape)):
+            smaller = self._one_smaller(shape)
+            if smaller is None:
+                return self._most_like(shape)
+            shape = smaller
+        return shape
+
+    def _one_smaller(self, shape: Shape) -> Shape | None:
+        for name, least in ("blocks", self.space.blocks[0]), ("kernels", min(self.space.kernels)):
+            values = list(shape[name])
+            if max(values) > least:
+                stage = values.index(max(values))
+                values[stage] = values[stage] - 1 if name == "blocks" else least
+                return {**shape, name: tuple(values)}
+        return None
+
+    def _most_like(self, shape: Shape) -> Shape:
+        """Of the smallest networks that fit the one most like the shape."""
+        size = self.space.maps(shape["strides"])[-1]
+        options = {**shape["options"], "pool": pooled(shape["options"]["pool"], size)}
+
+        def unlikeness(spec: ResNetSpec) -> tuple[int, int]:
+            differ = sum(getattr(spec, name) != value for name, value in options.items())
+            return abs(len(spec.channels) - len(shape["blocks"])), differ
+
+        best = min(filter(self.fits, self.space.smallest()), key=unlikeness)
+        return _shape_of(best)
+
+    def _widest(self, shape: Shape, relative: Sequence[float], budget: Budget) -> ResNetSpec:
+        """The network of a shape with the largest widths in these proportions that fits, or the narrowest."""
+        space = self.space
+        widths, _ = scaled_widths(relative, space.width_step, space.narrowest, space.widest)
+        widths = widths[self._grows(widths)]
+        size = space.maps(shape["strides"])[-1]
+        options = {**shape["options"], "pool": pooled(shape["options"]["pool"], size)}
+        image = {name: getattr(space, name) for name in ("image_size", "in_channels", "classes")}
+        parts = {name: shape[name] for name in ("blocks", "kernels", "strides")}
+        found = last_fitting(widths, budget, {**parts, **options, **image}) if len(widths) else None
+        return self._narrowest(shape) if found is None else space.make(widths[found].tolist(), **shape)
+
+    def _grows(self, widths: Counts) -> NDArray[np.bool_]:
+        """Which rows of widths keep to the growth."""
+        low, high = _growth_bounds(self.space)
+        before, after = widths[:, :-1], widths[:, 1:]
+        grows: NDArray[np.bool_] = ((low[before] <= after) & (after <= high[before])).all(axis=1)
+        return grows
+
+
+@cache
+def _growth_bounds(space: SearchSpace) -> Counts:
+    """Narrowest and widest that may follow each width from 0 to the widest, shape (2, widest + 1)."""
+    return np.array([space.growth_bounds(width) for width in range(space.widest + 1)]).T
+
+
+def _shape_of(spec: ResNetSpec) -> Shape:
+    parts = {name: getattr(spec, name) for name in ("blocks", "kernels", "strides")}
+    return {**parts, "options": {name: getattr(spec, name) for name in OPTIONS}}
+
+
+def nothing_fits(space: SearchSpace, budget: Budget) -> NothingFitsError:
+    """What to say where nothing of a space fits: its cheapest network, and what that needs."""
+
+    def worst_share(spec: ResNetSpec) -> float:
+        return max(m.used / m.limit for m in budget.check(spec).margins)
+
+    cheapest = min(space.smallest(), key=worst_share)
+    return NothingFitsError(
+        f"nothing in the space fits: its cheapest network ({cheapest}) needs {budget.check(cheapest).excess}; "
+        "raise the limit or allow narrower, shallower stages"
+    )

@@ -1,0 +1,136 @@
+"""The paths of a chain that fit by rounded costs: how many there are, and one of them drawn evenly.
+
+Costs are rounded to a grid of some dozen steps along each limit, so that the ways to complete a path within what is
+left of the limits can be tabled for each node, backwards from the last (dynamic programming).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_budget.arch.budget import Budget
+from nas_budget.space.layout_graph import Chain, Counts, Link, ends, layouts, make_chain
+from nas_budget.space.space import SearchSpace
+
+Floats = NDArray[np.float64]
+
+WORK = 2e9
+"""Multiplications of one link's table that are worth a finer grid."""
+FEWEST_STEPS, MOST_STEPS = 6, 256
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Paths of a chain: node after each link (first the stem's), way of each link, and the true costs."""
+
+    nodes: Counts
+    ways: Counts
+    costs: Counts
+
+
+class Roster:
+    """The paths of a chain that fit by rounded costs: about how many there are, and a way to draw them evenly.
+
+    Args:
+        chain: The paths.
+        n_steps: Steps of the grid along each limit.
+        up: Whether costs are rounded up instead: then there are no more paths than truly fit.
+    """
+
+    def __init__(self, chain: Chain, n_steps: int, up: bool = False) -> None:
+        self.chain = chain
+        beyond = ends(chain.links)
+        slack = chain.limits[:, None] - beyond[0].least
+        self.starts = np.flatnonzero((beyond[0].ways > 0).astype(bool) & (slack >= 0).all(axis=0))
+        slack = slack[:, self.starts]
+        most = slack.max(axis=1, initial=0)
+        self.step = most // n_steps + 1
+        self.shape = tuple((most // self.step + 1).tolist())
+        # A link is charged what it adds to the least that completes a path: the grid spans only what is left to choose.
+        pairs = zip(chain.links, beyond, beyond[1:], strict=False)
+        self.links = [_rounded(link, before.least, after, self.step, up) for link, before, after in pairs]
+        self.tables = [np.ones((len(chain.pools), *self.shape))]
+        for link in reversed(self.links):
+            self.tables.insert(0, _completions(link, self.tables[0]))
+        self.cells = slack // self.step[:, None]
+        self.weights: Floats = self.tables[0][(self.starts, *self.cells)]
+
+    @property
+    def exact(self) -> bool:
+        """Whether the grid is as fine as the costs."""
+        return bool((self.step == 1).all())
+
+    def draw(self, n: int, chance: np.random.Generator) -> Draws:
+        """`n` paths, each drawn evenly."""
+        chosen = chance.choice(len(self.starts), n, p=self.weights / self.weights.sum())
+        nodes, cells = self.starts[chosen], self.cells[:, chosen]
+        reached, ways, costs = [nodes], [], np.zeros_like(cells)
+        for place, link in enumerate(self.links):
+            after, way = self._follow(place, nodes, cells, chance)
+            cells = cells - link.costs[:, nodes, after, way]
+            costs = costs + self.chain.links[place].costs[:, nodes, after, way]
+            nodes = after
+            reached.append(nodes)
+            ways.append(way)
+        return Draws(np.stack(reached), np.stack(ways), costs)
+
+    def _follow(self, place: int, nodes: Counts, cells: Counts, chance: np.random.Generator) -> tuple[Counts, Counts]:
+        """The next node and the way there of each path, in proportion to how many completions it leaves."""
+        link, table = self.links[place], self.tables[place + 1]
+        same, member = np.unique(np.vstack([nodes, cells]), axis=1, return_inverse=True)
+        order = np.argsort(member, kind="stable")
+        chosen = np.empty(len(nodes), np.int64)
+        for (node, *cell), paths in zip(same.T, np.split(order, np.cumsum(np.bincount(member))[:-1]), strict=True):
+            left = np.array(cell)[:, None, None] - link.costs[:, node]
+            may = np.flatnonzero(link.open[node] & (left >= 0).all(axis=0))
+            targets = may // link.open.shape[2]
+            sums = np.cumsum(table[(targets, *left.reshape(len(left), -1)[:, may])])
+            chosen[paths] = may[np.searchsorted(sums, chance.random(len(paths)) * sums[-1], side="right")]
+        return np.divmod(chosen, link.open.shape[2])
+
+
+def _rounded(link: Link, least_before: Counts, after: Any, step: Counts, up: bool) -> Link:
+    """The link with what it adds to the least, in steps of the grid."""
+    is_open = link.open & (after.ways > 0).astype(bool)[None, :, None]
+    more = np.where(is_open, link.costs + after.least[:, None, :, None] - least_before[:, :, None, None], 0)
+    wide = step[:, None, None, None]
+    return Link(-(-more // wide) if up else more // wide, is_open)
+
+
+def _completions(link: Link, table: Floats) -> Floats:
+    """Ways to complete a path from each node before the link, by what is left; `table` has those after it."""
+    n_from, n_to, _ = link.open.shape
+    shape = table.shape[1:]
+    may = link.open & (link.costs < np.array(shape)[:, None, None, None]).all(axis=0)
+    pairs = np.broadcast_to(np.arange(n_from * n_to).reshape(n_from, n_to, 1), may.shape)[may]
+    shifts = np.ravel_multi_index([cost[may] for cost in link.costs], shape)
+    order = np.argsort(shifts, kind="stable")
+    kinds, begins = np.unique(shifts[order], return_index=True)
+    made = np.zeros((n_from, *shape))
+    for kind, members in zip(kinds, np.split(pairs[order], begins[1:]), strict=True):
+        shift = [int(i) for i in np.unravel_index(kind, shape)]
+        how_many = np.bincount(members, minlength=n_from * n_to).reshape(n_from, n_to).astype(float)
+        to = (slice(None), *(slice(s, None) for s in shift))
+        source = (slice(None), *(slice(0, size - s) for s, size in zip(shift, shape, strict=True)))
+        made[to] += np.tensordot(how_many, table[source], axes=1)
+    return made
+
+
+def rosters(space: SearchSpace, budget: Budget | None, finer: int = 1, up: bool = False) -> list[Roster]:
+    """A roster for each layout in which something may fit."""
+    found = []
+    for layout in layouts(space):
+        chain = make_chain(space, layout, budget or Budget(None))
+        if (chain.limits >= 0).all():
+            found.append(Roster(chain, finer * _n_steps(chain), up))
+    return [roster for roster in found if roster.weights.sum() > 0]
+
+
+def _n_steps(chain: Chain) -> int:
+    """Steps along each limit that keep the work of a table in bounds."""
+    per_cell = len(chain.widths) ** 2
+    return int(np.clip((WORK / per_cell) ** (0.5 / len(chain.limits)), FEWEST_STEPS, MOST_STEPS))

@@ -1,0 +1,136 @@
+"""Networks drawn from those that fit: every one equally likely, however small a share of a space they are.
+
+Paths are drawn evenly from those that fit by costs rounded down, and the few that are over a limit by true costs are
+drawn again: what remains is even among those that fit. Where the few are many the grid is made finer; at steps of one
+the rounded costs are the true ones, so this ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_budget.arch.budget import Budget
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.space.counting import count_fitting
+from nas_budget.space.feasible import nothing_fits
+from nas_budget.space.layout_graph import Chain, repeats
+from nas_budget.space.path_sampler import Draws, Roster, rosters
+from nas_budget.space.space import OPTIONS, SearchSpace
+
+BATCH = 1_000
+ENOUGH = 0.1
+"""Share of draws kept below which the grid is made finer."""
+MOST_CELLS = 30_000_000
+"""Cells of a table beyond which it is not."""
+
+Rows = dict[str, Any]
+"""Networks as arguments of `cost_table`."""
+
+
+def sample(space: SearchSpace, n: int, budget: Budget | None = None, seed: int = 0) -> list[ResNetSpec]:
+    """`n` networks, each drawn on its own and evenly from those that keep every limit (None: from the whole space).
+
+    Raises:
+        NothingFitsError: None does.
+        SpaceTooLargeError: Too many widths to hold their pairs.
+    """
+    rows = draw_fitting(space, n, budget, seed)
+    stages = (rows[name].tolist() for name in ("channels", "blocks", "kernels", "strides"))
+    options = [
+        dict(zip(OPTIONS, values, strict=True))
+        for values in zip(*(rows[name].tolist() for name in OPTIONS), strict=True)
+    ]
+    found = []
+    for channels, blocks, kernels, strides, option in zip(*stages, options, strict=True):
+        k = len(channels) - channels.count(0)
+        found.append(space.make(channels[:k], blocks[:k], kernels[:k], strides[:k], option))
+    return found
+
+
+def draw_fitting(space: SearchSpace, n: int, budget: Budget | None, seed: int) -> Rows:
+    """The same as arguments of `cost_table`, which is faster."""
+    chance, finer, kept, n_kept = np.random.default_rng(seed), 1, list[Rows](), 0
+    found = rosters(space, budget)
+    while n_kept < n:
+        if not found:
+            raise nothing_fits(space, budget or Budget(None))
+        n_drawn = max(BATCH, round(1.2 * (n - n_kept)))
+        batch = _batch(space, found, n_drawn, chance)
+        kept.append(batch)
+        n_kept += len(batch["channels"])
+        if len(batch["channels"]) < ENOUGH * n_drawn:
+            found, finer = _finer(space, budget, found, finer)
+    image = {name: getattr(space, name) for name in ("image_size", "in_channels", "classes")}
+    return {**{name: np.concatenate([rows[name] for rows in kept])[:n] for name in kept[0]}, **image}
+
+
+def estimate_fitting(space: SearchSpace, budget: Budget, seed: int = 0) -> tuple[float, float, float]:
+    """About how many networks keep every limit, where an exact count would take too long: least, likely, most.
+
+    The least and the most are certain (costs rounded up and down); the likely number is the most times the share of
+    4,000 draws that truly fit.
+    """
+    found = rosters(space, budget)
+    if not found:
+        return 0.0, 0.0, 0.0
+    most = float(sum(roster.weights.sum() for roster in found))
+    kept = len(_batch(space, found, 4 * BATCH, np.random.default_rng(seed))["channels"])
+    least = float(sum(roster.weights.sum() for roster in rosters(space, budget, up=True)))
+    return min(least, most * kept / (4 * BATCH)), most * kept / (4 * BATCH), most
+
+
+def _finer(space: SearchSpace, budget: Budget | None, found: list[Roster], finer: int) -> tuple[list[Roster], int]:
+    """Rosters on a grid twice as fine, or the same where that is of no use."""
+    if all(roster.exact for roster in found):
+        return found, finer
+    if max(table.size << table.ndim for roster in found for table in roster.tables) > MOST_CELLS:
+        return (found if count_fitting(space, budget or Budget(None)) else []), finer
+    return rosters(space, budget, 2 * finer), 2 * finer
+
+
+def _batch(space: SearchSpace, found: list[Roster], n: int, chance: np.random.Generator) -> Rows:
+    """Of so many draws those that truly fit, in an order that says nothing."""
+    weights = np.array([roster.weights.sum() for roster in found])
+    shares, parts = chance.multinomial(n, weights / weights.sum()), []
+    for roster, n_drawn in zip(found, shares, strict=True):
+        if not n_drawn:
+            continue
+        drawn = roster.draw(n_drawn, chance)
+        rows = _rows(roster.chain, drawn, space.stages[1])
+        fits = (drawn.costs <= roster.chain.limits[:, None]).all(axis=0)
+        if repeats(space, roster.chain.layout):
+            fits &= ~_one_width(rows, len(roster.chain.layout["strides"]))
+        parts.append({name: values[fits] for name, values in rows.items()})
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order = chance.permutation(len(whole["channels"]))
+    return {name: values[order] for name, values in whole.items()}
+
+
+def _rows(chain: Chain, drawn: Draws, most_stages: int) -> Rows:
+    """Draws as arguments of `cost_table`; stages there are not have width 0."""
+    ways, stems = np.array(chain.ways), np.array(chain.stems)
+    n_stages, n = len(chain.layout["strides"]), drawn.nodes.shape[1]
+
+    def padded(values: NDArray[Any], fill: int) -> NDArray[Any]:
+        return np.pad(values, ((0, 0), (0, most_stages - n_stages)), constant_values=fill)
+
+    through = ways[drawn.ways[:n_stages].T]
+    return {
+        "channels": padded(chain.widths[drawn.nodes[1:-1].T], 0),
+        "blocks": padded(through[..., 0], 1),
+        "kernels": padded(through[..., 1], 1),
+        "strides": padded(np.tile(chain.layout["strides"], (n, 1)), 1),
+        "pool": np.array(chain.pools)[drawn.nodes[-1]],
+        "stem_kernel": stems[drawn.nodes[0], 0],
+        "stem_width": stems[drawn.nodes[0], 1],
+        **{name: np.full(n, chain.layout[name]) for name in ("block", "squeeze", "shortcut_kernel")},
+    }
+
+
+def _one_width(rows: Rows, n_stages: int) -> NDArray[np.bool_]:
+    widths, stem = rows["channels"][:, :n_stages], rows["stem_width"]
+    same: NDArray[np.bool_] = (widths == widths[:, :1]).all(axis=1) & ((stem == 0) | (stem == widths[:, 0]))
+    return same

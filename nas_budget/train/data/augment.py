@@ -1,0 +1,152 @@
+"""Images changed at random as they are trained on: whole batches at once, where the images lie."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from nas_budget.train.data.split import SplitImages, normalised
+from nas_budget.train.data.trivial_augment import trivial_augment
+from nas_budget.train.optim.recipe import Recipe
+
+FLIP_SEED = 7_919
+
+
+class Augmentation:
+    """Gives batches of the training images, changed as a recipe says.
+
+    All chance follows from seed and epoch, so that a training can go on from any epoch.
+
+    Args:
+        images: The images.
+        recipe: What to do with them.
+        seed: Of all chance.
+    """
+
+    def __init__(self, images: SplitImages, recipe: Recipe, seed: int) -> None:
+        self.images, self.recipe, self.seed = images, recipe, seed
+        self.generator = torch.Generator(images.mean.device)
+        self.mirrored: Tensor | None = None
+
+    def begin(self, epoch: int) -> Tensor:
+        """Begin an epoch; the order in which it goes through the images, int64 (n,)."""
+        n, device = len(self.images.train), self.images.mean.device
+        if self.recipe.flip != "none":
+            same = self.recipe.flip == "alternate"
+            self.generator.manual_seed(seed_of(self.seed, 0 if same else epoch) + FLIP_SEED)
+            self.mirrored = torch.rand(n, device=device, generator=self.generator) < 0.5
+            if same and epoch % 2:
+                self.mirrored = ~self.mirrored
+        self.generator.manual_seed(seed_of(self.seed, epoch))
+        return torch.randperm(n, device=device, generator=self.generator)
+
+    def batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """The images of these indices, changed and normalised, and what a network should say to them.
+
+        Args:
+            chosen: Indices, int64 (n,).
+
+        Returns:
+            float32 (n, C, H, W), and labels int64 (n,) or, with CutMix, shares of the classes (n, classes).
+        """
+        recipe, generator = self.recipe, self.generator
+        mirrored = None if self.mirrored is None else self.mirrored[chosen]
+        pictures = crop_and_flip(self.images.train.images, chosen, recipe.crop_pad, mirrored, generator)
+        targets = self.images.train.labels[chosen]
+        if recipe.trivial_augment:
+            pictures = trivial_augment(pictures, generator)
+        if recipe.cutout:
+            pictures = cutout(pictures, recipe.cutout, self.images.mean, generator)
+        if recipe.cutmix:
+            pictures, targets = cutmix(pictures, targets, self.images.n_classes, recipe.cutmix, generator)
+        return normalised(pictures, self.images), targets
+
+
+def seed_of(seed: int, epoch: int) -> int:
+    """A seed of its own for each epoch of each training."""
+    return (seed * 1_000_003 + epoch) % 2**63
+
+
+def crop_and_flip(
+    images: Tensor, chosen: Tensor, pad: int, mirrored: Tensor | None, generator: torch.Generator
+) -> Tensor:
+    """A batch of the chosen images, each with a random crop of its own, and mirrored or not.
+
+    Equal to padding by `pad` pixels of reflection and cropping back to size, but one gather does it all.
+
+    Args:
+        images: uint8 (n, size, size, channels).
+        chosen: Indices of the batch, int64 (batch,).
+        pad: Largest shift in pixels; 0 for no crop.
+        mirrored: Which of the batch are mirrored, bool (batch,); None for none.
+        generator: Source of chance, on the device of the images.
+
+    Returns:
+        uint8 (batch, size, size, channels).
+    """
+    n, size, device = len(chosen), images.shape[1], images.device
+    place = torch.arange(size, device=device)
+    shifts = torch.randint(-pad, pad + 1, (2, n, 1), device=device, generator=generator)
+    rows = _reflect(place + shifts[0], size)
+    columns = _reflect(place + shifts[1], size)
+    if mirrored is not None:
+        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    return images[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _reflect(place: Tensor, size: int) -> Tensor:
+    last = size - 1
+    return last - (last - place.abs()).abs()
+
+
+def cutout(pictures: Tensor, side: int, mean: Tensor, generator: torch.Generator) -> Tensor:
+    """Images with a square around a random pixel blanked to the mean (DeVries and Taylor 2017, arXiv:1708.04552).
+
+    Args:
+        pictures: uint8 (n, size, size, channels).
+        side: Of the square in pixels; parts of it may lie outside.
+        mean: Of each channel in 0..255.
+        generator: Source of chance, on the device of the images.
+    """
+    n, size = pictures.shape[:2]
+    centre = torch.randint(0, size, (2, n), device=pictures.device, generator=generator)
+    low = centre - side // 2
+    inside = _box(low, low + side, size)
+    return torch.where(inside[..., None], mean.round().to(torch.uint8), pictures)
+
+
+def cutmix(
+    pictures: Tensor, labels: Tensor, n_classes: int, share: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Images of which some have a rectangle of the next one, and targets mixed alike (arXiv:1905.04899).
+
+    The kept share of an image is uniform in 0 to 1 but for what the border cuts off, as in the paper.
+
+    Args:
+        pictures: uint8 (n, size, size, channels), in random order.
+        labels: int64 (n,).
+        n_classes: How many classes there are.
+        share: Of images that are mixed, 0 to 1.
+        generator: Source of chance, on the device of the images.
+
+    Returns:
+        Images, and targets (n, n_classes) that sum to 1.
+    """
+    n, size = pictures.shape[:2]
+    chance = torch.rand(4, n, device=pictures.device, generator=generator)
+    half = torch.where(chance[0] < share, (1 - chance[1]).sqrt(), 0.0) * size / 2
+    centre = chance[2:] * size
+    inside = _box((centre - half).round().long(), (centre + half).round().long(), size)
+    mixed = torch.where(inside[..., None], pictures.roll(1, 0), pictures)
+    other = inside.float().mean((1, 2))[:, None]
+    targets = F.one_hot(labels, n_classes).float()
+    return mixed, torch.lerp(targets, targets.roll(1, 0), other)
+
+
+def _box(low: Tensor, high: Tensor, size: int) -> Tensor:
+    """Which pixels lie in rectangles of rows and columns `low` up to, but not, `high`, (2, n); bool (n, size, size)."""
+    place = torch.arange(size, device=low.device)
+    rows, columns = ((place >= a[:, None]) & (place < b[:, None]) for a, b in zip(low, high, strict=True))
+    inside: Tensor = rows[:, :, None] & columns[:, None, :]
+    return inside

@@ -1,0 +1,187 @@
+"""Labelled images on disk: one form, an `.npz` file, read with pickles refused and checked on opening."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tokenize import TokenError
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from nas_budget.errors import DataError, DownloadError, UsageError
+
+KEYS = ("train_images", "train_labels", "test_images", "test_labels", "classes")
+NAMED = ("cifar10", "cifar100", "fashion-mnist", "svhn")
+UNREADABLE = (
+    OSError, zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError, MemoryError, SyntaxError, TokenError,
+)  # fmt: skip
+"""What zipfile and NumPy raise at files that are damaged, encrypted, or not what they say."""
+MAKE_ONE = "numpy.savez(file, train_images=..., train_labels=..., test_images=..., test_labels=..., classes=...)"
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled images, read from disk (or drawn) when asked for.
+
+    Attributes:
+        name: The name it was asked for by, or the path of a user's own file.
+        classes: Name of each class; labels are their positions.
+        image_size: Height and width in pixels.
+        in_channels: Channels of an image.
+        n_train: Training images.
+        n_test: Test images.
+        origin: Where the images come from, in words.
+        digest: Differs when the images or labels differ.
+        read: Gives the images, uint8 (n, size, size, channels), and labels, int64 (n,), of "train" or "test".
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    image_size: int
+    in_channels: int
+    n_train: int
+    n_test: int
+    origin: str
+    digest: str
+    read: Callable[[str], tuple[Images, Labels]]
+
+
+def data_folder(folder: str | Path | None = None) -> Path:
+    """The folder of the data sets: the one given, else `NAS_BUDGET_DATA`, else the user's cache folder."""
+    if chosen := folder or os.environ.get("NAS_BUDGET_DATA"):
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        cache = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        cache = Path.home() / "Library" / "Caches"
+    else:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "nas-budget"
+
+
+def open_dataset(name: str, folder: str | Path | None = None, say: Callable[[str], None] = print) -> Dataset:
+    """The data set of a name, or of the path of an `.npz` file.
+
+    "auto" is CIFAR-10 if it is on disk or can be downloaded, else the built-in shapes; `say` is told
+    which and why.
+
+    Raises:
+        UsageError: An unknown name.
+        DataError: A file that is missing or damaged, or a download that failed.
+    """
+    from nas_budget.train.data.synthetic import shapes
+
+    if name == "shapes":
+        return shapes()
+    if name == "auto":
+        try:
+            return open_dataset("cifar10", folder, say)
+        except DownloadError as error:
+            say(f"NOTE: {error}")
+            say("NOTE: the study uses the built-in shapes images instead of CIFAR-10")
+            return shapes()
+    if name in NAMED:
+        return _named(name, data_folder(folder), say)
+    if name.endswith(".npz"):
+        return open_npz(Path(name).expanduser(), name)
+    known = ", ".join(("auto", *NAMED, "shapes"))
+    raise UsageError(f"data: {name!r} is unknown; allowed are {known}, or the path of an .npz file")
+
+
+def _named(name: str, folder: Path, say: Callable[[str], None]) -> Dataset:
+    path = folder / f"{name}.npz"
+    if not path.exists():
+        from nas_budget.train.data.download import download
+
+        say(f"{name} is not in {folder}; downloading it once.")
+        download(name, path)
+    return open_npz(path, name)
+
+
+def open_npz(path: Path, name: str) -> Dataset:
+    """The data set of a file; its keys, types, shapes and labels are checked, its images not yet read.
+
+    Raises:
+        DataError: It cannot be read, or is not in our form; one line says what to change.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            headers = {key: _header(archive, key, path) for key in KEYS}
+            digest = " ".join(f"{archive.getinfo(f'{key}.npy').CRC:08x}" for key in KEYS)
+        train, test = (headers[f"{part}_images"][0] for part in ("train", "test"))
+        _check(headers, path)
+        classes = tuple(_array(path, "classes").astype(str).tolist())
+        for part in "train", "test":
+            _check_labels(_array(path, f"{part}_labels"), len(classes), f"{path}: {part}_labels")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; make one with {MAKE_ONE}") from None
+    except UNREADABLE as error:
+        raise DataError(f"{path}: cannot be read ({error}); it is damaged or not an .npz file") from None
+
+    def read(part: str) -> tuple[Images, Labels]:
+        try:
+            return _array(path, f"{part}_images").astype(np.uint8, copy=False), _array(path, f"{part}_labels").astype(
+                np.int64
+            )
+        except UNREADABLE as error:
+            raise DataError(f"{path}: {part}_images cannot be read ({error}); the file is damaged") from None
+
+    return Dataset(name, classes, train[1], train[3], train[0], test[0], str(path), digest, read)
+
+
+def _header(archive: zipfile.ZipFile, key: str, path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    if f"{key}.npy" not in archive.namelist():
+        found = ", ".join(n.removesuffix(".npy") for n in archive.namelist()) or "nothing"
+        raise DataError(f"{path}: has no {key} (found: {found}); make one with {MAKE_ONE}")
+    with archive.open(f"{key}.npy") as file:
+        version = npy.read_magic(file)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read(file)
+    return shape, dtype
+
+
+def _check(headers: dict[str, tuple[tuple[int, ...], np.dtype[np.generic]]], path: Path) -> None:
+    for key, (shape, dtype) in headers.items():
+        if dtype.hasobject:
+            raise DataError(f"{path}: {key} holds Python objects, which are not read for safety; save plain arrays")
+        if key.endswith("images") and (dtype != np.uint8 or len(shape) != 4):
+            raise DataError(
+                f"{path}: {key} is {dtype} of shape {shape}; needed is uint8 of shape (images, height, width, channels)"
+            )
+        if key.endswith("labels") and (dtype.kind not in "iu" or len(shape) != 1):
+            raise DataError(f"{path}: {key} is {dtype} of shape {shape}; needed are whole numbers, one an image")
+        if key == "classes" and (dtype.kind not in "US" or len(shape) != 1 or not shape[0]):
+            raise DataError(f"{path}: classes is {dtype} of shape {shape}; needed is a list of names")
+    train, test = headers["train_images"][0], headers["test_images"][0]
+    if train[1:] != test[1:] or train[1] != train[2]:
+        raise DataError(f"{path}: images of shape {train[1:]} and {test[1:]}; all must be squares of one size")
+    for part, shape in ("train", train), ("test", test):
+        n_labels = headers[f"{part}_labels"][0][0]
+        if 0 in shape:
+            raise DataError(
+                f"{path}: {shape[0]} {part}_images of shape {shape[1:]}; needed is at least one, of one pixel"
+            )
+        if shape[0] != n_labels:
+            raise DataError(f"{path}: {shape[0]} {part}_images but {n_labels} {part}_labels; one label an image")
+
+
+def _array(path: Path, key: str) -> NDArray[np.generic]:
+    with np.load(path, allow_pickle=False) as file:
+        array: NDArray[np.generic] = file[key]
+        return array
+
+
+def _check_labels(labels: NDArray[np.generic], n_classes: int, where: str) -> None:
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= n_classes:
+        raise DataError(f"{where}: values from {low} to {high}; allowed are 0 to {n_classes - 1}, one for each class")

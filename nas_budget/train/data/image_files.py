@@ -1,0 +1,85 @@
+"""Pictures from files, as a network takes them, and images of a data set as a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from nas_budget.errors import DataError, UsageError
+from nas_budget.records.atomic_write import write_whole
+from nas_budget.train.data.dataset import Images
+
+MODES = {1: "L", 3: "RGB"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture made ready.
+
+    Attributes:
+        path: Its file.
+        image: uint8 (size, size, channels).
+        changes: What was done to it, in words; empty when nothing was.
+    """
+
+    path: Path
+    image: Images
+    changes: str
+
+
+def read_picture(path: Path, size: int, channels: int) -> Picture:
+    """The picture of a file, as a square of `size` pixels: its middle is taken, then resized.
+
+    Raises:
+        UsageError: A network whose images have neither 1 nor 3 channels.
+        DataError: A file that is missing or no picture.
+    """
+    if channels not in MODES:
+        raise UsageError(f"pictures have 1 or 3 channels, this network takes {channels}")
+    try:
+        with Image.open(path) as file:
+            changes = [] if file.mode == MODES[channels] else [f"{file.mode} to {MODES[channels]}"]
+            picture = _eight_bits(ImageOps.exif_transpose(file)).convert(MODES[channels])
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; give pictures such as PNG or JPEG files") from None
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = "not a picture" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"{path}: cannot be read ({reason}); give pictures such as PNG or JPEG files") from None
+    width, height = picture.size
+    if (width, height) != (size, size):
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        picture = picture.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
+        cropped = "" if width == height else f", the middle {side}x{side} of it"
+        changes.append(f"resized from {width}x{height}{cropped}")
+    return Picture(path, np.asarray(picture, np.uint8).reshape(size, size, channels), "; ".join(changes))
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """A picture of 16-bit greys as one of 8, which Pillow would cut off instead."""
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray((np.asarray(picture).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+
+
+def write_row(path: Path, images: Images) -> None:
+    """Write images side by side as one PNG; nothing where there are none, or they are neither grey nor of colours.
+
+    Args:
+        path: The file.
+        images: uint8 (n, height, width, channels).
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    n, height, width, channels = images.shape
+    if not n or channels not in MODES:
+        return
+    row = images.transpose(1, 0, 2, 3).reshape(height, n * width, channels)
+    file = BytesIO()
+    Image.fromarray(row.squeeze(2) if channels == 1 else row).save(file, "PNG", optimize=True)
+    write_whole(path, file.getvalue())

@@ -1,0 +1,129 @@
+"""Images on the device: split and normalised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nas_budget.errors import UsageError
+from nas_budget.train.data.dataset import Dataset, Labels
+
+SPLIT_SEED = 0
+HELD_OUT_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images that stay on the device.
+
+    Attributes:
+        images: uint8 (n, size, size, channels).
+        labels: int64 (n,).
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class SplitImages:
+    """The training images of a data set, divided into those that train and those held out.
+
+    Attributes:
+        train: What networks learn from.
+        held_out: What accuracy is measured on.
+        mean: Mean of each channel of the images that train, (channels,), in 0..255.
+        std: Their standard deviation, (channels,), in 0..255.
+        n_classes: How many classes there are.
+    """
+
+    train: LabelledImages
+    held_out: LabelledImages
+    mean: Tensor
+    std: Tensor
+    n_classes: int
+
+
+def split_images(
+    dataset: Dataset, device: torch.device, n_train: int | None = None, n_held_out: int | None = None
+) -> SplitImages:
+    """The training images divided once and for all: stratified by class, with a fixed seed.
+
+    Test images are not read.
+
+    Args:
+        dataset: Where the images come from.
+        device: Where they are to stay.
+        n_train: How many train; None is all that are not held out.
+        n_held_out: How many are held out; None is a tenth of the training images, 0 is none.
+
+    Raises:
+        UsageError: More images asked for than there are.
+    """
+    held_out, train = split_sizes(dataset, n_train, n_held_out)
+    images, labels = dataset.read("train")
+    order = stratified_order(labels)
+
+    def take(chosen: NDArray[np.int64]) -> LabelledImages:
+        return LabelledImages(torch.from_numpy(images[chosen]).to(device), torch.from_numpy(labels[chosen]).to(device))
+
+    ours = take(order[held_out : held_out + train])
+    mean, std = channel_statistics(ours.images)
+    return SplitImages(ours, take(order[:held_out]), mean, std, len(dataset.classes))
+
+
+def labelled_images(dataset: Dataset, part: str, device: torch.device) -> LabelledImages:
+    """All images of "train" or "test" on the device, in their own order."""
+    images, labels = dataset.read(part)
+    return LabelledImages(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
+
+
+def split_sizes(dataset: Dataset, n_train: int | None, n_held_out: int | None) -> tuple[int, int]:
+    """How many images are held out and how many train.
+
+    Raises:
+        UsageError: More images asked for than there are.
+    """
+    held_out = round(dataset.n_train * HELD_OUT_SHARE) if n_held_out is None else n_held_out
+    train = dataset.n_train - held_out if n_train is None else n_train
+    if not 0 <= held_out < dataset.n_train or not 0 < train <= dataset.n_train - held_out:
+        raise UsageError(
+            f"data: {train:,} images to train and {held_out:,} held out asked for, but {dataset.name} has "
+            f"{dataset.n_train:,} training images; lower data.images or data.held_out"
+        )
+    return held_out, train
+
+
+def stratified_order(labels: Labels) -> NDArray[np.int64]:
+    """Indices in an order of which every stretch has each class in its share of the whole; the same every time."""
+    rng = np.random.default_rng(SPLIT_SEED)
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        place[rng.permutation(members)] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.argsort(place, kind="stable")
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Exact mean and standard deviation of each channel of uint8 images (n, H, W, C); (C,) each, float32."""
+    values = torch.arange(256, dtype=torch.float64, device=images.device)
+    means, stds = [], []
+    for channel in range(images.shape[-1]):
+        counts = torch.bincount(images[..., channel].flatten(), minlength=256).double()
+        mean = (counts * values).sum() / counts.sum()
+        variance = (counts * (values - mean) ** 2).sum() / counts.sum()
+        means.append(mean)
+        stds.append(variance.sqrt().clamp(min=1.0))
+    return torch.stack(means).float(), torch.stack(stds).float()
+
+
+def normalised(images: Tensor, split: SplitImages) -> Tensor:
+    """uint8 (n, H, W, C) to float32 (n, C, H, W) of mean 0 and deviation 1, channels last in memory."""
+    return ((images - split.mean) / split.std).permute(0, 3, 1, 2)

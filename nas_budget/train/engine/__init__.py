@@ -1,0 +1,1 @@
+"""A network under training: model, trainer, loop, evaluation, checkpoints, weights, full training runs."""

@@ -1,0 +1,72 @@
+"""A training put down after an epoch and taken up again: weights, optimisers, averages, and where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nas_budget.errors import ModelError
+from nas_budget.train.engine.trainer import Stepper
+from nas_budget.train.engine.weights import fit_tensors, load_tensors, save_tensors
+
+FORMAT = "nas-budget checkpoint 1"
+NETWORK, AVERAGED, OPTIMIZER = "network.", "averaged.", "optimizer."
+
+
+def save_checkpoint(path: Path, stepper: Stepper, values: Mapping[str, Any]) -> None:
+    """Write a training between two epochs to `path`, all of it or nothing, with `values` of the caller's own.
+
+    Raises:
+        ModelError: It cannot be written.
+    """
+    place = {"done": stepper.done, "parts": stepper.parts, "scaler": stepper.scaler.state_dict()}
+    save_tensors(path, _tensors(stepper), FORMAT, {**values, "place": place})
+
+
+def load_checkpoint(path: Path, stepper: Stepper) -> dict[str, Any]:
+    """Put a training that has just begun where the one of the checkpoint was; the caller's values.
+
+    Raises:
+        ModelError: A file that is damaged, or of another network or recipe; the training is then not to be used.
+    """
+    tensors, values = load_tensors(path, FORMAT)
+    fit_tensors(stepper.network, _part(tensors, NETWORK), path)
+    if stepper.averaged:
+        fit_tensors(stepper.averaged.network, _part(tensors, AVERAGED), path)
+    for number, optimizer in enumerate(stepper.optimizers):
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        for name, tensor in _part(tensors, f"{OPTIMIZER}{number}.").items():
+            place, _, key = name.partition(".")
+            if int(place) >= len(parameters):
+                raise ModelError(f"{path}: is of a training with another optimiser")
+            optimizer.state[parameters[int(place)]][key] = _like(parameters[int(place)], tensor)
+    place = values.pop("place")
+    stepper.done, stepper.parts = place["done"], place["parts"]
+    if place["scaler"]:
+        stepper.scaler.load_state_dict(place["scaler"])
+    return values
+
+
+def _tensors(stepper: Stepper) -> dict[str, Tensor]:
+    found = {NETWORK + name: tensor for name, tensor in stepper.network.state_dict().items()}
+    if stepper.averaged:
+        found |= {AVERAGED + name: tensor for name, tensor in stepper.averaged.network.state_dict().items()}
+    for number, optimizer in enumerate(stepper.optimizers):
+        for place, state in optimizer.state_dict()["state"].items():
+            found |= {f"{OPTIMIZER}{number}.{place}.{key}": t for key, t in state.items() if isinstance(t, Tensor)}
+    return found
+
+
+def _part(tensors: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def _like(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """The tensor on the parameter's device, in its order in memory, so that sums go on in the same order."""
+    if tensor.shape != parameter.shape:
+        return tensor.to(parameter.device)
+    return torch.empty_like(parameter).copy_(tensor)

@@ -1,0 +1,96 @@
+"""The training loop: one result per epoch, and no wait for the device within an epoch."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from nas_budget.errors import StoppedError
+from nas_budget.train.data.augment import seed_of
+from nas_budget.train.data.split import SplitImages
+from nas_budget.train.engine.device import keep_freed_memory
+from nas_budget.train.engine.evaluate import evaluate
+from nas_budget.train.engine.trainer import Stepper
+from nas_budget.train.optim.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch gave.
+
+    Attributes:
+        epoch: Its number, from 1.
+        train_loss: Mean loss over its steps; not finite when the network diverged.
+        accuracy: Share of held-out images told right, of one forward pass without dropout; NaN when none are held out.
+        held_out_loss: Mean cross-entropy on them, without label smoothing; NaN likewise.
+        learning_rate: At its last step.
+        seconds: Training and evaluation together.
+    """
+
+    epoch: int
+    train_loss: float
+    accuracy: float
+    held_out_loss: float
+    learning_rate: float
+    seconds: float
+
+
+def train(
+    network: nn.Module,
+    images: SplitImages,
+    recipe: Recipe,
+    seed: int = 0,
+    precision: str = "fp32",
+    stopped: Callable[[], bool] = lambda: False,
+    graphed: bool = False,
+) -> Iterator[EpochResult]:
+    """Train the network in place where the images are, and yield each epoch's result.
+
+    Args:
+        network: What to train; it is moved to the device of the images.
+        images: Images to learn from and to measure on.
+        recipe: How.
+        seed: Fixes order, crops, flips and dropout.
+        precision: "fp32", "bf16" or "fp16".
+        stopped: Asked before every step.
+        graphed: Whether passes are replayed from a CUDA graph, which is recorded first.
+
+    Raises:
+        StoppedError: `stopped` said so.
+    """
+    stepper = Stepper(network, images, recipe, seed, precision)
+    if graphed:
+        stepper.record()
+    for epoch in range(1, recipe.epochs + 1):
+        yield train_epoch(stepper, epoch, stopped)
+
+
+def train_epoch(stepper: Stepper, epoch: int, stopped: Callable[[], bool] = lambda: False) -> EpochResult:
+    """Train for one epoch and measure; what it draws at random follows from the stepper's seed and the epoch alone.
+
+    Raises:
+        StoppedError: `stopped` said so.
+    """
+    start = time.perf_counter()
+    if stepper.device.type == "cpu":
+        keep_freed_memory()
+    torch.manual_seed(seed_of(stepper.seed, epoch))
+    stepper.network.train()
+    total = torch.zeros((), device=stepper.device)
+    for chosen in stepper.begin(epoch):
+        if stopped():
+            raise StoppedError("stopped between two steps")
+        total += stepper.step(chosen)  # stays on the device: no wait for it within an epoch
+    accuracy, loss = evaluate(stepper.network, stepper.images.held_out, stepper.images, stepper.precision)
+    mean = total.item() / stepper.n_steps
+    return EpochResult(epoch, mean, accuracy, loss, stepper.learning_rate, time.perf_counter() - start)
+
+
+def diverged(result: EpochResult) -> bool:
+    """Whether the loss is no longer a finite number."""
+    return not math.isfinite(result.train_loss)

@@ -1,0 +1,292 @@
+"""The long run of a network: several seeds, put down after each epoch, measured on test images once."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from nas_budget.arch.cost import cost
+from nas_budget.errors import ModelError, TrainingError
+from nas_budget.records.atomic_write import write_whole
+from nas_budget.records.training_run import (
+    METRICS,
+    MISTAKES,
+    RESULT,
+    SPEC,
+    EpochRow,
+    RunResult,
+    SeedResult,
+    read_metrics,
+    read_result,
+    write_result,
+)
+from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.data.image_files import write_row
+from nas_budget.train.data.split import LabelledImages, labelled_images, split_images
+from nas_budget.train.engine.checkpoint import load_checkpoint, save_checkpoint
+from nas_budget.train.engine.device import describe_device, deterministic, is_out_of_memory
+from nas_budget.train.engine.evaluate import accuracy_of, confusion_of, evaluate, mistakes_of, scores
+from nas_budget.train.engine.loop import EpochResult, diverged, train_epoch
+from nas_budget.train.engine.model import build
+from nas_budget.train.engine.run_config import SETTINGS, RunSettings, check_same
+from nas_budget.train.engine.trainer import Stepper
+from nas_budget.train.engine.weights import AVERAGED, MODEL, Model, save_model, weights_digest
+
+N_MISTAKES = 24
+CHECKPOINT_SHARE = 20
+"""A checkpoint is written after each epoch, unless that would take more than one part in so many of the time."""
+
+
+class LongRun:
+    """A run, begun or gone on with.
+
+    Args:
+        settings: What to do.
+        dataset: Where the images come from.
+        folder: Where its files go.
+        device: Where it trains.
+        stopped: Asked before every step; training raises `StoppedError` when it says so.
+        say: Told what a person should know.
+
+    Attributes:
+        finished: The result so far; None until the first seed has ended.
+        trained: Whether anything was left to train.
+        saved: Seed and epoch of the last checkpoint; None before the first.
+    """
+
+    def __init__(
+        self, settings: RunSettings, dataset: Dataset, folder: Path, device: torch.device,
+        stopped: Callable[[], bool] = lambda: False, say: Callable[[str], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        self.settings, self.dataset, self.folder, self.device = settings, dataset, folder, device
+        self.stopped, self.say = stopped, say
+        self.finished: RunResult | None = None
+        self.trained = False
+        self.saved: tuple[int, int] | None = None
+        self.rows: list[EpochRow] = []
+
+    def epochs(self) -> Iterator[EpochRow]:
+        """Train with each seed that is left, and yield every epoch; the result is in `finished` at the end.
+
+        Raises:
+            StoppedError: `stopped` said so; what the last checkpoint holds is kept.
+            TrainingError: The loss is no longer a number, or memory does not suffice.
+            ModelError: The folder holds a run with other settings, is in use, or a checkpoint is damaged.
+        """
+        s = self.settings
+        with _alone(self.folder), deterministic(s.deterministic), _memory_in_words(self.device):
+            seeds_left = self._open()
+            self.trained = bool(seeds_left)
+            if seeds_left:
+                images = split_images(self.dataset, self.device, s.n_train, s.n_held_out)
+            for seed in seeds_left:
+                stepper = Stepper(build(s.spec, seed), images, s.recipe, seed, s.precision)
+                yield from self._train(stepper)
+                self._finish(stepper)
+
+    def _open(self) -> list[int]:
+        """Look at what the folder holds and note what is to be done; the seeds that are left."""
+        held = self.settings.held(self.dataset)
+        check_same(self.folder, held, self.settings.name)
+        self.finished = read_result(self.folder) if (self.folder / RESULT).exists() else None
+        done = {seed.seed for seed in self.finished.seeds} if self.finished else set()
+        for seed in done:
+            self._checkpoint(seed).unlink(missing_ok=True)  # a kill may have left it
+        write_whole(self.folder / SETTINGS, json.dumps(held, indent=2) + "\n")
+        write_whole(self.folder / SPEC, self.settings.spec.to_json() + "\n")
+        self.rows = [row for row in read_metrics(self.folder) if row.seed in done]
+        return [seed for seed in self.settings.seeds if seed not in done]
+
+    def _checkpoint(self, seed: int) -> Path:
+        return self.folder / f"checkpoint-seed{seed}.safetensors"
+
+    @property
+    def first_seed(self) -> int:
+        """The seed whose weights are handed on: the first that was trained, whatever the others give."""
+        return self.finished.seeds[0].seed if self.finished else self.settings.seeds[0]
+
+    def _train(self, stepper: Stepper) -> Iterator[EpochRow]:
+        self.lost_s = self.spent_s = 0.0
+        epoch = self._take_up(stepper)
+        if self.settings.compiled:
+            stepper.compile()
+        if self.settings.graphed:
+            stepper.record()
+        next_write = 0.0
+        while epoch < self.settings.recipe.epochs:
+            epoch += 1
+            row = self._epoch(stepper, epoch)
+            self.spent_s += row.seconds
+            self.rows.append(row)
+            with (self.folder / METRICS).open("a") as file:
+                file.write(json.dumps(asdict(row)) + "\n")
+            start = time.monotonic()
+            if start >= next_write or epoch == self.settings.recipe.epochs:
+                place = {"epoch": epoch, "spent_s": self.spent_s, "lost_s": self.lost_s}
+                save_checkpoint(self._checkpoint(stepper.seed), stepper, place)
+                self.saved = stepper.seed, epoch
+                next_write = time.monotonic() + CHECKPOINT_SHARE * (time.monotonic() - start)
+            yield row
+
+    def _take_up(self, stepper: Stepper) -> int:
+        """Go on from the seed's checkpoint if there is one; the epochs that are done."""
+        path, epoch = self._checkpoint(stepper.seed), 0
+        began = [row for row in read_metrics(self.folder) if row.seed == stepper.seed]
+        if path.exists():
+            place = load_checkpoint(path, stepper)
+            epoch, self.spent_s, self.lost_s = place["epoch"], place["spent_s"], place["lost_s"]
+            self.saved = stepper.seed, epoch
+        self.rows += [row for row in began if row.epoch <= epoch]
+        self.lost_s += sum(row.seconds for row in began if row.epoch > epoch)
+        write_whole(self.folder / METRICS, "".join(json.dumps(asdict(row)) + "\n" for row in self.rows))
+        return epoch
+
+    def _epoch(self, stepper: Stepper, epoch: int) -> EpochRow:
+        parts = stepper.parts
+        result = train_epoch(stepper, epoch, self.stopped)
+        if stepper.parts > parts:
+            self.say(
+                f"NOTE: not enough memory for a batch of {stepper.batch_size}: it is computed in {stepper.parts} parts "
+                "whose gradients are added; batch norm sees a part at a time"
+            )
+        if diverged(result):
+            raise TrainingError(
+                f"the loss is {result.train_loss} in epoch {epoch} at learning rate {result.learning_rate:.3g} "
+                f"(seed {stepper.seed}); lower recipe.learning_rate, under another --name"
+            )
+        return self._row(stepper, result)
+
+    def _row(self, stepper: Stepper, result: EpochResult) -> EpochRow:
+        held_out = stepper.images.held_out
+        averaged = None
+        start = time.perf_counter()
+        if stepper.averaged and len(held_out):
+            averaged, _ = evaluate(stepper.averaged.network, held_out, stepper.images, stepper.precision)
+        return EpochRow(
+            seed=stepper.seed,
+            epoch=result.epoch,
+            train_loss=result.train_loss,
+            accuracy=_or_none(result.accuracy),
+            held_out_loss=_or_none(result.held_out_loss),
+            averaged_accuracy=averaged,
+            learning_rate=result.learning_rate,
+            seconds=result.seconds + time.perf_counter() - start,
+        )
+
+    def _finish(self, stepper: Stepper) -> None:
+        """Measure on test images, write weights and result, drop the checkpoint."""
+        test = labelled_images(self.dataset, "test", self.device)
+        plain = self._model(stepper, stepper.network, "plain")
+        told = _measured(plain, test)
+        averaged = self._model(stepper, stepper.averaged.network, "averaged") if stepper.averaged else None
+        told_averaged = _measured(averaged, test) if averaged else None
+        ended = SeedResult(
+            seed=stepper.seed,
+            held_out=self.rows[-1].accuracy,
+            accuracy=accuracy_of(told[0], test.labels),
+            flipped=accuracy_of(told[1], test.labels),
+            averaged=accuracy_of(told_averaged[0], test.labels) if told_averaged else None,
+            averaged_flipped=accuracy_of(told_averaged[1], test.labels) if told_averaged else None,
+            loss=F.cross_entropy(told[0], test.labels).item(),
+            seconds=self.spent_s,
+            repeated_seconds=self.lost_s,
+            digest=weights_digest({name: tensor.cpu() for name, tensor in plain.network.state_dict().items()}),
+        )
+        self._save(plain, MODEL, stepper.seed, ended.accuracy)
+        if averaged:
+            self._save(averaged, AVERAGED, stepper.seed, ended.averaged)
+        confusion = confusion_of(told[0], test.labels)
+        worst = [asdict(mistake) for mistake in mistakes_of(told[0], test.labels, N_MISTAKES)]
+        if self.finished:
+            confusion, worst = self.finished.confusion, list(self.finished.mistakes)
+        else:
+            write_row(self.folder / MISTAKES, test.images[[mistake["index"] for mistake in worst]].cpu().numpy())
+        self.finished = self._result(ended, stepper.parts, len(test), confusion, worst)
+        write_result(self.folder, self.finished)
+        self._checkpoint(stepper.seed).unlink(missing_ok=True)
+
+    def _model(self, stepper: Stepper, network: nn.Module, weights: str) -> Model:
+        mean, std = (tuple(values.tolist()) for values in (stepper.images.mean, stepper.images.std))
+        about = {"run": self.settings.name, "data": self.dataset.name, "seed": stepper.seed, "weights": weights}
+        return Model(self.settings.spec, network.eval(), self.dataset.classes, mean, std, about)
+
+    def _save(self, model: Model, file: str, seed: int, accuracy: float | None) -> None:
+        """The first seed's weights have the plain name: no seed is chosen by its accuracy on test images."""
+        name = file if seed == self.first_seed else file.replace(".", f"-seed{seed}.")
+        save_model(self.folder / name, replace(model, about={**model.about, "accuracy": accuracy}))
+
+    def _result(
+        self, ended: SeedResult, parts: int, n_test: int, confusion: tuple[tuple[int, ...], ...],
+        mistakes: list[dict[str, Any]],
+    ) -> RunResult:  # fmt: skip
+        s, used = self.settings, cost(self.settings.spec)
+        return RunResult(
+            name=s.name,
+            spec=s.spec.to_dict(),
+            params=used.params,
+            macs=used.macs,
+            recipe={"name": s.recipe_name, **asdict(s.recipe)},
+            data=self.dataset.name,
+            data_digest=self.dataset.digest,
+            images=s.n_train,
+            held_out=s.n_held_out,
+            test_images=n_test,
+            classes=self.dataset.classes,
+            device=describe_device(self.device),
+            precision=s.precision,
+            deterministic=s.deterministic,
+            batches=parts,
+            versions=f"nas-budget {version('nas-budget')}, torch {torch.__version__}",
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            seeds=(*(self.finished.seeds if self.finished else ()), ended),
+            confusion=confusion,
+            mistakes=tuple(mistakes),
+        )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep every other process out of a run's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise ModelError(f"{folder}: another process is at this run; wait for it, or use another --name") from None
+
+
+@contextmanager
+def _memory_in_words(device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise TrainingError(
+            f"not enough memory on {describe_device(device)}, however few images at a time ({first}); "
+            "free some, or train a smaller network; the run goes on from its last checkpoint"
+        ) from None
+
+
+def _measured(model: Model, test: LabelledImages) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores of test images, plain and with their mirror images, in fp32."""
+    plain, flipped = (scores(model.network, test.images, model.normalised, mirrored=m) for m in (False, True))
+    return plain, flipped
+
+
+def _or_none(value: float) -> float | None:
+    return value if isfinite(value) else None

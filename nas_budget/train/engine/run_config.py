@@ -1,0 +1,81 @@
+"""What a long run is asked to do, and whether a folder holds the same run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.errors import ModelError
+from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.optim.recipe import Recipe
+
+SETTINGS = "run.json"
+STUDY_FILES = ("trials", "trials.csv")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run is to do.
+
+    Attributes:
+        name: Of the run.
+        spec: The network.
+        recipe_name: What the recipe is called.
+        recipe: How it is trained.
+        n_train: Images it is trained on.
+        n_held_out: Training images held out; 0 for none.
+        seeds: Of one training each.
+        precision: "fp32", "bf16" or "fp16".
+        deterministic: Whether only deterministic algorithms are allowed.
+        compiled: Whether the network is compiled.
+        graphed: Whether its passes are replayed from a CUDA graph.
+    """
+
+    name: str
+    spec: ResNetSpec
+    recipe_name: str
+    recipe: Recipe
+    n_train: int
+    n_held_out: int
+    seeds: tuple[int, ...] = (0,)
+    precision: str = "fp32"
+    deterministic: bool = False
+    compiled: bool = False
+    graphed: bool = False
+
+    def held(self, dataset: Dataset) -> dict[str, Any]:
+        """What must stay when a run goes on, by name, as plain values."""
+        return {
+            **{f"spec.{key}": value for key, value in self.spec.to_dict().items()},
+            **{f"recipe.{key}": value for key, value in asdict(self.recipe).items()},
+            "data": dataset.name, "data.digest": dataset.digest, "data.images": self.n_train,
+            "data.held_out": self.n_held_out, "precision": self.precision, "deterministic": self.deterministic,
+        }  # fmt: skip
+
+
+def check_same(folder: Path, held: dict[str, Any], name: str) -> None:
+    """Check that a folder holds no run with other settings.
+
+    Raises:
+        ModelError: It does, or its settings cannot be read.
+    """
+    path = folder / SETTINGS
+    if not path.exists():
+        if any((folder / name).exists() for name in STUDY_FILES):
+            raise ModelError(f"{folder}: holds a study; give the run another --name")
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read ({error}); remove the folder, or give another --name") from None
+    if not isinstance(before, dict):
+        raise ModelError(f"{path}: holds no settings of a run; remove the folder, or give another --name")
+    changed = [key for key in held if before.get(key) != held[key]]
+    if changed:
+        words = "; ".join(f"{key} was {before.get(key)}, not {held[key]}" for key in changed[:4])
+        raise ModelError(
+            f"{folder}: run {name} was begun with other settings: {words}; go on with those, or give --name"
+        )

@@ -1,0 +1,172 @@
+"""Trained networks as files: weights as safetensors, with all that their use needs in the file's header.
+
+Nothing is ever unpickled: a file of weights cannot run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.errors import DataError, ModelError, SpecError
+from nas_budget.records.atomic_write import write_whole
+from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.engine.model import build
+
+MODEL = "model.safetensors"
+AVERAGED = "averaged.safetensors"
+FORMAT = "nas-budget model 1"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network and what its use needs.
+
+    Attributes:
+        spec: Its architecture.
+        network: It, in evaluation mode, in fp32 on the CPU.
+        classes: Name of each class, by score.
+        mean: Of each channel of the images, in 0..255; subtracted from an image before the network sees it.
+        std: Standard deviation of each channel, in 0..255; divided by.
+        about: What else is known: "data", "seed", "weights" ("plain" or "averaged"), "accuracy" on test images.
+    """
+
+    spec: ResNetSpec
+    network: nn.Module
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def check_images(self, dataset: Dataset) -> None:
+        """Check that the images of a data set are such as the network takes.
+
+        Raises:
+            DataError: They have another size, or other channels or classes.
+        """
+        spec = self.spec
+        takes = (spec.image_size, spec.in_channels, spec.classes)
+        has = (dataset.image_size, dataset.in_channels, len(dataset.classes))
+        if takes != has:
+            raise DataError(
+                f"{dataset.name}: images of {has[0]} pixels, {has[1]} channels and {has[2]} classes; the network takes "
+                f"{takes[0]} pixels, {takes[1]} channels and {takes[2]} classes"
+            )
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """uint8 (n, H, W, C) to what the network takes, float32 (n, C, H, W)."""
+        mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
+        return ((images - mean) / std).permute(0, 3, 1, 2)
+
+
+def save_model(path: Path, model: Model) -> None:
+    """Write a model to `path`, all of it or nothing.
+
+    Raises:
+        ModelError: It cannot be written.
+    """
+    about = {
+        "spec": model.spec.to_dict(), "classes": model.classes, "mean": model.mean, "std": model.std,
+        "about": model.about,
+    }  # fmt: skip
+    save_tensors(path, model.network.state_dict(), FORMAT, about)
+
+
+def load_model(source: Path, averaged: bool = False) -> Model:
+    """The model of a file, or of a run folder; of its averaged weights if so asked.
+
+    Raises:
+        ModelError: A file that is missing, damaged, or holds the weights of another network.
+    """
+    path = source / (AVERAGED if averaged else MODEL) if source.is_dir() else source
+    tensors, values = load_tensors(path, FORMAT)
+    try:
+        spec = ResNetSpec.from_dict(values["spec"])
+        classes, mean, std = (tuple(values[key]) for key in ("classes", "mean", "std"))
+        about = dict(values["about"])
+    except (SpecError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: its header describes no network ({error})") from None
+    if averaged and about.get("weights") != "averaged":
+        raise ModelError(f"{path}: holds plain weights; for averaged ones name the run folder, or their own file")
+    network = build(spec)
+    fit_tensors(network, tensors, path)
+    return Model(spec, network.eval(), classes, mean, std, about)
+
+
+def fit_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Put tensors into a network that has exactly these.
+
+    Raises:
+        ModelError: They are those of another network.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if wrong := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+        name = wrong[0]
+        raise ModelError(
+            f"{path}: holds the weights of another network ({name} is {found.get(name, 'missing')}, "
+            f"needed is {wanted.get(name, 'none such')}; {len(wrong)} differ)"
+        )
+    network.load_state_dict(dict(tensors))
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, values: Mapping[str, Any]) -> None:
+    """Write tensors and JSON-ready values, with a digest of both.
+
+    Raises:
+        ModelError: The file cannot be written.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(values)
+    header = {"format": kind, "values": text, "digest": _file_digest(plain, text)}
+    try:
+        write_whole(path, save(plain, header))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and values that `save_tensors` wrote, on the CPU.
+
+    Raises:
+        ModelError: A file that is missing, truncated, damaged or of another kind.
+    """
+    try:
+        content = path.read_bytes()
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ModelError(f"{path}: is no whole safetensors file ({error}); it is damaged or was cut short") from None
+    if header.get("format") != kind:
+        raise ModelError(f"{path}: is {header.get('format', 'a safetensors file of other origin')}, needed is {kind}")
+    if header.get("digest") != _file_digest(tensors, header.get("values", "")):
+        raise ModelError(f"{path}: its content is not what was written; the file is damaged")
+    values: dict[str, Any] = json.loads(header["values"])
+    return tensors, values
+
+
+def _file_digest(tensors: Mapping[str, Tensor], values: str) -> str:
+    return hashlib.sha256(f"{weights_digest(tensors)} {values}".encode()).hexdigest()
+
+
+def weights_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and values of CPU tensors, in the order of the names; hexadecimal."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        values: Any = tensor.reshape(-1).view(torch.uint8).numpy()  # a buffer, which its type does not say
+        digest.update(values)
+    return digest.hexdigest()

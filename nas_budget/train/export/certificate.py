@@ -1,0 +1,212 @@
+"""What an export is certified to be: exported files read back, run and counted again, beside the budget."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nas_budget.arch.budget import Budget, Verdict
+from nas_budget.arch.cost import cost
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.errors import ModelError
+from nas_budget.records.atomic_write import write_whole
+from nas_budget.train.engine.evaluate import scores
+from nas_budget.train.engine.weights import load_model
+from nas_budget.train.export.standalone import run_standalone
+
+CERTIFICATE = "certificate.json"
+TOLERANCE = 1e-4
+"""Greatest difference of scores that is allowed, as a share of the greatest score, or of 1 where that is less."""
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+Reading = tuple[int, Tensor]
+"""Trainable parameters counted in a file, and the scores it gives to images, float32 (n, classes)."""
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """An exported file as it was found when it was read back.
+
+    Attributes:
+        file: Its name.
+        format: "spec", "safetensors", "onnx", "torch" or "python".
+        bytes: Its size on disk.
+        sha256: Digest of its content, hexadecimal.
+        params: Trainable parameters counted in it.
+        counted: How they were told from buffers.
+        max_difference: Greatest difference of its scores from torch's, measured as `TOLERANCE`; None for a spec.
+    """
+
+    file: str
+    format: str
+    bytes: int
+    sha256: str
+    params: int
+    counted: str
+    max_difference: float | None
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was exported, and that it is what it should be.
+
+    Attributes:
+        spec: The network.
+        budget: The limits.
+        about: What is known of the training; "accuracy" is on test images.
+        weights_digest: `weights_digest` of the exported tensors.
+        files: Each file, in the order they were written.
+        versions: Version of each package that took part.
+        date: When, in UTC.
+    """
+
+    spec: ResNetSpec
+    budget: Budget
+    about: dict[str, Any]
+    weights_digest: str
+    files: tuple[FileRecord, ...]
+    versions: dict[str, str]
+    date: str
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the network keeps the budget."""
+        return self.budget.check(self.spec)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of test images told right, 0 to 1, where it is known."""
+        value = self.about.get("accuracy")
+        return value if isinstance(value, float) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The certificate as JSON-ready values."""
+        used = cost(self.spec)
+        return {
+            "format": "nas-budget certificate 1",
+            "network": str(self.spec),
+            "spec": self.spec.to_dict(),
+            "params": used.params,
+            "macs": used.macs,
+            "weight_bytes": used.weight_bytes,
+            "activation_bytes": used.activation_bytes,
+            "budget": self.budget.to_dict(),
+            **self.verdict.to_dict(),
+            "test_accuracy": self.accuracy,
+            "test_data": self.about.get("data"),
+            "training": {name: value for name, value in self.about.items() if name not in ("accuracy", "data")},
+            "weights_digest": self.weights_digest,
+            "files": [asdict(record) | {"params_equal": record.params == used.params} for record in self.files],
+            "tolerance": TOLERANCE,
+            "versions": self.versions,
+            "date": self.date,
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write it to its file in a folder.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        write_whole(folder / CERTIFICATE, json.dumps(self.to_dict(), indent=2) + "\n")
+
+
+def record(path: Path, kind: str, counted: str, reading: Reading, expected: Tensor | None, params: int) -> FileRecord:
+    """The record of a file that was read back.
+
+    Args:
+        path: The file.
+        kind: Its format.
+        counted: How parameters were counted.
+        reading: What was found in it.
+        expected: The scores of torch, (n, classes); None for a file that cannot be run.
+        params: The parameters of the spec.
+
+    Raises:
+        ModelError: The file does not hold this network.
+    """
+    found, told = reading
+    if found != params:
+        raise ModelError(f"{path}: {found:,} parameters are counted in it, the spec has {params:,}; it was removed")
+    difference = None if expected is None else max_difference(told, expected)
+    if difference is not None and not difference <= TOLERANCE:
+        raise ModelError(
+            f"{path}: its scores differ from torch's by {difference:.1e} of the greatest one, allowed is "
+            f"{TOLERANCE:.0e}; it was removed"
+        )
+    content = path.read_bytes()
+    return FileRecord(path.name, kind, len(content), hashlib.sha256(content).hexdigest(), found, counted, difference)
+
+
+def max_difference(told: Tensor, expected: Tensor) -> float:
+    """Greatest difference of scores as a share of the greatest one, or of 1 where that is less; NaN where one is."""
+    return ((told - expected).abs().max() / expected.abs().max().clamp(min=1)).item()
+
+
+def read_spec_file(path: Path) -> Reading:
+    """The parameters of a spec, in closed form, and no scores."""
+    return cost(ResNetSpec.from_json(path.read_text(encoding="utf-8"))).params, torch.empty(0)
+
+
+def read_safetensors(path: Path, images: Tensor, batches: Sequence[int]) -> Reading:
+    """Shapes of the file's header, and the scores of the model in it; as all that follow.
+
+    Args:
+        path: The file.
+        images: uint8 (n, size, size, channels).
+        batches: How many of them go in at a time; n in all.
+    """
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+    model = load_model(path)
+    told = [scores(model.network, batch, model.normalised) for batch in images.split([*batches])]
+    return sum(prod(shape) for name, shape in shapes.items() if not name.endswith(BUFFERS)), torch.cat(told)
+
+
+def read_onnx(path: Path, images: Tensor, batches: Sequence[int]) -> Reading:
+    """Every number stored in the graph but batch norm's running statistics and the images' mean and deviation.
+
+    The former are what a BatchNormalization takes as its fourth and fifth input, the latter the constants of the
+    subtraction and division that images go through.
+    """
+    import onnx
+    from onnxruntime import InferenceSession, SessionOptions
+
+    graph = onnx.load(path).graph
+    buffers = {name for node in graph.node if node.op_type == "BatchNormalization" for name in node.input[3:5]}
+    buffers |= {name for node in graph.node if node.op_type in ("Sub", "Div") for name in node.input}
+    stored = [t for t in graph.initializer if t.name not in buffers and t.data_type == onnx.TensorProto.FLOAT]
+    options = SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    told = [session.run(["scores"], {"images": raw(batch).numpy()})[0] for batch in images.split([*batches])]
+    return sum(prod(tensor.dims) for tensor in stored), torch.cat([*map(torch.from_numpy, told)])
+
+
+def read_torch(path: Path, images: Tensor, batches: Sequence[int]) -> Reading:
+    """What the loaded program names its parameters."""
+    program = torch.export.load(path)
+    run = program.module()
+    with torch.inference_mode():
+        told = [run(raw(batch)) for batch in images.split([*batches])]
+    return sum(p.numel() for p in program.parameters()), torch.cat(told)
+
+
+def read_python(path: Path, images: Tensor, batches: Sequence[int]) -> Reading:
+    """The parameters of the module that the file builds when it is run, in a fresh Python."""
+    return run_standalone(path, images, batches)
+
+
+def raw(images: Tensor) -> Tensor:
+    """uint8 (n, size, size, channels) to float32 (n, channels, size, size) of the same values, 0..255."""
+    return images.permute(0, 3, 1, 2).float().contiguous()

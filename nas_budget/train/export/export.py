@@ -1,0 +1,160 @@
+"""Trained networks as files for others: each written, read back, run and counted before it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.util import find_spec
+from math import isfinite
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nas_budget.arch.budget import Budget
+from nas_budget.arch.cost import cost
+from nas_budget.errors import ModelError, UsageError
+from nas_budget.records.atomic_write import write_whole
+from nas_budget.train.engine.evaluate import scores
+from nas_budget.train.engine.weights import MODEL, Model, save_model, weights_digest
+from nas_budget.train.export import certificate
+from nas_budget.train.export.certificate import CERTIFICATE, Certificate, FileRecord, Reading
+from nas_budget.train.export.onnx_export import write_onnx
+from nas_budget.train.export.standalone import standalone_text
+from nas_budget.train.export.torch_export import write_torch
+
+SPEC = "spec.json"
+BATCHES = (1, 2, 7)
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a model is written in a format, and read back.
+
+    Attributes:
+        file: Name of the file.
+        write: Writes a model to a path.
+        read: Counts parameters in the file and gives its scores.
+        counted: How the parameters are told from buffers, in words.
+    """
+
+    file: str
+    write: Callable[[Path, Model], None]
+    read: Callable[[Path, Tensor, Sequence[int]], Reading]
+    counted: str
+
+
+def export(model: Model, folder: Path, budget: Budget, formats: Sequence[str] = ()) -> Certificate:
+    """Write a model to a folder in each format, check every file, and certify them.
+
+    `spec.json` and `model.safetensors` are always written; the certificate is written last, to `certificate.json`.
+    A network over the budget is exported as well: the certificate's verdict says so.
+
+    Raises:
+        UsageError: An unknown format, or packages that are missing.
+        ModelError: A file that cannot be written, or does not hold the network: it is removed.
+    """
+    check_formats(formats)
+    _check_model(model)
+    chosen = [name for name in FORMATS if name == "safetensors" or name in formats]
+    try:
+        (folder / CERTIFICATE).unlink(missing_ok=True)
+        made = Certificate(
+            spec=model.spec,
+            budget=budget,
+            about=model.about,
+            weights_digest=weights_digest(model.network.state_dict()),
+            files=tuple(_write_all(model, folder, chosen)),
+            versions={name: version(name) for name in _packages(chosen)},
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        made.write(folder)
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be written to ({error.strerror or error})") from None
+    return made
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Check that formats are known and their packages installed.
+
+    Raises:
+        UsageError: One is not.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise UsageError(f"--format: {name!r} is unknown; allowed are {', '.join(FORMATS)}")
+    if "onnx" in formats and not all(map(find_spec, ONNX_PACKAGES)):
+        raise UsageError("--format onnx needs onnx, onnxscript and onnxruntime: pip install 'nas-budget[onnx]'")
+
+
+def left_over(folder: Path, made: Certificate) -> list[str]:
+    """Files of an earlier export that a certificate does not speak of."""
+    certified = {record.file for record in made.files}
+    return [f.file for f in FORMATS.values() if f.file not in certified and (folder / f.file).exists()]
+
+
+def _check_model(model: Model) -> None:
+    spec, numbers = model.spec, [*model.mean, *model.std]
+    if len(model.classes) != spec.classes or not all(isinstance(name, str) for name in model.classes):
+        raise ModelError(f"the model names {len(model.classes)} classes and tells {spec.classes}")
+    plain = all(isinstance(value, int | float) and isfinite(value) for value in numbers)
+    if not plain or (len(model.mean), len(model.std)) != (spec.in_channels,) * 2 or min(model.std) <= 0:
+        raise ModelError(f"the model's mean and std are not {spec.in_channels} numbers each, one for each channel")
+
+
+def _packages(formats: Sequence[str]) -> tuple[str, ...]:
+    return ("nas-budget", "torch", *(ONNX_PACKAGES if "onnx" in formats else ()))
+
+
+def _write_all(model: Model, folder: Path, formats: Sequence[str]) -> Iterator[FileRecord]:
+    params, (images, expected) = cost(model.spec).params, _examples(model)
+    path = folder / SPEC
+    write_whole(path, model.spec.to_json() + "\n")
+    reading = certificate.read_spec_file(path)
+    yield certificate.record(path, "spec", "closed form of the spec", reading, None, params)
+    for name in formats:
+        form = FORMATS[name]
+        path = folder / form.file
+        try:
+            form.write(path, model)
+            reading = form.read(path, images, BATCHES)
+            yield certificate.record(path, name, form.counted, reading, expected, params)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+
+def _examples(model: Model) -> tuple[Tensor, Tensor]:
+    """Random images, uint8 (n, size, size, channels), and the scores of torch, (n, classes)."""
+    spec = model.spec
+    shape = (sum(BATCHES), spec.image_size, spec.image_size, spec.in_channels)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return images, scores(model.network, images, model.normalised)
+
+
+def _write_python(path: Path, model: Model) -> None:
+    write_whole(path, standalone_text(model))
+
+
+FORMATS = {
+    "safetensors": Format(
+        MODEL,
+        save_model,
+        certificate.read_safetensors,
+        f"shapes in the header, without {', '.join(certificate.BUFFERS)}",
+    ),
+    "onnx": Format(
+        "model.onnx",
+        write_onnx,
+        certificate.read_onnx,
+        "initialisers, without batch norm's mean and variance (its inputs 4 and 5) and the images' mean and deviation",
+    ),
+    "torch": Format("model.pt2", write_torch, certificate.read_torch, "parameters of the loaded program"),
+    "python": Format(
+        "model.py", _write_python, certificate.read_python, "parameters of the module that the file builds"
+    ),
+}
+"""By name; the weights first, which the others may read."""

@@ -1,0 +1,102 @@
+"""A trained network as an ONNX file that still shows its layers: batch norm unfolded, so parameters can be counted."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from nas_budget.arch.cost import cost
+from nas_budget.errors import ModelError
+from nas_budget.records.atomic_write import write_whole
+from nas_budget.train.engine.weights import Model
+from nas_budget.train.export.torch_export import describe, program
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto
+
+OPSET = 18
+MOST_BYTES = 2**31 - 2**20
+"""Bytes of weights that one file of protocol buffers holds, with room for the graph."""
+
+
+def write_onnx(path: Path, model: Model) -> None:
+    """Write a model, its weights within, for any number of raw images at a time.
+
+    Raises:
+        ModelError: Weights too large for one file.
+    """
+    import onnx
+
+    size = cost(model.spec).weight_bytes["fp32"]
+    if size > MOST_BYTES:
+        raise ModelError(
+            f"{path}: {size:,} bytes of weights are more than the {MOST_BYTES:,} that ONNX holds in a file"
+        )
+    made = _converted(model)
+    _tidy(made.graph)
+    _forget(made)
+    onnx.helper.set_model_props(made, describe(model))
+    onnx.checker.check_model(made, full_check=True)
+    write_whole(path, made.SerializeToString())
+
+
+def _converted(model: Model) -> ModelProto:
+    """What torch makes of it, without its optimiser, which folds batch norm into convolutions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = torch.onnx.export(
+            program(model), dynamo=True, optimize=False, verbose=False, opset_version=OPSET,
+            input_names=["images"], output_names=["scores"],
+        )  # fmt: skip
+    if made is None:
+        raise ModelError("torch.onnx gave no graph")
+    found: ModelProto = made.model_proto
+    return found
+
+
+def _tidy(graph: GraphProto) -> None:
+    """Undo what the exporter adds without its optimiser; the network's own names for its tensors."""
+    sources = {output: node for node in graph.node for output in node.output}
+    for node in graph.node:
+        if node.op_type == "Conv":
+            del node.input[2:]  # zeros: no convolution of the family has a bias
+        elif node.op_type == "Reshape" and sources[node.input[0]].op_type == "AveragePool":
+            node.op_type = "Flatten"
+            del node.input[1:], node.attribute[:]
+        for place, name in enumerate(node.input):
+            while name in sources and _changes_nothing(sources[name], sources):
+                name = sources[name].input[0]
+            node.input[place] = name.removeprefix("network.")
+    for tensor in graph.initializer:
+        tensor.name = tensor.name.removeprefix("network.")
+    _drop_unused(graph)
+
+
+def _changes_nothing(node: NodeProto, sources: dict[str, NodeProto]) -> bool:
+    """Whether a node only passes on its first input: here slices are of everything, and constants flat already."""
+    flat = node.op_type == "Reshape" and node.input[0] in sources and sources[node.input[0]].op_type == "Constant"
+    return flat or node.op_type in ("Identity", "Slice")
+
+
+def _drop_unused(graph: GraphProto) -> None:
+    needed = {output.name for output in graph.output}
+    for place in reversed(range(len(graph.node))):
+        if needed.intersection(graph.node[place].output):
+            needed.update(graph.node[place].input)
+        else:
+            del graph.node[place]
+    for place in reversed(range(len(graph.initializer))):
+        if graph.initializer[place].name not in needed:
+            del graph.initializer[place]
+
+
+def _forget(made: ModelProto) -> None:
+    """Leave out what tells of the machine and the code that exported it."""
+    graph = made.graph
+    del made.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
+    for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""

@@ -1,0 +1,1 @@
+"""Recipes, optimizers, learning-rate schedules and weight averaging."""

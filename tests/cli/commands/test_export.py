@@ -1,0 +1,162 @@
+"""`nas-budget export` as a person types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nas_budget.arch.cost import cost
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.train.engine.model import build
+from nas_budget.train.engine.weights import AVERAGED, MODEL, Model, load_model, save_model, weights_digest
+from tests.conftest import Ran
+
+Run = Callable[..., Ran]
+SPEC = ResNetSpec((4, 8), blocks=1, image_size=8, classes=3, pool="global")
+PARAMS = cost(SPEC).params
+
+
+def _save(path: Path, seed: int, weights: str) -> None:
+    about = {"data": "shapes", "seed": seed, "weights": weights, "accuracy": 0.875}
+    save_model(path, Model(SPEC, build(SPEC, seed).eval(), ("a", "b", "c"), (1.0, 2.0, 3.0), (4.0, 5.0, 6.0), about))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run folder with plain and averaged weights."""
+    _save(tmp_path / "run" / MODEL, 0, "plain")
+    _save(tmp_path / "run" / AVERAGED, 1, "averaged")
+    return tmp_path / "run"
+
+
+def test_a_run_folder_goes_to_its_export_folder(run: Run, folder: Path) -> None:
+    ran = run("export", folder)
+    assert (ran.code, ran.err) == (0, "")
+    assert sorted(path.name for path in (folder / "export").iterdir()) == [
+        "certificate.json", "model.safetensors", "spec.json",
+    ]  # fmt: skip
+    found, expected = (load_model(place).network.state_dict() for place in (folder / "export", folder))
+    assert weights_digest(found) == weights_digest(expected)
+    assert "accuracy     87.50% of the test images of shapes, plain weights" in ran.out
+    assert f"fits: {PARAMS:,} of 5,000,000 parameters, {5_000_000 - PARAMS:,} to spare" in ran.out
+    assert load_model(folder / "export").about["seed"] == 0
+
+
+def test_every_format_at_once_is_told_in_a_table_and_nothing_else(run: Run, folder: Path) -> None:
+    formats = [part for name in ("python", "onnx", "torch", "onnx") for part in ("--format", name)]
+    ran = run("export", folder, *formats, "-o", folder.parent / "out")
+    assert (ran.code, ran.err) == (0, "")
+    rows = [line.split() for line in ran.out.splitlines()[2:7]]
+    assert [row[0] for row in rows] == ["spec.json", "model.safetensors", "model.onnx", "model.pt2", "model.py"]
+    assert {row[3] for row in rows} == {f"{PARAMS:,}"}
+    for row in rows:
+        assert row[2] == f"{(folder.parent / 'out' / row[0]).stat().st_size:,}"
+    assert ran.out.splitlines()[7] == ""
+
+
+def test_averaged_weights_of_a_run_folder(run: Run, folder: Path) -> None:
+    told = run("export", folder, "--averaged", "--json").json
+    expected = load_model(folder, averaged=True).network.state_dict()
+    assert told["weights_digest"] == weights_digest(expected)
+    assert told["training"]["weights"] == "averaged"
+    assert run("export", folder / AVERAGED, "--averaged", "--json").json["weights_digest"] == told["weights_digest"]
+
+
+def test_a_file_goes_to_a_folder_of_its_name(run: Run, folder: Path) -> None:
+    (folder / MODEL).rename(folder / "model-seed1.safetensors")
+    assert run("export", folder / "model-seed1.safetensors").code == 0
+    assert (folder / "model-seed1-export" / "certificate.json").exists()
+
+
+def test_json_is_the_certificate(run: Run, folder: Path) -> None:
+    ran = run("export", folder, "--max-macs", "1M", "--json")
+    assert ran.json.pop("folder") == str(folder / "export")
+    told = json.loads((folder / "export" / "certificate.json").read_text())
+    assert {"folder": str(folder / "export"), **told} == ran.json
+    assert told["margins"]["macs"] == {"limit": 10**6, "used": cost(SPEC).macs, "margin": 10**6 - cost(SPEC).macs}
+
+
+def test_over_budget_is_written_all_the_same_and_exits_with_3(run: Run, folder: Path) -> None:
+    ran = run("export", folder, "--budget", PARAMS - 1)
+    assert ran.code == 3
+    assert f"OVER BUDGET: {PARAMS:,} of {PARAMS - 1:,} parameters, 1 too many" in ran.out
+    assert json.loads((folder / "export" / "certificate.json").read_text())["fits"] is False
+    assert run("export", folder, "--budget", PARAMS, "--json").json["fits"] is True
+    assert run("export", folder, "--budget", "none", "--max-weight-bytes", "1k", "--json").code == 3
+
+
+def test_files_of_an_earlier_export_are_not_passed_off_as_certified(run: Run, folder: Path) -> None:
+    run("export", folder)
+    (folder / "export" / "model.onnx").write_bytes(b"of before")
+    ran = run("export", folder)
+    assert ran.code == 0
+    assert "NOTE: " in ran.err
+    assert "model.onnx is of an earlier export" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("nowhere",), 1, "cannot be read (No such file or directory)"),
+        (("run", "--format", "tflite"), 2, "'tflite' is unknown; allowed are safetensors, onnx, torch, python"),
+        (
+            ("run", "--output", "run"),
+            2,
+            "--output: run holds what is exported; give another folder, such as run/export",
+        ),
+        (("run/model.safetensors", "-o", "run/../run"), 2, "holds what is exported"),
+        (("run/model.safetensors", "--averaged"), 1, "run/model.safetensors: holds plain weights"),
+        (("run", "--budget", "5Q"), 2, "--budget: cannot read '5Q'"),
+        (("run", "--output", "file/below"), 1, "file/below: cannot be written to"),
+        (("file",), 1, "file: is no whole safetensors file"),
+        ((), 2, "source"),
+    ],
+)
+def test_mistakes_are_one_line(
+    run: Run, folder: Path, arguments: tuple[str, ...], code: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    Path("file").write_text("")
+    before = sorted(Path().rglob("*"))
+    ran = run("export", *arguments)
+    assert (ran.code, ran.out) == (code, "")
+    assert ran.err.startswith("error: ")
+    assert said in ran.err
+    assert ran.err.count("\n") == 1
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_damaged_file_is_told_and_nothing_is_written(run: Run, folder: Path) -> None:
+    content = bytearray((folder / MODEL).read_bytes())
+    content[-5] ^= 1
+    (folder / MODEL).write_bytes(content)
+    ran = run("export", folder)
+    assert ran.code == 1
+    assert "the file is damaged" in ran.err
+    assert not (folder / "export").exists()
+
+
+def test_missing_onnx_is_one_line(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    ran = run("export", folder, "--format", "onnx")
+    assert ran.code == 2
+    assert ran.err == ("error: --format onnx needs onnx, onnxscript and onnxruntime: pip install 'nas-budget[onnx]'\n")
+
+
+def test_unknown_accuracy_is_said_to_be(run: Run, folder: Path) -> None:
+    made = load_model(folder)
+    save_model(folder / MODEL, replace(made, about={"accuracy": "high"}))
+    assert "accuracy     unknown, plain weights" in run("export", folder).out
+
+
+def test_help_is_light() -> None:
+    code = "import sys, nas_budget.cli as c; c.main(['export', '--help']); print('|', *sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in ran.stdout.rpartition("|")[2].split()}
+    assert not loaded & {"torch", "onnx", "numpy", "safetensors"}

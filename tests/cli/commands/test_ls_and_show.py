@@ -1,0 +1,359 @@
+"""The listing of runs, and a study, a trial or a run in the terminal."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.cli.commands.ls import middle
+from nas_budget.errors import TableError
+from nas_budget.records import run_folder as run_folders
+from nas_budget.records import trial_reader
+from nas_budget.records.finalists import FINALISTS, FinalistRun, write_finalists
+from nas_budget.records.run_folder import BEST, JOURNAL, WEIGHTS
+from nas_budget.records.trial_reader import TABLE, read_trials
+from nas_budget.records.trials import write_table
+from nas_budget.report.pages.next_steps import network_options
+from nas_budget.search.storage import tables as books
+from nas_budget.search.storage import url as addresses
+from nas_budget.train.engine import run_config as run_settings
+from nas_budget.train.engine import weights as saved
+from tests.cli.runs import SPEC, plain, terminal, write_run, write_unfinished
+from tests.conftest import Ran
+
+Run = Callable[..., Ran]
+STUDY = Path(__file__).parent / "early_study"
+"""Of thirty trials, by a version whose table had fewer columns."""
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of runs with a study, a finished run and one that is under way; it is the working folder's."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs"
+    shutil.copytree(STUDY, folder / "cifar10-150k")
+    write_run(folder / "long")
+    write_unfinished(folder / "begun")
+    (folder / "nothing").mkdir()
+    for age, name in enumerate(("begun", "long", "cifar10-150k"), start=1):
+        for path in (folder / name).iterdir():
+            os.utime(path, (time.time() - 3 * 3600 * age, time.time() - 3 * 3600 * age))
+    return Path("runs")
+
+
+def test_the_files_are_called_as_those_who_write_them_call_them() -> None:
+    assert (TABLE, BEST) == (books.TABLE, books.BEST)
+    assert JOURNAL == addresses.JOURNAL
+    assert run_settings.SETTINGS == "run.json"
+    assert WEIGHTS == saved.MODEL
+
+
+def test_studies_and_runs_are_listed_the_last_changed_first(run: Run, runs: Path) -> None:
+    ran = run("ls")
+    assert ran.code == 0
+    rows = [line.split() for line in ran.out.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["begun", "long", "cifar10-150k"]
+    assert "epoch 7/20" in ran.out
+    assert "2 seeds" in ran.out
+    assert "25 complete, 5 pruned" in ran.out
+    assert "49.95%   112,062   150k, 6M MACs   cifar10   9 h ago" in ran.out
+    begun, long, study = run("ls", "--json").json
+    assert (begun["epoch"], begun["epochs"], begun["accuracy"]) == (7, 20, None)
+    assert (long["kind"], long["seeds"], long["accuracy"]) == ("run", 2, pytest.approx(0.905))
+    assert study["trials"] == {"complete": 25, "pruned": 5, "failed": 0}
+    assert study["budget"] == {"params": 150_000, "macs": 6_000_000, "weight_format": "fp32"}
+    assert abs(datetime.fromisoformat(study["changed"]).timestamp() - time.time() + 9 * 3600) < 60
+
+
+def test_where_nothing_lies_one_line_says_what_to_run(run: Run, tmp_path: Path) -> None:
+    for folder in tmp_path / "nowhere", tmp_path:
+        ran = run("ls", folder)
+        assert (ran.code, ran.out, ran.err.count("\n")) == (0, "", 1)
+        assert "nas-budget search" in ran.err
+        assert run("ls", folder, "--json").json == []
+
+
+@pytest.mark.parametrize("damage", ["", "a,b\n1,2\n", "cut", "\x00"])
+def test_a_damaged_folder_gets_a_row_and_a_reason(run: Run, runs: Path, damage: str) -> None:
+    text = (runs / "cifar10-150k" / TABLE).read_text()
+    (runs / "damaged").mkdir()
+    (runs / "damaged" / TABLE).write_text(text[:3000] if damage == "cut" else damage)
+    (runs / "torn").mkdir()
+    (runs / "torn" / "result.json").write_text("{")
+    ran = run("ls")
+    assert ran.code == 0
+    assert len([line for line in ran.out.splitlines() if "damaged" in line.split()]) >= 2
+    assert "cifar10-150k" in ran.out
+    assert all(line.startswith(("runs/damaged", "runs/torn")) for line in ran.err.splitlines())
+    listed = {entry["name"]: entry["problem"] for entry in run("ls", "--json").json}
+    assert listed["damaged"]
+    assert listed["torn"]
+    assert not listed["long"]
+
+
+@pytest.mark.parametrize("width", [140, 100, 80, 60, 40])
+def test_the_listing_is_no_wider_than_the_terminal(
+    run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    shutil.copytree(STUDY, runs / "a-study-with-a-very-long-name-that-nobody-would-ever-type-twice")
+    terminal(monkeypatch, width)
+    out = plain(run("ls").out)
+    assert max(map(len, out.splitlines())) <= width
+    assert "49.95%" in out
+    assert ("…" in out) == (width < 140)
+    if "…" in out:
+        assert "a-study" in out
+        assert "twice" in out
+
+
+def test_names_are_cut_in_their_middle() -> None:
+    assert middle("short", 5) == "short"
+    assert middle("abcdefghij", 5) == "ab…ij"
+
+
+def test_of_two_hundred_studies_each_table_is_read_once(run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(200):
+        (runs / f"study{i}").mkdir()
+        shutil.copy(STUDY / TABLE, runs / f"study{i}" / TABLE)
+    read: list[Path] = []
+    real = trial_reader.read_columns
+    monkeypatch.setattr(run_folders, "read_columns", lambda file, names: read.append(file) or real(file, names))
+    assert len(run("ls", "--json").json) == 203
+    assert len(read) == 201  # each table once, and no journal
+
+
+def test_a_study_is_shown(run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal(monkeypatch, 80)
+    ran = run("show", "cifar10-150k")
+    assert ran.code == 0
+    assert max(map(len, plain(ran.out).splitlines())) <= 80
+    for said in (
+        "30 trials (25 complete, 5 stopped early) on cifar10",
+        "49.95% ± 2.19% of 2,000 held-out images",
+        "fits: 112,062 of 150,000 parameters, 37,938 to spare",
+        "45.15%    11,925",
+        "●",
+        "100k",
+        "10 min of training: 9 min on complete trials",
+        "nas-budget train --study runs/cifar10-150k",
+        "nas-budget report runs/cifar10-150k",
+    ):
+        assert said in ran.out, said
+    shown = run("show", runs / "cifar10-150k" / TABLE, "--json").json
+    assert shown["best"]["number"] == 21
+    assert shown["margins"]["params"]["margin"] == 37_938
+    assert [row["params"] for row in shown["front"]] == sorted(row["params"] for row in shown["front"])
+    assert shown["seconds"]["spent"] > 500
+
+
+def test_finalists_lead_where_there_are_some(run: Run, runs: Path) -> None:
+    folder = runs / "cifar10-150k"
+    smaller = next(r for r in read_trials(folder) if r.number == 9)
+    best = next(r for r in read_trials(folder) if r.number == 21)
+    again = [
+        FinalistRun(r.number, seed, accuracy + seed / 100, 6, r.params, 10.0, 0.0, "0.1", "a device", r.spec)
+        for r, accuracy in ((smaller, 0.5), (best, 0.4))
+        for seed in (1, 2)
+    ]
+    write_finalists(folder / FINALISTS, again)
+    out = run("show", folder).out
+    assert "best   51.50% ± 2.15% of 2,000 held-out images, mean of 2 more trainings" in out
+    assert "trial 9: 12-9-8" in out
+    assert "behind by 10.00%" in out
+    assert run("show", folder, "--json").json["best"]["number"] == 9
+    assert "51.50%   11,925" in run("ls").out
+
+
+def test_the_export_of_a_study_is_that_of_the_run_of_its_best_network(run: Run, runs: Path) -> None:
+    shutil.rmtree(runs / "long")
+    (runs / "cifar10-150k" / BEST).write_text(SPEC.to_json())
+    assert "export" not in run("show", "cifar10-150k").out
+    write_run(runs / "long")
+    assert "nas-budget export runs/long" in run("show", "cifar10-150k").out
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("accuracy", "nan"),
+        ("accuracy", "97.5"),
+        ("params", "0"),
+        ("state", "weird"),
+        ("seconds", "inf"),
+        ("curve", "x y"),
+    ],
+)
+def test_a_table_no_search_writes_is_damaged(run: Run, runs: Path, column: str, value: str) -> None:
+    path = runs / "cifar10-150k" / TABLE
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[3] = {**rows[3], "state": "complete", column: value}
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    for command in ["show", "cifar10-150k"], ["show", "cifar10-150k", "3"], ["show", "cifar10-150k", "--json"]:
+        ran = run(*command)
+        assert ran.code == 1
+        assert ran.err.startswith("error: runs/cifar10-150k/trials.csv: ")
+        assert ran.err.count("\n") == 1
+    assert run("ls", "--json").code == 0  # and is JSON
+
+
+def test_a_name_cannot_talk_to_the_terminal(run: Run, runs: Path) -> None:
+    shutil.copytree(runs / "long", runs / "red\x1b[31m\nname")
+    out = run("ls").out
+    assert "\x1b" not in plain(out)
+    assert "red?[31m?name" in plain(out)
+
+
+def test_a_study_without_a_finished_trial_says_so(run: Run, runs: Path) -> None:
+    (runs / "young").mkdir()
+    (runs / "young" / JOURNAL).write_text("")
+    assert run("show", "young").out == "young: no trial has ended yet\n"
+    assert run("show", "young", "--json").json["trials"] == {"complete": 0, "pruned": 0, "failed": 0}
+    assert "no trials yet" in run("ls").out
+    only = replace(read_trials(STUDY)[0], state="failed", accuracy=None, curve="", epochs=0, reason="out of memory")
+    write_table(runs / "young" / TABLE, [only])
+    assert "1 failed" in run("show", "young").out
+    assert "failed after 0 of 6 epochs: out of memory" in run("show", "young", "0").out
+
+
+def test_a_trial_is_shown(run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal(monkeypatch, 80)
+    ran = run("show", "cifar10-150k", "3")
+    assert ran.code == 0
+    assert max(map(len, plain(ran.out).splitlines())) <= 80
+    for said in (
+        "trial 3: 41.90% ± 2.16% of 2,000 held-out images",
+        "stage 2   12x8x8    13,416     850,944        8.9%",
+        "120,807 to spare",
+        "▁▄▅▆▇█  17.95% to 41.90%",
+        "17.95 27.45 32.90 36.35 39.15 41.90",
+        "sgd, learning rate 0.1, weight decay 0.0005, batch 64",
+        "15.5 s",
+        "AMD EPYC",
+    ):
+        assert said in ran.out, said
+    shown = run("show", "cifar10-150k", "3", "--json").json
+    assert shown["curve"][-1] == shown["accuracy"] == 0.419
+    assert sum(part["params"] for part in shown["stages"]) == shown["params"]
+
+
+def test_the_commands_of_a_trial_are_ready_to_run(run: Run, quick: list[object], tmp_path: Path) -> None:
+    run(*quick, "--trials", 2, "--name", "a", "--pruner", "none")
+    out = run("show", tmp_path / "a", "1").out.replace("\\\n", " ")
+    trained, counted = [line.split("nas-budget ")[1].split() for line in out.splitlines() if "nas-budget " in line][-2:]
+    shown = run("show", tmp_path / "a", "1", "--json").json
+    assert run(*counted, "--json").json["spec"] == shown["spec"]
+    assert trained == ["train", "--study", str(tmp_path / "a"), "--trial", "1"]
+    assert shown["recipe"]["optimizer"] == "muon"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ResNetSpec((32, 64, 96, 128, 185)),
+        ResNetSpec((8, 8, 8, 8, 8, 8, 8), blocks=(1, 2, 1, 1, 1, 1, 1), pool=1),
+        ResNetSpec((8,), blocks=2, pool="global", strides=2, block="bottleneck", squeeze=4, stem_width=16, classes=3),
+        ResNetSpec((8, 9), kernels=(3, 5), shortcut_kernel=1, stem_kernel=5, dropout=0.2, in_channels=1, image_size=28),
+    ],
+)
+def test_options_describe_the_network(run: Run, spec: ResNetSpec) -> None:
+    counted = run("count", *network_options(spec, image=True), "--json").json
+    assert ResNetSpec.from_dict(counted["spec"]) == spec
+
+
+def test_a_run_is_shown(run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal(monkeypatch, 80)
+    ran = run("show", "long")
+    assert ran.code == 0
+    assert max(map(len, plain(ran.out).splitlines())) <= 80
+    for said in (
+        "90.50% ± 0.71% (standard deviation) of 10,000 test images, mean of 2 seeds",
+        "strong: muon",
+        "7,000 parameters",
+        "200 s",
+    ):
+        assert said.replace("200 s", "3 min") in ran.out
+    assert "0        90.00%     91.00%     92.00%   93.00%     80.00%" in ran.out
+    assert "nas-budget export runs/long" in ran.out
+    shown = run("show", "long", "--json").json
+    assert shown["accuracy"]["mean"] == pytest.approx(0.905)
+    assert set(shown["files"]) == {"metrics.jsonl", "model.safetensors", "result.json"}
+
+
+def test_a_run_of_one_seed_gives_what_chance_in_the_images_allows(run: Run, runs: Path) -> None:
+    write_run(runs / "one", n_seeds=1)
+    assert "90.00% ± 0.59% of 10,000 test images" in run("show", "one").out
+
+
+def test_a_run_that_has_not_ended_tells_how_far_it_is(run: Run, runs: Path) -> None:
+    out = run("show", "begun").out
+    assert "not finished: epoch 7 of 20" in out
+    assert "10.0% to 70.0%" in out
+    assert run("show", "begun", "--json").json["finished"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["nope"], 2, "nope: no such folder; there are runs/begun, runs/cifar10-150k, runs/long"),
+        (["runs/nothing"], 2, "runs/nothing: holds no study or run; there are runs/begun"),
+        (["cifar10-150k", "99"], 2, "no trial 99; there are 0 to 29"),
+        (["cifar10-150k", "40"], 2, "trial 40 has not ended yet"),
+        (["long", "3"], 2, "has no trials"),
+        (["torn"], 1, "runs/torn"),
+        (["torn-run"], 1, "runs/torn-run"),
+    ],
+)
+def test_what_cannot_be_shown_is_said_in_one_line(
+    run: Run, runs: Path, arguments: list[str], code: int, said: str
+) -> None:
+    (runs / "cifar10-150k" / "trials" / "40").mkdir(parents=True)
+    for name, file in ("torn", TABLE), ("torn-run", "run.json"):
+        if arguments[0] == name:
+            (runs / name).mkdir()
+            (runs / name / file).write_text("{")
+    ran = run("show", *arguments)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (code, "", 1)
+    assert ran.err.startswith("error: ")
+    assert said in ran.err
+
+
+def test_no_colour_where_none_is_wanted(run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    coloured = ("\x1b[32m", "\x1b[1;32m", "\x1b[31m")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    assert any(code in run("show", "cifar10-150k").out for code in coloured)
+    monkeypatch.setenv("NO_COLOR", "1")
+    for arguments in ["show", "cifar10-150k"], ["ls"], ["count", "--channels", "8"]:
+        assert not any(code in run(*arguments).out for code in coloured)
+    for name in "FORCE_COLOR", "NO_COLOR":
+        monkeypatch.delenv(name)
+    assert "\x1b" not in run("show", "cifar10-150k").out
+
+
+def test_a_table_of_an_older_version_is_read_by_name() -> None:
+    records = read_trials(STUDY)
+    assert [record.number for record in records] == list(range(30))
+    assert (records[3].accuracy, records[3].params, records[3].budget_weight_bytes) == (0.419, 29_193, None)
+
+
+def test_a_table_that_lacks_what_is_needed_is_refused(tmp_path: Path) -> None:
+    (tmp_path / TABLE).write_text("number,state\n1,complete\n")
+    with pytest.raises(TableError, match="has no column accuracy"):
+        read_trials(tmp_path)
+    text = (STUDY / TABLE).read_text().replace(",25901,", ",many,")
+    (tmp_path / TABLE).write_text(text)
+    with pytest.raises(TableError, match="many"):
+        read_trials(tmp_path)

@@ -1,0 +1,264 @@
+"""The main job from the command line, also when it is interrupted."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from nas_budget.report.tables.trials import read_table
+from tests.conftest import Ran, save_npz
+
+Run = Callable[..., Ran]
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
+
+
+def test_a_search_ends_with_a_best_network_and_its_page(run: Run, quick: list[object], tmp_path: Path) -> None:
+    ran = run(*quick, "--trials", 5, "--name", "first")
+    assert ran.code == 0, ran.err
+    assert "study    first (new)" in ran.err
+    assert "chosen for this device" in ran.err
+    assert "best: " in ran.out
+    folder = tmp_path / "first"
+    assert {p.name for p in folder.iterdir()} == {
+        ".lock", ".turn.lock", "best.json", "report.html", "settings.json", "study.journal", "trials", "trials.csv"
+    }  # fmt: skip
+    assert "</html>" in (folder / "report.html").read_text()
+    assert run("count", folder / "best.json", "--budget", "20k").code == 0
+    assert run("report", folder).code == 0
+
+
+def test_running_the_command_again_goes_on(run: Run, quick: list[object], tmp_path: Path) -> None:
+    assert run(*quick, "--trials", 2, "--name", "a").code == 0
+    ran = run(*quick, "--trials", 4, "--name", "a", "--json")
+    assert "goes on, 2 of 4 trials done" in ran.err
+    assert ran.json["trials"]["complete"] + ran.json["trials"]["pruned"] == 4
+    assert ran.json["fits"] is True
+    assert len({row["spec"] for row in rows(tmp_path / "a")}) == 4
+
+
+def test_other_settings_are_not_mixed_into_a_study(run: Run, quick: list[object]) -> None:
+    assert run(*quick, "--trials", 1, "--name", "a").code == 0
+    ran = run(*quick, "--trials", 2, "--name", "a", "--seed", 5, "--set", "space.growth=[1,2]")
+    assert ran.code == 1
+    assert "search.seed is 0, not 5" in ran.err
+    assert "space.growth" in ran.err
+    assert "--name" in ran.err
+
+
+def test_a_study_keeps_to_its_data(run: Run, quick: list[object], tmp_path: Path) -> None:
+    other = tmp_path / "other.npz"
+    save_npz(other)
+    assert run(*quick, "--trials", 1, "--name", "a").code == 0
+    ran = run(*quick, "--trials", 2, "--name", "a", "--data", other)
+    assert ran.code == 1
+    assert "data.name" in ran.err
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(run: Run, quick: list[object], tmp_path: Path) -> None:
+    ran = run(*quick, "--dry-run")
+    assert ran.code == 0
+    assert "every proposal here does" in ran.out
+    assert "50 trials of about" in ran.out
+    assert list(tmp_path.iterdir()) == []
+    plan = run(*quick, "--dry-run", "--json").json
+    assert plan["settings"]["budget"]["params"] == 20_000
+    assert plan["plan"]["total_s"] > 0
+
+
+def test_quiet_says_only_the_result(run: Run, quick: list[object]) -> None:
+    ran = run(*quick, "--trials", 1, "--quiet")
+    assert ran.err == ""
+    assert "best: " in ran.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--budget", "10"], 3, "cheapest network"),
+        (["--budget", "0"], 2, "budget.params"),
+        (["--trials", "many", "--seed", "-1"], 2, "search.trials"),
+        (["--set", "space.depth=3"], 2, "'depth' is unknown"),
+        (["--set", "kernels"], 2, "section.key=value"),
+        (["--device", "tpu"], 2, "device"),
+        (["--precision", "fp16"], 2, "fp16"),
+        (["--data", "nothing"], 2, "unknown"),
+        (["--data", "nothing.npz"], 1, "no such file"),
+        (["--storage", "redis"], 2, "storage"),
+        (["--storage", "nosql://x"], 2, "nosql"),
+        (["--storage", "sqlite:////nowhere/at/all.db"], 1, "cannot be used"),
+        (["--images", "100k"], 2, "training images"),
+        (["nowhere.toml"], 2, "nowhere.toml"),
+        (["--set", "search.rungs=[9]"], 2, "search.rungs: [9] does not go with recipe.epochs = 4"),
+        (["--timeout", "soon"], 2, "search.timeout: 'soon' is not a time"),
+        (["--fill", "most"], 2, "--fill most: write least:most"),
+        (["--fill", "0.9:0.5"], 2, "fill: [0.9, 0.5] is empty"),
+        (["--seed-spec", "nowhere.json"], 2, "--seed-spec nowhere.json: No such file"),
+        (["--seed-spec", "900,900"], 2, "search.queue: 900-900, blocks 4"),
+        (["--sampler", "cmaes"], 2, "search.sampler: cmaes proposes numbers"),
+        (["--sampler", "best"], 2, "search.sampler: 'best'"),
+        (["--target", "93"], 2, "search.target"),
+        (["--storage", "postgresql+psycopg://me@127.0.0.1:1/db"], 1, "postgresql+psycopg://me@127.0.0.1:1/db"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_lines_and_leaves_nothing(
+    run: Run, quick: list[object], tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
+    ran = run(*quick, *arguments)
+    assert ran.code == code
+    lines = [line for line in ran.err.splitlines() if line.startswith("error: ")]
+    assert any(said in line for line in lines), ran.err
+    assert "Traceback" not in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_said(run: Run, quick: list[object], tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    ran = run(*quick, "--trials", 1, "--runs-dir", blocked)
+    assert ran.code == 1
+    assert ran.err.splitlines()[-1].startswith(f"error: {blocked}")
+
+
+def test_a_network_can_be_tried_first(run: Run, quick: list[object], tmp_path: Path) -> None:
+    assert run(*quick, "--trials", 1, "--name", "a", "--seed-spec", "4,6").code == 0
+    assert rows(tmp_path / "a")[0]["channels"] == "4-6"
+    best = tmp_path / "a" / "best.json"
+    assert run(*quick, "--trials", 1, "--name", "b", "--seed-spec", best).code == 0
+    assert rows(tmp_path / "b")[0]["spec"] == rows(tmp_path / "a")[0]["spec"]
+
+
+def test_a_search_near_the_budget_uses_it(run: Run, quick: list[object], tmp_path: Path) -> None:
+    assert run(*quick, "--trials", 6, "--name", "near", "--fill", "0.8:1", "--set", "space.width=[4,64]").code == 0
+    assert all(int(row["params"]) >= 14_000 for row in rows(tmp_path / "near"))
+
+
+def test_a_target_ends_the_search_and_says_so(run: Run, quick: list[object]) -> None:
+    ran = run(*quick, "--target", "0.01", "--json")
+    assert ran.code == 0
+    assert "the search ends: the target is reached" in ran.err
+    assert ran.json["trials"]["complete"] < 15  # those of the start-up are finished
+
+
+def test_finalists_are_compared_and_the_time_accounted_for(run: Run, quick: list[object], tmp_path: Path) -> None:
+    ran = run(*quick, "--trials", 3, "--name", "f", "--finalists", 2, "--seeds", 2, "--json")
+    assert [f["n_runs"] for f in ran.json["finalists"]] == [2, 2]
+    assert ran.json["finalists"][0]["tie"]
+    assert ran.json["seconds"]["finalists"] > 0
+    again = run(*quick, "--trials", 3, "--name", "f", "--finalists", 2, "--seeds", 2)
+    assert "finalists, each trained 2 more times:" in again.out
+    assert "on finalists" in again.out
+    assert "The finalists" in (tmp_path / "f" / "report.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_workers_lose_nothing_and_leave_no_process(
+    run: Run, quick: list[object], tmp_path: Path, how: signal.Signals
+) -> None:
+    arguments = [*quick, "--trials", 12, "--name", "w", "--pruner", "none", "--workers", 2]
+    process = _start(arguments)
+    _wait_for_trials(tmp_path / "w", 4)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    if how == signal.SIGINT:  # the terminal sends it to every process
+        for worker in workers:
+            worker.send_signal(how)
+    process.send_signal(how)
+    _out, err = process.communicate(timeout=120)
+    if how != signal.SIGKILL:
+        assert process.returncode == 130
+        assert "Traceback" not in err
+    assert not psutil.wait_procs(workers, timeout=60)[1]
+    ran = run(*arguments)
+    assert ran.code == 0, ran.err
+    ended = rows(tmp_path / "w")
+    assert [int(row["number"]) for row in ended] == list(range(12))
+    assert len({row["spec"] for row in ended}) == 12
+
+
+def test_a_dry_run_makes_no_database(run: Run, quick: list[object], tmp_path: Path) -> None:
+    assert run(*quick, "--dry-run", "--storage", f"sqlite:///{tmp_path}/new.db").code == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_passwords_are_not_repeated(run: Run, quick: list[object]) -> None:
+    for address in "nosql://me:secret@host/db", "postgresql+psycopg://me:secret@127.0.0.1:1/db":
+        ran = run(*quick, "--storage", address)
+        assert ran.code in (1, 2)
+        assert "secret" not in ran.err + ran.out
+
+
+def test_a_space_that_is_used_up_ends_well(run: Run, quick: list[object]) -> None:
+    one = ["space.stages=1", "space.width=[4,5]", "space.kernels=3", "space.pool=2", "space.shortcut_kernel=1"]
+    options = [part for value in one for part in ("--set", value)]
+    ran = run(*quick, *options, "--epochs", 1)
+    assert ran.code == 0
+    assert "all 2 networks of the space that fit have been tried" in ran.err
+    assert "best: " in ran.out
+
+
+def _start(arguments: list[object]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "nas_budget", *map(str, arguments)]
+    pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipe)
+
+
+def _wait_for_trials(folder: Path, n: int) -> None:
+    deadline = time.monotonic() + 120
+    while not (folder / "trials" / str(n)).exists():
+        assert time.monotonic() < deadline, "the search did not get under way"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_search_loses_nothing(
+    run: Run, quick: list[object], tmp_path: Path, how: signal.Signals
+) -> None:
+    arguments = [*quick, "--trials", 8, "--name", "a", "--pruner", "none"]
+    process = _start(arguments)
+    _wait_for_trials(tmp_path / "a", 2)
+    process.send_signal(how)
+    _out, err = process.communicate(timeout=60)
+    if how != signal.SIGKILL:
+        assert process.returncode == 130
+        assert "nothing is lost. Go on with: nas-budget search" in err
+        assert "Traceback" not in err
+        assert (tmp_path / "a" / "report.html").exists()
+    done = len(rows(tmp_path / "a"))
+    assert 2 <= done < 8
+    ran = run(*arguments)
+    assert ran.code == 0, ran.err
+    assert f"goes on, {done} of 8" in ran.err
+    ended = rows(tmp_path / "a")
+    assert [int(row["number"]) for row in ended] == list(range(8))
+    assert len({row["spec"] for row in ended}) == 8
+
+
+def test_every_kind_of_network_can_be_searched(run: Run, quick: list[object], tmp_path: Path) -> None:
+    choices = {
+        "block": '["basic","preact","bottleneck"]',
+        "squeeze": "[0,4]",
+        "stem_width": "[0,6]",
+        "strides": "[1,2]",
+        "first_stride": "[2]",
+    }
+    options = [part for key, value in choices.items() for part in ("--set", f"space.{key}={value}")]
+    ran = run(*quick, *options, "--trials", 12, "--sampler", "random", "--name", "kinds", "--quiet")
+    assert ran.code == 0, ran.err
+    table = read_table(tmp_path / "kinds")
+    assert set(table["block"]) == {"basic", "preact", "bottleneck"}
+    assert set(table["squeeze"]) == {0, 4}
+    assert (table["params"] <= 20_000).all()
+    assert not table["spec"].duplicated().any()

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from nas_budget.cli.console import progress as module
+from nas_budget.cli.console.progress import busy, each, progress
+from tests.conftest import Ran
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_line_comes_every_thirty_seconds(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("telling images") as tell:
+        for share in (0.1, 0.2, 0.3, 0.4):
+            clock[0] += 20
+            tell(share)
+    assert capsys.readouterr().err == (
+        "telling images: 20% done, about 3 min left\ntelling images: 40% done, about 2 min left\n"
+    )
+
+
+def test_nothing_is_said_of_what_takes_a_moment_or_is_to_be_quiet(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("telling images") as tell:
+        tell(1.0)
+    with progress("telling images", quiet=True) as tell, busy("exporting", quiet=True):
+        clock[0] += 100
+        tell(0.5)
+    assert capsys.readouterr().err == ""
+
+
+def test_what_has_no_share_says_how_long_it_has_taken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "PLAIN_EVERY_S", 0.02)
+    with busy("exporting"):
+        time.sleep(0.2)
+    assert capsys.readouterr().err.startswith("exporting: 0 s so far\n")
+
+
+def test_shares_run_from_first_to_last() -> None:
+    told: list[float] = []
+    assert list(each("abcd", told.append, 0.5, 1.0)) == list("abcd")
+    assert told == [0.625, 0.75, 0.875, 1.0]
+
+
+def test_a_download_says_how_far_it_is_in_lines() -> None:
+    code = "import sys; from nas_budget.cli.console.progress import plain_downloads\n"
+    code += "plain_downloads(sys.argv[1] == 'quiet')\n"
+    code += "from torch.hub import tqdm\nwith tqdm(total=170_000_000, unit='B', unit_scale=True) as bar:\n"
+    code += "    bar.update(85_000_000); bar.refresh(); bar.update(85_000_000)"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TQDM")}
+    said = {}
+    for how in "quiet", "loud":
+        command = [sys.executable, "-c", code, how]
+        said[how] = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stderr
+    assert said["quiet"] == ""
+    assert re.search(r"download: 50% of 170MB, \d\d:\d\d left\n", said["loud"])
+
+
+def test_quiet_leaves_only_the_result(run: Run, quick: list[object], npz: Path, tmp_path: Path) -> None:
+    run(*quick, "--trials", 1, "--name", "a", "--pruner", "none")
+    trained = ["train", "--study", tmp_path / "a", "--runs-dir", tmp_path, "--data", npz, "--epochs", 1, "--name", "b"]
+    assert run(*trained, "--recipe", "brief", "--images", 200, "--device", "cpu", "--quiet").err == ""
+    Image.new("RGB", (50, 40)).save(tmp_path / "picture.png")
+    model = tmp_path / "b"
+    for arguments in (
+        ["evaluate", model, "--device", "cpu"],
+        ["predict", model, tmp_path / "picture.png"],
+        ["export", model, "--format", "python"],
+        ["data", npz],
+        [
+            "explore",
+            "--budget",
+            "50k",
+            "--set",
+            "space.stages=3",
+            "--set",
+            "space.width=[4,8]",
+            "-o",
+            tmp_path / "x.html",
+        ],
+    ):
+        ran = run(*arguments, "--quiet")
+        assert (ran.code, ran.err) == (0, ""), arguments
+        assert ran.out
+    assert "resized" in run("predict", model, tmp_path / "picture.png").err

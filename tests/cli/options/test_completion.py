@@ -1,0 +1,155 @@
+"""What the shell is offered, asked for as the scripts of typer ask."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from nas_budget.arch.blocks import FAMILIES
+from nas_budget.arch.cost import BYTES_PER_WEIGHT
+from nas_budget.cli.commands import evaluate
+from nas_budget.cli.options import completion
+from nas_budget.records.run_folder import BEST, JOURNAL, WEIGHTS
+from nas_budget.search.config.study_file import SECTIONS
+from nas_budget.train.data.dataset import NAMED
+from nas_budget.train.export.export import check_formats
+from nas_budget.train.optim.recipe import RECIPES
+from tests.test_contracts import HEAVY
+
+COMMAND = "import sys; from nas_budget.cli import main; raise SystemExit(main(sys.argv[1:]))"
+SHELLS = ["bash", "zsh", "fish"]
+
+
+def ask(folder: Path, *arguments: str, code: str = COMMAND, **variables: str) -> str:
+    environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1", **variables}
+    command = [sys.executable, "-c", code, *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+    return ran.stdout
+
+
+def offered(folder: Path, line: str, code: str = COMMAND) -> list[str]:
+    """What bash is offered for the last word of a line, which may be empty."""
+    words = ["nas-budget", *line.split()]
+    place = len(words) if line.endswith(" ") else len(words) - 1
+    variables = {"_NAS_BUDGET_COMPLETE": "complete_bash", "COMP_WORDS": f"nas-budget {line}", "COMP_CWORD": str(place)}
+    return ask(folder, code=code, **variables).split()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder whose runs hold a study that goes on, one that is only a table, a run, and one that goes on."""
+    held = {"study": (JOURNAL, BEST, "trials.csv"), "table": ("trials.csv",), "run": ("result.json", WEIGHTS)}
+    for name, files in {**held, "begun": ("run.json",), "else": ("notes.txt",)}.items():
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        for file in files:
+            (tmp_path / "runs" / name / file).write_text("")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("show runs/s", ["study"]),
+        ("train --study ", ["study"]),
+        ("evaluate ", ["run"]),
+        ("predict ", ["run"]),
+        ("export ", ["run"]),
+        ("dashboard ", ["study"]),
+    ],
+)
+def test_run_folders_are_offered_where_they_hold_the_right_thing(folder: Path, line: str, names: list[str]) -> None:
+    assert offered(folder, line) == [f"runs/{name}" for name in names]
+
+
+def test_show_takes_bare_names_too(folder: Path) -> None:
+    names = ["begun", "run", "study", "table"]
+    assert sorted(offered(folder, "show ")) == sorted([*names, *(f"runs/{name}" for name in names)])
+    assert offered(folder, "show st") == ["study"]
+
+
+def test_run_folders_of_another_place(folder: Path) -> None:
+    shutil.move(folder / "runs", folder / "other")
+    assert offered(folder, "train --runs-dir other --study ") == ["other/study"]
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("se", ["search"]),
+        ("search --sam", ["--sampler"]),
+        ("search --recipe ", list(completion.RECIPES)),
+        ("train --recipe s", ["strong", "study"]),
+        ("search --sampler n", ["nsga2"]),
+        ("search --pruner h", ["halving", "hyperband"]),
+        ("search --data c", ["cifar10", "cifar100"]),
+        ("data s", ["svhn", "shapes"]),
+        ("export runs/run --format o", ["onnx"]),
+        ("count --weight-format f", ["fp32", "fp16"]),
+        ("show nothing", []),
+    ],
+)
+def test_names_are_offered(folder: Path, line: str, names: list[str]) -> None:
+    assert offered(folder, line) == names
+
+
+def test_where_there_are_no_runs_nothing_is_offered_and_the_shell_offers_files(tmp_path: Path) -> None:
+    assert offered(tmp_path, "show ") == []
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_each_shell_gets_a_script_that_asks_this_command(tmp_path: Path, shell: str) -> None:
+    script = ask(tmp_path, "--show-completion", shell)
+    assert "_NAS_BUDGET_COMPLETE=complete_" + shell in script
+    assert "nas-budget" in script
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_completion_is_installed_in_the_home_folder(tmp_path: Path, shell: str) -> None:
+    said = ask(tmp_path, "--install-completion", shell, HOME=str(tmp_path))
+    assert f"{shell} completion installed" in said
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any("_NAS_BUDGET_COMPLETE" in path.read_text() for path in files)
+
+
+@pytest.mark.parametrize(("shell", "answer"), [("zsh", '"runs/run"'), ("fish", "runs/run")])
+def test_other_shells_are_answered_too(folder: Path, shell: str, answer: str) -> None:
+    line = {"_NAS_BUDGET_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": "nas-budget evaluate "}
+    assert answer in ask(folder, **line, _TYPER_COMPLETE_FISH_ACTION="get-args", _TYPER_COMPLETE_WORD_TO_COMPLETE="")
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_itself_completes(folder: Path) -> None:
+    script = ask(folder, "--show-completion", "bash")
+    program = folder / "nas-budget"
+    program.write_text(f"#!{sys.executable}\n{COMMAND}\n")
+    program.chmod(0o755)
+    lines = "COMP_WORDS=(nas-budget evaluate ''); COMP_CWORD=2; _nas_budget_completion ./nas-budget; "
+    lines += 'echo "${COMPREPLY[@]}"'
+    ran = subprocess.run(["bash", "-c", f"{script}\n{lines}"], capture_output=True, text=True, cwd=folder, check=True)
+    assert ran.stdout == "runs/run\n"
+
+
+def test_completing_loads_nothing_heavy(folder: Path) -> None:
+    code = "import sys, atexit; atexit.register(lambda: print('|', *sys.modules)); " + COMMAND
+    loaded = {name.split(".")[0] for name in offered(folder, "evaluate ", code)}
+    assert not loaded & HEAVY
+
+
+def test_the_names_are_those_there_are() -> None:
+    search = SECTIONS["search"].model_fields
+    assert set(completion.RECIPES) == set(RECIPES)
+    assert set(completion.SAMPLERS) == set(get_args(search["sampler"].annotation))
+    assert set(completion.PRUNERS) == set(get_args(search["pruner"].annotation))
+    assert set(completion.DATA) == {"auto", *NAMED, "shapes"}
+    assert set(completion.WEIGHT_FORMATS) == set(BYTES_PER_WEIGHT)
+    assert set(completion.BLOCKS) == set(FAMILIES)
+    assert completion.PARTS == evaluate.PARTS
+    check_formats(list(completion.FORMATS))

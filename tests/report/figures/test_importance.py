@@ -1,0 +1,292 @@
+"""What mattered, learning curves, time: the figures say what the table says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas_budget import ResNetSpec, cost
+from nas_budget.cli.options.network import network_values
+from nas_budget.errors import UsageError
+from nas_budget.records.finalists import FinalistRun, write_finalists
+from nas_budget.records.time_ledger import Ledger
+from nas_budget.report.figures.cost_shares import parts_of, shares_figure
+from nas_budget.report.figures.curves import MOST_CURVES, curves_figure, drawn_curves, rungs_of
+from nas_budget.report.figures.importance import importance_figure, parallel_figure, slice_figures
+from nas_budget.report.figures.timeline import ledger_figure, timeline_figure
+from nas_budget.report.figures.tradeoff import tradeoff
+from nas_budget.report.pages.next_steps import count_command, network_options, train_command
+from nas_budget.report.tables.importance import chance_level, features, importance
+from nas_budget.report.tables.studies import StudyTable, read_studies, read_study
+from nas_budget.report.tables.trials import complete, front, halved, knee
+from tests.conftest import Ran
+from tests.report.trials import many, mixed, record, table_of
+from tests.strategies import specs
+
+
+def test_what_decides_accuracy_comes_first(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    trials = [
+        record(i, pool=pool, shortcut_kernel=kernel, accuracy=0.3 + 0.1 * (pool == 4) + 0.001 * float(rng.normal()))
+        for i, (pool, kernel) in enumerate(zip(rng.choice([2, 4], 40), rng.choice([1, 3], 40), strict=True))
+    ]
+    found = importance(table_of(tmp_path, trials))
+    assert found.index[0] == "pool"
+    assert found["pool"] > 0.99
+    assert found["shortcut_kernel"] < 0.3
+
+
+def test_few_or_equal_trials_say_nothing_of_what_mattered(tmp_path: Path) -> None:
+    assert importance(table_of(tmp_path, many(30))).empty
+    assert chance_level(table_of(tmp_path, many(30))) == 0
+    assert importance(table_of(tmp_path, [record(i, params=10 + i) for i in range(20)])).empty
+
+
+def test_chance_explains_less_than_its_level(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    pruned_too = many(120)
+    noise = [replace(r, accuracy=0.5 + 0.01 * float(rng.normal())) if r.state == "complete" else r for r in pruned_too]
+    passed = 0
+    for place in range(20):
+        dealt = [
+            replace(r, accuracy=a) for r, a in zip(noise, rng.permutation([r.accuracy for r in noise]), strict=True)
+        ]
+        table = table_of(tmp_path / str(place), [r for r in dealt if r.accuracy is not None])
+        passed += float(importance(table).iloc[0]) > chance_level(table)
+    assert passed <= 4  # one in twenty is to be expected
+
+
+def test_a_feature_of_zeros_is_shown_as_it_is(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    trials = [
+        record(i, weight_decay=[0.0, 5e-4][i % 2], accuracy=0.5 + 0.1 * (i % 2) + 0.01 * float(rng.normal()))
+        for i in range(20)
+    ]
+    table = table_of(tmp_path, trials)
+    (figure,) = slice_figures(table).values()
+    assert figure.layout.xaxis.type is None
+    assert list(parallel_figure(table).data[0].dimensions[0]["values"]) == [
+        t.weight_decay for t in complete_by_accuracy(trials)
+    ]
+
+
+def complete_by_accuracy(trials: list[Any]) -> list[Any]:
+    return sorted(trials, key=lambda trial: -trial.accuracy)
+
+
+def test_failed_trials_have_no_curve(tmp_path: Path) -> None:
+    figure = curves_figure(table_of(tmp_path, mixed()))
+    for trace in figure.data:
+        assert not {6, 7} & {*trace.customdata}
+
+
+def test_a_study_keeps_its_colour_in_every_figure(tmp_path: Path) -> None:
+    first = [replace(r, study="first") for r in many(40) if r.state == "pruned"]
+    table = table_of(tmp_path, [*first, *many(90, study="second")]).sort_values("study", ignore_index=True)
+    colour = next(t.marker.color for t in tradeoff(table).data if t.name == "second")
+    for figure in slice_figures(table).values():
+        assert {t.marker.color for t in figure.data if len(t.x)} == {colour}
+
+
+def test_features_are_those_that_vary(tmp_path: Path) -> None:
+    table = table_of(tmp_path, [record(0), record(1, channels="8-16-32", blocks="1-2-2", kernels="3-5-3", params=77)])
+    found = features(table)
+    assert list(found["stages"]) == [2, 3]
+    assert list(found["blocks"]) == [3, 5]
+    assert list(found["last_width"]) == [16, 32]
+    assert list(found["kernel"]) == pytest.approx([3, 11 / 3])
+    assert "pool" not in found
+    assert "macs" not in found
+
+
+def test_every_complete_trial_is_a_line_and_a_point(tmp_path: Path) -> None:
+    table = table_of(tmp_path, many(60))
+    ended = complete(table)
+    (lines,) = parallel_figure(table).data
+    assert lines.dimensions[-1].label == "accuracy"
+    assert sorted(lines.dimensions[-1]["values"]) == sorted(ended["accuracy"])
+    for figure in slice_figures(table).values():
+        assert sorted(figure.data[0].customdata) == sorted(ended.index)
+    bars = importance_figure(table).data[0]
+    assert list(bars.x) == sorted(bars.x)
+
+
+def test_curves_are_whole_and_stops_are_marked(tmp_path: Path) -> None:
+    table = table_of(tmp_path, many(30))
+    figure = curves_figure(table)
+    traces = {trace.name: trace for trace in figure.data}
+    curves: dict[int, list[float]] = {}
+    for name in "stopped early", "trained to the end":
+        for id_, y in zip(traces[name].customdata, traces[name].y, strict=True):
+            if y is not None:
+                curves.setdefault(id_, []).append(y)
+    for index, text in table["curve"].items():
+        assert curves.get(index, []) == pytest.approx([float(part) for part in text.split()])
+    pruned = table[table["state"] == "pruned"]
+    assert list(traces["stopped here"].x) == list(pruned["epochs"])
+    assert [shape.x0 for shape in figure.layout.shapes] == [2, 4] == rungs_of(table)
+
+
+def test_of_very_many_curves_the_best_are_drawn(tmp_path: Path) -> None:
+    table = table_of(tmp_path, many(1_500))
+    shown = drawn_curves(table)
+    assert len(shown) <= MOST_CURVES
+    best = table.nlargest(MOST_CURVES // 2, "accuracy")
+    assert set(best.index) <= set(shown.index)
+
+
+@given(st.lists(specs(), min_size=1, max_size=4))
+def test_parts_add_up_to_what_a_network_costs(found: list[ResNetSpec]) -> None:
+    shapes = {(s.image_size, s.in_channels, s.classes) for s in found}
+    for shape in shapes:
+        rows = [s for s in found if (s.image_size, s.in_channels, s.classes) == shape]
+        counted = parts_of(frame(rows))
+        assert counted is not None
+        for spec, params, macs in zip(rows, counted["params"], counted["macs"], strict=True):
+            assert (params.sum(), macs.sum()) == (cost(spec).params, cost(spec).macs)
+
+
+def frame(found: list[ResNetSpec]) -> pd.DataFrame:
+    def joined(values: tuple[int, ...]) -> str:
+        return "-".join(map(str, values))
+
+    return pd.DataFrame(
+        [
+            {
+                **{name: joined(getattr(s, name)) for name in ("channels", "blocks", "kernels", "strides")},
+                **{name: getattr(s, name) for name in ("stem_kernel", "shortcut_kernel", "block", "squeeze")},
+                "pool": s.pool_size, "stem_width": s.stem_channels, "spec": s.to_json(),
+            }
+            for s in found
+        ]
+    )  # fmt: skip
+
+
+def test_parts_of_what_is_no_network_are_not_known(tmp_path: Path) -> None:
+    assert parts_of(table_of(tmp_path, [record(channels="wide")])) is None
+    assert parts_of(table_of(tmp_path, [record(spec="{")])) is None
+
+
+def test_bars_of_the_best_are_divided_into_their_parts(tmp_path: Path) -> None:
+    table = table_of(tmp_path, many(30))
+    best = complete(table).nlargest(3, "accuracy")
+    counted = parts_of(best)
+    assert counted is not None
+    figure = shares_figure(best, counted["params"], "parameters")
+    assert [trace.name for trace in figure.data] == ["stem", "stage 1", "stage 2", "stage 3", "head"]
+    assert np.sum([trace.x for trace in figure.data], axis=0) == pytest.approx([1, 1, 1])
+
+
+def test_the_ledger_is_a_bar_of_what_became_of_the_time() -> None:
+    figure = ledger_figure({"a": Ledger(complete=600, pruned=120, saved=60), "b": Ledger(failed=30)})
+    bars = {trace.name: list(trace.x) for trace in figure.data}
+    assert bars == {
+        "complete trials": [10, 0],
+        "trials stopped early": [2, 0],
+        "failed trials": [0, 0.5],
+        "saved by stopping early": [1, 0],
+    }
+
+
+def timed(number: int, begun: str, ended: str, **changes: Any) -> Any:
+    return record(number, started=f"2026-01-0{begun}+00:00", finished=f"2026-01-0{ended}+00:00", **changes)
+
+
+def test_workers_have_a_line_each_and_a_night_is_cut_short(tmp_path: Path) -> None:
+    trials = [
+        timed(0, "1T20:00:00", "1T20:10:00"),
+        timed(1, "1T20:00:00", "1T20:05:00", worker=1, state="pruned"),
+        timed(2, "2T08:00:00", "2T08:10:00"),
+    ]
+    figure = timeline_figure(table_of(tmp_path, trials))
+    assert figure is not None
+    traces = {trace.name: trace for trace in figure.data}
+    assert list(traces["complete"].base) == [0, 11]
+    assert list(traces["complete"].x) == [10, 10]
+    assert list(traces["stopped early"].y) == ["worker 1"]
+    assert [a.text for a in figure.layout.annotations] == ["11 h 50 min"]
+
+
+def test_an_interrupted_trial_begins_when_what_counts_of_it_began(tmp_path: Path) -> None:
+    trials = [
+        timed(0, "1T20:00:00", "2T08:10:00", seconds=60.0, repeated_seconds=5.0),
+        timed(1, "2T08:00:00", "2T08:08:00"),
+    ]
+    figure = timeline_figure(table_of(tmp_path, trials))
+    assert figure is not None
+    assert list(figure.data[0].base) == [9, 0]
+    assert list(figure.data[0].x) == [1, 8]
+
+
+def test_without_times_there_is_no_timeline(tmp_path: Path) -> None:
+    assert timeline_figure(table_of(tmp_path, [record(started="", finished="")])) is None
+
+
+def test_the_knee_and_the_half_of_a_front(tmp_path: Path) -> None:
+    points = [(10, 0.2), (20, 0.6), (40, 0.65), (80, 0.7)]
+    leading = front(table_of(tmp_path, [record(i, params=p, accuracy=a) for i, (p, a) in enumerate(points)]))
+    bend, half = knee(leading), halved(leading)
+    assert bend is not None
+    assert half is not None
+    assert (bend["params"], half["params"]) == (20, 40)
+    assert knee(leading.iloc[:2]) is None
+    assert halved(leading.iloc[:1]) is None
+
+
+@given(specs())
+def test_a_command_says_the_network_it_is_of(spec: ResNetSpec) -> None:
+    given = {}
+    options = iter(network_options(spec, image=True))
+    for option in options:
+        given[option.removeprefix("--").replace("-", "_")] = next(options)
+    assert ResNetSpec(**network_values(given)) == spec
+
+
+def test_a_count_command_counts_the_trial(run: Any) -> None:
+    spec = ResNetSpec((8, 16, 16), blocks=(1, 2, 1), kernels=5, pool="global", shortcut_kernel=1, classes=7)
+    ran: Ran = run(*count_command(spec.to_json()).split()[1:], "--json")
+    assert ran.json["params"] == cost(spec).params
+
+
+def test_a_train_command_names_what_is_known() -> None:
+    spec = ResNetSpec((8, 16)).to_json()
+    assert train_command(spec, "cifar10", "runs/my study", 3) == "nas-budget train --study 'runs/my study' --trial 3"
+    assert train_command(spec, "cifar10") == "nas-budget train --channels 8,16 --data cifar10"
+    assert train_command("{", "cifar10") == ""
+
+
+def test_the_best_of_a_study_with_finalists_is_theirs(tmp_path: Path) -> None:
+    runs = tuple(FinalistRun(3, seed, 0.5 + seed / 100, 9, 1, 9.0, 1.0, "", "", "") for seed in (1, 2))
+    study = StudyTable("demo", table_of(tmp_path, mixed()), runs)
+    assert study.winner is not None
+    assert study.winner.trial["number"] == 3
+    assert study.winner.accuracy == pytest.approx(0.515)
+    assert (study.winner.epochs, study.winner.of_images) == (9, False)
+    assert (study.ledger.finalists, study.ledger.repeated) == (18.0, 2.0)
+
+
+def test_finalists_of_another_table_are_left_out(tmp_path: Path) -> None:
+    table_of(tmp_path, mixed())
+    known = record(3).spec
+    runs = [FinalistRun(3, 1, 0.5, 6, 1, 9.0, 0.0, "", "", known), FinalistRun(3, 2, 0.5, 6, 1, 9.0, 0.0, "", "", "{}")]
+    write_finalists(tmp_path / "finalists.csv", [*runs, FinalistRun(99, 1, 0.9, 6, 1, 9.0, 0.0, "", "", known)])
+    assert read_study(tmp_path).finalists == (runs[0],)
+
+
+def test_the_mean_of_several_seeds_is_said_to_be_one(tmp_path: Path) -> None:
+    winner = StudyTable("demo", table_of(tmp_path, [record(seeds=3)])).winner
+    assert winner is not None
+    assert winner.origin == "mean of 3 trainings"
+
+
+def test_a_study_is_not_compared_with_itself(tmp_path: Path) -> None:
+    table_of(tmp_path, mixed())
+    with pytest.raises(UsageError, match="given twice"):
+        read_studies([tmp_path, tmp_path / "trials.csv"])

@@ -1,0 +1,188 @@
+"""The figure: what is drawn is what the table says."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas_budget.records.finalists import FinalistRun
+from nas_budget.report.figures.axes import round_numbers, short
+from nas_budget.report.figures.tradeoff import describe, tradeoff
+from tests.report.trials import many, mixed, record, table_of
+
+STARS = "published networks (on test images)"
+
+
+def drawn(figure: go.Figure) -> dict[str, list[tuple[float, float]]]:
+    """The points of each named trace."""
+    return {trace.name: list(zip(trace.x, trace.y, strict=True)) for trace in figure.data if trace.name}
+
+
+def texts(figure: go.Figure) -> list[str]:
+    return [annotation.text for annotation in figure.layout.annotations]
+
+
+def test_trials_are_drawn_by_what_became_of_them(tmp_path: Path) -> None:
+    points = drawn(tradeoff(table_of(tmp_path, mixed())))
+    assert points["stopped early"] == [(30_000, 0.2)]
+    assert (20_000, 0.6) in points["trained to the end"]
+    assert len(points["trained to the end"]) == 5
+    assert not any((100, 0.9) in trace for trace in points.values())  # it failed
+
+
+def test_costs_that_are_nearly_one_stand_within_the_axis(tmp_path: Path) -> None:
+    records = [record(n, params=149_700 + 30 * n, accuracy=0.5 + n / 100, budget_params=150_000) for n in range(10)]
+    low, high = (10**end for end in tradeoff(table_of(tmp_path, records)).layout.xaxis.range)
+    assert low < 140_000
+    assert 160_000 < high < 200_000
+    assert tradeoff(table_of(tmp_path, mixed())).layout.xaxis.range is None  # what the legend shows decides
+
+
+def test_the_front_is_a_step_line_with_its_points_over_it(tmp_path: Path) -> None:
+    figure = tradeoff(table_of(tmp_path, mixed()))
+    (line,) = (trace for trace in figure.data if trace.name == "front")
+    assert line.line.shape == "hv"
+    assert list(zip(line.x, line.y, strict=True))[:3] == [(5_000, 0.40), (12_345, 0.62), (43_210, 0.7531)]
+    assert line.x[-1] >= 43_210
+    (top,) = (trace for trace in figure.data if trace.name == "on the front")
+    assert list(top.x) == [5_000, 12_345, 43_210]
+    assert list(top.customdata) == [1, 3, 5]
+    assert all("parameters" in text for text in top.text)
+
+
+@pytest.mark.parametrize(
+    ("axis", "column", "factor", "title"),
+    [
+        ("macs", "macs", 1, "MACs of one image"),
+        ("bytes", "weight_bytes", 0.25, "bytes of weights (int8)"),
+        ("latency", "latency_s", 1e3, "latency of one image (ms)"),
+        ("seconds", "seconds", 1, "training of the trial (device seconds)"),
+    ],
+)
+def test_accuracy_is_drawn_against_any_cost(tmp_path: Path, axis: str, column: str, factor: float, title: str) -> None:
+    records = many(60, weight_format="int8", budget_macs=9_000_000, budget_weight_bytes=70_000)
+    figure = tradeoff(table_of(tmp_path, records), axis)
+    complete = {r.number: getattr(r, column) * factor for r in records if r.state == "complete"}
+    (trials,) = (trace for trace in figure.data if trace.name == "trained to the end")
+    assert dict(zip(trials.customdata, trials.x, strict=True)) == pytest.approx(complete)
+    assert figure.layout.xaxis.title.text == title
+    limits = [shape.x0 for shape in figure.layout.shapes]
+    assert limits == {"macs": [9_000_000], "bytes": [70_000]}.get(axis, [])
+
+
+def test_the_front_belongs_to_its_axis(tmp_path: Path) -> None:
+    quick = [record(0, params=10, macs=100, accuracy=0.5), record(1, params=20, macs=50, accuracy=0.5)]
+    table = table_of(tmp_path, quick)
+    for axis, first in ("params", 10), ("macs", 50):
+        (line,) = (trace for trace in tradeoff(table, axis).data if trace.name == "front")
+        assert line.x[0] == first
+
+
+def test_the_knee_is_marked(tmp_path: Path) -> None:
+    table = table_of(tmp_path, mixed())
+    (mark,) = (a for a in tradeoff(table).layout.annotations if a.text == "knee")
+    assert (mark.x, mark.y) == (pytest.approx(math.log10(12_345)), 0.62)
+
+
+def test_finalists_have_the_interval_of_their_mean(tmp_path: Path) -> None:
+    runs = [
+        FinalistRun(trial, seed, accuracy, 6, 1, 1.0, 0.0, "", "", "")
+        for trial, accuracies in ((3, (0.60, 0.62)), (5, (0.70, 0.74)))
+        for seed, accuracy in enumerate(accuracies)
+    ]
+    (means,) = (t for t in tradeoff(table_of(tmp_path, mixed()), "params", runs).data if "finalists" in (t.name or ""))
+    assert list(means.customdata) == [5, 3]
+    assert list(means.y) == pytest.approx([0.72, 0.61])
+    pooled = ((0.02**2 / 2 + 0.04**2 / 2) / 2) ** 0.5
+    assert means.error_y.array[0] == pytest.approx(4.302653 * pooled / 2**0.5)
+
+
+def test_studies_that_are_compared_have_a_colour_each(tmp_path: Path) -> None:
+    table = table_of(tmp_path, [record(i, study=study, params=10 + i) for i, study in enumerate("aabb")])
+    figure = tradeoff(table)
+    colours = {trace.legendgroup: trace.marker.color for trace in figure.data if trace.mode == "markers"}
+    assert set(colours) == {"a", "b"}
+    assert len({*colours.values()}) == 2
+
+
+def test_the_budget_is_a_line_with_its_number(tmp_path: Path) -> None:
+    figure = tradeoff(table_of(tmp_path, mixed()))
+    assert [(shape.x0, shape.x1) for shape in figure.layout.shapes] == [(50_000, 50_000)]
+    (mark,) = (a for a in figure.layout.annotations if a.text == "budget 50,000")
+    assert mark.x == pytest.approx(math.log10(50_000))
+
+
+def test_without_a_limit_on_parameters_there_is_no_line(tmp_path: Path) -> None:
+    figure = tradeoff(table_of(tmp_path, mixed(budget_params=None)))
+    assert not figure.layout.shapes
+    assert texts(figure) == ["knee"]
+
+
+def test_published_networks_are_drawn_on_their_own_images_only(tmp_path: Path) -> None:
+    assert STARS not in drawn(tradeoff(table_of(tmp_path, mixed())))
+    mine = [record(0, data="cifar10"), record(1, data="mine")]
+    assert STARS not in drawn(tradeoff(table_of(tmp_path, mine)))
+    points = drawn(tradeoff(table_of(tmp_path, mixed(data="cifar10"))))
+    assert (4_907_445, 0.9308) in points[STARS]
+
+
+def test_published_networks_far_from_every_trial_wait_in_the_legend(tmp_path: Path) -> None:
+    far, near = record(data="cifar10"), record(data="cifar10", accuracy=0.9, params=200_000)
+    for trial, visible in (far, "legendonly"), (near, True):
+        (stars,) = (t for t in tradeoff(table_of(tmp_path, [trial])).data if t.name == STARS)
+        assert stars.visible == visible
+
+
+@pytest.mark.parametrize("data", ["mine", "cifar10"])
+def test_ticks_reach_around_all_that_is_drawn(tmp_path: Path, data: str) -> None:
+    figure = tradeoff(table_of(tmp_path, mixed(data=data)))
+    shown = [x for trace in figure.data if trace.visible != "legendonly" for x in trace.x] + [50_000]
+    ticks = figure.layout.xaxis.tickvals
+    assert ticks[0] <= min(shown)
+    assert max(shown) <= ticks[-1] * 2
+    assert len(ticks) == len(figure.layout.xaxis.ticktext)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [record()],
+        [record(state="pruned")],
+        [record(state="failed", accuracy=None)],
+        [record(state="failed", accuracy=None), record(1, state="pruned", accuracy=None)],
+        [record(accuracy=0.0)],
+        [record(params=1, budget_params=1)],
+        [record(budget_params=2_000_000_000)],
+    ],
+)
+def test_any_table_can_be_drawn(tmp_path: Path, records: list[Any]) -> None:
+    tradeoff(table_of(tmp_path, records)).to_json()
+
+
+def test_a_trial_is_described_by_accuracy_cost_and_network(tmp_path: Path) -> None:
+    text = describe(table_of(tmp_path, mixed()).iloc[5].to_dict())
+    for part in "<b>75.31%</b>", "trial 5", "43,210 parameters", "2,000,000 MACs", "channels 8-16", "epochs 6 of 6":
+        assert part in text
+
+
+@given(st.integers(1, 10**9), st.integers(1, 10**9))
+def test_round_numbers_enclose_both_and_rise(a: int, b: int) -> None:
+    low, high = sorted((a, b))
+    ticks = round_numbers(low, high)
+    assert ticks == sorted(set(ticks))
+    assert ticks[0] <= low
+    assert ticks[-1] >= high
+    assert len(ticks) <= 15
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(1, "1"), (500, "500"), (1e3, "1k"), (20e3, "20k"), (5e6, "5M"), (2e9, "2G")]
+)
+def test_numbers_of_ticks_are_short(number: float, text: str) -> None:
+    assert short(number) == text

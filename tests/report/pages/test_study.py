@@ -1,0 +1,224 @@
+"""The page of studies: from tables alone, complete, and safe whatever the tables say."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas_budget.errors import TableError
+from nas_budget.records.finalists import FinalistRun, write_finalists
+from nas_budget.records.trials import COLUMNS, TrialRecord, write_table
+from nas_budget.report.pages.study import page, write_page
+from nas_budget.report.tables.studies import StudyTable, read_studies
+from tests.report.browsing import words
+from tests.report.trials import EVIL, many, mixed, record
+
+
+def study_of(folder: Path, records: list[TrialRecord], runs: list[FinalistRun] | None = None) -> list[StudyTable]:
+    """Trials, and runs of finalists, after a way through files."""
+    folder.mkdir(exist_ok=True)
+    write_table(folder / "trials.csv", records)
+    if runs:
+        write_finalists(folder / "finalists.csv", runs)
+    return read_studies([folder / "trials.csv"])
+
+
+def run_of(trial: int, seed: int, accuracy: float) -> FinalistRun:
+    return FinalistRun(trial, seed, accuracy, 9, 12_345, 60.0, 0.0, "0.5", "a CPU", record(trial).spec)
+
+
+def seen(folder: Path, records: list[TrialRecord], runs: list[FinalistRun] | None = None) -> str:
+    return words(page(study_of(folder, records, runs)))
+
+
+def payload(html: str) -> Any:
+    found = re.search(r'<script type="application/json" id="payload">(.*?)</script>', html, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def test_the_headline_is_the_best_trial_with_its_uncertainty(tmp_path: Path) -> None:
+    html = page(study_of(tmp_path, mixed()))
+    assert '75.31%</b> <span class="margin">± 2.67%</span> with 43,210 parameters' in html
+    text = words(html)
+    for part in (
+        "Trial 5: channels 8-16",
+        "6,790 of 50,000 parameters to spare (86.4% used)",
+        "2,000,000 MACs",
+        "Found in 1 min 40 s of training: 8 trials, 1 stopped early, which saved 25 s.",
+        "after 6 epochs, one training; ± is half of the 95 % interval that so many images leave",
+    ):
+        assert part in text
+
+
+def test_the_headline_is_the_mean_of_the_best_finalist(tmp_path: Path) -> None:
+    runs = [run_of(3, seed, 0.60 + 0.01 * seed) for seed in (1, 2, 3)] + [run_of(5, s, 0.5) for s in (1, 2, 3)]
+    text = seen(tmp_path, mixed(), runs)
+    assert "62.00% ± " in text
+    assert "after 9 epochs, mean of 3 more trainings; ± is half of the 95 % interval of that mean" in text
+    assert "6 runs of finalists" in text
+    assert "Trial 3:" in text
+    assert "The best trials, trained again with other seeds. A tie is no further" in text
+
+
+def test_one_run_of_each_finalist_tells_nothing(tmp_path: Path) -> None:
+    text = seen(tmp_path, mixed(), [run_of(3, 1, 0.6), run_of(5, 1, 0.7)])
+    assert "One run each cannot tell which of them is better." in text
+    assert "after 9 epochs, one more training; ± is half of the 95 % interval that so many images leave" in text
+    assert " tie " not in text
+
+
+def test_the_facts_are_counted(tmp_path: Path) -> None:
+    text = seen(tmp_path, [*mixed(), record(8, spec=record(1).spec, seconds=3600.0)])
+    for part in (
+        "6 complete, 1 stopped early",
+        "Failed 2",
+        "Networks trained twice 1",
+        "1 h 1 min",
+        "mine: 4,000 images trained on, 1,000 held out",
+        "torch 2.13.0",
+        "all 9",
+    ):
+        assert part in text
+
+
+def test_what_fewer_parameters_cost_is_said(tmp_path: Path) -> None:
+    text = seen(tmp_path, mixed())
+    assert "Half of the parameters cost 13.3 points: trial 3, 62.00% with 12,345." in text
+    assert "The knee, beyond which more buys less, is the same." in text
+
+
+def test_text_of_the_table_is_never_markup(tmp_path: Path) -> None:
+    everywhere = {"study": EVIL, "channels": EVIL, "versions": EVIL, "precision": EVIL, "spec": EVIL, "data": EVIL}
+    html = page(study_of(tmp_path, mixed(**everywhere)))
+    assert EVIL not in html
+    assert "&lt;script&gt;alert(1)" in html
+    assert "GPU &lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in html
+
+
+def test_nothing_is_asked_of_the_network(tmp_path: Path) -> None:
+    html = page(study_of(tmp_path, mixed()))
+    assert not re.search(r"<(script|img|link|iframe)[^>]*(src|href)=[\"'](?!data:)", html)
+
+
+def test_the_page_follows_from_the_file_alone(tmp_path: Path) -> None:
+    html = page(study_of(tmp_path, mixed()))
+    copied = shutil.copy(tmp_path / "trials.csv", tmp_path / "copy.csv")
+    assert page(read_studies([Path(copied)])) == html
+
+
+def test_the_scripts_get_the_whole_table(tmp_path: Path) -> None:
+    records = many(30)
+    known = payload(page(study_of(tmp_path, records)))
+    assert tuple(known["columns"]) == COLUMNS
+    assert known["columns"]["params"] == [r.params for r in records]
+    assert known["columns"]["accuracy"] == [r.accuracy for r in records]
+    assert known["columns"]["data"] == {"all": "mine"}
+    for row, (params, macs) in zip(records, known["parts"], strict=True):
+        assert (sum(params), sum(macs)) == (row.params, row.macs)
+        assert len(params) == 5
+
+
+def test_commands_name_the_run_where_it_is_known(tmp_path: Path) -> None:
+    write_table(tmp_path / "trials.csv", many(12))
+    (alone,) = read_studies([tmp_path / "trials.csv"])
+    (within,) = read_studies([tmp_path])
+    (number,) = (r.number for r in many(12) if r.number == 3)
+    train, count = payload(page([within]))["commands"][number]
+    assert train == f"nas-budget train --study {tmp_path} --trial 3"
+    assert count.startswith("nas-budget count --channels ")
+    train, _ = payload(page([alone]))["commands"][number]
+    assert train.startswith("nas-budget train --channels ")
+    assert "nas-budget export" in words(page([within]))
+    assert "nas-budget export" not in words(page([alone]))
+
+
+@pytest.mark.parametrize(
+    ("data", "said", "unsaid"),
+    [
+        ("cifar10", "Published networks were trained", "built-in shapes"),
+        ("shapes", "built-in shapes", "Published networks"),
+        ("mine", "The trade-off", "Published networks"),
+    ],
+)
+def test_what_the_images_are_is_said(tmp_path: Path, data: str, said: str, unsaid: str) -> None:
+    text = seen(tmp_path, mixed(data=data))
+    assert said in text
+    assert unsaid not in text
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [record(state="pruned", accuracy=0.3)],
+        [record(state="pruned", accuracy=None, curve="")],
+        [record(state="failed", accuracy=None, curve="")],
+        [record(0, state="failed", accuracy=None, curve=""), record(1, state="failed", accuracy=None, curve="")],
+    ],
+)
+def test_without_a_complete_trial_the_page_says_so(tmp_path: Path, records: list[TrialRecord]) -> None:
+    text = seen(tmp_path, records)
+    assert "No trial has been trained to the end yet" in text
+    assert "0 complete" in text
+    assert "nan" not in text.lower()
+
+
+def test_one_trial_is_enough(tmp_path: Path) -> None:
+    assert "50.00% ± 3.09% with 10,000 parameters" in seen(tmp_path, [record()])
+
+
+def test_every_limit_is_in_the_heading(tmp_path: Path) -> None:
+    limits = {"budget_macs": 6_000_000, "budget_weight_bytes": 250_000, "budget_activation_bytes": 64_000}
+    text = seen(tmp_path, [record(**limits, weight_format="int8")])
+    every = "50,000 parameters, 6,000,000 MACs, 250,000 bytes of int8 weights, 64,000 bytes of activations"
+    assert every in text
+    assert "240,000 of 250,000 bytes of int8 weights to spare" in text
+    assert "no limit" in seen(tmp_path, [record(budget_params=None)])
+
+
+def test_studies_are_put_side_by_side(tmp_path: Path) -> None:
+    studies = [
+        *study_of(tmp_path / "a", mixed(study="one")),
+        *study_of(tmp_path / "b", many(12, study="two", held_out=500, device="another")),
+    ]
+    text = words(page(studies))
+    assert "2 studies side by side" in text
+    assert "75.31% ± 2.67%" in text
+    assert "6 of 8" not in text
+    assert "5 of 8" in text
+    assert "the studies differ in held-out images, epochs, device." in text
+    assert "Not quite comparable" not in words(page(study_of(tmp_path / "a", mixed())))
+
+
+def test_studies_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    for name in "a", "b":
+        study_of(tmp_path / name, mixed(study="same"))
+    names = [study.name for study in read_studies([tmp_path / "a", tmp_path / "b"])]
+    assert names == [str(tmp_path / "a"), str(tmp_path / "b")]
+
+
+def test_a_page_is_written_as_a_whole(tmp_path: Path) -> None:
+    studies = study_of(tmp_path, mixed())
+    path = tmp_path / "new" / "report.html"
+    write_page(studies, path)
+    assert path.read_text(encoding="utf-8") == page(studies)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    studies = study_of(tmp_path, mixed())
+    with pytest.raises(TableError, match=r"trials.csv/report.html: cannot be written \([^\n]*\)$"):
+        write_page(studies, tmp_path / "trials.csv" / "report.html")
+
+
+def test_nothing_is_left_behind_where_a_folder_is_in_the_way(tmp_path: Path) -> None:
+    studies = study_of(tmp_path, mixed())
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(TableError, match="cannot be written"):
+        write_page(studies, tmp_path / "report.html")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "trials.csv"]

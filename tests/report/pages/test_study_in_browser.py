@@ -1,0 +1,242 @@
+"""The page of studies in a browser: what a person does with it works, and nothing else happens."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas_budget.records.trials import COLUMNS, write_table
+from nas_budget.report.pages.study import write_page
+from nas_budget.report.tables.studies import read_studies
+from tests.report.browsing import opened, scroll_through
+from tests.report.trials import EVIL, many, mixed, record
+
+pytestmark = pytest.mark.browser
+
+
+def made(folder: Path, records: list[Any], name: str = "report.html") -> str:
+    """The address of the page of some trials."""
+    write_table(folder / "trials.csv", records)
+    write_page(read_studies([folder]), folder / name)
+    return (folder / name).as_uri()
+
+
+@pytest.fixture(scope="module")
+def thousand(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page of 1,000 trials of real networks."""
+    return made(tmp_path_factory.mktemp("thousand"), many(1_000))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_evil_texts_opens_without_an_error_or_a_request(browser: Any, tmp_path: Path, scheme: str) -> None:
+    window, trouble = opened(browser, made(tmp_path, mixed(channels=EVIL, spec=EVIL, data=EVIL)), scheme)
+    assert window.locator("#tradeoff .scatterlayer .point").count() == 1 + 5 + 3 + 1  # and the ring of the pinned one
+    dark_ink = "getComputedStyle(document.querySelector('#tradeoff .xtitle')).fill == 'rgb(51, 65, 85)'"
+    assert window.evaluate(dark_ink) == (scheme == "light")
+    assert EVIL in window.locator("h1").inner_text()
+    scroll_through(window)
+    window.locator("#table tbody tr").first.click()
+    assert EVIL in window.locator("#trial-body").inner_text()
+    window.close()
+    assert trouble == []
+
+
+def test_every_figure_of_a_thousand_trials_is_drawn(browser: Any, thousand: str) -> None:
+    window, trouble = opened(browser, thousand)
+    scroll_through(window)
+    drawn = {place.get_attribute("data-figure") or "tradeoff" for place in window.locator(".figure").all()}
+    assert {
+        "tradeoff",
+        "curves",
+        "importance",
+        "parallel",
+        "shares-params",
+        "shares-macs",
+        "ledger",
+        "timeline",
+    } < drawn
+    assert {f"slice-{place}" for place in range(6)} < drawn
+    window.close()
+    assert trouble == []
+
+
+def test_pointing_at_a_trial_shows_its_network_and_a_click_pins_it(browser: Any, tmp_path: Path) -> None:
+    window, trouble = opened(browser, made(tmp_path, mixed()))
+    assert window.locator(".trial-title").inner_text().startswith("trial 5 · 75.31%")
+    window.locator("#tradeoff .xtitle").scroll_into_view_if_needed()
+    box = window.locator("#tradeoff .scatterlayer .trace").nth(3).locator(".point").first.bounding_box()
+    window.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    window.wait_for_selector("#tradeoff .hoverlayer .hovertext", timeout=60_000)
+    shown = window.locator("#tradeoff .hoverlayer").text_content()
+    assert "40.00%" in shown
+    assert "5,000 parameters" in shown
+    window.mouse.down()
+    window.mouse.up()
+    window.wait_for_function("document.querySelector('.trial-title').innerText.startsWith('trial 1 ')", timeout=60_000)
+    assert "trial=1" in window.evaluate("location.hash")
+    assert window.locator("#table tr.pinned td").first.inner_text() == "1"
+    window.close()
+    assert trouble == []
+
+
+def test_the_axis_is_chosen(browser: Any, thousand: str) -> None:
+    window, trouble = opened(browser, thousand)
+    options = window.locator("#axis option").all_inner_texts()
+    assert options == ["parameters", "MACs", "bytes of weights", "latency", "device seconds"]
+    for value, title in ("macs", "MACs of one image"), ("latency", "latency of one image (ms)"):
+        window.select_option("#axis", value)
+        window.wait_for_function(f"document.querySelector('#tradeoff .xtitle').textContent === '{title}'")
+        assert window.locator("#tradeoff .scatterlayer .point").count() > 900
+    window.close()
+    assert trouble == []
+
+
+def test_the_address_remembers_what_is_looked_at(browser: Any, thousand: str) -> None:
+    window, trouble = opened(browser, f"{thousand}#axis=macs&trial=7&sort=params&show=front&filter=params%3E10k")
+    assert window.locator("#axis").input_value() == "macs"
+    assert window.locator(".trial-title").inner_text().startswith("trial 7 ")
+    sizes = [int(text.replace(",", "")) for text in window.locator("#table td.of-params").all_inner_texts()]
+    assert sizes == sorted(sizes)
+    assert min(sizes) > 10_000
+    window.close()
+    assert trouble == []
+
+
+def test_trials_are_sorted(browser: Any, thousand: str) -> None:
+    window, trouble = opened(browser, thousand)
+    for name in "params", "number", "seconds":
+        first = None
+        for _ in range(2):
+            window.locator(f"#table th[data-name={name}] button").click()
+            values = [float(text.replace(",", "")) for text in window.locator(f"#table td.of-{name}").all_inner_texts()]
+            down = window.locator(f"#table th[data-name={name}]").get_attribute("aria-sort") == "descending"
+            assert len(values) == 50
+            assert values == sorted(values, reverse=down)
+            assert values != first
+            first = values
+    window.close()
+    assert trouble == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "known"),
+    [
+        ("params<20k", lambda r: r.params < 20_000),
+        ("accuracy>=40% params<=100k", lambda r: (r.accuracy or 0) >= 0.4 and r.params <= 100_000),
+        ("latency<1 seconds>=8.5s", lambda r: (r.latency_s or 1) < 0.001 and r.seconds >= 8.5),
+        ("params < 100,000", lambda r: r.params < 100_000),
+        ("state=failed", lambda r: r.state == "failed"),
+        ("kernels 3-5-5", lambda r: r.kernels == "3-5-5"),
+        ("no such thing", lambda r: False),
+    ],
+)
+def test_trials_are_filtered(browser: Any, thousand: str, asked: str, known: Any) -> None:
+    window, trouble = opened(browser, thousand)
+    window.fill("#filter", asked)
+    n = sum(map(known, many(1_000)))
+    shown = window.locator("#shown").inner_text()
+    assert f"of {n} trials" in shown if n else "No trial is so" in shown
+    window.close()
+    assert trouble == []
+
+
+def test_the_front_alone_can_be_shown_and_more_on_demand(browser: Any, thousand: str) -> None:
+    window, trouble = opened(browser, thousand)
+    window.click("#more")
+    assert window.locator("#table tbody tr").count() == 200
+    window.select_option("#state", "front")
+    front = window.locator("#table td.of-accuracy").all_inner_texts()
+    assert 2 < len(front) < 50
+    assert set(window.locator("#table td.of-state").all_inner_texts()) == {"complete"}
+    assert not window.locator("#more").is_visible()
+    window.close()
+    assert trouble == []
+
+
+def test_what_is_shown_is_downloaded_as_the_table_it_is(browser: Any, thousand: str, tmp_path: Path) -> None:
+    window, trouble = opened(browser, thousand)
+    window.select_option("#state", "failed")
+    with window.expect_download() as download:
+        window.click("#download")
+    download.value.save_as(tmp_path / "some.csv")
+    window.close()
+    with (tmp_path / "some.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    failed = {r.number: r for r in many(1_000) if r.state == "failed"}
+    assert tuple(rows[0]) == COLUMNS
+    assert {int(row["number"]) for row in rows} == set(failed)
+    for row in rows:
+        known = failed[int(row["number"])]
+        assert (int(row["params"]), row["spec"], row["reason"]) == (known.params, known.spec, known.reason)
+    assert trouble == []
+
+
+def test_a_command_is_copied(browser: Any, tmp_path: Path) -> None:
+    window, trouble = opened(browser, made(tmp_path, many(30)))
+    button = window.locator("#trial-body .copy").first
+    button.click()
+    window.wait_for_function("document.querySelector('#trial-body .copy').textContent === 'copied'")
+    window.close()
+    assert trouble == []
+
+
+def test_ten_thousand_trials_sort_in_under_a_second(browser: Any, tmp_path: Path) -> None:
+    window, trouble = opened(browser, made(tmp_path, many(10_000)))
+    clicked = """(() => {
+        const began = performance.now();
+        document.querySelector("#table th[data-name=params] button").click();
+        return performance.now() - began;
+    })()"""
+    assert window.evaluate(clicked) < 1_000
+    window.fill("#filter", "params>100k 5-5-5")
+    assert "of " in window.locator("#shown").inner_text()
+    window.close()
+    assert trouble == []
+
+
+def test_studies_are_compared_on_the_same_axes(browser: Any, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder, records in zip(folders, (many(60, study="first"), many(90, study=f"second {EVIL}")), strict=True):
+        folder.mkdir()
+        write_table(folder / "trials.csv", records)
+    write_page(read_studies(folders), tmp_path / "both.html")
+    window, trouble = opened(browser, (tmp_path / "both.html").as_uri())
+    scroll_through(window)
+    legend = window.locator("#tradeoff .legendtext").all_text_contents()
+    assert "first" in legend
+    assert any(EVIL in text for text in legend)
+    window.fill("#filter", "first")
+    assert "60 trials" in window.locator("#shown").inner_text()
+    window.close()
+    assert trouble == []
+
+
+@pytest.mark.parametrize("study", ["demo", "a_long_name_of_a_study_" * 4], ids=["demo", "long"])
+def test_nothing_is_wider_than_a_phone(browser: Any, tmp_path: Path, study: str) -> None:
+    address = made(tmp_path, many(40, data="cifar10", study=study))
+    window, trouble = opened(browser, address, width=390)
+    scroll_through(window)
+    assert window.evaluate("document.documentElement.scrollWidth") <= 390
+    assert window.locator("#tradeoff .main-svg").first.bounding_box()["width"] <= 390
+    window.close()
+    assert trouble == []
+
+
+def test_all_figures_are_on_paper_in_light_colours(browser: Any, tmp_path: Path) -> None:
+    window, trouble = opened(browser, made(tmp_path, many(40)), "dark")
+    window.emulate_media(media="print")
+    window.evaluate("dispatchEvent(new Event('beforeprint'))")
+    window.wait_for_function("[...document.querySelectorAll('.figure')].every((p) => p.querySelector('.main-svg'))")
+    assert window.evaluate("getComputedStyle(document.querySelector('#tradeoff .xtitle')).fill") == "rgb(51, 65, 85)"
+    window.close()
+    assert trouble == []
+
+
+def test_a_study_of_one_trial_opens(browser: Any, tmp_path: Path) -> None:
+    window, trouble = opened(browser, made(tmp_path, [record(curve="0.5", epochs=1, max_epochs=1)]))
+    scroll_through(window)
+    window.close()
+    assert trouble == []

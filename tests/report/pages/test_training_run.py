@@ -1,0 +1,221 @@
+"""The page of a run: from its folder alone, complete, and safe whatever the folder says."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import time
+from base64 import b64decode
+from dataclasses import replace
+from io import BytesIO
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nas_budget.arch.cost import cost
+from nas_budget.errors import ModelError
+from nas_budget.report.pages.training_run import commands, figures_of_run, run_page, write_run_page
+from tests.report.browsing import words
+from tests.report.runs import MISTAKE, RECIPE, SEEDS, SPEC, as_paper, epochs, of_many_classes, result, write
+from tests.report.trials import EVIL
+
+
+def payload(html: str) -> Any:
+    """The figures that a page holds."""
+    found = re.search(r'id="figures">(.*?)</script>', html)
+    assert found
+    return json.loads(found[1])
+
+
+def test_the_headline_is_the_accuracy_on_test_images() -> None:
+    html = run_page(result(), epochs())
+    assert f"<b>72.00%</b> on 50 test images with {cost(SPEC).params:,} parameters" in html
+    seen = words(html)
+    for part in (
+        "One seed, of one forward pass",
+        f"Network: {SPEC}; {cost(SPEC).macs:,} MACs. Recipe: own, 3 epochs, 1 min 1 s of training.",
+        "With mirror images 73.00%",
+        "With averaged weights 74.00%",
+        "With both 75.00%",
+        "On held-out images 71.00%",
+    ):
+        assert part in seen
+
+
+def test_several_seeds_have_a_mean_and_a_deviation() -> None:
+    html = run_page(result(seeds=SEEDS), epochs(seeds=(4, 5)))
+    assert "<b>74.00% ± 2.83%</b>" in html
+    seen = words(html)
+    assert "Mean and standard deviation of 2 seeds" in seen
+    assert "2 min 3 s of training in all" in seen
+    assert "With both 77.00% ± 2.83%" in seen
+    assert "5 76.00% 77.00% 78.00% 79.00% 75.00% 1.3500 1 min 2 s digest-of-five" in seen
+    assert "Repeated after interruptions 30 s" in seen
+
+
+def test_what_was_not_measured_is_not_shown() -> None:
+    bare = replace(SEEDS[0], held_out=None, averaged=None, averaged_flipped=None)
+    html = run_page(result(seeds=(bare,), held_out=0), epochs(accuracy=None, held_out_loss=None))
+    seen = words(html)
+    assert "With mirror images 73.00%" in seen
+    assert "averaged weights" not in seen
+    assert "No image was held out: the network was trained on all 4,000" in seen
+    assert 'id="accuracy"' not in html
+    assert 'id="loss"' in html
+
+
+def test_how_it_was_trained_is_told() -> None:
+    seen = words(run_page(result(batches=2), epochs()))
+    for part in (
+        "Device a machine",
+        "Precision fp32",
+        "Deterministic algorithms only yes",
+        "Versions torch 2.13.0",
+        "animals: 4,000 images trained on, 1,234 held out, 50 to test",
+        "2 parts, as memory did not suffice",
+        "Weight decay 0.0003",
+        "Trivial augment yes",
+        "digest-of-four",
+        "31 dog emu 98.76%",
+    ):
+        assert part in seen
+
+
+def test_mistakes_and_classes_are_told() -> None:
+    seen = words(run_page(result(), epochs()))
+    assert "Most frequent: dog told as emu (8 of 20); cat told as dog (2 of 10)" in seen
+    assert "dog 60.0% 38.7–78.1% 20 emu (40.0%)" in seen
+    assert "31 dog emu 98.76%" in seen
+    perfect = result(confusion=((5, 0, 0), (0, 5, 0), (0, 0, 0)), mistakes=())
+    seen = words(run_page(perfect, epochs()))
+    assert "No test image was told wrong." in seen
+    assert "Most confident mistakes" not in seen
+    assert "Class by class" not in words(run_page(result(confusion=((0, 0, 0),) * 3), epochs()))
+
+
+def test_of_many_classes_the_worst_are_open() -> None:
+    html = run_page(of_many_classes(30), epochs())
+    assert "The other 10 classes" in words(html)
+    assert html.count('class="dot"') == 30
+
+
+def test_names_are_shown_as_they_are() -> None:
+    evil = (EVIL, '<b>"it"</b> & co', "x" * 200)
+    run = result(classes=evil, name=EVIL, device=EVIL, recipe={**RECIPE, "name": EVIL, EVIL: EVIL}, data=EVIL)
+    html = run_page(run, epochs())
+    assert EVIL not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; told as &lt;b&gt;&#34;it&#34;&lt;/b&gt; &amp; co (2 of 10)" in html
+    ticks = payload(html)["confusion"]["layout"]["xaxis"]["ticktext"]
+    assert ticks[1] == '&lt;b&gt;"it"&lt;/b&gt; &amp; co'
+    assert ticks[2] == "x" * 15 + "…"
+
+
+def test_what_is_no_number_can_be_read_by_a_browser() -> None:
+    rows = [replace(row, train_loss=nan) for row in epochs()]
+    figures = payload(run_page(result(), rows))
+    assert figures["loss"]["data"][0]["y"] == [None, None, None]
+    assert list(figures) == ["loss", "accuracy", "rate", "architecture", "confusion"]
+
+
+def test_a_seed_that_has_not_ended_is_left_out() -> None:
+    html = run_page(result(), epochs(seeds=(4, 99)))
+    assert html == run_page(result(), epochs())
+
+
+def test_without_metrics_there_are_no_curves() -> None:
+    html = run_page(result(), [])
+    assert "no metrics.jsonl" in words(html)
+    assert html.count("plotly.js v") == 1
+    assert 'id="rate"' not in html
+
+
+def test_a_network_that_is_none_is_said() -> None:
+    with pytest.raises(ModelError, match="the network of mine cannot be read"):
+        run_page(replace(result(), spec={"channels": [0]}), epochs())
+
+
+def test_many_epochs_stay_quick() -> None:
+    rows = epochs(1_000, seeds=(4, 5))
+    start = time.perf_counter()
+    html = run_page(result(seeds=SEEDS), rows)
+    assert time.perf_counter() - start < 20
+    assert len(html) < 7e6
+
+
+def test_the_page_and_the_confusions_lie_in_the_folder(tmp_path: Path) -> None:
+    run = result(classes=("cat, black", "dog", "emu"))
+    path = write(tmp_path, run, epochs())
+    assert path == tmp_path / "report.html"
+    assert path.read_text(encoding="utf-8") == run_page(run, epochs(), tmp_path)
+    with (tmp_path / "confusion.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["true class", "cat, black", "dog", "emu"]
+    assert rows[1:] == [["cat, black", "7", "2", "1"], ["dog", "0", "12", "8"], ["emu", "0", "0", "20"]]
+    assert write_run_page(tmp_path, tmp_path / "elsewhere.html").name == "elsewhere.html"
+
+
+def test_what_cannot_be_read_or_written_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"result.json: no such file"):
+        write_run_page(tmp_path)
+    write(tmp_path, result(), epochs())
+    with pytest.raises(ModelError, match="cannot be written"):
+        write_run_page(tmp_path, tmp_path / "result.json" / "report.html")
+
+
+def test_nothing_is_asked_of_the_network() -> None:
+    html = run_page(result(), epochs())
+    assert not re.search(r"<(script|img|link|iframe)[^>]*(src|href)=[\"'](?!data:)", html)
+    assert html.count("plotly.js v") == 1
+
+
+def test_mistakes_are_shown_as_pictures(tmp_path: Path) -> None:
+    run = result(classes=("cat", EVIL, "emu"), mistakes=(MISTAKE, {**MISTAKE, "index": 7, "told": 0}))
+    html = write(tmp_path, run, epochs()).read_text(encoding="utf-8")
+    sources = re.findall(r'<img class="pixels" src="data:image/png;base64,([^"]+)" [^>]*alt="Test image \d+"', html)
+    with Image.open(tmp_path / "mistakes.png") as row:
+        for i, source in enumerate(sources):
+            tile = np.asarray(Image.open(BytesIO(b64decode(source))))
+            assert np.array_equal(tile, np.asarray(row)[:, 16 * i : 16 * i + 16])
+    assert len(sources) == 2
+    assert EVIL not in html
+    assert "told as cat 98.8% · #7" in words(html)
+    (tmp_path / "mistakes.png").write_bytes(b"no picture")
+    html = write_run_page(tmp_path).read_text(encoding="utf-8")
+    assert "<img" not in html
+    assert "98.76%" in words(html)
+
+
+def test_commands_can_be_copied(tmp_path: Path) -> None:
+    assert commands(Path("runs/my best")) == [
+        "nas-budget evaluate 'runs/my best'",
+        "nas-budget export 'runs/my best' --format python --format onnx",
+    ]
+    html = write(tmp_path / "<b>'&", result(), epochs()).read_text(encoding="utf-8")
+    assert "<b>'" not in html
+    assert "&lt;b&gt;" in html
+    assert html.count('class="copy"') == 2
+    assert 'class="copy"' not in run_page(result(), epochs())
+
+
+def test_the_paper_is_behind_its_own_training_alone() -> None:
+    seen = words(run_page(as_paper(), epochs()))
+    assert "In amber the reference paper's own run." in seen
+    assert "with dropout and batch statistics on" in seen
+    assert "The paper's own run 93.08%" in seen
+    other = as_paper(recipe={**as_paper().recipe, "epochs": 30})
+    seen = words(run_page(other, epochs()))
+    assert "its curves are not drawn, as the training is not the same: epochs 30, not 150." in seen
+    assert "amber" not in seen
+    assert "paper" not in words(run_page(result(), epochs()))
+
+
+def test_the_figures_can_be_had_alone(tmp_path: Path) -> None:
+    write(tmp_path, as_paper(mistakes=()), epochs())
+    figures = figures_of_run(tmp_path)
+    assert list(figures) == ["loss", "accuracy", "rate", "architecture", "confusion"]
+    assert [trace.name for trace in figures["loss"].data] == ["the paper", "training loss"]

@@ -1,0 +1,177 @@
+"""The trials table: what is written comes back, and what is no table is refused."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nas_budget.errors import TableError
+from nas_budget.records.trials import COLUMNS, TrialRecord, best_of, write_table
+from nas_budget.report.tables.trials import NUMBERS, TEXT, best, complete, front, network, read_table
+from tests.report.trials import EVIL, mixed, record, table_of
+
+in_a_folder = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+outcomes = st.lists(
+    st.tuples(
+        st.sampled_from(["complete", "complete", "pruned", "failed"]),
+        st.sampled_from([None, 0.0, 0.1, 0.25, 0.5, 0.75, 1.0]),
+        st.sampled_from([1, 10, 20, 30, 1_000]),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(TableError) as caught:
+        read_table(path)
+    said = str(caught.value)
+    assert said.startswith(f"{path}")
+    assert "\n" not in said
+    return said
+
+
+def trials(results: list[tuple[str, float | None, int]]) -> list[TrialRecord]:
+    return [record(i, state=state, accuracy=a, params=params) for i, (state, a, params) in enumerate(results)]
+
+
+def test_every_value_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    records = mixed()
+    table = table_of(tmp_path, records)
+    assert tuple(table) == COLUMNS
+    for row, written in zip(table.to_dict("records"), records, strict=True):
+        for name, value in asdict(written).items():
+            assert pd.isna(row[name]) if value is None else row[name] == value, name
+
+
+def test_columns_have_the_types_of_the_fields(tmp_path: Path) -> None:
+    table = table_of(tmp_path, mixed())
+    assert set(TEXT) | set(NUMBERS) == set(COLUMNS)
+    assert all(pd.api.types.is_string_dtype(table[name]) for name in TEXT)
+    assert all(pd.api.types.is_integer_dtype(table[name]) for name in ("number", "params", "macs", "epochs", "pool"))
+    assert pd.api.types.is_float_dtype(table["accuracy"])
+
+
+@in_a_folder
+@given(text=st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20))
+def test_any_text_comes_back(tmp_path: Path, text: str) -> None:
+    row = table_of(tmp_path, [record(study=text, reason=text, channels=text)]).iloc[0]
+    assert (row["study"], row["reason"], row["channels"]) == (text, text, text)
+
+
+def test_text_that_looks_like_nothing_or_a_number_stays_text(tmp_path: Path) -> None:
+    for text in "NA", "nan", "", "0012", "True", "1e5", " padded ":
+        assert table_of(tmp_path, [record(study=text)])["study"].iloc[0] == text
+
+
+def test_trials_come_by_number(tmp_path: Path) -> None:
+    table = table_of(tmp_path, [record(3), record(1), record(2)])
+    assert table["number"].tolist() == [1, 2, 3]
+    assert table.index.tolist() == [0, 1, 2]
+
+
+def test_a_run_folder_is_read_by_its_table(tmp_path: Path) -> None:
+    table_of(tmp_path, mixed())
+    assert len(read_table(tmp_path)) == len(mixed())
+
+
+def test_a_table_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "trials.csv"
+    write_table(path, mixed())
+    write_table(path, [record(9)])
+    assert read_table(path)["number"].tolist() == [9]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(TableError, match="file/trials.csv: cannot be written") as said:
+        write_table(tmp_path / "file" / "trials.csv", [record()])
+    assert "\n" not in str(said.value)
+
+
+def test_nothing_is_left_behind_where_a_folder_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "trials.csv").mkdir()
+    with pytest.raises(TableError, match="cannot be written"):
+        write_table(tmp_path / "trials.csv", [record()])
+    assert [path.name for path in tmp_path.iterdir()] == ["trials.csv"]
+
+
+@given(outcomes)
+def test_the_front_is_what_no_other_trial_beats(results: list[tuple[str, float | None, int]]) -> None:
+    table = pd.DataFrame([asdict(r) for r in trials(results)]).astype({"accuracy": float})
+    ended = [(a, params, i) for i, (state, a, params) in enumerate(results) if state == "complete" and a is not None]
+
+    def beats(one: tuple[float, int, int], other: tuple[float, int, int]) -> bool:
+        no_worse = one[0] >= other[0] and one[1] <= other[1]
+        return no_worse and (one[:2] != other[:2] or one[2] < other[2])
+
+    expected = [trial for trial in ended if not any(beats(other, trial) for other in ended)]
+    assert front(table)["number"].tolist() == [number for _, _, number in sorted(expected, key=lambda t: t[1])]
+
+
+@given(outcomes)
+def test_the_best_is_the_most_accurate_of_equals_the_smallest(results: list[tuple[str, float | None, int]]) -> None:
+    records = trials(results)
+    table = pd.DataFrame([asdict(r) for r in records]).astype({"accuracy": float})
+    expected, found = best_of(records), best(table)
+    assert (expected is None) == (found is None)
+    if expected is not None and found is not None:
+        assert (found["accuracy"], found["params"]) == (expected.accuracy, expected.params)
+
+
+def test_the_front_of_known_trials(tmp_path: Path) -> None:
+    table = table_of(tmp_path, mixed())
+    assert front(table)["number"].tolist() == [1, 3, 5]
+    assert complete(table)["number"].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_a_network_in_words(tmp_path: Path) -> None:
+    words = network(table_of(tmp_path, [record()]).iloc[0])
+    assert words == "channels 8-16, blocks 1-2, kernels 3-3, strides 1-2, pool 16, shortcut 1"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\x89PNG\r\n\x1a\n\x00\x00\xff\xfe", b"\x00" * 500, b'"a,b\n1,2'])
+def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "trials.csv").write_bytes(content)
+    refusal(tmp_path / "trials.csv")
+
+
+def test_a_table_that_is_missing_is_answered_with_what_to_give(tmp_path: Path) -> None:
+    assert "give a run folder" in refusal(tmp_path / "trials.csv")
+    assert "trials.csv: no such file" in refusal(tmp_path)
+
+
+def test_a_table_of_another_version_is_answered_with_its_columns(tmp_path: Path) -> None:
+    table_of(tmp_path, mixed()).drop(columns=["params", "spec"]).to_csv(tmp_path / "old.csv", index=False)
+    assert "has no column params, spec" in refusal(tmp_path / "old.csv")
+
+
+def test_a_table_without_trials_is_answered_with_what_to_run(tmp_path: Path) -> None:
+    write_table(tmp_path / "trials.csv", [])
+    assert "run nas-budget search first" in refusal(tmp_path / "trials.csv")
+
+
+@pytest.mark.parametrize(("name", "value"), [("params", "many"), ("accuracy", EVIL), ("budget_params", "5M")])
+def test_text_where_a_number_belongs_is_refused(tmp_path: Path, name: str, value: Any) -> None:
+    write_table(tmp_path / "trials.csv", [record(0), record(1, **{name: value})])
+    assert f"column {name} holds text" in refusal(tmp_path / "trials.csv")
+
+
+@pytest.mark.parametrize("name", ["number", "params", "macs", "epochs", "seconds"])
+def test_a_number_that_every_trial_has_may_not_be_missing(tmp_path: Path, name: str) -> None:
+    write_table(tmp_path / "trials.csv", [record(0), replace(record(1), **{name: ""})])
+    assert name in refusal(tmp_path / "trials.csv")
+
+
+def test_a_row_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trials.csv"
+    write_table(path, [record(0), record(1)])
+    path.write_bytes(path.read_bytes()[:-50])
+    refusal(path)

@@ -1,0 +1,199 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nas_budget.arch.cost import cost
+from nas_budget.errors import StudyError, StudyFileError
+from nas_budget.search.config.resolve import resolve
+from nas_budget.search.config.settings import Settings, next_name, study_name
+from nas_budget.search.config.study_file import read_study_file
+from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.optim.recipe import RECIPES
+
+CPU = torch.device("cpu")
+GPU = torch.device("cuda")  # only its type is looked at
+
+
+def settings_of(dataset: Dataset, device: torch.device = CPU, recorded: Any = None, **overrides: Any) -> Settings:
+    keys = {key.replace("__", "."): value for key, value in overrides.items()}
+    return resolve("s", read_study_file(None, keys), device, dataset, recorded)
+
+
+def test_a_cuda_graph_needs_a_cuda_gpu(dataset: Dataset) -> None:
+    assert not settings_of(dataset).graph
+    with pytest.raises(StudyFileError, match=r"search.graph: needs a CUDA GPU; the device is .*; leave it out"):
+        settings_of(dataset, search__graph=True)
+
+
+def test_a_cpu_gets_limits_and_a_gpu_full_size(dataset: Dataset) -> None:
+    small, full = settings_of(dataset), settings_of(dataset, GPU, search__precision="fp32")
+    assert small.budget.macs is not None
+    assert small.recipe == RECIPES["brief"]
+    assert full.budget.macs is None
+    assert full.recipe == RECIPES["fast"]
+    assert full.n_train == 450
+    assert full.n_held_out == 50
+    assert set(small.chosen) == set(full.chosen) >= {"budget.macs", "data.images", "recipe.name"}
+
+
+def test_no_pruner_is_a_pruner_of_that_name(dataset: Dataset) -> None:
+    assert settings_of(dataset, search__pruner="none").pruner == "none"
+    assert settings_of(dataset, search__timeout="none").timeout is None
+
+
+def test_what_the_device_would_choose_can_be_set(dataset: Dataset) -> None:
+    settings = settings_of(dataset, budget__macs="9M", data__images=100, recipe__name="paper", recipe__epochs=3)
+    assert settings.budget.macs == 9_000_000
+    assert settings.n_train == 100
+    assert (settings.recipe.optimizer, settings.recipe.epochs) == ("adam", 3)
+    assert not {"budget.macs", "data.images", "recipe.name"} & set(settings.chosen)
+
+
+def test_the_space_knows_the_images(dataset: Dataset) -> None:
+    space = settings_of(dataset).space
+    assert (space.image_size, space.in_channels, space.classes) == (32, 3, 10)
+
+
+def test_a_study_goes_on_with_what_it_recorded(dataset: Dataset) -> None:
+    first = settings_of(dataset, data__images=120)
+    again = settings_of(dataset, GPU, recorded=first.sections, data__images=120, search__trials=99)
+    assert again.budget == first.budget
+    assert again.recipe == first.recipe
+    assert again.precision == "fp32"
+    assert again.trials == 99
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("budget.params", 10_000), ("recipe.epochs", 9), ("space.kernels", [3]), ("data.images", 50), ("search.seed", 1)],
+)
+def test_a_study_made_with_other_settings_is_not_continued(dataset: Dataset, key: str, value: Any) -> None:
+    recorded = settings_of(dataset).sections
+    with pytest.raises(StudyError, match=f"{key} is .*--name"):
+        settings_of(dataset, recorded=recorded, **{key.replace(".", "__"): value})
+
+
+def test_more_images_than_there_are_is_said(dataset: Dataset) -> None:
+    with pytest.raises(StudyFileError, match="500 training images"):
+        settings_of(dataset, data__images=501)
+
+
+def test_a_queued_network_must_fit_and_be_a_network(dataset: Dataset) -> None:
+    queue = [{"channels": [4, 8], "blocks": 1}]
+    assert settings_of(dataset, search__queue=queue).queue[0].channels == (4, 8)
+    with pytest.raises(StudyFileError, match=r"queue.*100 allowed"):
+        settings_of(dataset, search__queue=queue, budget__params=100, space__width=[1, 4])
+    with pytest.raises(StudyFileError, match="unknown field"):
+        settings_of(dataset, search__queue=[{"widths": [4]}])
+    with pytest.raises(StudyFileError, match="classes is 3, not 10; leave classes out"):
+        settings_of(dataset, search__queue=[{**queue[0], "classes": 3}])
+
+
+def test_the_reference_is_queued_where_the_space_holds_it_and_it_fits(dataset: Dataset) -> None:
+    full: dict[str, Any] = {"space__blocks": [1, 4], "space__first_stride": 1, "budget__macs": "none"}
+    (queued,) = settings_of(dataset, **full).queue
+    assert cost(queued).params == 4_907_445
+    assert settings_of(dataset, **full, budget__params=4_907_444).queue == ()
+    assert settings_of(dataset, **full, search__queue=[]).queue == ()
+    assert settings_of(dataset).queue == ()  # what suits a CPU has other strides
+
+
+def test_a_queued_network_has_the_dropout_of_the_space(dataset: Dataset) -> None:
+    changed = {"space__dropout": 0.3, "search__queue": [{"channels": [4, 8], "blocks": 1}]}
+    assert settings_of(dataset, **changed).queue[0].dropout == 0.3
+
+
+def test_a_recipe_may_leave_ranges_and_choices_open(dataset: Dataset) -> None:
+    rates, batches = [0.01, 0.4], [32, 64]
+    settings = settings_of(dataset, recipe__learning_rate=rates, recipe__batch_size=batches, recipe__optimizer=["sgd"])
+    assert [d.name for d in settings.recipes.dimensions()] == ["learning_rate", "batch_size"]
+    assert settings.recipe.learning_rate == pytest.approx(0.063)  # the middle of the range, on a log scale
+    assert settings.recipe.batch_size == 32
+    with pytest.raises(StudyFileError, match=r"learning_rate: \[0.4, 0.01\] is no range"):
+        settings_of(dataset, recipe__learning_rate=[0.4, 0.01])
+    with pytest.raises(StudyFileError, match="optimizer: 'lion' is unknown"):
+        settings_of(dataset, recipe__optimizer=["sgd", "lion"])
+    with pytest.raises(StudyFileError, match="batch_size: 1 is not allowed"):
+        settings_of(dataset, recipe__batch_size=[64, 1])
+
+
+@pytest.mark.parametrize("rungs", [[6], [2, 6], [3, 2], [2, 2], [7]])
+def test_rungs_must_go_with_the_epochs(dataset: Dataset, rungs: list[int]) -> None:
+    with pytest.raises(StudyFileError, match=r"search.rungs.*recipe.epochs = 6; give rising epochs from 1 to 5"):
+        settings_of(dataset, search__rungs=rungs)
+
+
+def test_rungs_can_be_given_or_left_out(dataset: Dataset) -> None:
+    assert settings_of(dataset, search__rungs=[1, 5]).rungs == (1, 5)
+    assert settings_of(dataset, search__rungs=[]).rungs == ()
+    assert settings_of(dataset).rungs == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("2h", 7200), ("90m", 5400), ("45 s", 45), (30, 30), ("1.5d", 129_600)])
+def test_times_are_written_as_people_do(dataset: Dataset, text: Any, seconds: float) -> None:
+    assert settings_of(dataset, search__timeout=text).timeout == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "2 weeks", "h", 0, -1, "-2h", "0s"])
+def test_a_time_that_is_none_is_refused(dataset: Dataset, text: Any) -> None:
+    with pytest.raises(StudyFileError, match="search.device_time"):
+        settings_of(dataset, search__device_time=text)
+
+
+def test_how_a_study_searches_may_change_on_the_way(dataset: Dataset) -> None:
+    recorded = settings_of(dataset).sections
+    changed = {"sampler": "random", "pruner": "none", "workers": 2, "timeout": "1h", "finalists": 3, "rungs": [1]}
+    settings = settings_of(dataset, recorded=recorded, **{f"search__{key}": value for key, value in changed.items()})
+    assert (settings.sampler, settings.workers, settings.timeout) == ("random", 2, 3600)
+
+
+def test_another_name_is_offered_for_other_settings(dataset: Dataset) -> None:
+    recorded = settings_of(dataset).sections
+    with pytest.raises(StudyError, match="begin another study with --name s-2"):
+        settings_of(dataset, recorded=recorded, recipe__epochs=9)
+    assert next_name("mine-2") == "mine-3"
+    assert next_name("cifar10-150k") == "cifar10-150k-2"
+
+
+def test_workers_share_the_cores(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    threads = [settings_of(dataset, budget__macs="none", search__workers=n).threads for n in (1, 2, 3, 16)]
+    assert threads == [8, 4, 2, 1]
+
+
+def test_a_file_whose_images_changed_is_another_data_set(dataset: Dataset) -> None:
+    recorded = settings_of(dataset).sections
+    with pytest.raises(StudyError, match="the images are others"):
+        settings_of(replace(dataset, digest="other"), recorded=recorded)
+
+
+def test_a_shift_must_stay_within_the_image(dataset: Dataset) -> None:
+    with pytest.raises(StudyFileError, match="recipe.crop_pad.*0 to 31"):
+        settings_of(dataset, recipe__crop_pad=32)
+
+
+def test_an_address_with_a_password_is_not_recorded(dataset: Dataset) -> None:
+    settings = settings_of(dataset, search__storage="postgresql+psycopg://me:secret@host/db")
+    assert settings.storage.endswith("secret@host/db")
+    assert "secret" not in str(settings.sections)
+
+
+def test_all_images_hold_out_a_tenth(dataset: Dataset) -> None:
+    assert settings_of(dataset, data__images="all").n_held_out == 50
+
+
+@pytest.mark.parametrize(
+    ("file", "overrides", "name"),
+    [
+        (None, {}, "auto-5M"),
+        (None, {"data.name": "cifar10", "budget.params": "250k"}, "cifar10-250k"),
+        (None, {"data.name": "/x/mine.npz", "budget.params": "none"}, "mine-any"),
+        (None, {"budget.params": 4_907_445}, "auto-4907445"),
+        (Path("studies/quickstart.toml"), {}, "quickstart"),
+    ],
+)
+def test_names(file: Path | None, overrides: dict[str, Any], name: str) -> None:
+    assert study_name(file, read_study_file(None, overrides)) == name

@@ -1,0 +1,158 @@
+"""Workers in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas_budget.errors import SpecError, StoppedError, StudyError, StudyFileError
+from nas_budget.search.storage.storage import quiet_optuna
+from nas_budget.search.workers import search_runner as runner
+from nas_budget.search.workers.events import Event, SearchEnded, TrialFinished, WorkerLost
+from nas_budget.search.workers.process_pool import run_processes
+from nas_budget.train.data.dataset import Dataset
+from tests.search.studies import make
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    quiet_optuna()
+
+
+def never() -> bool:
+    return False
+
+
+def counts(number: int, stopped: Callable[[], bool]) -> Iterator[Event]:
+    for i in range(3):
+        yield SearchEnded(f"{number} {i}")
+
+
+def works_until_stopped(number: int, stopped: Callable[[], bool]) -> Iterator[Event]:
+    yield SearchEnded(f"{os.getpid()}")
+    while not stopped():
+        time.sleep(0.01)
+    raise StoppedError("stopped")
+
+
+def dies_if_first(number: int, stopped: Callable[[], bool]) -> Iterator[Event]:
+    if number == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield from counts(number, stopped)
+
+
+def dies(number: int, stopped: Callable[[], bool]) -> Iterator[Event]:
+    yield SearchEnded("alive")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fails_if_first(number: int, stopped: Callable[[], bool]) -> Iterator[Event]:
+    if number == 0:
+        raise StudyError("no device")
+    yield from works_until_stopped(number, stopped)
+
+
+def reasons(events: Iterator[Event]) -> list[str]:
+    return [event.reason for event in events if isinstance(event, SearchEnded)]
+
+
+def is_alive(pid: str) -> bool:
+    return Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+
+
+def test_the_events_of_all_workers_come_in_their_order() -> None:
+    told = reasons(run_processes(counts, 3, never))
+    assert sorted(told) == [f"{n} {i}" for n in range(3) for i in range(3)]
+    for n in range(3):
+        assert [t for t in told if t[0] == str(n)] == [f"{n} {i}" for i in range(3)]
+
+
+def test_all_are_stopped_when_asked() -> None:
+    pids: list[str] = []
+    with pytest.raises(StoppedError):
+        for event in run_processes(works_until_stopped, 2, lambda: len(pids) == 2):
+            assert isinstance(event, SearchEnded)
+            pids.append(event.reason)
+    assert len(pids) == 2
+    assert not any(map(is_alive, pids))
+
+
+@pytest.mark.slow
+def test_none_is_left_when_whoever_listens_goes_away() -> None:
+    events = run_processes(works_until_stopped, 2, never)
+    first = next(events)
+    assert isinstance(first, SearchEnded)
+    events.close()  # type: ignore[attr-defined]
+    assert not is_alive(first.reason)
+
+
+@pytest.mark.slow
+def test_one_that_is_killed_is_told_and_the_others_go_on() -> None:
+    events = list(run_processes(dies_if_first, 2, never))
+    assert WorkerLost(0, -signal.SIGKILL) in events
+    assert reasons(iter(events)) == ["1 0", "1 1", "1 2"]
+
+
+def test_a_worker_lost_at_the_end_is_replaced(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[int] = []
+
+    def some(*_: Any) -> Iterator[Event]:
+        rounds.append(1)
+        yield WorkerLost(0, -9) if len(rounds) == 1 else SearchEnded("done")
+
+    monkeypatch.setattr(runner, "run_processes", some)
+    search = make(dataset, tmp_path, search__workers=2)
+    assert list(search.events()) == [WorkerLost(0, -9), SearchEnded("done")]
+
+    def always(*_: Any) -> Iterator[Event]:
+        yield WorkerLost(0, -9)
+
+    monkeypatch.setattr(runner, "run_processes", always)
+    with pytest.raises(StudyError, match="lost in 3 rounds"):
+        list(search.events())
+
+
+def test_errors_cross_to_another_process_whole() -> None:
+    for error in StudyFileError(["a: b", "c: d"]), SpecError(["x: y"]), StudyError("no"):
+        again = pickle.loads(pickle.dumps(error))  # noqa: S301
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+
+
+@pytest.mark.slow
+def test_all_killed_is_an_error() -> None:
+    with pytest.raises(StudyError, match="all 2 workers ended unexpectedly"):
+        list(run_processes(dies, 2, never))
+
+
+@pytest.mark.slow
+def test_an_error_in_one_stops_all() -> None:
+    with pytest.raises(StudyError, match="no device"):
+        list(run_processes(fails_if_first, 2, never))
+
+
+@pytest.mark.slow
+def test_two_workers_do_the_trials_of_one_study(dataset: Dataset, npz: Path, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"search__workers": 2, "search__trials": 9, "data__name": str(npz)}
+    search = make(dataset, tmp_path, **changes, search__finalists=1, search__finalist_seeds=2)
+    search.settings.sections["data"]["name"] = str(npz)
+    events = list(search.events())
+    rows = search.books.records()
+    assert [row.number for row in rows] == list(range(9))
+    assert len({row.spec for row in rows}) == 9
+    assert {row.worker for row in rows} == {0, 1}
+    assert sum(isinstance(event, TrialFinished) for event in events) == 9
+    assert len(search.books.finals()) == 2
+    alone = make(dataset, tmp_path / "alone", search__trials=9)
+    list(alone.events())
+    same = {row.spec: row.curve.split()[0] for row in alone.books.records()}
+    assert all(same[row.spec] == row.curve.split()[0] for row in rows if row.spec in same)  # wherever it is trained

@@ -1,0 +1,382 @@
+"""Real searches of networks that train in a fraction of a second."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+import pytest
+import sqlalchemy.exc
+import torch
+from optuna.trial import TrialState
+
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.errors import StoppedError, StudyError
+from nas_budget.search.storage.rows import candidate_of
+from nas_budget.search.storage.storage import quiet_optuna, this_worker
+from nas_budget.search.storage.tables import Books
+from nas_budget.search.workers import trainer
+from nas_budget.search.workers.events import SearchEnded, TrialEpoch, TrialFinished, TrialStarted
+from nas_budget.search.workers.scheduler import NewTrials, is_done
+from nas_budget.search.workers.trial_runner import Run
+from nas_budget.train.data.dataset import Dataset
+from tests.search.studies import make
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    quiet_optuna()
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def test_a_search_trains_what_fits_and_writes_it_down(dataset: Dataset, tmp_path: Path) -> None:
+    search = make(dataset, tmp_path)
+    events = list(search.events())
+    assert [type(e) for e in events[:5]] == [TrialStarted] * 4 + [TrialEpoch]  # the start-up, side by side
+    records = sorted((e.record for e in events if isinstance(e, TrialFinished)), key=lambda r: r.number)
+    assert [r.number for r in records] == [0, 1, 2, 3]
+    assert all(r.params <= 20_000 and r.state in ("complete", "pruned") for r in records)
+    assert len({r.spec for r in records}) == 4
+    rows = list(csv.DictReader((tmp_path / "trials.csv").read_text().splitlines()))
+    assert [row["spec"] for row in rows] == [r.spec for r in records]
+    best = max((r for r in records if r.state == "complete"), key=lambda r: (r.accuracy or 0, -r.params))
+    assert ResNetSpec.from_json((tmp_path / "best.json").read_text()) == ResNetSpec.from_json(best.spec)
+    for r in records:
+        lines = (tmp_path / "trials" / str(r.number) / "epochs.jsonl").read_text().splitlines()
+        curve = [json.loads(line)["accuracy"] for line in lines]
+        assert r.curve == " ".join(f"{a:.5f}" for a in curve)
+        assert r.accuracy == curve[-1]
+
+
+def test_the_study_holds_cost_and_margin_of_each_trial(dataset: Dataset, tmp_path: Path) -> None:
+    search = make(dataset, tmp_path, search__trials=1)
+    list(search.events())
+    known = search.study.trials[0].user_attrs
+    assert known["params"] + known["margin_params"] == 20_000
+    assert {"macs", "spec", "seconds", "device", "versions"} <= set(known)
+
+
+def test_a_search_goes_on_to_the_number_asked_for(dataset: Dataset, tmp_path: Path) -> None:
+    list(make(dataset, tmp_path, search__trials=2).events())
+    assert list(make(dataset, tmp_path, search__trials=2).events()) == []
+    search = make(dataset, tmp_path, search__trials=5)
+    assert search.books.finished() == 2
+    list(search.events())
+    assert len({r.spec for r in search.books.records()}) == 5
+
+
+class StopAfter:
+    """Says stop when asked for the n-th time."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __call__(self) -> bool:
+        self.n -= 1
+        return self.n < 0
+
+
+@pytest.mark.parametrize("steps", [0, 1, 7, 9])
+def test_a_trial_that_was_stopped_is_trained_again_under_its_number(
+    dataset: Dataset, tmp_path: Path, steps: int
+) -> None:
+    whole = make(dataset, tmp_path / "whole", search__pruner="none", search__trials=3)
+    list(whole.events())
+    with pytest.raises(StoppedError):
+        list(make(dataset, tmp_path / "cut", StopAfter(steps), search__pruner="none", search__trials=3).events())
+    search = make(dataset, tmp_path / "cut", search__pruner="none", search__trials=3)
+    first = next(search.events())
+    assert isinstance(first, TrialStarted)
+    assert (first.number, first.again) == (steps // 6, True)
+    list(search.events())
+    assert [t.state for t in search.study.trials] == [TrialState.COMPLETE] * 3
+    assert search.books.records()[0].curve == whole.books.records()[0].curve  # the same network, trained the same way
+
+
+def test_a_trial_of_a_living_process_is_left_alone(dataset: Dataset, tmp_path: Path) -> None:
+    search = make(dataset, tmp_path, search__trials=1)
+    assert isinstance(next(search.events()), TrialStarted)
+    other = optuna.Trial(search.study, search.study.trials[0]._trial_id)
+    alive = {"host": this_worker()["host"], "pid": 1, "started": psutil.Process(1).create_time()}
+    other.set_user_attr("worker", alive)
+    again = make(dataset, tmp_path, search__trials=2)
+    list(again.events())
+    assert [t.state for t in again.study.trials] == [TrialState.RUNNING, TrialState.COMPLETE]
+    assert again.books.finished() == 1  # and the living one makes two
+
+
+def test_a_trial_of_another_machine_is_taken_over_in_a_folder_and_left_alone_in_a_database(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    for storage in "journal", f"sqlite:///{tmp_path}/trials.db":
+        changes: dict[str, Any] = {"search__trials": 1, "search__storage": storage}
+        folder = tmp_path / storage[:4]
+        search = make(dataset, folder, **changes)
+        assert isinstance(next(search.events()), TrialStarted)
+        other = optuna.trial.Trial(search.study, search.study.trials[0]._trial_id)
+        other.set_user_attr("worker", this_worker() | {"host": "elsewhere"})
+        events = list(make(dataset, folder, **changes).events())
+        if storage == "journal":
+            assert isinstance(events[0], TrialStarted)
+            assert events[0].again
+        else:
+            assert events == [SearchEnded("the trials that are left are under way on elsewhere")]
+
+
+def test_a_trial_that_had_come_to_its_end_is_not_trained_again(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Run, "finish", dies)
+        list(make(dataset, tmp_path, search__trials=1).events())
+    search = make(dataset, tmp_path, search__trials=1)
+    assert list(search.events()) == []
+    (row,) = search.books.records()
+    assert (row.state, row.epochs, row.repeated_seconds) == ("complete", 3, 0)
+    assert row.seconds > 0
+
+
+def test_trials_of_others_in_the_study_are_left_alone(dataset: Dataset, tmp_path: Path) -> None:
+    search = make(dataset, tmp_path, search__finalists=1, search__finalist_seeds=1)
+    search.study.add_trial(optuna.trial.create_trial(value=2.0))
+    list(search.events())
+    assert search.books.finished() == 4
+    assert len(search.books.finals()) == 1
+
+
+def test_a_storage_that_fails_ends_the_search_and_not_the_trial(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: Any) -> None:
+        raise sqlalchemy.exc.OperationalError("statement", {}, Exception("database is locked"))
+
+    with monkeypatch.context() as patch, pytest.raises(StudyError, match="cannot be used: database is locked"):
+        patch.setattr(optuna.trial.Trial, "report", locked)
+        list(make(dataset, tmp_path, search__storage=f"sqlite:///{tmp_path}/trials.db").events())
+    search = make(dataset, tmp_path, search__storage=f"sqlite:///{tmp_path}/trials.db")
+    list(search.events())
+    assert [row.state for row in search.books.records() if row.state == "failed"] == []
+
+
+def test_a_trial_that_fails_does_not_end_the_search(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = trainer.build, []
+
+    def sometimes(spec: ResNetSpec, seed: int) -> Any:
+        calls.append(spec)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("no memory\nlong story")
+        return real(spec, seed)
+
+    monkeypatch.setattr(trainer, "build", sometimes)
+    search = make(dataset, tmp_path)
+    list(search.events())
+    failed = [r for r in search.books.records() if r.state == "failed"]
+    assert [r.reason for r in failed] == ["OutOfMemoryError: no memory"]
+    assert search.books.finished() == 4
+    assert len(set(calls)) == 5
+    assert "long story" in (tmp_path / "trials" / str(failed[0].number) / "error.txt").read_text()
+
+
+def test_a_search_in_which_everything_fails_gives_up(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(spec: ResNetSpec, seed: int) -> Any:
+        raise RuntimeError("no device")
+
+    monkeypatch.setattr(trainer, "build", broken)
+    with pytest.raises(StudyError, match="5 trials failed in a row.*no device"):
+        list(make(dataset, tmp_path).events())
+
+
+def test_a_network_that_diverges_is_pruned(dataset: Dataset, tmp_path: Path) -> None:
+    search = make(dataset, tmp_path, recipe__optimizer="sgd", recipe__learning_rate=1e30, search__trials=1)
+    list(search.events())
+    record = search.books.records()[0]
+    assert (record.state, record.epochs) == ("pruned", 1)
+    assert "diverged" in record.reason
+
+
+def test_a_space_that_is_used_up_ends_the_search(dataset: Dataset, tmp_path: Path) -> None:
+    few = {
+        "space__stages": 1,
+        "space__width": [4, 6],
+        "space__kernels": 3,
+        "space__pool": 2,
+        "space__shortcut_kernel": 1,
+    }
+    search = make(dataset, tmp_path, **few, recipe__epochs=1, search__trials=10)
+    told = SearchEnded("all 3 networks of the space that fit have been tried")
+    assert list(search.events())[-1] == told
+    assert list(make(dataset, tmp_path, **few, recipe__epochs=1, search__trials=10).events()) == [told]
+    tried = [candidate_of(t) for t in search.study.trials]
+    assert sorted(candidate.spec.channels for candidate in tried if candidate) == [(4,), (5,), (6,)]
+
+
+def test_queued_networks_come_first_and_once(dataset: Dataset, tmp_path: Path) -> None:
+    queue = [
+        {"channels": [6, 9], "blocks": 1, "strides": [2, 2], "pool": "global"},
+        {"channels": [5, 5, 7], "blocks": 2, "pool": 1},
+        {"channels": [6, 9], "blocks": 1, "strides": [2, 2], "pool": 8},
+    ]
+    search = make(dataset, tmp_path, search__queue=queue)
+    list(search.events())
+    records = search.books.records()
+    assert [r.channels for r in records[:2]] == ["6-9", "5-5-7"]
+    assert len({r.spec for r in records}) == 4
+
+
+def test_a_database_works_like_the_journal(dataset: Dataset, tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path}/trials.db"
+    list(make(dataset, tmp_path, search__storage=address, search__trials=1).events())
+    search = make(dataset, tmp_path, search__storage=address, search__trials=2)
+    list(search.events())
+    assert [r.number for r in search.books.records()] == [0, 1]
+    assert not (tmp_path / "study.journal").exists()
+
+
+def test_the_sampler_does_not_disturb_what_is_trained(dataset: Dataset, tmp_path: Path) -> None:
+    curves = []
+    for sampler in "tpe", "random":
+        queue = [{"channels": [6, 9], "blocks": 1}]
+        search = make(dataset, tmp_path / sampler, search__sampler=sampler, search__queue=queue, search__trials=1)
+        list(search.events())
+        curves.append(search.books.records()[0].curve)
+    assert curves[0] == curves[1]
+
+
+@pytest.mark.parametrize(
+    ("home", "where"),
+    [(NewTrials, "_begin"), (Run, "train"), (Run, "judge"), (Run, "finish"), (Books, "write")],
+)
+def test_a_death_at_any_point_of_a_trial_costs_no_trial(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: type, where: str
+) -> None:
+    whole = make(dataset, tmp_path / "whole")
+    list(whole.events())
+    real, calls = getattr(home, where), []
+
+    def dies_the_third_time(self: Any, *arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise Killed
+        return real(self, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(home, where, dies_the_third_time)
+        list(make(dataset, tmp_path / "cut").events())
+    search = make(dataset, tmp_path / "cut")
+    list(search.events())
+    assert [t.state for t in search.study.trials if not t.state.is_finished()] == []
+    assert [r.number for r in search.books.records()] == [0, 1, 2, 3]
+    assert len({r.spec for r in search.books.records()}) == 4
+    rows = list(csv.DictReader((tmp_path / "cut" / "trials.csv").read_text().splitlines()))
+    assert [row["spec"] for row in rows] == [r.spec for r in search.books.records()]
+
+
+def test_a_table_that_was_lost_is_written_again(dataset: Dataset, tmp_path: Path) -> None:
+    list(make(dataset, tmp_path, search__trials=2).events())
+    before = (tmp_path / "trials.csv").read_text()
+    for name in "trials.csv", "best.json":
+        (tmp_path / name).unlink()
+    list(make(dataset, tmp_path, search__trials=2).events())
+    assert (tmp_path / "trials.csv").read_text() == before
+    assert (tmp_path / "best.json").exists()
+
+
+def test_two_searches_do_not_run_one_study_at_once(dataset: Dataset, tmp_path: Path) -> None:
+    first, second = make(dataset, tmp_path), make(dataset, tmp_path)
+    events = first.events()
+    next(events)
+    with pytest.raises(StudyError, match="another process"):
+        next(second.events())
+    events.close()
+    assert isinstance(next(second.events()), TrialStarted)
+
+
+def test_a_training_is_the_same_alone_and_beside_others(dataset: Dataset, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"space__dropout": 0.3, "search__trials": 6, "search__start_up": 6}
+    beside, alone = (make(dataset, tmp_path / name, search__pruner=name, **changes) for name in ("front", "none"))
+    for search in beside, alone:
+        list(search.events())
+    curves = {row.spec: row.curve.split() for row in alone.books.records()}
+    for row in beside.books.records():
+        assert curves[row.spec][: row.epochs] == row.curve.split()
+
+
+def test_a_group_is_judged_together(dataset: Dataset, tmp_path: Path) -> None:
+    search = make(dataset, tmp_path, search__trials=10, search__start_up=10, search__rungs=[1])
+    epochs = [event for event in search.events() if isinstance(event, TrialEpoch)]
+    assert [event.result.epoch for event in epochs[:10]] == [1] * 10
+    rows = search.books.records()
+    assert 1 <= sum(row.state == "pruned" for row in rows) <= 7  # nobody trained on before the others were there
+    assert {row.epochs for row in rows if row.state == "pruned"} == {1}
+
+
+def test_stopped_trials_of_a_group_are_all_trained_again(dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(StoppedError):
+        list(make(dataset, tmp_path, StopAfter(5), search__trials=8, search__start_up=8).events())
+    search = make(dataset, tmp_path, search__trials=8, search__start_up=8)
+    events = list(search.events())
+    assert sum(isinstance(event, TrialStarted) and event.again for event in events) == 8
+    assert [row.number for row in search.books.records()] == list(range(8))
+    assert len({row.spec for row in search.books.records()}) == 8
+    assert search.books.ledger().repeated > 0
+
+
+def test_several_seeds_a_trial_give_their_mean(dataset: Dataset, tmp_path: Path) -> None:
+    queue = [{"channels": [6, 9], "blocks": 1}]
+    ones = []
+    for seed in 0, 1:
+        search = make(dataset, tmp_path / str(seed), search__queue=queue, search__trials=1, search__seed=seed)
+        list(search.events())
+        ones.append(search.books.records()[0].accuracy)
+    both = make(dataset, tmp_path / "both", search__queue=queue, search__trials=1, search__trial_seeds=2)
+    list(both.events())
+    row = both.books.records()[0]
+    assert row.accuracy == pytest.approx(sum(a or 0 for a in ones) / 2)
+    assert row.seeds == 2
+
+
+def test_a_recipe_is_searched_and_written_down(dataset: Dataset, tmp_path: Path) -> None:
+    search = make(dataset, tmp_path, recipe__learning_rate=[0.01, 0.2], recipe__batch_size=[25, 50])
+    list(search.events())
+    rows = search.books.records()
+    assert len({row.learning_rate for row in rows}) > 1
+    assert {row.batch_size for row in rows} == {25, 50}
+
+
+def test_the_table_of_a_long_study_is_not_written_after_every_trial(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = []
+    real = Books.write
+
+    def slow(self: Books) -> None:
+        writes.append(1)
+        real(self)
+        self.next_write = float("inf")
+
+    monkeypatch.setattr(Books, "write", slow)
+    search = make(dataset, tmp_path)
+    list(search.events())
+    assert len(writes) == 2  # at the beginning and at the end
+    assert len((tmp_path / "trials.csv").read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize(("known", "done"), [({}, True), ({"diverged": True}, False)])
+def test_a_lost_trial_that_diverged_at_its_end_is_not_taken_for_complete(known: dict[str, bool], done: bool) -> None:
+    about = {"recipe": {"epochs": 3}, **known}
+    trial = optuna.trial.create_trial(state=TrialState.PRUNED, user_attrs=about, intermediate_values={3: 0.1})
+    assert is_done(trial) is done

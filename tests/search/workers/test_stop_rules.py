@@ -1,0 +1,98 @@
+"""Stop rules, in real searches and one by one."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from nas_budget.search.storage.storage import quiet_optuna
+from nas_budget.search.storage.tracker import Tally, Watch
+from nas_budget.search.workers.events import SearchEnded
+from nas_budget.search.workers.stop_rules import reason_to_stop
+from nas_budget.train.data.dataset import Dataset
+from tests.search.studies import make, settings
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    quiet_optuna()
+
+
+def ended(
+    accuracy: float | None, params: int = 10, seconds: float = 1.0, state: TrialState = TrialState.COMPLETE
+) -> Any:
+    attributes = {"params": params, "seconds": seconds, "repeated_seconds": 0.5}
+    value = accuracy if state == TrialState.COMPLETE else None
+    return optuna.trial.create_trial(state=state, value=value, user_attrs=attributes)
+
+
+def test_nothing_stops_a_search_by_default(dataset: Dataset, tmp_path: Path) -> None:
+    tally = Tally()
+    for _ in range(50):
+        tally.add(ended(0.9))
+    assert reason_to_stop(settings(dataset, tmp_path), tally, None) == ""
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        ({"search__target": 0.9}, "the target is reached: 90.00% of 90.00%"),
+        ({"search__device_time": 3}, "trials took 3 s, at least the 3 s of device_time"),
+        ({"search__patience": 1}, "none of the last 1 trials joined the front"),
+    ],
+)
+def test_each_rule_says_why(dataset: Dataset, tmp_path: Path, rule: dict[str, Any], reason: str) -> None:
+    made, tally = settings(dataset, tmp_path, **rule), Tally()
+    tally.add(ended(0.9))
+    assert bool(reason_to_stop(made, tally, None)) == ("search__target" in rule)  # the others have room left
+    tally.add(ended(0.8))
+    assert reason in reason_to_stop(made, tally, None)
+
+
+def test_the_deadline_stops(dataset: Dataset, tmp_path: Path) -> None:
+    made = settings(dataset, tmp_path)
+    assert "timeout" in reason_to_stop(made, Tally(), time.time() - 1)
+    assert reason_to_stop(made, Tally(), time.time() + 60) == ""
+
+
+def test_progress_is_joining_the_front() -> None:
+    tally = Tally()
+    for accuracy, params, since in [(0.5, 10, 0), (0.4, 10, 1), (0.3, 5, 0), (0.3, 5, 1), (0.6, 20, 0), (0.6, 19, 0)]:
+        tally.add(ended(accuracy, params))
+        assert tally.since_progress == since
+    tally.add(ended(None, state=TrialState.PRUNED))
+    assert tally.since_progress == 1
+    tally.add(ended(None, state=TrialState.FAIL))
+    assert (tally.since_progress, tally.ended) == (1, 7)
+    assert tally.seconds == 12.0
+    assert sorted(tally.front) == [(5, 0.3), (10, 0.5), (19, 0.6)]
+
+
+def test_a_search_ends_with_the_reason_and_goes_on_with_another_rule(dataset: Dataset, tmp_path: Path) -> None:
+    events = list(make(dataset, tmp_path, search__target=0.0001).events())
+    assert isinstance(events[-1], SearchEnded)
+    assert "target" in events[-1].reason
+    search = make(dataset, tmp_path, search__device_time=0.001)
+    assert [type(e) for e in search.events()] == [SearchEnded]
+    list(make(dataset, tmp_path).events())
+    assert search.books.finished() == 4
+
+
+def test_a_watch_tells_each_trial_once() -> None:
+    study = optuna.create_study()
+    watch = Watch(study)
+    first, second = study.ask(), study.ask()
+    assert [[t.number for t in part] for part in watch.look()] == [[0, 1], []]
+    study.tell(second, 1.0)
+    third = study.ask()
+    assert [[t.number for t in part] for part in watch.look()] == [[2], [1]]
+    assert [t.number for t in watch.running()] == [0, 2]
+    study.tell(first, 1.0)
+    study.tell(third, state=TrialState.FAIL)
+    assert [[t.number for t in part] for part in watch.look()] == [[], [0, 2]]
+    assert watch.look() == ([], [])

@@ -1,0 +1,68 @@
+"""Small spaces whose every network can be listed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from itertools import product
+
+from nas_budget.arch.budget import Budget
+from nas_budget.arch.cost import Cost, cost
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.space.space import OPTIONS, SearchSpace
+
+SMALL = {
+    "plain": SearchSpace(stages=(1, 3), blocks=(1, 2), kernels=(3,), pool=(2, "global"), width=(4, 7)),
+    "growth": SearchSpace(
+        stages=(2, 4), blocks=(1, 1), kernels=(1, 3), pool=(2,), shortcut_kernel=(1,), width=(4, 12), width_step=2,
+        growth=(1.2, 2.0),
+    ),
+    "options": SearchSpace(
+        stages=(1, 2), blocks=(1, 2), kernels=(3,), pool=(2, 4), stem_kernel=(1, 3),
+        block=("basic", "preact", "bottleneck"), squeeze=(0, 4), stem_width=(0, 6), width=(5, 6), first_stride=(1, 2),
+    ),
+    "strides": SearchSpace(
+        stages=(1, 3), blocks=(1, 1), kernels=(3,), pool=(1, 3), width=(3, 6), strides=(1, 2), first_stride=(1, 3),
+        stem_width=(5, 9), image_size=9,
+    ),
+    "tiny images": SearchSpace(
+        stages=(1, 3), blocks=(1, 2), kernels=(1, 3), pool=(1, 2), shortcut_kernel=(1, 3, 5), width=(3, 4),
+        image_size=1,
+    ),
+}  # fmt: skip
+
+BUDGETS = [
+    Budget(6_000),
+    Budget(None, macs=1_500_000),
+    Budget(9_000, macs=1_500_000),
+    Budget(5_000, weight_bytes=5_400, weight_format="int8"),
+    Budget(9_000, macs=2_000_000, weight_bytes=9_100, weight_format="int8", activation_bytes=70_000),
+    Budget(None, activation_bytes=60_000),
+    Budget(1),
+]
+
+
+@cache
+def every(name: str) -> dict[ResNetSpec, Cost]:
+    """All networks of a space of `SMALL`, and what each costs."""
+    return {spec: cost(spec) for spec in dict.fromkeys(_listed(SMALL[name]))}
+
+
+def fitting(name: str, budget: Budget | None) -> set[ResNetSpec]:
+    """Those that keep every limit."""
+    return {spec for spec, used in every(name).items() if budget is None or budget.check(used).fits}
+
+
+def _listed(space: SearchSpace) -> Iterator[ResNetSpec]:
+    """One by one, some more than once."""
+    grid = range(space.narrowest, space.widest + 1, space.width_step)
+    ways = [*product(range(space.blocks[0], space.blocks[1] + 1), space.kernels)]
+    for n in range(space.stages[0], space.stages[1] + 1):
+        for widths, through, strides in product(
+            product(grid, repeat=n), product(ways, repeat=n), space.stride_patterns(n)
+        ):
+            for values in product(*(getattr(space, name) for name in OPTIONS)):
+                blocks, kernels = zip(*through, strict=True)
+                spec = space.make(widths, blocks, kernels, strides, dict(zip(OPTIONS, values, strict=True)))
+                if space.contains(spec):
+                    yield spec

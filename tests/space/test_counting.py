@@ -1,0 +1,68 @@
+"""Exact counts against lists of every network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas_budget.arch.budget import Budget
+from nas_budget.errors import SpaceTooLargeError
+from nas_budget.space import counting
+from nas_budget.space import layout_graph as chain
+from nas_budget.space.counting import pairs_within
+from nas_budget.space.space import SearchSpace
+from tests.space.spaces import BUDGETS, SMALL, every, fitting
+
+LARGE = SearchSpace(
+    stages=(5, 5), blocks=(1, 6), kernels=(3,), pool=(2,), shortcut_kernel=(3,), width=(16, 256), width_step=16,
+    growth=(0.01, 100.0),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_counts_are_those_of_a_list(name: str) -> None:
+    assert SMALL[name].count() == len(every(name))
+    for budget in BUDGETS:
+        assert SMALL[name].count_fitting(budget) == len(fitting(name, budget)), str(budget)
+
+
+def test_a_space_of_eight_billion() -> None:
+    assert LARGE.count() == (16 * 6) ** 5 == 8_153_726_976
+    n_fitting = LARGE.count_fitting(Budget(5_000_000))
+    assert n_fitting == 1_950_306_924
+    assert n_fitting / LARGE.count() == pytest.approx(0.239, abs=5e-4)
+
+
+def test_a_space_is_counted_as_the_parts_it_falls_into() -> None:
+    whole = SearchSpace(**{**vars(LARGE), "stages": (3, 4), "kernels": (3, 5)})
+    parts = [SearchSpace(**{**vars(whole), "stages": (n, n)}) for n in (3, 4)]
+    budget = Budget(1_000_000, macs=200_000_000)
+    assert whole.count_fitting(budget) == sum(part.count_fitting(budget) for part in parts)
+
+
+def test_everything_fits_a_budget_beyond_all() -> None:
+    assert LARGE.count_fitting(Budget(10**12)) == LARGE.count_fitting(Budget(None)) == LARGE.count()
+
+
+def test_a_count_that_would_take_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "MOST_HALVES", 1_000)
+    with pytest.raises(SpaceTooLargeError, match="width_step"):
+        LARGE.count_fitting(Budget())
+    monkeypatch.setattr(chain, "MOST_CHOICES", 1_000)
+    with pytest.raises(SpaceTooLargeError, match="width_step"):
+        SearchSpace().count_fitting(Budget())
+
+
+@given(st.integers(1, 3), st.integers(1, 60), st.integers(1, 60), st.integers(1, 10**6), st.integers(0, 2**31))
+def test_pairs_are_those_compared_one_by_one(n_limits: int, n: int, m: int, most: int, seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    left, right = chance.integers(0, most, (n_limits, n)), chance.integers(0, most, (n_limits, m))
+    limits = chance.integers(0, 2 * most, n_limits)
+    expected = int((left[:, :, None] + right[:, None, :] <= limits[:, None, None]).all(axis=0).sum())
+    before, counting.FEW_PAIRS = counting.FEW_PAIRS, 4
+    try:
+        assert pairs_within(left, right, limits) == expected
+    finally:
+        counting.FEW_PAIRS = before

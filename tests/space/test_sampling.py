@@ -1,0 +1,105 @@
+"""Networks drawn from those that fit, against lists of every network."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from nas_budget.arch.budget import Budget
+from nas_budget.arch.cost import cost
+from nas_budget.arch.cost_table import cost_table, fits_table
+from nas_budget.errors import NothingFitsError
+from nas_budget.space import path_sampler as roster
+from nas_budget.space import sampling
+from nas_budget.space.counting import count_paths
+from nas_budget.space.layout_graph import layouts, make_chain
+from nas_budget.space.path_sampler import Roster
+from nas_budget.space.sampling import draw_fitting
+from nas_budget.space.space import SearchSpace
+from tests.space.spaces import BUDGETS, SMALL, fitting
+
+
+def chi_square_share(n: int, counts: Counter[object], n_kinds: int) -> float:
+    """How far the counts are from even, in standard deviations of a chi-square of so many kinds."""
+    expected = n / n_kinds
+    missing = n_kinds - len(counts)
+    statistic = sum((count - expected) ** 2 for count in counts.values()) / expected + missing * expected
+    return float((statistic - (n_kinds - 1)) / np.sqrt(2 * (n_kinds - 1)))
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("budget", [None, *BUDGETS[:5]], ids=str)
+def test_draws_are_even_over_what_fits(name: str, budget: Budget | None) -> None:
+    space, listed = SMALL[name], fitting(name, budget)
+    if not listed:
+        with pytest.raises(NothingFitsError):
+            space.sample(1, budget)
+        return
+    n = min(20 * len(listed), 10_000)
+    counts = Counter[object](space.sample(n, budget, seed=3))
+    assert set(counts) <= listed
+    if len(listed) > 1:
+        assert abs(chi_square_share(n, counts, len(listed))) < 4
+
+
+def test_uneven_draws_are_noticed() -> None:
+    """The yardstick itself: a tenth of the kinds drawn half more often."""
+    chance = np.random.default_rng(0)
+    weights = np.where(np.arange(1_000) < 100, 1.5, 1.0)
+    drawn = Counter[object](chance.choice(1_000, 20_000, p=weights / weights.sum()).tolist())
+    assert chi_square_share(20_000, drawn, 1_000) > 4
+
+
+def test_a_coarse_grid_is_made_finer_and_stays_even(monkeypatch: pytest.MonkeyPatch) -> None:
+    space, budget = SMALL["plain"], Budget(3_500)
+    listed = fitting("plain", budget)
+    monkeypatch.setattr(roster, "FEWEST_STEPS", 1)
+    monkeypatch.setattr(roster, "MOST_STEPS", 1)
+    monkeypatch.setattr(sampling, "ENOUGH", 0.9)
+    counts = Counter[object](space.sample(20 * len(listed), budget))
+    assert abs(chi_square_share(20 * len(listed), counts, len(listed))) < 4
+
+
+def test_rounded_counts_enclose_the_exact_count() -> None:
+    space, budget = SearchSpace(stages=(4, 4), width=(8, 64), width_step=8), Budget(300_000, macs=40_000_000)
+    for layout in layouts(space):
+        chain = make_chain(space, layout, budget)
+        exact = count_paths(chain)
+        bounds = [(Roster(chain, n, up=True).weights.sum(), Roster(chain, n).weights.sum()) for n in (8, 16, 32)]
+        for (low, high), (closer_low, closer_high) in pairwise(bounds):
+            assert low <= closer_low <= exact <= closer_high <= high
+
+
+def test_a_small_budget_in_a_huge_space_takes_seconds() -> None:
+    space = SearchSpace(stages=(3, 5), blocks=(1, 6), kernels=(3, 5, 7), width=(8, 1024), growth=(0.1, 10.0))
+    largest = space.make((1024,) * 5, (6,) * 5, (7,) * 5, (1, 2, 2, 2, 2), {**OPTIONS, "pool": 2})
+    assert cost(largest).params > 500_000_000
+    budget, begin = Budget(50_000), time.perf_counter()
+    drawn = space.sample(10_000, budget)
+    assert time.perf_counter() - begin < 60  # seconds here; the margin is for a busy machine
+    assert len(drawn) == 10_000
+    assert all(cost(spec).params <= 50_000 and space.contains(spec) for spec in drawn[:500])
+    assert len(set(drawn)) > 9_900
+
+
+OPTIONS = {"stem_kernel": 3, "shortcut_kernel": 3, "block": "basic", "squeeze": 0, "stem_width": 0}
+
+
+def test_the_seed_gives_the_same_again() -> None:
+    space = SMALL["options"]
+    assert space.sample(50, Budget(6_000), seed=1) == space.sample(50, Budget(6_000), seed=1)
+    assert space.sample(50, Budget(6_000), seed=1) != space.sample(50, Budget(6_000), seed=2)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_rows_are_the_specs_as_arrays(name: str) -> None:
+    budget = BUDGETS[4]
+    rows, specs = draw_fitting(SMALL[name], 60, budget, 5), SMALL[name].sample(60, budget, 5)
+    counted = cost_table(**rows)
+    assert fits_table(counted, budget).all()
+    assert counted["params"].tolist() == [cost(spec).params for spec in specs]
+    assert counted["macs"].tolist() == [cost(spec).macs for spec in specs]

@@ -1,0 +1,139 @@
+"""Splits and augmentation against plain numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from nas_budget.errors import UsageError
+from nas_budget.train.data.dataset import Dataset, Images, Labels
+from nas_budget.train.data.split import (
+    channel_statistics,
+    labelled_images,
+    normalised,
+    split_images,
+    split_sizes,
+    stratified_order,
+)
+
+CPU = torch.device("cpu")
+LABELS = st.lists(st.integers(0, 4), min_size=2, max_size=120).map(lambda labels: np.array(labels, np.int64))
+
+
+def numbered(labels: Labels, name: str = "mine") -> Dataset:
+    """A data set in which the first two bytes of each image are its number; test images must not be read."""
+    images = np.random.default_rng(1).integers(0, 256, (len(labels), 4, 4, 3)).astype(np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = np.arange(len(labels)) % 256, np.arange(len(labels)) // 256
+
+    def read(part: str) -> tuple[Images, Labels]:
+        assert part == "train", "test images were read"
+        return images, labels
+
+    return Dataset(name, tuple("abcde"), 4, 3, len(labels), 10, "", "", read)
+
+
+def numbers(images: Tensor) -> list[int]:
+    return [int(image[0, 0, 0]) + 256 * int(image[0, 0, 1]) for image in images]
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 30), st.integers(1, 9), st.integers(1, 4), st.integers(0, 999))
+def test_channel_statistics_are_those_of_numpy(n: int, size: int, channels: int, seed: int) -> None:
+    images = np.random.default_rng(seed).integers(0, 256, (n, size, size, channels)).astype(np.uint8)
+    mean, std = channel_statistics(torch.from_numpy(images))
+    pixels = images.reshape(-1, channels).astype(np.float64)
+    assert mean.numpy() == pytest.approx(pixels.mean(0), rel=1e-6)
+    assert std.numpy() == pytest.approx(pixels.std(0).clip(min=1), rel=1e-6)
+
+
+def test_a_channel_of_one_value_has_a_deviation_to_divide_by() -> None:
+    mean, std = channel_statistics(torch.full((2, 4, 4, 1), 7, dtype=torch.uint8))
+    assert (mean.tolist(), std.tolist()) == ([7.0], [1.0])
+
+
+def test_normalised_images_have_mean_zero_and_deviation_one_channels_last_in_memory() -> None:
+    split = split_images(numbered(np.arange(200) % 5), CPU)
+    ready = normalised(split.train.images, split)
+    assert (ready.dtype, ready.shape) == (torch.float32, (180, 3, 4, 4))
+    assert ready.is_contiguous(memory_format=torch.channels_last)
+    assert ready.mean((0, 2, 3)).tolist() == pytest.approx([0] * 3, abs=1e-5)
+    assert ready.std((0, 2, 3), correction=0).tolist() == pytest.approx([1] * 3, rel=1e-5)
+
+
+def test_statistics_are_of_the_images_that_train() -> None:
+    split = split_images(numbered(np.arange(60) % 5), CPU, 10, 20)
+    mean, std = channel_statistics(split.train.images)
+    assert torch.equal(split.mean, mean)
+    assert torch.equal(split.std, std)
+
+
+@settings(max_examples=60)
+@given(LABELS, st.data())
+def test_held_out_and_training_images_are_apart_and_keep_their_labels(labels: Labels, data: st.DataObject) -> None:
+    n_held_out = data.draw(st.integers(1, len(labels) - 1))
+    n_train = data.draw(st.integers(1, len(labels) - n_held_out))
+    split = split_images(numbered(labels), CPU, n_train, n_held_out)
+    trained, held_out = numbers(split.train.images), numbers(split.held_out.images)
+    assert (len(trained), len(held_out)) == (n_train, n_held_out) == (len(split.train), len(split.held_out))
+    assert len({*trained, *held_out}) == n_train + n_held_out
+    assert split.train.labels.tolist() == labels[trained].tolist()
+    assert split.held_out.labels.tolist() == labels[held_out].tolist()
+
+
+@settings(max_examples=60)
+@given(LABELS, st.data())
+def test_any_stretch_keeps_the_shares_of_the_classes(labels: Labels, data: st.DataObject) -> None:
+    order = stratified_order(labels)
+    assert sorted(order) == list(range(len(labels)))
+    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(labels))] * 2)))
+    stretch = labels[order[start:stop]]
+    present, counts = np.unique(labels, return_counts=True)
+    for label, count in zip(present, counts, strict=True):
+        share = count / len(labels)
+        wanted = share * (stop - start)
+        assert abs((stretch == label).sum() - wanted) <= 1 + share * len(present) + 1e-9
+
+
+def test_equal_classes_are_split_equally() -> None:
+    labels = np.random.default_rng(0).permutation(np.arange(500) % 5)
+    split = split_images(numbered(labels), CPU, 250, 50)
+    assert torch.bincount(split.held_out.labels).tolist() == [10] * 5
+    assert torch.bincount(split.train.labels).tolist() == [50] * 5
+
+
+def test_the_held_out_images_are_the_same_however_many_train() -> None:
+    dataset = numbered(np.arange(300) % 5)
+    few, many = (split_images(dataset, CPU, n_train, 40) for n_train in (20, None))
+    assert torch.equal(few.held_out.images, many.held_out.images)
+    assert numbers(few.train.images) == numbers(many.train.images)[:20]
+
+
+def test_a_tenth_is_held_out_unless_told() -> None:
+    dataset = numbered(np.arange(300) % 5)
+    assert split_sizes(dataset, None, None) == (30, 270)
+    assert split_sizes(dataset, 100, None) == (30, 100)
+    assert split_sizes(dataset, None, 100) == (100, 200)
+
+
+@pytest.mark.parametrize(("n_train", "n_held_out"), [(271, None), (251, 50), (None, 300), (0, None), (-1, 5)])
+def test_more_images_than_there_are_cannot_be_asked_for(n_train: int | None, n_held_out: int | None) -> None:
+    with pytest.raises(UsageError, match="mine has 300 training images; lower data.images"):
+        split_images(numbered(np.arange(300) % 5), CPU, n_train, n_held_out)
+
+
+def test_all_images_can_train_with_none_held_out() -> None:
+    assert split_sizes(numbered(np.arange(300) % 5), None, 0) == (0, 300)
+    images = split_images(numbered(np.arange(300) % 5), CPU, None, 0)
+    assert (len(images.train), len(images.held_out)) == (300, 0)
+
+
+def test_labelled_images_are_all_of_a_part_in_their_order() -> None:
+    dataset = numbered(np.arange(30) % 5)
+    images, labels = dataset.read("train")
+    made = labelled_images(dataset, "train", CPU)
+    assert np.array_equal(made.images.numpy(), images)
+    assert np.array_equal(made.labels.numpy(), labels)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from nas_budget.errors import UsageError
+from nas_budget.train.engine.device import (
+    PRECISIONS,
+    autocast,
+    choose_device,
+    choose_precision,
+    describe_device,
+    deterministic,
+    keep_freed_memory,
+)
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def test_auto_is_a_gpu_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device() == choose_device("auto") == CPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto") == CUDA
+
+
+def test_a_device_may_be_named() -> None:
+    assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", ["", "gpu", "cuda:99", "tpu", "CPU", "meta", "mps:7"])
+def test_a_device_that_is_not_there_is_answered_with_those_that_are(name: str) -> None:
+    with pytest.raises(UsageError, match="not to be had here; allowed are auto, cpu") as said:
+        choose_device(name)
+    assert repr(name) in str(said.value)
+    assert "\n" not in str(said.value)
+
+
+def test_the_gpus_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UsageError, match="allowed are auto, cpu, cuda:0, cuda:1"):
+        choose_device("cuda:99")
+
+
+def test_auto_precision_is_bf16_only_on_a_gpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_precision("auto", CPU) == "fp32"
+    for capability, expected in ((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp32"):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, capability=capability: capability)
+        assert choose_precision("auto", CUDA) == expected
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16"])
+def test_a_precision_may_be_named(name: str) -> None:
+    assert choose_precision(name, CPU) == choose_precision(name, CUDA) == name
+
+
+def test_fp16_is_for_gpus() -> None:
+    assert choose_precision("fp16", CUDA) == "fp16"
+    with pytest.raises(UsageError, match="fp16 on a CPU .* allowed there are auto, fp32, bf16"):
+        choose_precision("fp16", CPU)
+
+
+@pytest.mark.parametrize("name", ["", "fp8", "float32", "BF16"])
+def test_an_unknown_precision_is_answered_with_the_known_ones(name: str) -> None:
+    with pytest.raises(UsageError, match=f"precision: '{name}' is unknown; allowed are auto, fp32, bf16, fp16"):
+        choose_precision(name, CPU)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_matrices_are_multiplied_in_the_chosen_precision(name: str, dtype: torch.dtype) -> None:
+    with autocast(CPU, name):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == dtype == PRECISIONS[name]
+
+
+def test_a_device_is_described_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    for n_threads, words in (1, " (1 thread)"), (2, " (2 threads)"):
+        monkeypatch.setattr(torch, "get_num_threads", lambda n=n_threads: n)
+        name, found, _ = describe_device(CPU).rpartition(words)
+        assert found == words
+        assert name
+    assert describe_device(torch.device("mps")) == "mps"
+
+
+def test_freed_memory_is_kept_where_the_c_library_is_glibc() -> None:
+    code = (
+        "import torch, resource; from nas_budget.train.engine.device import keep_freed_memory; {}\n"
+        "for _ in range(10): torch.ones(2**24).add_(1)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"
+    )
+    faults = [
+        int(subprocess.run([sys.executable, "-c", code.format(first)], capture_output=True, check=True).stdout)
+        for first in ("pass", "keep_freed_memory()")
+    ]
+    if platform.libc_ver()[0] == "glibc":
+        assert faults[1] < faults[0] - 50_000  # 16,384 pages for each block that the system had to clear
+    else:
+        assert faults[1] > 0
+
+
+def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr("ctypes.CDLL", lambda *_: pytest.fail("looked for a library"))
+    keep_freed_memory()
+
+
+def test_determinism_is_for_as_long_as_asked() -> None:
+    for wanted in (True, False):
+        with deterministic(wanted):
+            assert torch.are_deterministic_algorithms_enabled() is wanted
+        assert not torch.are_deterministic_algorithms_enabled()

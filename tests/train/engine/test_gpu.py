@@ -1,0 +1,144 @@
+"""The same training on a CUDA GPU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.search import search
+from nas_budget.train.data.augment import crop_and_flip
+from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.data.split import SplitImages, channel_statistics, split_images
+from nas_budget.train.data.synthetic import CLASSES, SIZE, draw
+from nas_budget.train.engine.device import choose_device, choose_precision, describe_device, deterministic
+from nas_budget.train.engine.evaluate import evaluate
+from nas_budget.train.engine.loop import EpochResult, diverged, train, train_epoch
+from nas_budget.train.engine.model import build
+from nas_budget.train.engine.trainer import Stepper
+from nas_budget.train.optim.recipe import RECIPES, Recipe
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU"),
+]
+SPEC = ResNetSpec((16, 32, 64), blocks=1, strides=2, pool="global")
+BRIEF = Recipe(learning_rate=0.2, batch_size=100, epochs=6)
+
+
+@pytest.fixture(scope="module")
+def split() -> SplitImages:
+    images, labels = draw(4_500, 9)
+    dataset = Dataset("some", CLASSES, SIZE, 3, len(labels), 0, "", "", lambda part: (images, labels))
+    return split_images(dataset, torch.device("cuda"), 4_000, 500)
+
+
+def run(split: SplitImages, precision: str, recipe: Recipe = BRIEF) -> list[EpochResult]:
+    return list(train(build(SPEC), split, recipe, precision=precision))
+
+
+def test_auto_is_the_gpu_by_its_name() -> None:
+    device = choose_device("auto")
+    assert device.type == "cuda"
+    assert describe_device(device) == torch.cuda.get_device_name()
+    assert choose_precision("auto", device) == ("bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp32")
+
+
+def test_images_stay_on_the_gpu(split: SplitImages) -> None:
+    held = (split.train.images, split.train.labels, split.held_out.images, split.held_out.labels, split.mean, split.std)
+    assert {tensor.device.type for tensor in held} == {"cuda"}
+
+
+def test_statistics_and_crops_are_those_of_the_cpu(split: SplitImages) -> None:
+    on_cpu = channel_statistics(split.train.images.cpu())
+    assert all(torch.equal(a.cpu(), b) for a, b in zip((split.mean, split.std), on_cpu, strict=True))
+    chosen = torch.arange(50, device="cuda")
+    made = crop_and_flip(split.train.images, chosen, 4, chosen % 2 == 0, torch.Generator("cuda").manual_seed(0))
+    assert made.device.type == "cuda"
+    assert not torch.equal(made, split.train.images[:50])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_every_precision_learns(split: SplitImages, precision: str) -> None:
+    results = run(split, precision)
+    assert not any(diverged(r) for r in results)
+    assert results[-1].train_loss < results[0].train_loss
+    assert results[-1].accuracy > 0.5  # ten classes: chance is 0.1
+
+
+def test_fp32_and_bf16_agree_within_reason(split: SplitImages) -> None:
+    exact, rough = (run(split, precision) for precision in ("fp32", "bf16"))
+    assert rough[0].train_loss == pytest.approx(exact[0].train_loss, rel=0.05)
+    assert rough[-1].accuracy == pytest.approx(exact[-1].accuracy, abs=0.1)
+
+
+def test_the_papers_recipe_runs(split: SplitImages) -> None:
+    results = run(split, "bf16", replace(RECIPES["paper"], epochs=2))
+    assert not any(diverged(r) for r in results)
+
+
+def test_the_cpu_and_the_gpu_tell_the_same_classes(split: SplitImages) -> None:
+    network = build(SPEC)
+    list(train(network, split, BRIEF))
+    pictures = ((split.held_out.images - split.mean) / split.std).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        there = network(pictures).argmax(1).cpu()
+        here = network.cpu()(pictures.cpu()).argmax(1)
+    assert np.mean((there == here).numpy()) > 0.99
+
+
+@pytest.mark.parametrize("changes", [{"optimizer": "muon"}, {"cutmix": 0.5, "trivial_augment": True, "average": 0.1}])
+def test_every_kind_of_recipe_runs(split: SplitImages, changes: dict[str, Any]) -> None:
+    results = run(split, "bf16", replace(BRIEF, epochs=2, **changes))
+    assert not any(diverged(r) for r in results)
+    assert results[-1].train_loss < results[0].train_loss
+
+
+@pytest.mark.parametrize("recipe", [replace(RECIPES["strong"], cutout=8), RECIPES["paper"], RECIPES["fast"]])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_an_epoch_waits_for_the_gpu_once_it_is_over(split: SplitImages, recipe: Recipe, parts: int) -> None:
+    stepper = Stepper(build(SPEC), split, recipe, 0, "bf16")
+    stepper.parts = parts
+    train_epoch(stepper, 1)
+    stepper.network.train()
+    torch.cuda.set_sync_debug_mode("error")  # any wait raises
+    try:
+        for chosen in stepper.begin(2):
+            stepper.step(chosen)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_recorded_network_trains_as_a_plain_one(split: SplitImages) -> None:
+    plain, recorded = (Stepper(build(SPEC), split, BRIEF, 0, "fp32") for _ in range(2))
+    recorded.record()
+    losses = [train_epoch(stepper, 1).train_loss for stepper in (plain, recorded)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    assert evaluate(recorded.network, split.held_out, split)[0] > 0.2
+
+
+def test_a_search_can_record_its_networks(tmp_path: Path) -> None:
+    found = search(
+        {
+            "budget": {"params": "30k"},
+            "data": {"name": "shapes", "images": 1_000, "held_out": 200},
+            "recipe": {"epochs": 2},
+            "search": {"trials": 3, "graph": True, "pruner": "none", "trial_seeds": 2},
+        },
+        runs_dir=tmp_path,
+        name="recorded",
+    )
+    assert [*found.table["state"]] == ["complete"] * 3
+
+
+def test_the_same_seed_gives_the_same_numbers_when_asked(split: SplitImages) -> None:
+    found = []
+    for _ in range(2):
+        with deterministic(True):
+            found.append([(r.train_loss, r.accuracy) for r in run(split, "bf16", replace(BRIEF, epochs=2))])
+    assert found[0] == found[1]

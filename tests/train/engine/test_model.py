@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import nn
+
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.train.engine.model import PointwiseConv2d, build, summarise
+from tests.strategies import specs
+
+SMALL = ResNetSpec((4, 8), blocks=1)
+REFERENCE = ResNetSpec((32, 64, 96, 128, 185))
+
+
+def weights(network: nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+def test_weights_follow_from_the_seed() -> None:
+    assert torch.equal(weights(build(SMALL, 7)), weights(build(SMALL, 7)))
+    assert not torch.equal(weights(build(SMALL, 7)), weights(build(SMALL, 8)))
+
+
+def test_building_leaves_the_global_random_state_alone() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first = weights(build(SMALL))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(4)
+    assert torch.equal(weights(build(SMALL)), first)
+
+
+@settings(max_examples=40)
+@given(specs())
+def test_images_become_one_score_a_class(spec: ResNetSpec) -> None:
+    network = build(spec).eval()
+    with torch.inference_mode():
+        scores = network(torch.rand(2, spec.in_channels, spec.image_size, spec.image_size))
+    assert scores.shape == (2, spec.classes)
+    assert scores.dtype == torch.float32
+    assert scores.isfinite().all()
+
+
+def test_an_image_is_scored_alike_alone_and_in_company() -> None:
+    network, images = build(SMALL).eval(), torch.rand(5, 3, 32, 32)
+    with torch.inference_mode():
+        together = network(images)
+        alone = torch.cat([network(image[None]) for image in images])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_every_parameter_is_trained() -> None:
+    network = build(SMALL)
+    network(torch.rand(4, 3, 32, 32)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_dropout_is_before_the_classifier_and_only_in_training() -> None:
+    network, images = build(ResNetSpec((4, 8), blocks=1, dropout=0.5)), torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        network.eval()
+        assert torch.equal(network(images), network(images))
+        network.dropout.train()
+        assert not torch.equal(network(images), network(images))
+
+
+@pytest.mark.parametrize(("spec", "params"), [(REFERENCE, "4,907,445"), (ResNetSpec((1,), blocks=1), "2,621")])
+def test_the_summary_counts_for_itself(spec: ResNetSpec, params: str) -> None:
+    assert f"Trainable params: {params}" in summarise(spec)
+
+
+def test_the_summary_names_the_layers() -> None:
+    summary = summarise(SMALL)
+    assert all(kind in summary for kind in ("Conv2d", "BatchNorm2d", "BasicBlock", "Linear", "[1, 10]"))
+
+
+@pytest.mark.parametrize(("n_in", "n_out", "stride"), [(4, 4, 2), (5, 7, 2), (3, 8, 3)])
+def test_a_strided_pointwise_convolution_is_what_torch_says(n_in: int, n_out: int, stride: int) -> None:
+    ours = PointwiseConv2d(n_in, n_out, 1, stride, bias=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.rand(50, n_in, 32, 32).contiguous(memory_format=torch.channels_last)
+    expected = nn.functional.conv2d(images.contiguous(), ours.weight.contiguous(), stride=stride)
+    for _ in range(20):  # the gradient that this class avoids ends the process after a few
+        scores = ours(images.clone().requires_grad_())
+        scores.square().sum().backward()
+    assert torch.allclose(scores, expected, atol=1e-5)

@@ -1,0 +1,168 @@
+"""Models as files: exact, self-describing, and refused when they are not what they say."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.errors import DataError, ModelError
+from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.engine.model import build
+from nas_budget.train.engine.weights import (
+    AVERAGED,
+    FORMAT,
+    MODEL,
+    Model,
+    load_model,
+    save_model,
+    save_tensors,
+    weights_digest,
+)
+
+SPEC = ResNetSpec((4, 8), blocks=1, image_size=8, classes=3, pool="global")
+
+
+def model(seed: int = 0, spec: ResNetSpec = SPEC) -> Model:
+    network = build(spec, seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Model(spec, network.eval(), ("a", "b", "c"), (1.0, 2.0, 3.0), (4.0, 5.0, 6.0), {"data": "d", "seed": seed})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    save_model(tmp_path / MODEL, model())
+    return tmp_path / MODEL
+
+
+def test_what_is_read_is_what_was_written(path: Path) -> None:
+    found, images = load_model(path), torch.randint(0, 256, (5, 8, 8, 3), dtype=torch.uint8)
+    assert (found.spec, found.classes, found.mean, found.std) == (SPEC, ("a", "b", "c"), (1, 2, 3), (4, 5, 6))
+    assert found.about == {"data": "d", "seed": 0}
+    assert not found.network.training
+    with torch.no_grad():
+        expected = model().network(model().normalised(images))
+        assert torch.equal(found.network(found.normalised(images)), expected)
+
+
+def test_any_reader_of_safetensors_reads_it(path: Path) -> None:
+    expected = model().network.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in load_file(path).items())
+
+
+def test_a_run_folder_has_plain_and_averaged_weights(path: Path) -> None:
+    other = model(seed=1)
+    save_model(path.parent / AVERAGED, replace(other, about={**other.about, "weights": "averaged"}))
+    assert load_model(path.parent).about["seed"] == 0
+    assert load_model(path.parent, averaged=True).about["seed"] == 1
+
+
+def test_plain_weights_are_not_taken_for_averaged_ones(path: Path) -> None:
+    with pytest.raises(ModelError, match="holds plain weights; for averaged ones"):
+        load_model(path, averaged=True)
+
+
+def test_normalising_is_subtracting_the_mean_and_dividing(path: Path) -> None:
+    image = torch.tensor([[[[5, 12, 21]]]], dtype=torch.uint8)
+    assert load_model(path).normalised(image).flatten().tolist() == [1.0, 2.0, 3.0]
+
+
+def _truncated(content: bytes) -> bytes:
+    return content[:-100]
+
+
+def _flipped(content: bytes) -> bytes:
+    return content[:-10] + bytes([content[-10] ^ 1]) + content[-9:]
+
+
+def _header_cut(content: bytes) -> bytes:
+    return content[:50]
+
+
+def _other_values(content: bytes) -> bytes:
+    """Another mean in the header, the tensors as they were."""
+    assert content.count(b"1.0, 2.0, 3.0") == 1
+    return content.replace(b"1.0, 2.0, 3.0", b"9.0, 2.0, 3.0")
+
+
+def _broken_values(content: bytes) -> bytes:
+    return content.replace(b"about", b"ab\\\\ut")
+
+
+def _pickled(_: bytes) -> bytes:
+    return pickle.dumps({"weights": [1, 2, 3]})
+
+
+@pytest.mark.parametrize(
+    "damage", [_truncated, _flipped, _header_cut, _other_values, _broken_values, _pickled, lambda _: b""]
+)
+def test_damage_is_told_and_nothing_is_unpickled(
+    path: Path, damage: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pickle, "loads", lambda *_: pytest.fail("unpickled"))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ModelError, match=r"model.safetensors: .*(damaged|cut short)"):
+        load_model(path)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"averaged.safetensors: cannot be read \(No such file"):
+        load_model(tmp_path, averaged=True)
+
+
+def test_weights_of_another_origin_are_told(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(ModelError, match="of other origin"):
+        load_model(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"spec": ResNetSpec((4, 9), blocks=1, image_size=8, classes=3, pool="global").to_dict()}, "another network"),
+        ({"spec": {"channels": []}}, "describes no network"),
+        ({"mean": 3}, "describes no network"),
+        ({"classes": None}, "describes no network"),
+    ],
+)
+def test_a_header_that_does_not_fit_the_weights_is_told(path: Path, change: dict[str, Any], problem: str) -> None:
+    values = {"spec": SPEC.to_dict(), "classes": ["a"], "mean": [0], "std": [1], "about": {}} | change
+    save_tensors(path, model().network.state_dict(), FORMAT, values)
+    with pytest.raises(ModelError, match=problem) as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="cannot be written"):
+        save_model(tmp_path / "file" / MODEL, model())
+
+
+def test_the_digest_is_of_names_shapes_and_values() -> None:
+    tensors = {"a": torch.arange(6.0), "b": torch.ones(2)}
+    digest = weights_digest(tensors)
+    assert digest == weights_digest(dict(reversed(tensors.items())))
+    assert weights_digest({**tensors, "b": torch.tensor([1.0, 1.1])}) != digest
+    assert weights_digest({**tensors, "a": torch.arange(6.0).view(2, 3)}) != digest
+    assert weights_digest({"a": tensors["a"], "c": tensors["b"]}) != digest
+
+
+@pytest.mark.parametrize(("size", "channels", "classes"), [(16, 3, 3), (8, 1, 3), (8, 3, 4)])
+def test_images_of_another_kind_are_told(size: int, channels: int, classes: int) -> None:
+    dataset = Dataset("mine", tuple("abcdefg"[:classes]), size, channels, 9, 9, "", "", lambda part: None)  # type: ignore[arg-type,return-value]
+    with pytest.raises(DataError, match=f"mine: images of {size} pixels, {channels} channels and {classes} classes"):
+        model().check_images(dataset)
+
+
+def test_the_header_is_json(path: Path) -> None:
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+    assert json.loads(header["values"])["classes"] == ["a", "b", "c"]

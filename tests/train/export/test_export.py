@@ -1,0 +1,308 @@
+"""Exported files: the same network in each, counted again in each, and found out when they are not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import runpy
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from nas_budget.arch.budget import Budget
+from nas_budget.arch.cost import cost
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.errors import ModelError, UsageError
+from nas_budget.train.engine.weights import Model, load_model, weights_digest
+from nas_budget.train.export import certificate, export
+from nas_budget.train.export import onnx_export as onnx_file
+from nas_budget.train.export.certificate import TOLERANCE, Certificate, max_difference
+from nas_budget.train.export.standalone import standalone_text
+from nas_budget.train.export.torch_export import RawImages
+from tests.train.export.exported_models import SMALL, SPECS, images_of, model, scores_of
+
+ALL = list(export.FORMATS)
+
+
+class Exported:
+    def __init__(self, spec: ResNetSpec, folder: Path) -> None:
+        self.spec, self.folder, self.model = spec, folder, model(spec)
+        self.certificate = export.export(self.model, folder, Budget(), ALL)
+
+
+@pytest.fixture(scope="module", params=SPECS)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return Exported(SPECS[request.param], tmp_path_factory.mktemp("export"))
+
+
+def test_onnx_takes_raw_images_in_any_number(exported: Exported) -> None:
+    path, spec = exported.folder / "model.onnx", exported.spec
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for n in 1, 3, 11:
+        images = images_of(spec, n)
+        fed = np.ascontiguousarray(images.numpy().transpose(0, 3, 1, 2), np.float32)
+        told = torch.from_numpy(session.run(["scores"], {"images": fed})[0])
+        assert torch.allclose(told, scores_of(exported.model, images), atol=1e-5, rtol=1e-4)
+    made = onnx.load(path, load_external_data=False)
+    assert all(tensor.data_location != onnx.TensorProto.EXTERNAL for tensor in made.graph.initializer)
+    kinds = [node.op_type for node in made.graph.node]
+    modules = [*exported.model.network.modules()]
+    assert kinds.count("BatchNormalization") == sum(isinstance(m, nn.BatchNorm2d) for m in modules)
+    assert kinds.count("Conv") == sum(isinstance(m, nn.Conv2d) for m in modules)
+    assert kinds.count("AveragePool") == 1
+    assert not {"Identity", "Slice", "Shape", "Expand", "Reshape"} & set(kinds)
+    ours = {name for name in exported.model.network.state_dict() if not name.endswith("num_batches_tracked")}
+    assert {t.name for t in made.graph.initializer} == ours | {"image_mean", "image_std"}
+
+
+def test_torch_loads_the_program_for_any_number(exported: Exported) -> None:
+    program = torch.export.load(exported.folder / "model.pt2").module()
+    for n in 1, 5:
+        images = images_of(exported.spec, n)
+        told = program(images.permute(0, 3, 1, 2).float())
+        assert torch.allclose(told, scores_of(exported.model, images), atol=1e-5, rtol=1e-4)
+
+
+def test_python_alone_runs_the_file(exported: Exported) -> None:
+    path = exported.folder / "model.py"
+    ran = subprocess.run([sys.executable, "-I", "-W", "error", str(path)], capture_output=True, text=True)
+    assert ran.stderr == ""
+    assert ran.stdout.startswith(f"{cost(exported.spec).params:,} parameters, as certified\n")
+    assert ran.stdout.count("random image ") == 4
+    module = runpy.run_path(str(path))
+    images = images_of(exported.spec, 3)
+    chances = module["predict"](module["load"](), images.numpy())
+    assert torch.allclose(chances, scores_of(exported.model, images).softmax(1), atol=1e-5)
+    assert module["CLASSES"] == exported.model.classes
+
+
+def test_the_weights_are_kept_to_the_bit(exported: Exported) -> None:
+    found = load_model(exported.folder)
+    assert weights_digest(found.network.state_dict()) == weights_digest(exported.model.network.state_dict())
+    assert found.about == exported.model.about
+    assert ResNetSpec.from_json((exported.folder / "spec.json").read_text()) == exported.spec
+
+
+def test_every_file_is_counted_again(exported: Exported) -> None:
+    params = sum(p.numel() for p in exported.model.network.parameters())
+    files = exported.certificate.files
+    assert [f.format for f in files] == ["spec", *ALL]
+    assert [f.params for f in files] == [params] * 5
+    assert all(f.max_difference is not None and f.max_difference <= TOLERANCE for f in files[1:])
+    for f in files:
+        content = (exported.folder / f.file).read_bytes()
+        assert (f.bytes, f.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+
+
+def test_files_tell_nothing_of_the_machine_that_wrote_them(exported: Exported) -> None:
+    here = Path(export.__file__)
+    for f in exported.certificate.files:
+        content = (exported.folder / f.file).read_bytes()
+        for trace in str(here.parent), here.name, str(exported.folder), sys.prefix, "stack_trace":
+            assert trace.encode() not in content, f.file
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return Exported(SMALL, tmp_path_factory.mktemp("small"))
+
+
+def test_the_certificate_says_what_was_asked(small: Exported) -> None:
+    told = json.loads((small.folder / certificate.CERTIFICATE).read_text())
+    assert told == small.certificate.to_dict()
+    used = cost(SMALL)
+    assert (told["params"], told["macs"], told["spec"]) == (used.params, used.macs, SMALL.to_dict())
+    margin = {"limit": 5_000_000, "used": used.params, "margin": 5_000_000 - used.params}
+    assert (told["fits"], told["margins"]) == (True, {"params": margin})
+    assert (told["test_accuracy"], told["test_data"]) == (0.75, "shapes")
+    assert told["training"] == {"seed": 3, "weights": "plain"}
+    assert told["weights_digest"] == weights_digest(small.model.network.state_dict())
+    assert all(f["params_equal"] for f in told["files"])
+    assert set(told["versions"]) == {"nas-budget", "torch", "onnx", "onnxscript", "onnxruntime"}
+    assert abs(datetime.fromisoformat(told["date"]) - datetime.now(UTC)) < timedelta(hours=1)
+
+
+def test_onnx_and_torch_files_say_how_they_are_used(small: Exported) -> None:
+    told = {p.key: p.value for p in onnx.load(small.folder / "model.onnx").metadata_props}
+    assert json.loads(told["classes"]) == ["class 0", "class 1", "class 2"]
+    assert "0 to 255; normalised inside" in told["images"]
+    assert told["params"] == str(cost(SMALL).params)
+    beside = {f"{name}.txt": "" for name in told}
+    torch.export.load(small.folder / "model.pt2", extra_files=beside)
+    assert beside == {f"{name}.txt": value for name, value in told.items()}
+
+
+def test_a_network_over_budget_is_exported_and_said_to_be(tmp_path: Path) -> None:
+    made = export.export(model(), tmp_path, Budget(params=100))
+    assert not made.verdict.fits
+    assert made.to_dict()["margins"]["params"]["margin"] == 100 - cost(SMALL).params
+    assert load_model(tmp_path).spec == SMALL
+
+
+def test_what_is_not_known_is_null(tmp_path: Path) -> None:
+    told = export.export(replace(model(), about={}), tmp_path, Budget()).to_dict()
+    assert (told["test_accuracy"], told["test_data"], told["training"]) == (None, None, {})
+    assert set(told["versions"]) == {"nas-budget", "torch"}
+
+
+def _other(write: Callable[[Path, Model], None], change: Callable[[Model], Model]) -> Callable[[Path, Model], None]:
+    return lambda path, made: write(path, change(made))
+
+
+def _nudged(made: Model) -> Model:
+    changed = model(made.spec)
+    changed.network.get_submodule("linear").bias.data[0] += 0.01  # type: ignore[operator]
+    return changed
+
+
+def _larger(made: Model) -> Model:
+    return model(ResNetSpec((4, 7), blocks=1, image_size=8, classes=3, pool="global"))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        ("safetensors", _nudged, "scores differ"),
+        ("safetensors", _larger, "parameters are counted in it"),
+        ("onnx", _nudged, "scores differ"),
+        ("onnx", _larger, "parameters are counted in it"),
+        ("torch", _nudged, "scores differ"),
+    ],
+)
+def test_a_file_of_another_network_is_found_out_and_removed(
+    name: str, change: Callable[[Model], Model], problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form = export.FORMATS[name]
+    monkeypatch.setitem(export.FORMATS, name, replace(form, write=_other(form.write, change)))
+    (tmp_path / certificate.CERTIFICATE).write_text("of before")
+    with pytest.raises(ModelError, match=problem):
+        export.export(model(), tmp_path, Budget(), [name])
+    assert not (tmp_path / form.file).exists()
+    assert not (tmp_path / certificate.CERTIFICATE).exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("out = self.norm2(self.conv2(out))", "out = self.conv2(out)", "scores differ"),
+        ("(images - mean) / std", "images / 255", "scores differ"),
+        ("import torch\n", "import nas_budget, torch\n", "does not run .*nas_budget"),
+        ("PARAMETERS = 1", "PARAMETERS = 2", "does not run .*certified are"),
+    ],
+)
+def test_a_wrong_model_py_is_found_out_and_removed(
+    old: str, new: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = standalone_text(model())
+    assert old in text
+    form = replace(export.FORMATS["python"], write=lambda path, _: path.write_text(text.replace(old, new)))
+    monkeypatch.setitem(export.FORMATS, "python", form)
+    with pytest.raises(ModelError, match=problem) as caught:
+        export.export(model(), tmp_path, Budget(), ["python"])
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "model.py").exists()
+    assert (tmp_path / "model.safetensors").exists()
+
+
+def test_folded_batch_norm_would_be_found_out(tmp_path: Path) -> None:
+    example = torch.zeros(2, 3, 8, 8)
+    shapes = ({0: torch.export.Dim("batch")},)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = torch.onnx.export(
+            RawImages(model()).eval(), (example,), dynamo=True, optimize=True, verbose=False, dynamic_shapes=shapes,
+            input_names=["images"], output_names=["scores"],
+        )  # fmt: skip
+    assert made is not None
+    made.save(str(tmp_path / "folded.onnx"))
+    images = images_of(SMALL, 3)
+    params, told = certificate.read_onnx(tmp_path / "folded.onnx", images, [1, 2])
+    assert torch.allclose(told, scores_of(model(), images), atol=1e-4)
+    assert params < cost(SMALL).params
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_give_no_numbers_are_not_certified(value: float, tmp_path: Path) -> None:
+    made = model()
+    made.network.get_submodule("linear").bias.data[0] = value  # type: ignore[operator]
+    with pytest.raises(ModelError, match="scores differ from torch's by nan"):
+        export.export(made, tmp_path, Budget())
+
+
+def test_whole_numbers_as_mean_and_deviation(tmp_path: Path) -> None:
+    made = replace(model(), mean=(1, 2, 3), std=(4, 5, 6))
+    found = export.export(made, tmp_path, Budget(), ALL).files
+    assert [f.format for f in found] == ["spec", *ALL]
+
+
+def test_differences_are_relative_to_the_greatest_score() -> None:
+    small, large = torch.tensor([[0.5, -0.1]]), torch.tensor([[50.0, -100.0]])
+    assert max_difference(small + 0.01, small) == pytest.approx(0.01)
+    assert max_difference(large + 0.01, large) == pytest.approx(0.0001, rel=1e-3)
+    assert not max_difference(torch.tensor([[1.0, float("nan")]]), small) <= TOLERANCE
+
+
+def test_unknown_formats_are_told() -> None:
+    with pytest.raises(
+        UsageError, match=r"--format: 'tflite' is unknown; allowed are safetensors, onnx, torch, python"
+    ):
+        export.check_formats(["onnx", "tflite"])
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
+def test_missing_packages_are_told_before_anything_is_written(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UsageError, match=r"needs onnx, onnxscript and onnxruntime: pip install 'nas-budget\[onnx\]'"):
+        export.export(model(), tmp_path / "new", Budget(), ["onnx"])
+    assert not (tmp_path / "new").exists()
+    assert isinstance(export.export(model(), tmp_path, Budget(), ["safetensors"]), Certificate)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": ("a", "b")},
+        {"classes": ("a", "b", 3)},
+        {"mean": (1.0,)},
+        {"std": (1.0, 2.0, 0.0)},
+        {"std": (1.0, 2.0, float("nan"))},
+        {"mean": (1.0, 2.0, "3")},
+    ],
+)
+def test_a_model_that_does_not_know_its_classes_or_images_is_told(change: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"the model('s| names)"):
+        export.export(replace(model(), **change), tmp_path / "new", Budget())
+    assert not (tmp_path / "new").exists()
+
+
+def test_more_than_one_onnx_file_holds_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_file, "MOST_BYTES", 1_000)
+    with pytest.raises(ModelError, match="are more than the 1,000 that ONNX holds in a file"):
+        export.export(model(), tmp_path, Budget(), ["onnx"])
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="cannot be written"):
+        export.export(model(), tmp_path / "file", Budget())
+
+
+def test_files_of_an_earlier_export_are_named(tmp_path: Path) -> None:
+    made = export.export(model(), tmp_path, Budget())
+    assert export.left_over(tmp_path, made) == []
+    (tmp_path / "model.py").write_text("of before")
+    assert export.left_over(tmp_path, made) == ["model.py"]

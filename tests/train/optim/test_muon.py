@@ -1,0 +1,68 @@
+"""Muon's steps are near the orthogonal matrix nearest to the gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from nas_budget.train.optim.muon import Muon, orthogonal
+from nas_budget.train.optim.optimizers import make_optimizers
+from nas_budget.train.optim.recipe import Recipe
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 12), st.integers(1, 40), st.integers(1, 4), st.integers(0, 99))
+def test_singular_values_come_near_one_and_vectors_stay(rows: int, columns: int, n: int, seed: int) -> None:
+    matrices = torch.randn(n, rows, columns, generator=torch.Generator().manual_seed(seed))
+    made = orthogonal(matrices)
+    values = torch.linalg.svdvals(made)
+    clear = torch.linalg.svdvals(matrices) > 0.05 * torch.linalg.svdvals(matrices)[:, :1]
+    assert float(values.max()) < 1.3
+    assert float(values[clear].min()) > 0.5
+    u, _, vh = torch.linalg.svd(matrices, full_matrices=False)
+    inner = u.mT @ made @ vh.mT  # diagonal when the singular vectors are the same
+    assert torch.allclose(inner - torch.diag_embed(inner.diagonal(dim1=1, dim2=2)), torch.zeros(()), atol=1e-3)
+
+
+def one_step(weights: list[Tensor], **options: float) -> list[Tensor]:
+    parameters = [nn.Parameter(w.clone()) for w in weights]
+    optimizer = Muon(parameters, **options)
+    for parameter in parameters:
+        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    optimizer.step()
+    return [p.detach() for p in parameters]
+
+
+def test_parameters_of_one_shape_step_as_each_would_alone() -> None:
+    weights = [torch.randn(6, 4, 3, 3) for _ in range(3)] + [torch.randn(4, 6, 1, 1)]
+    together = one_step(weights, lr=0.1)
+    for weight, made in zip(weights, together, strict=True):
+        (alone,) = one_step([weight], lr=0.1)
+        assert torch.allclose(made, alone, atol=1e-6)
+
+
+def test_decay_takes_its_share_off_the_weights() -> None:
+    weight = torch.randn(5, 3, 3, 3)
+    (plain,), (decayed,) = one_step([weight], lr=0.1), one_step([weight], lr=0.1, weight_decay=0.5)
+    assert torch.allclose(plain - decayed, 0.05 * weight, atol=1e-6)
+
+
+def test_steps_are_of_the_learning_rate_whatever_the_gradient() -> None:
+    weight = torch.zeros(8, 8, 3, 3)
+    (made,) = one_step([weight], lr=0.1)
+    assert float(torch.linalg.svdvals(made.flatten(1)).max()) == pytest.approx(0.1, rel=0.3)
+
+
+def test_convolutions_are_muons_and_the_rest_is_sgds() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    muon, sgd = make_optimizers(network, Recipe(optimizer="muon", learning_rate=0.05, rest_rate=0.2))
+    assert {p.ndim for group in muon.param_groups for p in group["params"]} == {4}
+    assert {group["lr"] for group in muon.param_groups} == {0.05}
+    assert {p.ndim for group in sgd.param_groups for p in group["params"]} == {1, 2}
+    assert {group["lr"] for group in sgd.param_groups} == {0.2}
+    both = [p for o in (muon, sgd) for group in o.param_groups for p in group["params"]]
+    assert {id(p) for p in both} == {id(p) for p in network.parameters()}
+    assert len(both) == len(list(network.parameters()))
