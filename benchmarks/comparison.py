@@ -11,7 +11,7 @@ at the end drawn in comparison.html. What was begun on one device goes on on no 
 Once all has ended it is printed and drawn anywhere.
 
 Time is that of trials: building, training and evaluating; ours pays for measuring latency besides. A trial that ends
-after the time is over does not count. Accuracy is that of complete trials on held-out images. The area is that under
+after the time is over does not count. Accuracy is that of complete trials on validation images. The area is that under
 the front: the mean over sizes, on a log scale from the least share of the budget the study asks for up to the budget,
 of the best accuracy of at most that size, above guessing.
 
@@ -96,11 +96,11 @@ def rows_of(arguments: argparse.Namespace, method: str, seed: int) -> list[Trial
     return read_trials(folder) if table_of(folder).exists() else []
 
 
-def compare(arguments: argparse.Namespace, stopped: Callable[[], bool]) -> None:
+def compare(arguments: argparse.Namespace, should_stop: Callable[[], bool]) -> None:
     """Run what is left to run, write what has ended, and at the end print and draw the comparison.
 
     Raises:
-        StoppedError: `stopped` said so; the same call goes on.
+        StoppedError: `should_stop` said so; the same call goes on.
         UsageError: There is something left to run, and another device has run some of it.
     """
     sections = read_study_file(arguments.study, settings_given(arguments, "ours", 0))
@@ -108,7 +108,7 @@ def compare(arguments: argparse.Namespace, stopped: Callable[[], bool]) -> None:
     for method, seed in runs(arguments):
         rows = rows_of(arguments, method, seed)
         if spent(rows) < sections["search"]["device_time"]:
-            go_on(arguments, method, seed, stopped)
+            go_on(arguments, method, seed, should_stop)
             rows = rows_of(arguments, method, seed)
         outcomes.append(outcome_of(method, seed, rows, sections["search"]["device_time"]))
         scale = scale_of(sections, outcomes[0].rows)
@@ -118,19 +118,19 @@ def compare(arguments: argparse.Namespace, stopped: Callable[[], bool]) -> None:
     draw(outcomes, scale, arguments.runs_dir / "comparison.html")
 
 
-def go_on(arguments: argparse.Namespace, method: str, seed: int, stopped: Callable[[], bool]) -> None:
+def go_on(arguments: argparse.Namespace, method: str, seed: int, should_stop: Callable[[], bool]) -> None:
     """Begin a run, or go on with it to its end.
 
     Raises:
-        StoppedError: `stopped` said so.
+        StoppedError: `should_stop` said so.
         UsageError: Another device has run some of the comparison.
     """
-    if stopped():
+    if should_stop():
         raise StoppedError("stopped between two runs")
     name, given = run_name(arguments, method, seed), settings_given(arguments, method, seed)
-    opened = open_search(arguments.study, given, name, arguments.runs_dir, say=say)
+    opened = open_search(arguments.study, given, name, arguments.runs_dir, on_message=say)
     check_device(arguments, opened)
-    search = opened.search(stopped)
+    search = opened.search(should_stop)
     search.trainer.latency_s(search.settings.space.smallest()[0])  # the first use of a device is no method's cost
     METHODS[method][0](search, progress(name, search))
 
@@ -158,7 +158,7 @@ def devices_of(opened: Opened) -> set[str]:
 
 def progress(name: str, search: Search) -> Tell:
     """What tells every half minute how far a run is."""
-    rows, last = search.books.records(), time.monotonic()
+    rows, last = search.tables.records(), time.monotonic()
     say(f"{name}: {spent(rows):.0f} of {search.settings.device_time:.0f} s done, in {search.folder}")
 
     def tell(row: TrialRecord) -> None:
@@ -189,7 +189,7 @@ def result(arguments: argparse.Namespace, outcomes: Sequence[Outcome], scale: Sc
         "devices": sorted({row.device for row in rows}),
         "versions": sorted({row.versions for row in rows}),
         "date": max(row.finished for row in rows),
-        **{name: getattr(about, name) for name in ("precision", "data", "images", "held_out", "max_epochs")},
+        **{name: getattr(about, name) for name in ("precision", "data", "images", "validation_images", "max_epochs")},
         **{name: getattr(about, name) for name in ("budget_params", "budget_macs")},
         "scale": asdict(scale),
         "runs": [{**o.to_dict(scale), "found": [[*asdict(f).values()] for f in o.found]} for o in outcomes],
@@ -213,7 +213,8 @@ def print_result(found: Mapping[str, Any]) -> None:
     """The runs, what they found in the course of time, and how they compare, as Markdown."""
     print(f"{found['study']}: {found['device_time_s']:.0f} s each on {', '.join(found['devices'])}")
     print(
-        f"{found['data']}, {found['images']:,} images, {found['held_out']:,} held out; {'; '.join(found['versions'])}"
+        f"{found['data']}, {found['images']:,} images, {found['validation_images']:,} for validation; "
+        f"{'; '.join(found['versions'])}"
     )
     head = [name for name in found["runs"][0] if name != "found" and not name.startswith((*FIGURES,))]
     print_table(head, ([cell(name, run[name]) for name in head] for run in found["runs"]))

@@ -3,7 +3,7 @@
     python benchmarks/curves.py [--epochs 12] [--images 8000] [--seeds 2] [--output FILE.html]
 
 Same network, images and number of epochs; crops, flips and order are drawn by each on its own. Accuracy is on 5,000
-held-out training images, in evaluation mode for both. Losses and accuracies should differ by no more than seeds do.
+validation images, in evaluation mode for both. Losses and accuracies should differ by no more than seeds do.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from nas_budget.train.optim.recipe import RECIPES
 
 SPEC = ResNetSpec((16, 32, 64), blocks=1, strides=2, pool="global", shortcut_kernel=1, dropout=0.2)
 Curve = list[tuple[float, float]]
-"""Training loss and held-out accuracy of each epoch."""
+"""Training loss and validation accuracy of each epoch."""
 
 
 def ours(images: SplitImages, epochs: int, seed: int) -> Iterator[tuple[float, float]]:
@@ -64,7 +64,7 @@ def notebook(images: SplitImages, epochs: int, seed: int) -> Iterator[tuple[floa
             optimizer.zero_grad()
             schedule.step()
             losses.append(loss.item())
-        yield statistics.fmean(losses), evaluate(network, images.held_out, as_theirs)[0]
+        yield statistics.fmean(losses), evaluate(network, images.validation, as_theirs)[0]
 
 
 def mean(curves: list[Curve], epoch: int, figure: int) -> float:
@@ -82,7 +82,7 @@ def draw(found: dict[str, list[Curve]], path: Path) -> None:
                 x=[*range(1, len(curve) + 1)], y=accuracies, name=way, line={"color": colour}, showlegend=number == 0
             )
     figure.update_xaxes(title="epoch")
-    figure.update_yaxes(title="accuracy on 5,000 held-out images", tickformat=".0%")
+    figure.update_yaxes(title="accuracy on 5,000 validation images", tickformat=".0%")
     figure.write_html(path, include_plotlyjs=True)
 
 

@@ -151,7 +151,7 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--data", default="auto")
-    parser.add_argument("--images", type=int, help="that train; all that are not held out")
+    parser.add_argument("--images", type=int, help="that train; all that are not set aside for validation")
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--batches", nargs="+", type=int, default=[128, 512, 1024])
     parser.add_argument("--stretch", type=int, default=20_480, help="images of a stretch of steps")

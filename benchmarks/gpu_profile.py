@@ -21,7 +21,7 @@ from training import NETWORKS
 from nas_budget import build
 from nas_budget.train.data.dataset import open_dataset
 from nas_budget.train.data.split import SplitImages, split_images
-from nas_budget.train.engine.trainer import Stepper
+from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.recipe import RECIPES
 
 N_HELD_OUT = 5_000
@@ -71,18 +71,18 @@ def images_of(setting: Setting) -> SplitImages:
     return split_images(open_dataset(setting.data), torch.device(setting.device), setting.n_train, N_HELD_OUT)
 
 
-def stepper_of(setting: Setting, name: str, batch: int, mode: str) -> Stepper:
+def trainer_of(setting: Setting, name: str, batch: int, mode: str) -> Trainer:
     """A network about to train, eager, as a CUDA graph or to be compiled at its first step."""
     release()
     recipe = replace(RECIPES["fast"], batch_size=batch, epochs=1_000)
-    stepper = Stepper(build(NETWORKS[name]), images_of(setting), recipe, precision=setting.precision)
-    stepper.network.train()
+    trainer = Trainer(build(NETWORKS[name]), images_of(setting), recipe, precision=setting.precision)
+    trainer.network.train()
     if mode == "graph":
-        stepper.record()
+        trainer.record()
     if mode == "compile":
         torch.compiler.reset()
-        stepper.compile()
-    return stepper
+        trainer.compile()
+    return trainer
 
 
 def release() -> None:
@@ -98,47 +98,47 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def stretch_s(stepper: Stepper, chosen: Tensor, n_steps: int) -> float:
+def stretch_s(trainer: Trainer, chosen: Tensor, n_steps: int) -> float:
     """Seconds of so many steps."""
-    wait(stepper.device)
+    wait(trainer.device)
     start = time.perf_counter()
     for _ in range(n_steps):
-        stepper.step(chosen)
-    wait(stepper.device)
+        trainer.step(chosen)
+    wait(trainer.device)
     return time.perf_counter() - start
 
 
-def stretches_s(stepper: Stepper, chosen: Tensor, n_steps: int) -> list[float]:
+def stretches_s(trainer: Trainer, chosen: Tensor, n_steps: int) -> list[float]:
     """Seconds of each of some stretches, after one that does not count."""
-    return [stretch_s(stepper, chosen, n_steps) for _ in range(N_STRETCHES + 1)][1:]
+    return [stretch_s(trainer, chosen, n_steps) for _ in range(N_STRETCHES + 1)][1:]
 
 
 def speed(setting: Setting, name: str, batch: int, mode: str) -> Figure:
     """Images a second of forward, backward and optimiser, and the seconds until the first step was done."""
     images_of(setting)
     start = time.perf_counter()
-    stepper = stepper_of(setting, name, batch, mode)
-    chosen = next(stepper.begin(1))
-    stretch_s(stepper, chosen, 1)
+    trainer = trainer_of(setting, name, batch, mode)
+    chosen = next(trainer.begin(1))
+    stretch_s(trainer, chosen, 1)
     ready_s = time.perf_counter() - start
-    n_steps = max(1, setting.stretch_images // stepper.batch_size)
-    n_images = n_steps * stepper.batch_size
-    return summary([n_images / s for s in stretches_s(stepper, chosen, n_steps)]) | {"ready_s": ready_s}
+    n_steps = max(1, setting.stretch_images // trainer.batch_size)
+    n_images = n_steps * trainer.batch_size
+    return summary([n_images / s for s in stretches_s(trainer, chosen, n_steps)]) | {"ready_s": ready_s}
 
 
 def recording_s(setting: Setting, name: str) -> Figure:
     """Seconds in which a network's CUDA graph is recorded, after a step of another that has loaded the kernels."""
     batch = RECIPES["fast"].batch_size
-    first = stepper_of(setting, name, batch, "eager")
+    first = trainer_of(setting, name, batch, "eager")
     stretch_s(first, next(first.begin(1)), 1)
     del first
     seconds = []
     for _ in range(N_RECORDED):
-        stepper = stepper_of(setting, name, batch, "eager")
-        wait(stepper.device)
+        trainer = trainer_of(setting, name, batch, "eager")
+        wait(trainer.device)
         start = time.perf_counter()
-        stepper.record()
-        wait(stepper.device)
+        trainer.record()
+        wait(trainer.device)
         seconds.append(time.perf_counter() - start)
     return summary(seconds)
 
@@ -155,16 +155,16 @@ def where_time_goes(setting: Setting, name: str, batch: int, mode: str) -> Figur
 
 
 def _profile(pipe: Connection, setting: Setting, name: str, batch: int, mode: str) -> None:
-    stepper = stepper_of(setting, name, batch, mode)
-    chosen = next(stepper.begin(1))
-    n_steps = max(1, setting.stretch_images // stepper.batch_size)
-    wall_s = summary([s / n_steps for s in stretches_s(stepper, chosen, n_steps)])
-    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (stepper.device.type == "cuda")
+    trainer = trainer_of(setting, name, batch, mode)
+    chosen = next(trainer.begin(1))
+    n_steps = max(1, setting.stretch_images // trainer.batch_size)
+    wall_s = summary([s / n_steps for s in stretches_s(trainer, chosen, n_steps)])
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (trainer.device.type == "cuda")
     with profile(activities=activities, schedule=schedule(wait=0, warmup=1, active=1, repeat=1)) as profiler:
         for _ in range(2):  # the first only warms the profiler up
-            stretch_s(stepper, chosen, N_PROFILED)
+            stretch_s(trainer, chosen, N_PROFILED)
             profiler.step()
-    pipe.send(digest(profiler.events(), stepper.device.type, N_PROFILED, wall_s))
+    pipe.send(digest(profiler.events(), trainer.device.type, N_PROFILED, wall_s))
 
 
 def digest(events: Sequence[Any], device: str, n_steps: int, wall_s: Figure) -> Figure:

@@ -14,13 +14,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from gpu_profile import Setting, images_of, release, stepper_of, stretch_s
+from gpu_profile import Setting, images_of, release, stretch_s, trainer_of
 from results import AbsentError, Figure, UnmeasuredError, Worker, in_one_line, summary
 from training import NETWORKS
 
 from nas_budget import build
 from nas_budget.train.engine.loop import train_epoch
-from nas_budget.train.engine.trainer import Stepper
+from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.recipe import RECIPES
 
 CONTROL = "nvidia-cuda-mps-control"
@@ -85,7 +85,7 @@ def servers_of(tell: Callable[[str], str]) -> list[str]:
 def _train(pipe: Connection, setting: Setting, trials: Trials, n: int) -> None:
     """Make ready, wait for the word, train some networks one after the other as a search does."""
     asker = os.getppid()
-    first = stepper_of(setting, trials.name, RECIPES["fast"].batch_size, "eager")
+    first = trainer_of(setting, trials.name, RECIPES["fast"].batch_size, "eager")
     stretch_s(first, next(first.begin(1)), 1)  # kernels are loaded when first used
     del first
     pipe.send("ready")
@@ -93,15 +93,15 @@ def _train(pipe: Connection, setting: Setting, trials: Trials, n: int) -> None:
     pipe.send([_trial_s(setting, trials, seed, lambda: os.getppid() != asker) for seed in range(n)])
 
 
-def _trial_s(setting: Setting, trials: Trials, seed: int, stopped: Callable[[], bool]) -> float:
+def _trial_s(setting: Setting, trials: Trials, seed: int, should_stop: Callable[[], bool]) -> float:
     release()
     start = time.perf_counter()
     recipe = replace(RECIPES["fast"], epochs=trials.epochs)
-    stepper = Stepper(build(NETWORKS[trials.name], seed), images_of(setting), recipe, seed, setting.precision)
+    trainer = Trainer(build(NETWORKS[trials.name], seed), images_of(setting), recipe, seed, setting.precision)
     if trials.graphed:
-        stepper.record()
+        trainer.record()
     for epoch in range(1, trials.epochs + 1):
-        train_epoch(stepper, epoch, stopped)
+        train_epoch(trainer, epoch, should_stop)
     return time.perf_counter() - start
 
 

@@ -22,7 +22,7 @@ from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.engine.loop import EpochResult
 
 OPTIONS = {
-    "pool": "global", "stem_kernel": 3, "shortcut_kernel": 1, "block": "basic", "squeeze": 0, "stem_width": 0,
+    "pool": "global", "stem_kernel": 3, "shortcut_kernel": 1, "block": "basic", "se_reduction": 0, "stem_width": 0,
 }  # fmt: skip
 Method = Callable[[Table, int], Spending]
 
@@ -46,7 +46,7 @@ class TableTrainer:
         for epoch in self.spending.train(candidate.spec, self.table):
             i = epoch - 1
             yield EpochResult(
-                epoch, row.train_loss[i], row.accuracy[i], row.held_out_loss[i], 0.0, row.seconds / EPOCHS
+                epoch, row.train_loss[i], row.accuracy[i], row.validation_loss[i], 0.0, row.seconds / EPOCHS
             )
 
     def release(self) -> None:
@@ -170,7 +170,7 @@ CHOICES: dict[str, Method] = {
     "sampler nsga2": changed(sampler="nsga2"),
     "sampler evolution": changed(sampler="evolution"),
     "sampler random": changed(sampler="random"),
-    "pruner front by accuracy": changed(signal="accuracy"),
+    "pruner front by accuracy": changed(pruner_metric="accuracy"),
     "rungs 1, 2 and 4": changed(rungs=[1, 2, 4]),
     "rungs 2 and 4": changed(rungs=[2, 4]),
     "pruner median": changed(pruner="median"),

@@ -26,7 +26,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.search.config.resolve import resolve
-from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.samplers.candidate import Candidate
 from nas_budget.search.samplers.optuna_samplers import distribution
@@ -54,7 +54,7 @@ class NoTrainer:
         """Nothing is held."""
 
 
-def settings_of(n_trials: int, sampler: str) -> Settings:
+def settings_of(n_trials: int, sampler: str) -> StudyConfig:
     """A study of the default space."""
     given: dict[str, Any] = {
         "space.blocks": [1, 4], "space.first_stride": 1, "budget.macs": "none", "recipe.epochs": 1, "search.queue": [],
@@ -64,13 +64,13 @@ def settings_of(n_trials: int, sampler: str) -> Settings:
     return resolve("nothing", read_study_file(None, given), torch.device("cpu"), images)
 
 
-def ours(folder: Path, settings: Settings) -> None:
+def ours(folder: Path, settings: StudyConfig) -> None:
     """Every trial in this process."""
     for _ in Search(settings, NoTrainer(), folder).events():
         pass
 
 
-def plain(folder: Path, settings: Settings, n_trials: int | None = None) -> None:
+def plain(folder: Path, settings: StudyConfig, n_trials: int | None = None) -> None:
     """The same number of trials by `study.optimize`, with as many coordinates."""
     samplers = {"random": optuna.samplers.RandomSampler, "tpe": optuna.samplers.TPESampler}
     study = optuna.create_study(
@@ -89,21 +89,21 @@ def plain(folder: Path, settings: Settings, n_trials: int | None = None) -> None
 class Nothing(Phase):
     """The part of a search that its workers do, training nothing."""
 
-    def __call__(self, number: int, stopped: Callable[[], bool]) -> Iterator[Event]:
+    def __call__(self, number: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
         """The events of a worker."""
-        del stopped
+        del should_stop
         quiet_optuna()
         yield from self.events(NoTrainer(), number)
 
 
-def ours_at_once(folder: Path, settings: Settings, n_workers: int) -> None:
+def ours_at_once(folder: Path, settings: StudyConfig, n_workers: int) -> None:
     """The trials by so many processes."""
     Search(settings, NoTrainer(), folder)
     for _ in run_processes(Nothing(settings, folder, None, None, finals=False), n_workers, lambda: False):
         pass
 
 
-def plain_at_once(folder: Path, settings: Settings, n_workers: int) -> None:
+def plain_at_once(folder: Path, settings: StudyConfig, n_workers: int) -> None:
     """The trials by so many processes of plain Optuna."""
     with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn"), initializer=quiet_optuna) as pool:
         share = settings.trials // n_workers

@@ -2,7 +2,7 @@
 
     python benchmarks/recipes.py [short | long] [seeds]
 
-Accuracy is on 5,000 held-out training images, mean over seeds; the test images are not used. "short" is the
+Accuracy is on 5,000 validation images, mean over seeds; the test images are not used. "short" is the
 situation of a trial, "long" as near to a final run as a CPU can come.
 """
 
@@ -26,12 +26,12 @@ from nas_budget.train.data.dataset import open_dataset
 from nas_budget.train.data.split import SplitImages, split_images
 from nas_budget.train.engine.evaluate import evaluate
 from nas_budget.train.engine.loop import train_epoch
-from nas_budget.train.engine.trainer import Stepper
+from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.recipe import RECIPES, Recipe
 
 SPEC = ResNetSpec((16, 32, 64), blocks=1, strides=2, pool="global", shortcut_kernel=1)
 FAST = replace(RECIPES["fast"], batch_size=128, learning_rate=0.05)
-LONG = replace(RECIPES["strong"], trivial_augment=False, cutmix=0.0, average=0.0, label_smoothing=0.0)
+LONG = replace(RECIPES["strong"], trivial_augment=False, cutmix=0.0, ema=0.0, label_smoothing=0.0)
 SGD = {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4}
 ADAM = {"optimizer": "adam", "learning_rate": 0.01, "weight_decay": 1e-4, "decays": "all", "schedule": "onecycle"}
 VARIANTS: dict[str, tuple[int, Recipe, dict[str, dict[str, Any]]]] = {
@@ -42,31 +42,31 @@ VARIANTS: dict[str, tuple[int, Recipe, dict[str, dict[str, Any]]]] = {
         "random flip": {"flip": "random"},
         "only convolutions decay": {"decays": "convolutions"},
         "label smoothing 0.1": {"label_smoothing": 0.1},
-        "rise over 5 % of the steps": {"warm_up": 0.05},
+        "rise over 5 % of the steps": {"warmup": 0.05},
         "cosine": {"schedule": "cosine"},
-        "averaged over 5 % of the steps": {"average": 0.05},
+        "averaged over 5 % of the steps": {"ema": 0.05},
         "cutout 8": {"cutout": 8},
     }),
     "long": (40, LONG, {
         "strong without the rest": {},
         "Nesterov SGD 0.1": SGD,
         "label smoothing 0.1": {"label_smoothing": 0.1},
-        "averaged over 1 % of the steps": {"average": 0.01},
+        "averaged over 1 % of the steps": {"ema": 0.01},
         "cutout 8": {"cutout": 8},
         "CutMix on half": {"cutmix": 0.5},
         "TrivialAugment": {"trivial_augment": True},
-        "strong": {"label_smoothing": 0.1, "average": 0.01, "cutmix": 0.5, "trivial_augment": True},
+        "strong": {"label_smoothing": 0.1, "ema": 0.01, "cutmix": 0.5, "trivial_augment": True},
     }),
 }  # fmt: skip
 
 
 def accuracy(recipe: Recipe, images: SplitImages, seed: int) -> float:
-    """Held-out accuracy after a whole training, of averaged weights where the recipe averages."""
-    stepper = Stepper(build(SPEC, seed), images, recipe, seed)
+    """Validation accuracy after a whole training, of EMA weights where the recipe averages."""
+    trainer = Trainer(build(SPEC, seed), images, recipe, seed)
     for epoch in range(1, recipe.epochs + 1):
-        result = train_epoch(stepper, epoch)
-    if stepper.averaged:
-        return evaluate(stepper.averaged.network, images.held_out, images)[0]
+        result = train_epoch(trainer, epoch)
+    if trainer.ema:
+        return evaluate(trainer.ema.network, images.validation, images)[0]
     return result.accuracy
 
 

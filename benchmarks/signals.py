@@ -5,7 +5,7 @@
 The table is made by `trainings.py`; a network counts once its full training, its second one and its short runs are
 all there. A figure is Spearman's rank correlation over networks, of a signal at an epoch with the accuracy after the
 last epoch: of the same training, or of another seed's, which includes the noise of seeds and is the honest one (both
-are measured on the same held-out images). Size taken out means: what a linear fit on log parameters and log MACs,
+are measured on the same validation images). Size taken out means: what a linear fit on log parameters and log MACs,
 made anew in each resample, leaves of both.
 """
 
@@ -86,9 +86,9 @@ def every_signal(networks: pd.DataFrame) -> dict[str, Signal]:
         AGAIN: dict(enumerate(accuracy.T, 1)),
         "best accuracy so far": dict(enumerate(np.maximum.accumulate(accuracy.T), 1)),
         "mean of the last two": dict(enumerate((accuracy[:, 1:] + accuracy[:, :-1]).T / 2, 2)),
-        "held-out loss": dict(enumerate(-curves(networks, "held_out_loss", "again").T, 1)),
+        "validation loss": dict(enumerate(-curves(networks, "validation_loss", "again").T, 1)),
         "training loss": dict(enumerate(-curves(networks, "train_loss", "again").T, 1)),
-        "averaged weights": dict(enumerate(curves(networks, "averaged_accuracy", "again").T, 1)),
+        "EMA weights": dict(enumerate(curves(networks, "ema_accuracy", "again").T, 1)),
     }
     signals = {name: Signal(values, last, last_full) for name, values in of_again.items()}
     short = {epochs: curves(networks, "accuracy", f"short {epochs}")[:, -1] for epochs in SHORT}
@@ -156,7 +156,7 @@ def noise(signals: dict[str, Signal], picks: np.ndarray, basis: np.ndarray) -> l
     plain, left = ((scores(ends[0], picks, out) * scores(ends[1], picks, out)).sum(axis=1) for out in (None, basis))
     figures = {
         "mean accuracy, %": ((one + two) / 2).mean(axis=1),
-        "sd between networks, both seeds averaged, points": ((one + two) / 2).std(axis=1, ddof=1),
+        "sd between networks, both seeds ema, points": ((one + two) / 2).std(axis=1, ddof=1),
         "sd between seeds, points": (one - two).std(axis=1, ddof=1) / np.sqrt(2),
         "rank correlation of the two seeds: the ceiling": plain,
         "the same, size taken out": left,

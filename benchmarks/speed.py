@@ -27,7 +27,7 @@ from scipy.stats import spearmanr
 from nas_budget.arch.cost import cost
 from nas_budget.search.config.plan import N_PROPOSED, propose, to_time
 from nas_budget.search.config.resolve import resolve
-from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.train.data.dataset import open_dataset
 from nas_budget.train.data.split import SplitImages, split_images
@@ -39,15 +39,15 @@ LARGER = 3
 UNSEEN_SEED = 1_000
 
 
-def opened(file: str) -> tuple[Settings, SplitImages]:
+def opened(file: str) -> tuple[StudyConfig, SplitImages]:
     """A study on 2,500 of the built-in images, with the threads it would train on."""
     device, dataset = choose_device("auto"), open_dataset("shapes")
-    values = {"data.name": "shapes", "data.images": 2_500, "data.held_out": 1_000}
+    values = {"data.name": "shapes", "data.images": 2_500, "data.validation_images": 1_000}
     torch.set_num_threads(os.cpu_count() or 1)
     settings = resolve("speed", read_study_file(Path(file), values), device, dataset)
     if device.type == "cpu":
         torch.set_num_threads(settings.threads)
-    return settings, split_images(dataset, device, settings.n_train, settings.n_held_out)
+    return settings, split_images(dataset, device, settings.n_train, settings.n_validation)
 
 
 def figures(predicted: np.ndarray, seconds: np.ndarray) -> tuple[float, float, float, float]:

@@ -23,7 +23,7 @@ class Training:
 
     params: int
     accuracy: tuple[float, ...]
-    held_out_loss: tuple[float, ...]
+    validation_loss: tuple[float, ...]
     train_loss: tuple[float, ...]
     seconds: float
 
@@ -36,7 +36,7 @@ def read_trainings() -> Table:
 
 
 def _training(row: dict[str, str]) -> Training:
-    curves = {name: tuple(map(float, row[name].split())) for name in ("accuracy", "held_out_loss", "train_loss")}
+    curves = {name: tuple(map(float, row[name].split())) for name in ("accuracy", "validation_loss", "train_loss")}
     return Training(int(row["params"]), **curves, seconds=float(row["seconds"]))
 
 

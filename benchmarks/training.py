@@ -46,7 +46,7 @@ from nas_budget import ResNetSpec, build, cost
 from nas_budget.train.data.dataset import open_dataset
 from nas_budget.train.data.split import SplitImages, normalised, split_images
 from nas_budget.train.engine.device import autocast, choose_device, choose_precision, describe_device, keep_freed_memory
-from nas_budget.train.engine.trainer import Stepper
+from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.recipe import RECIPES
 
 NETWORKS = {
@@ -113,17 +113,17 @@ def ours(recipe: str) -> Callable[[ResNetSpec, SplitImages, str], Callable[[], i
     """One pass over the images as `nas_budget` trains."""
 
     def make(spec: ResNetSpec, images: SplitImages, precision: str) -> Callable[[], int]:
-        stepper = Stepper(build(spec), images, replace(RECIPES[recipe], epochs=10_000), precision=precision)
-        stepper.network.train()
+        trainer = Trainer(build(spec), images, replace(RECIPES[recipe], epochs=10_000), precision=precision)
+        trainer.network.train()
         epochs = iter(range(1, 10_000))
 
         def run() -> int:
             keep_freed_memory()
-            total = torch.zeros((), device=stepper.device)
-            for chosen in stepper.begin(next(epochs)):
-                total += stepper.step(chosen)
+            total = torch.zeros((), device=trainer.device)
+            for chosen in trainer.begin(next(epochs)):
+                total += trainer.step(chosen)
             total.item()
-            return stepper.n_steps * stepper.batch_size
+            return trainer.n_steps * trainer.batch_size
 
         return run
 
@@ -179,7 +179,7 @@ def images_per_second(run: Callable[[], int], device: torch.device) -> float:
 def serve(pipe: Connection, way: str, network: str, arguments: argparse.Namespace) -> None:
     """A process for one way: makes it ready, tells the peak memory of a first pass, then times a pass when asked."""
     images, device, precision = prepare(arguments)
-    few = replace(images, train=images.held_out)
+    few = replace(images, train=images.validation)
     pipe.send(peak_bytes(MAKERS[way](NETWORKS[network], few, precision), device))
     run = MAKERS[way](NETWORKS[network], images, precision)
     while True:
@@ -208,7 +208,7 @@ def peak_bytes(run: Callable[[], int], device: torch.device) -> int:
 
 
 def prepare(arguments: argparse.Namespace) -> tuple[SplitImages, torch.device, str]:
-    """Images, device and the precision of ours; one batch of held-out images is for first passes and memory."""
+    """Images, device and the precision of ours; one batch of validation images is for first passes and memory."""
     device = choose_device(arguments.device)
     precision = choose_precision("auto", device)
     images = split_images(open_dataset(arguments.data), device, arguments.images, PAPER_BATCH)

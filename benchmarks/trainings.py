@@ -3,7 +3,7 @@
     python benchmarks/trainings.py [workers]
 
 Every network of a small space that fits a budget is trained once (part "full"); some of them are trained again
-with another seed, with averaged weights measured beside (part "again"), and in short runs whose learning rate
+with another seed, with EMA weights measured beside (part "again"), and in short runs whose learning rate
 falls to zero early (part "short"). Rows are appended as they come: run it again to go on.
 """
 
@@ -44,8 +44,8 @@ N_AGAIN = 60
 SHORT = (1, 2, 4)
 AVERAGED_STEPS = 20
 COLUMNS = (
-    "part", "channels", "blocks", "params", "macs", "seed", "epochs", "accuracy", "held_out_loss", "train_loss",
-    "averaged_accuracy", "seconds", "device", "versions",
+    "part", "channels", "blocks", "params", "macs", "seed", "epochs", "accuracy", "validation_loss", "train_loss",
+    "ema_accuracy", "seconds", "device", "versions",
 )  # fmt: skip
 
 
@@ -94,23 +94,24 @@ def jobs() -> Iterator[Job]:
 def trained(job: Job, images: SplitImages) -> dict[str, Any]:
     """The row of a training."""
     network = build(job.spec, job.seed)
-    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / AVERAGED_STEPS), use_buffers=True)
+    ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / AVERAGED_STEPS), use_buffers=True)
     hook = None
     if job.part == "again":
-        hook = register_optimizer_step_post_hook(lambda *_: averaged.update_parameters(network))
+        hook = register_optimizer_step_post_hook(lambda *_: ema.update_parameters(network))
     results, of_averaged, start = [], [], time.perf_counter()
     for result in train(network, images, replace(RECIPE, epochs=job.epochs), job.seed):
         results.append(result)
         if hook:
-            of_averaged.append(evaluate(averaged, images.held_out, images)[0])
+            of_averaged.append(evaluate(ema, images.validation, images)[0])
     if hook:
         hook.remove()
     used = cost(job.spec)
     return {
         "part": job.part, "channels": joined(job.spec.channels), "blocks": joined(job.spec.blocks),
         "params": used.params, "macs": used.macs, "seed": job.seed, "epochs": job.epochs,
-        "accuracy": curve([r.accuracy for r in results]), "held_out_loss": curve([r.held_out_loss for r in results]),
-        "train_loss": curve([r.train_loss for r in results]), "averaged_accuracy": curve(of_averaged),
+        "accuracy": curve([r.accuracy for r in results]),
+        "validation_loss": curve([r.validation_loss for r in results]),
+        "train_loss": curve([r.train_loss for r in results]), "ema_accuracy": curve(of_averaged),
         "seconds": f"{time.perf_counter() - start:.2f}", "device": describe_device(images.mean.device),
         "versions": f"torch {torch.__version__}",
     }  # fmt: skip

@@ -27,7 +27,7 @@ from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import StoppedError
 from nas_budget.records.trials import TrialRecord
-from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate
 from nas_budget.search.storage.rows import versions
 from nas_budget.search.storage.storage import only_runner
@@ -58,14 +58,14 @@ def run_usual(search: Search, tell: Tell) -> None:
         study.sampler, study.pruner = TPESampler(seed=seed_of_session(search)), MedianPruner()
         end_lost(search)
         try:
-            while spent(search.books.records()) < (settings.device_time or 0):
-                if search.stopped():
+            while spent(search.tables.records()) < (settings.device_time or 0):
+                if search.should_stop():
                     raise StoppedError("stopped between two trials")
                 study.optimize(lambda trial: objective(search, trial), n_trials=1, catch=(RuntimeError,))
-                tell(search.books.records()[-1])
-                search.books.write_if_due()
+                tell(search.tables.records()[-1])
+                search.tables.write_if_due()
         finally:
-            search.books.write()
+            search.tables.write()
 
 
 def spent(rows: Iterable[TrialRecord]) -> float:
@@ -128,7 +128,7 @@ def note(trial: Trial, **values: Any) -> None:
         trial.set_user_attr(name, value)
 
 
-def suggested(trial: Trial, settings: Settings) -> Candidate:
+def suggested(trial: Trial, settings: StudyConfig) -> Candidate:
     """The network and recipe of a trial, each part suggested on its own."""
     space, recipes = settings.space, settings.recipes
     coordinates = {d.name: d for d in space.dimensions()}

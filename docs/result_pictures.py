@@ -36,7 +36,7 @@ def shapes(name: str) -> go.Figure:
     )  # fmt: skip
     figure.update_layout(margin_t=10)
     low, high = min(accuracies), max(accuracies)
-    title = f"accuracy on held-out images, %, of networks of {trials[0].budget_params:,} parameters"
+    title = f"accuracy on validation images, %, of networks of {trials[0].budget_params:,} parameters"
     return figure.update_xaxes(title_text=title, range=[low - 1, high + 0.45 * (high - low)])
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from result_tables import PLAN, RESULTS, benchmark, percent, runs, spent, studies, table
 
 from nas_budget import ResNetSpec
-from nas_budget.records.finalists import FINALISTS, read_finalists, standings
+from nas_budget.records.finalists import FINALISTS, read_finalists, summarize_finalists
 from nas_budget.records.formatting import in_short, seconds_in_words
 from nas_budget.records.training_run import RunResult
 from nas_budget.records.trials import TrialRecord, best_of, front_of
@@ -85,12 +85,12 @@ def _trained(result: RunResult) -> tuple[str, ...]:
 def searches() -> str:
     """The searches: what each tried, found and took."""
     rows = [_searched(name, trials) for name, trials in studies().items() if best_of(trials)]
-    head = ("study", "budget", "trials", "to their end", "best, held out", "parameters", "device time")
+    head = ("study", "budget", "trials", "to their end", "best, set aside for validation", "parameters", "device time")
     return table(head, rows, 5)
 
 
 def _searched(name: str, trials: list[TrialRecord]) -> tuple[str, ...]:
-    best, finals = best_of(trials), standings(read_finalists(RESULTS / name / FINALISTS))
+    best, finals = best_of(trials), summarize_finalists(read_finalists(RESULTS / name / FINALISTS))
     accuracy = percent(finals[0].mean, finals[0].deviation) if finals else percent(best and best.accuracy)
     params = finals[0].params if finals else best.params if best else 0
     complete = sum(trial.state == "complete" for trial in trials)
@@ -116,7 +116,7 @@ def fronts() -> str:
             )
             for trial in reversed(front_of(trials))
         ]
-        head = ("channels", "blocks", "kernels", "parameters", "MACs", "held-out accuracy")
+        head = ("channels", "blocks", "kernels", "parameters", "MACs", "validation accuracy")
         parts.append(f"`{name}`, single trainings:\n\n" + table(head, rows, 3))
     return "\n\n".join(parts)
 
@@ -131,7 +131,15 @@ def shapes() -> str:
             base = next(trial for trial in known if trial.channels == next(iter(words)))
             ranked = sorted(known, key=lambda trial: -(trial.accuracy or 0.0))
             rows = [_shaped(words[trial.channels], trial, base) for trial in ranked]
-            head = ("how it is spent", "channels", "depth", "MACs", "held-out accuracy", "to the base", "s a training")
+            head = (
+                "how it is spent",
+                "channels",
+                "depth",
+                "MACs",
+                "validation accuracy",
+                "to the base",
+                "s a training",
+            )
             parts.append(f"{_conditions(name, trials[0])}:\n\n" + table(head, rows, 5))
     return "\n\n".join(parts) or "Nothing yet."
 
@@ -151,8 +159,8 @@ def _shaped(words: str, trial: TrialRecord, base: TrialRecord) -> tuple[str, ...
 def _conditions(name: str, trial: TrialRecord) -> str:
     return (
         f"`{name}`: each network the largest of its shape under {trial.budget_params:,} parameters, mean of "
-        f"{trial.seeds} seeds; {trial.images:,} images, {trial.max_epochs} epochs, {trial.held_out:,} images held out; "
-        f"{trial.device}"
+        f"{trial.seeds} seeds; {trial.images:,} images, {trial.max_epochs} epochs, "
+        f"{trial.validation_images:,} for validation; {trial.device}"
     )
 
 

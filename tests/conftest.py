@@ -87,7 +87,13 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
 @pytest.fixture
 def quick(npz: Path, tmp_path: Path) -> list[object]:
     """Arguments of a search that trains each network in a fraction of a second."""
-    values = ["space.stages=[2,3]", "space.width=[4,16]", "space.blocks=1", "data.held_out=100", "recipe.batch_size=50"]
+    values = [
+        "space.stages=[2,3]",
+        "space.width=[4,16]",
+        "space.blocks=1",
+        "data.validation_images=100",
+        "recipe.batch_size=50",
+    ]
     options = [part for value in values for part in ("--set", value)]
     return [
         "search",

@@ -32,7 +32,7 @@ def specs(
         "shortcut_kernel": draw(ODD),
         "strides": strides,
         "block": draw(st.sampled_from(sorted(FAMILIES))),
-        "squeeze": draw(st.sampled_from([0, 0, 2, 16])),
+        "se_reduction": draw(st.sampled_from([0, 0, 2, 16])),
         "stem_width": draw(st.sampled_from([0, 0, 5, 16])),
         "dropout": draw(st.sampled_from([0.0, 0.2])),
         **dict(zip(("image_size", "in_channels", "classes"), image, strict=True)),

@@ -27,8 +27,8 @@ pytestmark = [
 
 def test_the_split_is_the_one_promised_with_the_published_statistics() -> None:
     split = split_images(open_dataset("cifar10"), torch.device("cpu"))
-    assert (len(split.train), len(split.held_out)) == (45_000, 5_000)
-    assert torch.bincount(split.held_out.labels).tolist() == [500] * 10
+    assert (len(split.train), len(split.validation)) == (45_000, 5_000)
+    assert torch.bincount(split.validation.labels).tolist() == [500] * 10
     assert split.mean.numpy() / 255 == pytest.approx(np.array([0.4914, 0.4822, 0.4465]), abs=2e-3)
     assert split.std.numpy() / 255 == pytest.approx(np.array([0.2470, 0.2435, 0.2616]), abs=2e-3)
 
@@ -82,13 +82,13 @@ def test_a_network_trained_here_is_evaluated_asked_and_exported_in_every_form(
     run: Callable[..., Ran], tmp_path: Path
 ) -> None:
     shape = ["--channels", "16,32,64", "--blocks", 1, "--strides", "2,2,2", "--pool", "global", "--shortcut-kernel", 1]
-    how = ["--recipe", "brief", "--images", 4000, "--epochs", 4, "--set", "recipe.average=0.1", "--name", "small"]
+    how = ["--recipe", "brief", "--images", 4000, "--epochs", 4, "--set", "recipe.ema=0.1", "--name", "small"]
     ran = run("train", *shape, *how, "--data", "cifar10", "--deterministic", "--runs-dir", tmp_path, "--json")
     assert ran.code == 0, ran.err
     (seed,), folder = ran.json["seeds"], tmp_path / "small"
-    assert min(seed["accuracy"], seed["averaged"]) > 0.4  # ten classes: chance is 0.1
+    assert min(seed["accuracy"], seed["ema"]) > 0.4  # ten classes: chance is 0.1
 
-    for more, figure in ([], "accuracy"), (["--averaged"], "averaged"):
+    for more, figure in ([], "accuracy"), (["--ema"], "ema"):
         evaluated = run("evaluate", folder, "--json", *more).json
         assert evaluated["accuracy"] == pytest.approx(seed[figure], abs=1e-6)
         assert evaluated["images"] == 10_000

@@ -291,7 +291,7 @@ def test_a_search_that_is_stopped_goes_on_on_another_machine(tmp_path: Path, npz
     plan = plan_of(
         tmp_path,
         search=f"nas-budget search --name search --data {npz} --images 200 --epochs 4 --budget 20k --trials 900 "
-        "--set space.stages=[2,3] --set space.width=[4,16] --set space.blocks=1 --set data.held_out=100",
+        "--set space.stages=[2,3] --set space.width=[4,16] --set space.blocks=1 --set data.validation_images=100",
     )
     state, before = tmp_path / "state.tar.gz", 0
     for runs in tmp_path / "first", tmp_path / "second":

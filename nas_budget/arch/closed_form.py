@@ -42,7 +42,7 @@ def head(block: str, width: Numbers, size: Numbers, pool: Numbers, classes: int,
 
 def stage(
     block: str, n_in: Numbers, n_out: Numbers, blocks: Numbers, kernel: Numbers, size_in: Numbers, size_out: Numbers,
-    shortcut_kernel: Numbers, squeeze: Numbers, columns: Collection[str],
+    shortcut_kernel: Numbers, se_reduction: Numbers, columns: Collection[str],
 ) -> Counted:  # fmt: skip
     """All blocks of a stage, from a map of `n_in` channels and `size_in` pixels to one of `n_out` and `size_out`.
 
@@ -56,14 +56,14 @@ def stage(
     if added := [name for name in columns if name != "live"]:
         path = _main_path(block, widths, blocks - 1, kernel * kernel, areas, added)
         project = _projection(family, n_in, n_out, shortcut_kernel, areas[1], added)
-        excite = _squeeze(n_out, squeeze, added)
+        excite = _squeeze(n_out, se_reduction, added)
         for name in added:
             counted[name] = path[name] + (project[name] if changes is True else project[name] * changes)
             if excite:
                 counted[name] = counted[name] + excite[name] * blocks
     if "live" in columns:
-        first = _live(family, widths, areas, squeeze, projects=True)
-        later = _live(family, {**widths, "in": n_out}, (areas[1], areas[1]), squeeze, projects=False)
+        first = _live(family, widths, areas, se_reduction, projects=True)
+        later = _live(family, {**widths, "in": n_out}, (areas[1], areas[1]), se_reduction, projects=False)
         counted["live"] = np.maximum(first * changes, later * (blocks > changes))
     return counted
 
@@ -141,7 +141,7 @@ def _few(width: Numbers, reduction: Numbers) -> Numbers:
 
 
 def _live(
-    family: Family, widths: Mapping[str, Numbers], areas: tuple[Numbers, Numbers], squeeze: Numbers, projects: bool
+    family: Family, widths: Mapping[str, Numbers], areas: tuple[Numbers, Numbers], se_reduction: Numbers, projects: bool
 ) -> Numbers:
     """Elements alive at the worst moment of one block; `arch/layers.py` says what is held when."""
     held, out = widths["in"] * areas[0], widths["out"] * areas[1]
@@ -152,7 +152,7 @@ def _live(
         beside = held if i > 0 or (family.preact and not projects) else 0
         peak = np.maximum(peak, beside + now + after)
         now = after
-    if np.any(squeeze):
-        features = widths["out"] + _few(widths["out"], squeeze)
-        peak = np.maximum(peak, (squeeze > 0) * (held + out + features))
+    if np.any(se_reduction):
+        features = widths["out"] + _few(widths["out"], se_reduction)
+        peak = np.maximum(peak, (se_reduction > 0) * (held + out + features))
     return np.maximum(peak, held + 2 * out) if projects else peak

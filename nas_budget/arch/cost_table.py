@@ -29,13 +29,13 @@ PER_STAGE = {
 }
 PER_NETWORK = {
     "pool": (0, MAX_IMAGE_SIZE), "stem_kernel": (1, MAX_KERNEL), "shortcut_kernel": (1, MAX_KERNEL),
-    "squeeze": (0, MAX_CHANNELS), "stem_width": (0, MAX_CHANNELS),
+    "se_reduction": (0, MAX_CHANNELS), "stem_width": (0, MAX_CHANNELS),
 }  # fmt: skip
 
 IMAGE = ("image_size", "in_channels", "classes")
 DEFAULTS = {
     "blocks": 4, "kernels": 3, "pool": 2, "stem_kernel": 3, "shortcut_kernel": 3, "strides": None, "block": "basic",
-    "squeeze": 0, "stem_width": 0, "image_size": 32, "in_channels": 3, "classes": 10,
+    "se_reduction": 0, "stem_width": 0, "image_size": 32, "in_channels": 3, "classes": 10,
 }  # fmt: skip
 
 Counts = NDArray[np.int64]
@@ -50,7 +50,7 @@ def cost_table(
     shortcut_kernel: ArrayLike = 3,
     strides: ArrayLike | None = None,
     block: str | Sequence[str] = "basic",
-    squeeze: ArrayLike = 0,
+    se_reduction: ArrayLike = 0,
     stem_width: ArrayLike = 0,
     image_size: int = 32,
     in_channels: int = 3,
@@ -72,7 +72,7 @@ def cost_table(
         shortcut_kernel: Likewise.
         strides: As `blocks`; None for 1, 2, 2, ...
         block: One for all or N of them.
-        squeeze: One for all or shape (N,).
+        se_reduction: One for all or shape (N,).
         stem_width: Likewise.
         image_size: The same for all.
         in_channels: The same for all.
@@ -181,7 +181,7 @@ def _parts(
         after = -(-size // piece["strides"][i])
         yield closed_form.stage(
             block, width, channels, piece["blocks"][i], piece["kernels"][i], size, after,
-            piece["shortcut_kernel"], piece["squeeze"], columns,
+            piece["shortcut_kernel"], piece["se_reduction"], columns,
         )  # fmt: skip
         width, size = channels, after
     if np.any(piece["pool"] > np.asarray(size)):

@@ -78,8 +78,8 @@ def _walk(spec: ResNetSpec) -> Iterator[Layer]:
 def _block(spec: ResNetSpec, stage: int, name: str, shape: Shape, stride: int) -> Iterator[Layer]:
     part, out = f"stage {stage + 1}", _after(shape, spec.channels[stage], stride)
     yield from _main_path(spec, stage, name, shape, stride)
-    if spec.squeeze:
-        yield from _squeeze(f"{name}.squeeze", part, out, spec.squeeze, held=prod(shape))
+    if spec.se_reduction:
+        yield from _squeeze(f"{name}.squeeze", part, out, spec.se_reduction, held=prod(shape))
     if shape != out:
         yield from _projection(spec, f"{name}.shortcut", part, shape, out[0], stride)
     yield _same(f"{name}.add", part, "add", out, prod(out))

@@ -36,7 +36,7 @@ class ResNetSpec:
         shortcut_kernel: Kernel size of a shortcut's convolution where the shape changes; odd.
         strides: Stride of each stage's first block; 1, then 2 in every later stage.
         block: Kind of block: "basic", "preact" or "bottleneck" (a quarter of the width inside).
-        squeeze: Reduction of the squeeze-excitation in every block, such as 16; 0 for none.
+        se_reduction: Reduction of the squeeze-excitation in every block, such as 16; 0 for none.
         stem_width: Width of the first convolution; 0 for that of the first stage.
         dropout: Share of features dropped before the classifier in training; 0 <= dropout < 1.
         image_size: Height and width of the input in pixels.
@@ -55,7 +55,7 @@ class ResNetSpec:
     shortcut_kernel: int
     strides: tuple[int, ...]
     block: str
-    squeeze: int
+    se_reduction: int
     stem_width: int
     dropout: float
     image_size: int
@@ -72,7 +72,7 @@ class ResNetSpec:
         shortcut_kernel: int = 3,
         strides: int | Sequence[int] | None = None,
         block: str = "basic",
-        squeeze: int = 0,
+        se_reduction: int = 0,
         stem_width: int = 0,
         dropout: float = 0.0,
         image_size: int = 32,
@@ -163,8 +163,8 @@ class ResNetSpec:
         ]
         if self.block != "basic":
             parts.insert(0, self.block)
-        if self.squeeze:
-            parts.append(f"squeeze {self.squeeze}")
+        if self.se_reduction:
+            parts.append(f"SE {self.se_reduction}")
         if self.shortcut_kernel != 3:
             parts.append(f"shortcut {self.shortcut_kernel}")
         if self.stem_kernel != 3:
@@ -221,7 +221,7 @@ def _number_problems(spec: ResNetSpec) -> Iterable[str]:
     yield from _range_problems("image_size", [spec.image_size], 1, MAX_IMAGE_SIZE)
     yield from _range_problems("in_channels", [spec.in_channels], 1, MAX_CHANNELS)
     yield from _range_problems("classes", [spec.classes], 1, MAX_CHANNELS)
-    yield from _range_problems("squeeze", [spec.squeeze], 0, MAX_CHANNELS)
+    yield from _range_problems("se_reduction", [spec.se_reduction], 0, MAX_CHANNELS)
     yield from _range_problems("stem_width", [spec.stem_width], 0, MAX_CHANNELS)
     if not isinstance(spec.block, str) or spec.block not in FAMILIES:
         yield f"block: {spec.block!r} is unknown; known are {', '.join(FAMILIES)}"

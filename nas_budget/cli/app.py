@@ -24,7 +24,7 @@ from nas_budget.cli.commands import (
     show,
     train,
 )
-from nas_budget.cli.console.output import say
+from nas_budget.cli.console.output import log
 from nas_budget.cli.console.progress import plain_downloads
 from nas_budget.cli.options.help import Command, Group, examples
 from nas_budget.errors import NasBudgetError
@@ -99,11 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         for line in str(error).splitlines():
-            say(f"error: {line}")
+            log(f"error: {line}")
         return error.exit_code
     except typer.TyperException as error:
         if message := " ".join(error.format_message().split()):
-            say(f"error: {message} (nas-budget --help shows what is allowed)")
+            log(f"error: {message} (nas-budget --help shows what is allowed)")
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -112,8 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         first = next(iter(str(error).splitlines()), "")
-        say(f"error: unexpected {type(error).__name__}: {first} (add --debug for the traceback)")
+        log(f"error: unexpected {type(error).__name__}: {first} (add --debug for the traceback)")
         return 1
     if result == INTERRUPTED:  # typer turns Ctrl-C into this code and says nothing
-        say("interrupted")
+        log("interrupted")
     return result if isinstance(result, int) else 0

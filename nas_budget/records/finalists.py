@@ -24,7 +24,7 @@ class FinalistRun:
     Attributes:
         trial: Number of the trial that made it a finalist.
         seed: Of this training.
-        accuracy: Share of held-out images told right after the last epoch, 0 to 1.
+        accuracy: Share of validation images classified correctly after the last epoch, 0 to 1.
         epochs: Epochs trained.
         params: Trainable parameters.
         seconds: Time it took.
@@ -47,7 +47,7 @@ class FinalistRun:
 
 
 @dataclass(frozen=True)
-class Standing:
+class FinalistSummary:
     """What the runs of one finalist say.
 
     Attributes:
@@ -58,7 +58,7 @@ class Standing:
         deviation: Standard deviation of the accuracy between seeds; None of one run.
         interval: Half of the 95 % interval of the mean by Student's t, its deviation pooled over all finalists;
             None where no finalist has two runs.
-        behind: Mean of the best minus its mean.
+        gap_to_best: Mean of the best minus its mean.
         tie: Whether it is told apart from the best by no more than chance.
         spec: The whole spec as JSON.
     """
@@ -69,12 +69,12 @@ class Standing:
     mean: float
     deviation: float | None
     interval: float | None
-    behind: float
+    gap_to_best: float
     tie: bool
     spec: str
 
 
-def standings(runs: Iterable[FinalistRun]) -> list[Standing]:
+def summarize_finalists(runs: Iterable[FinalistRun]) -> list[FinalistSummary]:
     """The finalists, best mean first, of equals the smaller.
 
     A finalist ties with the best unless the difference of their means is beyond the 95 % interval of
@@ -85,20 +85,22 @@ def standings(runs: Iterable[FinalistRun]) -> list[Standing]:
     for run in runs:
         groups.setdefault(run.trial, []).append(run)
     ranked = sorted(groups.values(), key=lambda group: (-_mean(group), group[0].params))
-    return [_standing(group, ranked[0], _pooled(ranked)) for group in ranked]
+    return [_summary(group, ranked[0], _pooled(ranked)) for group in ranked]
 
 
-def _standing(group: Sequence[FinalistRun], best: Sequence[FinalistRun], pooled: tuple[float, int] | None) -> Standing:
-    behind = _mean(best) - _mean(group)
-    return Standing(
+def _summary(
+    group: Sequence[FinalistRun], best: Sequence[FinalistRun], pooled: tuple[float, int] | None
+) -> FinalistSummary:
+    gap_to_best = _mean(best) - _mean(group)
+    return FinalistSummary(
         trial=group[0].trial,
         params=group[0].params,
         n_runs=len(group),
         mean=_mean(group),
         deviation=variance([r.accuracy for r in group]) ** 0.5 if len(group) > 1 else None,
         interval=pooled and _quantile(pooled[1]) * (pooled[0] / len(group)) ** 0.5,
-        behind=behind,
-        tie=group is best or pooled is None or behind <= _least_difference(pooled, len(group), len(best)),
+        gap_to_best=gap_to_best,
+        tie=group is best or pooled is None or gap_to_best <= _least_difference(pooled, len(group), len(best)),
         spec=group[0].spec,
     )
 

@@ -1,4 +1,4 @@
-"""What lies in the folder of runs: studies and long runs, told apart and summed up by a few small files."""
+"""What lies in the folder of runs: studies and full trainings, told apart and summed up by a few small files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Entry:
         seeds: Of a run, how many trainings have ended.
         epoch: Of a run that has not ended, the last epoch of its seed; None otherwise.
         epochs: Epochs of each of its trainings.
-        accuracy: Of a study the best on held-out images (the mean where there are finalists), of a run the mean
+        accuracy: Of a study the best on validation images (the mean where there are finalists), of a run the mean
             on test images, 0 to 1; None where none is known.
         params: Trainable parameters of that network.
         budget: Limits of a study that are set, by name, and the format of its weights.

@@ -36,9 +36,9 @@ class EpochRow:
         seed: Of the training.
         epoch: Its number, from 1.
         train_loss: Mean loss over its steps.
-        accuracy: Share of held-out images told right, 0 to 1; None when none are held out.
-        held_out_loss: Mean cross-entropy on them; None likewise.
-        averaged_accuracy: Their share told right with averaged weights; None where weights are not averaged.
+        accuracy: Share of validation images classified correctly, 0 to 1; None when there are none.
+        validation_loss: Mean cross-entropy on them; None likewise.
+        ema_accuracy: Their share classified correctly with EMA weights; None where weights are not averaged.
         learning_rate: At its last step.
         seconds: Training and evaluation together.
     """
@@ -47,8 +47,8 @@ class EpochRow:
     epoch: int
     train_loss: float
     accuracy: float | None
-    held_out_loss: float | None
-    averaged_accuracy: float | None
+    validation_loss: float | None
+    ema_accuracy: float | None
     learning_rate: float
     seconds: float
 
@@ -59,11 +59,11 @@ class SeedResult:
 
     Attributes:
         seed: The seed.
-        held_out: Accuracy on held-out images after the last epoch, 0 to 1; None when none are held out.
+        validation_accuracy: Accuracy on validation images after the last epoch, 0 to 1; None when there are none.
         accuracy: On test images, of one forward pass with the last weights.
         flipped: The same, of the mean of scores of each image and its mirror image.
-        averaged: Of one forward pass with averaged weights; None where weights are not averaged.
-        averaged_flipped: With averaged weights and mirror images; None likewise.
+        ema: Of one forward pass with EMA weights; None where weights are not averaged.
+        ema_flipped: With EMA weights and mirror images; None likewise.
         loss: Mean cross-entropy on test images, of one forward pass with the last weights.
         seconds: Training and the evaluations of its epochs.
         repeated_seconds: Time of epochs that an interruption lost.
@@ -71,11 +71,11 @@ class SeedResult:
     """
 
     seed: int
-    held_out: float | None
+    validation_accuracy: float | None
     accuracy: float
     flipped: float
-    averaged: float | None
-    averaged_flipped: float | None
+    ema: float | None
+    ema_flipped: float | None
     loss: float
     seconds: float
     repeated_seconds: float
@@ -95,19 +95,19 @@ class RunResult:
         data: Name of the data set.
         data_digest: Differs when the images or labels differ.
         images: Images it was trained on.
-        held_out: Training images held out.
+        validation_images: Training images set aside for validation.
         test_images: Test images the accuracies are of.
         classes: Name of each class.
         device: Where it ran, in words.
         precision: Number format it trained in.
         deterministic: Whether only deterministic algorithms were allowed.
-        batches: Parts each batch was computed in (more than 1 where memory did not suffice).
+        micro_batches: Parts each batch was computed in (more than 1 where memory did not suffice).
         versions: Of this package and torch.
         finished: When, in UTC, ISO 8601.
         seeds: Each training, by seed.
         confusion: Of the first seed on test images: rows are true classes, columns told ones, counts of images.
-        mistakes: Of the first seed: the test images told wrong with the most confidence, as
-            {"index", "truth", "told", "probability"}.
+        mistakes: Of the first seed: the test images misclassified with the most confidence, as
+            {"index", "truth", "predicted", "probability"}.
     """
 
     name: str
@@ -118,13 +118,13 @@ class RunResult:
     data: str
     data_digest: str
     images: int
-    held_out: int
+    validation_images: int
     test_images: int
     classes: tuple[str, ...]
     device: str
     precision: str
     deterministic: bool
-    batches: int
+    micro_batches: int
     versions: str
     finished: str
     seeds: tuple[SeedResult, ...]
@@ -204,7 +204,7 @@ def _misfits(record: Any) -> Iterator[str]:
 
 
 def _is_measured(seed: SeedResult) -> bool:
-    accuracies = seed.held_out, seed.accuracy, seed.flipped, seed.averaged, seed.averaged_flipped
+    accuracies = seed.validation_accuracy, seed.accuracy, seed.flipped, seed.ema, seed.ema_flipped
     return isfinite(seed.seconds + seed.repeated_seconds) and all(a is None or 0 <= a <= 1 for a in accuracies)
 
 
@@ -220,10 +220,12 @@ def _whole(digits: str) -> int:
 
 
 def _is_mistake(value: Any, n: int) -> bool:
-    if not isinstance(value, dict) or not all(_is_count(value.get(name)) for name in ("index", "truth", "told")):
+    if not isinstance(value, dict) or not all(_is_count(value.get(name)) for name in ("index", "truth", "predicted")):
         return False
     probability = value.get("probability")
-    return max(value["truth"], value["told"]) < n and isinstance(probability, int | float) and 0 <= probability <= 1
+    return (
+        max(value["truth"], value["predicted"]) < n and isinstance(probability, int | float) and 0 <= probability <= 1
+    )
 
 
 def read_metrics(folder: Path) -> list[EpochRow]:

@@ -22,7 +22,7 @@ class TrialRecord:
         study: Name of the study.
         number: Number of the trial in its study.
         state: "complete", "pruned" or "failed".
-        accuracy: Share of held-out images told right after the last epoch trained, 0 to 1; empty when none was.
+        accuracy: On validation images after the last epoch trained, 0 to 1; empty when none was.
         epochs: Epochs trained.
         max_epochs: Epochs of a complete trial.
         params: Trainable parameters.
@@ -41,7 +41,7 @@ class TrialRecord:
         stem_kernel: Kernel size of the first convolution.
         shortcut_kernel: Kernel size of shortcuts that change shape.
         block: Kind of block.
-        squeeze: Reduction of the squeeze-excitation in every block; 0 for none.
+        se_reduction: Reduction of the squeeze-excitation in every block; 0 for none.
         stem_width: Width of the first convolution.
         optimizer: Of the recipe; learning_rate, weight_decay and batch_size likewise.
         learning_rate: Its largest value.
@@ -52,7 +52,7 @@ class TrialRecord:
         rungs: Epochs at which trials of the study are compared, separated by spaces.
         data: Name of the data set.
         images: Images trained on.
-        held_out: Images the accuracy is measured on.
+        validation_images: Images the accuracy is measured on.
         budget_params: Limit on parameters; empty for none. The next three likewise.
         budget_macs: Limit on MACs.
         budget_weight_bytes: Limit on bytes of weights, in the format `weight_format`.
@@ -91,7 +91,7 @@ class TrialRecord:
     stem_kernel: int
     shortcut_kernel: int
     block: str
-    squeeze: int
+    se_reduction: int
     stem_width: int
     optimizer: str
     learning_rate: float
@@ -102,7 +102,7 @@ class TrialRecord:
     rungs: str
     data: str
     images: int
-    held_out: int
+    validation_images: int
     budget_params: int | None
     budget_macs: int | None
     budget_weight_bytes: int | None

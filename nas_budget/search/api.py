@@ -12,10 +12,10 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.records.finalists import Standing, standings
+from nas_budget.records.finalists import FinalistSummary, summarize_finalists
 from nas_budget.records.time_ledger import Ledger
 from nas_budget.records.trials import COLUMNS, TrialRecord, best_of, front_of
-from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.drawing import result_html
 from nas_budget.search.open_study import open_search
 from nas_budget.search.workers.events import Event, TrialFinished
@@ -40,10 +40,10 @@ class SearchResult:
         study: Optuna's study.
     """
 
-    settings: Settings
+    settings: StudyConfig
     folder: Path
     trials: tuple[TrialRecord, ...]
-    finalists: tuple[Standing, ...]
+    finalists: tuple[FinalistSummary, ...]
     ledger: Ledger
     study: Study
 
@@ -84,7 +84,7 @@ def search(
     data_dir: str | None = None,
     on_event: Callable[[Event], None] | None = None,
     callbacks: Sequence[Callback] = (),
-    say: Callable[[str], None] = lambda _: None,
+    on_message: Callable[[str], None] = lambda _: None,
 ) -> SearchResult:
     """Run a study, or go on with it, and give what it has found.
 
@@ -97,17 +97,17 @@ def search(
         on_event: Told whatever happens: trials that begin, epochs, trials that end.
         callbacks: Called as Optuna's are, `callback(study, trial)`, after each trial; its state says how it ended.
             Optuna's `study.stop()` has no effect here: stop rules end a search.
-        say: Told which images are used where the study leaves that open.
+        on_message: Told which images are used where the study leaves that open.
 
     Raises:
-        UsageError: Settings that make no sense.
+        UsageError: StudyConfig that make no sense.
         StudyError: A study made with other settings, one another process runs, trials that all fail.
         NothingFitsError: No network of the space is inside the budget.
     """
     file = Path(study) if isinstance(study, str | Path) else None
     sections = study if isinstance(study, Mapping) else {}
     given = {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
-    running = open_search(file, given, name, Path(runs_dir), data_dir, say).search()
+    running = open_search(file, given, name, Path(runs_dir), data_dir, on_message).search()
     with closing(running.events()) as events:  # whatever a callback raises: no worker is left, no lock held
         for event in events:
             if on_event:
@@ -124,8 +124,8 @@ def result_of(running: Search) -> SearchResult:
     return SearchResult(
         settings=running.settings,
         folder=running.folder,
-        trials=tuple(running.books.records()),
-        finalists=tuple(standings(running.books.finals())),
-        ledger=running.books.ledger(),
+        trials=tuple(running.tables.records()),
+        finalists=tuple(summarize_finalists(running.tables.finals())),
+        ledger=running.tables.ledger(),
         study=running.study,
     )

@@ -28,7 +28,9 @@ def result_html(found: SearchResult) -> str:
         f"{margin.margin:,} of {margin.limit:,} {margin.words} to spare"
         for margin in found.settings.budget.check(spec).margins
     )
-    return f"{title}<h3>{_accuracy(found)} on held-out images</h3><div>{margins}</div>{spec_html(spec)}{_front(found)}"
+    return (
+        f"{title}<h3>{_accuracy(found)} on validation images</h3><div>{margins}</div>{spec_html(spec)}{_front(found)}"
+    )
 
 
 def _accuracy(found: SearchResult) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from nas_budget.search.config.resolve import resolve
-from nas_budget.search.config.settings import Settings, study_name
+from nas_budget.search.config.settings import StudyConfig, study_name
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.storage.storage import quiet_optuna, recorded_settings
 from nas_budget.search.workers.search_runner import Search
@@ -33,7 +33,7 @@ class Opened:
         exists: Whether it has been begun before.
     """
 
-    settings: Settings
+    settings: StudyConfig
     dataset: Dataset
     images: SplitImages
     device: torch.device
@@ -41,14 +41,14 @@ class Opened:
     folder: Path
     exists: bool
 
-    def search(self, stopped: Callable[[], bool] = lambda: False) -> Search:
+    def search(self, should_stop: Callable[[], bool] = lambda: False) -> Search:
         """The search, its study created or gone on with."""
-        return Search(self.settings, self.images, self.folder, stopped, self.data_dir)
+        return Search(self.settings, self.images, self.folder, should_stop, self.data_dir)
 
 
 def open_search(
     file: Path | None, overrides: Mapping[str, Any], name: str | None = None, runs_dir: Path = Path("runs"),
-    data_dir: str | None = None, say: Callable[[str], None] = lambda _: None,
+    data_dir: str | None = None, on_message: Callable[[str], None] = lambda _: None,
 ) -> Opened:  # fmt: skip
     """Read and check everything a search needs.
 
@@ -58,10 +58,10 @@ def open_search(
         name: Of the study; None for its file's, or one made of data and budget.
         runs_dir: Folder of the runs.
         data_dir: Folder of the data sets.
-        say: Told which images are used where that is left open.
+        on_message: Told which images are used where that is left open.
 
     Raises:
-        UsageError: Settings that make no sense; every mistake of a file at once.
+        UsageError: StudyConfig that make no sense; every mistake of a file at once.
         StudyError: A study made with other settings, or a storage that cannot be reached.
         DataError: Images that are missing or damaged.
     """
@@ -74,9 +74,9 @@ def open_search(
     wanted = sections["data"]["name"]
     if wanted == "auto" and recorded:
         wanted = recorded["data"]["name"]
-    dataset = open_dataset(wanted, data_dir, say)
+    dataset = open_dataset(wanted, data_dir, on_message)
     settings = resolve(name, sections, device, dataset, recorded)
     if device.type == "cpu":
         torch.set_num_threads(settings.threads)
-    images = split_images(dataset, device, settings.n_train, settings.n_held_out)
+    images = split_images(dataset, device, settings.n_train, settings.n_validation)
     return Opened(settings, dataset, images, device, data_dir, folder, recorded is not None)

@@ -1,4 +1,4 @@
-"""From a study, a study file or a spec to the settings of a long run."""
+"""From a study, a study file or a spec to the settings of a full training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nas_budget.search.config.study_file import Sections
 from nas_budget.search.storage.tables import BEST, TABLE
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.split import split_sizes
-from nas_budget.train.engine.run_config import RunSettings
+from nas_budget.train.engine.run_config import RunConfig
 from nas_budget.train.optim.recipe import RECIPES, Recipe
 
 DEFAULT_RECIPE = "strong"
@@ -30,7 +30,7 @@ STUDY_RECIPE = "study"
 
 @dataclass(frozen=True)
 class Winner:
-    """A network to be given a long run.
+    """A network to be given a full training.
 
     Attributes:
         name: Where it is from, for the name of a run.
@@ -131,34 +131,34 @@ def winner_of_file(sections: Sections, file: Path) -> Winner:
     if queue == "auto" or len(queue) != 1:
         n = 0 if queue == "auto" else len(queue)
         raise UsageError(
-            f"{file}: search.queue holds {n} networks; a long run takes one: give a queue of one, a spec.json, "
+            f"{file}: search.queue holds {n} networks; a full training takes one: give a queue of one, a spec.json, "
             "--channels or --study"
         )
     return Winner(file.stem, {"dropout": sections["space"]["dropout"], **queue[0]})
 
 
-def long_run_settings(
+def full_training_config(
     winner: Winner, sections: Sections, dataset: Dataset, precision: str, *, name: str | None = None,
     recipe: str | None = None, n_seeds: int = 1, all_images: bool = False, deterministic: bool = False,
     compiled: bool = False, graphed: bool = False,
-) -> RunSettings:  # fmt: skip
-    """The settings of a long run.
+) -> RunConfig:  # fmt: skip
+    """The settings of a full training.
 
     Args:
         winner: The network.
-        sections: Of a study file; what is "auto" in it is all images, a tenth held out, and the recipe "strong".
+        sections: Of a study file; what is "auto" in it is all images, a tenth for validation, the recipe "strong".
         dataset: The images.
         precision: "fp32", "bf16" or "fp16".
         name: Of the run; None for one made of network and recipe.
         recipe: "study" for that of the winner's trial; None for that of the sections.
         n_seeds: Trainings, with seeds from `search.seed` on.
-        all_images: Whether no training image is held out.
+        all_images: Whether no training image is set aside for validation.
         deterministic: Whether only deterministic algorithms are allowed.
         compiled: Whether the network is compiled.
         graphed: Whether its passes are replayed from a CUDA graph.
 
     Raises:
-        UsageError: Settings that make no sense.
+        UsageError: StudyConfig that make no sense.
         NothingFitsError: The network is over budget.
     """
     spec = spec_for(dict(winner.values), images_of(dataset), winner.name)
@@ -166,27 +166,27 @@ def long_run_settings(
     check_crop(how.crop_pad, dataset.image_size)
     data = sections["data"]
     n_train = None if data["images"] in ("auto", "all") else data["images"]
-    n_held_out = 0 if all_images else None if data["held_out"] == "auto" else data["held_out"]
-    held_out, train = split_sizes(dataset, n_train, n_held_out)
+    n_validation = 0 if all_images else None if data["validation_images"] == "auto" else data["validation_images"]
+    validation, train = split_sizes(dataset, n_train, n_validation)
     first = sections["search"]["seed"]
-    settings = RunSettings(
+    settings = RunConfig(
         name=name or f"{winner.name}-{recipe_name}",
         spec=spec,
         recipe_name=recipe_name,
         recipe=how,
         n_train=train,
-        n_held_out=held_out,
+        n_validation=validation,
         seeds=tuple(range(first, first + n_seeds)),
         precision=precision,
         deterministic=deterministic,
         compiled=compiled,
         graphed=graphed,
     )
-    _check_budget(settings, long_run_budget(sections))
+    _check_budget(settings, full_training_budget(sections))
     return settings
 
 
-def threads_for(settings: RunSettings, asked: int | str, n_cores: int) -> int:
+def threads_for(settings: RunConfig, asked: int | str, n_cores: int) -> int:
     """Threads for a CPU: as asked, or one for a small network, or all."""
     if isinstance(asked, int):
         return asked
@@ -196,7 +196,7 @@ def threads_for(settings: RunSettings, asked: int | str, n_cores: int) -> int:
 def _recipe(winner: Winner, section: Mapping[str, Any], asked: str | None) -> tuple[str, Recipe]:
     given = {key: value for key, value in section.items() if key != "name"}
     if ranges := [key for key, value in given.items() if isinstance(value, (list, tuple))]:
-        raise UsageError(f"recipe.{ranges[0]}: {given[ranges[0]]} leaves it open; a long run takes one value")
+        raise UsageError(f"recipe.{ranges[0]}: {given[ranges[0]]} leaves it open; a full training takes one value")
     if asked == STUDY_RECIPE:
         if winner.recipe is None:
             raise UsageError(
@@ -208,13 +208,13 @@ def _recipe(winner: Winner, section: Mapping[str, Any], asked: str | None) -> tu
     return name, Recipe(**{**asdict(RECIPES[name]), **given})
 
 
-def long_run_budget(sections: Sections) -> Budget:
-    """The budget of a long run: MACs that are left to the device are not limited."""
+def full_training_budget(sections: Sections) -> Budget:
+    """The budget of a full training: MACs that are left to the device are not limited."""
     section = sections["budget"]
     return budget_of({**section, "macs": "none" if section["macs"] == "auto" else section["macs"]})
 
 
-def _check_budget(settings: RunSettings, budget: Budget) -> None:
+def _check_budget(settings: RunConfig, budget: Budget) -> None:
     for margin in budget.check(settings.spec).margins:
         if margin.margin < 0:
             raise NothingFitsError(

@@ -176,7 +176,7 @@ def _possible(space: SearchSpace, budget: Budget) -> Iterator[tuple[str, int, An
         if not links[0].any():
             continue
         yield "stages", 0, len(layout["strides"])
-        yield from ((name, 0, layout[name]) for name in ("block", "squeeze", "shortcut_kernel"))
+        yield from ((name, 0, layout[name]) for name in ("block", "se_reduction", "shortcut_kernel"))
         for node in np.flatnonzero(links[0].any(axis=(1, 2))):
             yield from zip(("stem_kernel", "stem_width"), (0, 0), chain.stems[node], strict=True)
         for stage, (link, stride) in enumerate(zip(links, layout["strides"], strict=False), start=1):

@@ -1,7 +1,7 @@
 """A space as chains of choices, so that what fits can be counted and drawn without looking at every network.
 
 What a stage costs depends on its own choices and on the width of the stage before it. So the networks that share a
-layout (count of stages, strides, kind of block, squeeze, shortcut kernel) are the paths of a chain: from a stem,
+layout (count of stages, strides, kind of block, se_reduction, shortcut kernel) are the paths of a chain: from a stem,
 through a width after each stage, to a pool; the costs of a path add up.
 """
 
@@ -76,7 +76,7 @@ class Chain:
     """The networks of one layout; a path takes one way of each link.
 
     Attributes:
-        layout: What they share: strides, block, squeeze and shortcut_kernel, as `cost_table` takes them.
+        layout: What they share: strides, block, se_reduction and shortcut_kernel, as `cost_table` takes them.
         widths: The widths of the nodes after each stage.
         stems: Kernel and width (0: that of the first stage) of each first node.
         ways: Blocks and kernel of each way through a stage.
@@ -103,12 +103,17 @@ class Chain:
 
 
 def layouts(space: SearchSpace) -> Iterator[dict[str, Any]]:
-    """Every layout of a space: strides, block, squeeze and shortcut_kernel, as `cost_table` takes them."""
-    kinds = [*product(*map(dict.fromkeys, (space.block, space.squeeze, space.shortcut_kernel)))]
+    """Every layout of a space: strides, block, se_reduction and shortcut_kernel, as `cost_table` takes them."""
+    kinds = [*product(*map(dict.fromkeys, (space.block, space.se_reduction, space.shortcut_kernel)))]
     for n in range(space.stages[0], space.stages[1] + 1):
         for strides in dict.fromkeys(space.stride_patterns(n)):
-            for block, squeeze, shortcut_kernel in kinds:
-                yield {"strides": strides, "block": block, "squeeze": squeeze, "shortcut_kernel": shortcut_kernel}
+            for block, se_reduction, shortcut_kernel in kinds:
+                yield {
+                    "strides": strides,
+                    "block": block,
+                    "se_reduction": se_reduction,
+                    "shortcut_kernel": shortcut_kernel,
+                }
 
 
 def ways_of(space: SearchSpace) -> tuple[tuple[int, int], ...]:
@@ -185,7 +190,7 @@ def _affordable(space: SearchSpace, layout: dict[str, Any], maps: Sequence[int],
         stages = [
             closed_form.stage(
                 layout["block"], n_in, grid, space.blocks[0], min(space.kernels), maps[-1], maps[-1],
-                layout["shortcut_kernel"], layout["squeeze"], names,
+                layout["shortcut_kernel"], layout["se_reduction"], names,
             )
             for n_in in (grid[0], grid)
         ]  # fmt: skip
@@ -208,7 +213,7 @@ def _counted(
     n_in = first
     for after in space.maps(layout["strides"]):
         counted = closed_form.stage(
-            block, n_in, n_out, blocks, kernels, size, after, layout["shortcut_kernel"], layout["squeeze"], columns
+            block, n_in, n_out, blocks, kernels, size, after, layout["shortcut_kernel"], layout["se_reduction"], columns
         )
         counted = together(begun, counted) if begun else counted
         yield {name: np.broadcast_to(values, shape) for name, values in counted.items()}

@@ -126,7 +126,7 @@ def _rows(chain: Chain, drawn: Draws, most_stages: int) -> Rows:
         "pool": np.array(chain.pools)[drawn.nodes[-1]],
         "stem_kernel": stems[drawn.nodes[0], 0],
         "stem_width": stems[drawn.nodes[0], 1],
-        **{name: np.full(n, chain.layout[name]) for name in ("block", "squeeze", "shortcut_kernel")},
+        **{name: np.full(n, chain.layout[name]) for name in ("block", "se_reduction", "shortcut_kernel")},
     }
 
 

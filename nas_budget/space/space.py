@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MAX_STAGES = 16
 Pool = int | Literal["global"]
 
-OPTIONS = ("pool", "stem_kernel", "shortcut_kernel", "block", "squeeze", "stem_width")
+OPTIONS = ("pool", "stem_kernel", "shortcut_kernel", "block", "se_reduction", "stem_width")
 """What a network has once and a space may leave open; the space's choices have the names of the spec's fields."""
 
 
@@ -59,7 +59,7 @@ class SearchSpace:
         stem_kernel: Kernel sizes of the first convolution.
         shortcut_kernel: Kernel sizes of a shortcut that changes shape.
         block: Kinds of block.
-        squeeze: Reductions of a squeeze-excitation in every block; 0 is none.
+        se_reduction: Reductions of a squeeze-excitation in every block; 0 is none.
         stem_width: Widths of the first convolution; 0 is that of the first stage.
         first_stride: Strides of the first stage; 2 makes every map smaller and a network cheaper.
         strides: Strides of each later stage.
@@ -83,7 +83,7 @@ class SearchSpace:
     stem_kernel: tuple[int, ...] = (3,)
     shortcut_kernel: tuple[int, ...] = (1, 3)
     block: tuple[str, ...] = ("basic",)
-    squeeze: tuple[int, ...] = (0,)
+    se_reduction: tuple[int, ...] = (0,)
     stem_width: tuple[int, ...] = (0,)
     first_stride: tuple[int, ...] = (1,)
     strides: tuple[int, ...] = (2,)
@@ -127,7 +127,7 @@ class SearchSpace:
         for name in "first_stride", "strides":
             if not getattr(self, name) or any(not 1 <= value <= MAX_STRIDE for value in getattr(self, name)):
                 yield f"{name}: {list(getattr(self, name))} not allowed; give whole numbers from 1 to {MAX_STRIDE}"
-        for name in "squeeze", "stem_width":
+        for name in "se_reduction", "stem_width":
             if not getattr(self, name) or any(not 0 <= value <= MAX_CHANNELS for value in getattr(self, name)):
                 yield f"{name}: {list(getattr(self, name))} not allowed; give whole numbers from 0 to {MAX_CHANNELS:,}"
         if not self.block or any(block not in FAMILIES for block in self.block):
@@ -214,11 +214,11 @@ class SearchSpace:
     def smallest(self) -> tuple[ResNetSpec, ...]:
         """The networks with every number at its least, for each choice that has no least, such as strides."""
         least = {"stem_kernel": min(self.stem_kernel), "shortcut_kernel": min(self.shortcut_kernel)}
-        squeeze = 0 if 0 in self.squeeze else max(self.squeeze)
+        se_reduction = 0 if 0 in self.se_reduction else max(self.se_reduction)
         return tuple(
             self.make(
                 widths, (self.blocks[0],) * n, (min(self.kernels),) * n, strides,
-                {**least, "pool": pool, "block": block, "squeeze": squeeze, "stem_width": stem_width},
+                {**least, "pool": pool, "block": block, "se_reduction": se_reduction, "stem_width": stem_width},
             )
             for n in range(self.stages[0], self.stages[1] + 1)
             for strides in self.stride_patterns(n)

@@ -15,7 +15,7 @@ from nas_budget.records.atomic_write import write_whole
 
 LEFT_OUT = (".lock", ".html", ".draft", ".tar.gz")
 """Ends of names of files that do not travel: those that are made again from the rest."""
-WEIGHTS = ("model", "averaged")
+WEIGHTS = ("model", "ema")
 """Beginnings of names of files of weights, which nothing goes on from."""
 MIB = 1 << 20
 TRIES = 5

@@ -20,7 +20,7 @@ from nas_budget.errors import SpecError
 from tests.strategies import specs
 
 IMAGE = ("image_size", "in_channels", "classes")
-OPTIONS = ("pool", "stem_kernel", "shortcut_kernel", "block", "squeeze", "stem_width")
+OPTIONS = ("pool", "stem_kernel", "shortcut_kernel", "block", "se_reduction", "stem_width")
 
 
 def arrays(group: Sequence[ResNetSpec]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ BOTTLENECK = ResNetSpec(
     (64, 128, 256), blocks=18, block="bottleneck", stem_width=16, shortcut_kernel=1, pool="global"
 )  # fmt: skip
 WIDE = [(16, 4), (40, 2), (40, 3), (16, 8), (28, 10)]
-SQUEEZED = ResNetSpec((64, 128, 256), blocks=(4, 4, 3), squeeze=16, shortcut_kernel=1, pool="global")
+SQUEEZED = ResNetSpec((64, 128, 256), blocks=(4, 4, 3), se_reduction=16, shortcut_kernel=1, pool="global")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ class Net(nn.Module):
 @pytest.mark.parametrize("spec", [*map(resnet, (3, 9, 18)), *starmap(wide, WIDE), BOTTLENECK, SQUEEZED], ids=str)
 def test_networks_written_on_their_own_agree(spec: ResNetSpec) -> None:
     with torch.device("meta"):
-        network = Net(spec.channels, spec.blocks, spec.block, spec.stem_channels, spec.squeeze).eval()
+        network = Net(spec.channels, spec.blocks, spec.block, spec.stem_channels, spec.se_reduction).eval()
         image = torch.empty(1, 3, 32, 32)
     assert cost(spec).params == sum(p.numel() for p in network.parameters())
     with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -37,7 +37,7 @@ def write_unfinished(folder: Path) -> None:
     folder.mkdir(parents=True)
     held = {f"spec.{key}": value for key, value in SPEC.to_dict().items()}
     held |= {"recipe.optimizer": "sgd", "recipe.learning_rate": 0.1, "recipe.batch_size": 64, "recipe.epochs": 20}
-    held |= {"data": "cifar10", "data.images": 45_000, "data.held_out": 5_000}
+    held |= {"data": "cifar10", "data.images": 45_000, "data.validation_images": 5_000}
     (folder / "run.json").write_text(json.dumps(held))
     write_metrics(folder, n_epochs=7)
 

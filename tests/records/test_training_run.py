@@ -41,7 +41,7 @@ def test_a_result_and_its_epochs_are_read_back(tmp_path: Path) -> None:
         ({"confusion": [[1, 2, -3]] * 3}, "confusion: 3 rows of 3 counts"),
         ({"confusion": [[1, 2, 0.5]] * 3}, "confusion: 3 rows of 3 counts"),
         ({"confusion": 7}, "not iterable"),
-        ({"mistakes": [{**MISTAKE, "told": 3}]}, "mistakes: index, truth, told (0 to 2) and probability"),
+        ({"mistakes": [{**MISTAKE, "predicted": 3}]}, "mistakes: index, truth, told (0 to 2) and probability"),
         ({"mistakes": [{**MISTAKE, "index": -1}]}, "mistakes: index"),
         ({"mistakes": [{**MISTAKE, "probability": "high"}]}, "mistakes: index"),
         ({"mistakes": ["x"]}, "mistakes: index"),

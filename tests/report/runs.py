@@ -26,16 +26,16 @@ SEEDS = (
 )
 RECIPE = {"name": "own", "optimizer": "muon", "weight_decay": 0.0003, "epochs": 3, "trivial_augment": True}
 CONFUSION = ((7, 2, 1), (0, 12, 8), (0, 0, 20))
-MISTAKE = {"index": 31, "truth": 1, "told": 2, "probability": 0.9876}
+MISTAKE = {"index": 31, "truth": 1, "predicted": 2, "probability": 0.9876}
 
 
 def result(network: ResNetSpec = SPEC, **changes: Any) -> RunResult:
     """A run of one seed, or one with some fields changed."""
     fields: dict[str, Any] = {
         "name": "mine", "spec": network.to_dict(), "params": cost(network).params, "macs": cost(network).macs,
-        "recipe": RECIPE, "data": "animals", "data_digest": "d4ta", "images": 4_000, "held_out": 1_234,
+        "recipe": RECIPE, "data": "animals", "data_digest": "d4ta", "images": 4_000, "validation_images": 1_234,
         "test_images": 50, "classes": ("cat", "dog", "emu"), "device": "a machine", "precision": "fp32",
-        "deterministic": True, "batches": 1, "versions": "torch 2.13.0", "finished": "2026-05-04T03:02:01+00:00",
+        "deterministic": True, "micro_batches": 1, "versions": "torch 2.13.0", "finished": "2026-05-04T03:02:01+00:00",
         "seeds": SEEDS[:1], "confusion": CONFUSION, "mistakes": (MISTAKE,),
     }  # fmt: skip
     return RunResult(**fields | changes)
@@ -45,7 +45,7 @@ def as_paper(**changes: Any) -> RunResult:
     """The paper's own run, or one with some fields changed."""
     names = tuple(f"kind {i}" for i in range(10))
     fields: dict[str, Any] = {
-        "data": "cifar10", "recipe": PAPER_RECIPE, "images": 45_000, "held_out": 5_000, "classes": names,
+        "data": "cifar10", "recipe": PAPER_RECIPE, "images": 45_000, "validation_images": 5_000, "classes": names,
         "confusion": of_many_classes(10).confusion,
     }  # fmt: skip
     return result(PAPER, **fields | changes)

@@ -22,7 +22,7 @@ def study_of(npz: Path, **search_keys: Any) -> dict[str, dict[str, Any]]:
     return {
         "budget": {"params": "20k"},
         "space": {"stages": [2, 3], "width": [4, 16], "blocks": 1},
-        "data": {"name": str(npz), "images": 100, "held_out": 50},
+        "data": {"name": str(npz), "images": 100, "validation_images": 50},
         "recipe": {"batch_size": 50, "epochs": 3},
         "search": {"trials": 4, **search_keys},
     }
@@ -59,7 +59,7 @@ def test_a_search_gives_table_front_best_and_time(npz: Path, tmp_path: Path) -> 
 
 def test_a_file_can_be_given(npz: Path, tmp_path: Path) -> None:
     file = tmp_path / "small.toml"
-    keys = ["[budget]", 'params = "20k"', "[data]", f'name = "{npz}"', "images = 100", "held_out = 50"]
+    keys = ["[budget]", 'params = "20k"', "[data]", f'name = "{npz}"', "images = 100", "validation_images = 50"]
     keys += ["[space]", "stages = [2, 3]", "width = [4, 16]", "blocks = 1", "[recipe]", "epochs = 1", "[search]"]
     file.write_text("\n".join([*keys, "trials = 1"]))
     assert len(search(file, runs_dir=tmp_path).trials) == 1

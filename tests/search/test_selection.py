@@ -1,4 +1,4 @@
-"""From a study, a study file or a spec to a long run."""
+"""From a study, a study file or a spec to a full training."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from nas_budget.records.formatting import in_short
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.selection import (
     Winner,
-    long_run_settings,
+    full_training_config,
     study_defaults,
     threads_for,
     winner_of_file,
     winner_of_study,
 )
 from nas_budget.train.data.dataset import Dataset
-from nas_budget.train.engine.run_config import RunSettings
+from nas_budget.train.engine.run_config import RunConfig
 from nas_budget.train.optim.recipe import RECIPES, Recipe
 
 SMALL = {"channels": [4, 8], "blocks": 1}
@@ -48,9 +48,9 @@ def study(tmp_path: Path) -> Path:
     return folder
 
 
-def settings(dataset: Dataset, winner: Winner = SMALL_WINNER, **given: Any) -> RunSettings:
+def settings(dataset: Dataset, winner: Winner = SMALL_WINNER, **given: Any) -> RunConfig:
     overrides = {key.replace("__", "."): given.pop(key) for key in [k for k in given if "__" in k]}
-    return long_run_settings(winner, read_study_file(None, overrides), dataset, "fp32", **given)
+    return full_training_config(winner, read_study_file(None, overrides), dataset, "fp32", **given)
 
 
 def test_the_best_network_comes_with_its_recipe(study: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_study_or_trial_that_is_not_there_is_told(study: Path, trial: int | No
 def test_a_study_file_gives_the_network_of_its_queue(dataset: Dataset) -> None:
     file = Path(__file__).parents[2] / "studies" / "reference.toml"
     sections = read_study_file(file, {})
-    found = long_run_settings(winner_of_file(sections, file), sections, dataset, "fp32")
+    found = full_training_config(winner_of_file(sections, file), sections, dataset, "fp32")
     assert found.name == "reference-paper"
     assert (found.recipe, found.spec.dropout) == (RECIPES["paper"], 0.2)
     assert found.spec == ResNetSpec((32, 64, 96, 128, 185), dropout=0.2)
@@ -153,12 +153,12 @@ def test_a_queue_of_none_or_several_is_told(queue: Any, n: int) -> None:
 def test_what_is_left_open_is_strong_on_all_images_but_a_tenth(dataset: Dataset) -> None:
     found = settings(dataset)
     assert (found.name, found.recipe_name, found.recipe) == ("w-strong", "strong", RECIPES["strong"])
-    assert (found.n_train, found.n_held_out, found.seeds) == (450, 50, (0,))
+    assert (found.n_train, found.n_validation, found.seeds) == (450, 50, (0,))
 
 
 def test_all_images_can_train(dataset: Dataset) -> None:
     found = settings(dataset, all_images=True)
-    assert (found.n_train, found.n_held_out) == (500, 0)
+    assert (found.n_train, found.n_validation) == (500, 0)
 
 
 def test_what_is_given_goes_before_the_recipe(dataset: Dataset) -> None:
@@ -178,11 +178,11 @@ def test_the_recipe_of_the_study_is_that_of_the_trial(dataset: Dataset, study: P
 
 def test_a_network_of_the_queue_has_the_spaces_dropout(dataset: Dataset) -> None:
     sections = read_study_file(None, {"search.queue": [SMALL], "space.dropout": 0.3})
-    assert long_run_settings(winner_of_file(sections, Path("x.toml")), sections, dataset, "fp32").spec.dropout == 0.3
+    assert full_training_config(winner_of_file(sections, Path("x.toml")), sections, dataset, "fp32").spec.dropout == 0.3
 
 
 def test_a_range_is_told(dataset: Dataset) -> None:
-    with pytest.raises(UsageError, match=r"recipe.learning_rate: .* a long run takes one value"):
+    with pytest.raises(UsageError, match=r"recipe.learning_rate: .* a full training takes one value"):
         settings(dataset, recipe__learning_rate=[0.1, 0.2])
 
 

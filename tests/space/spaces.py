@@ -19,7 +19,8 @@ SMALL = {
     ),
     "options": SearchSpace(
         stages=(1, 2), blocks=(1, 2), kernels=(3,), pool=(2, 4), stem_kernel=(1, 3),
-        block=("basic", "preact", "bottleneck"), squeeze=(0, 4), stem_width=(0, 6), width=(5, 6), first_stride=(1, 2),
+        block=("basic", "preact", "bottleneck"), se_reduction=(0, 4), stem_width=(0, 6),
+        width=(5, 6), first_stride=(1, 2),
     ),
     "strides": SearchSpace(
         stages=(1, 3), blocks=(1, 1), kernels=(3,), pool=(1, 3), width=(3, 6), strides=(1, 2), first_stride=(1, 3),

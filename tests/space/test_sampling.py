@@ -86,7 +86,7 @@ def test_a_small_budget_in_a_huge_space_takes_seconds() -> None:
     assert len(set(drawn)) > 9_900
 
 
-OPTIONS = {"stem_kernel": 3, "shortcut_kernel": 3, "block": "basic", "squeeze": 0, "stem_width": 0}
+OPTIONS = {"stem_kernel": 3, "shortcut_kernel": 3, "block": "basic", "se_reduction": 0, "stem_width": 0}
 
 
 def test_the_seed_gives_the_same_again() -> None:

@@ -10,7 +10,7 @@ import typer
 
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.console import costs
-from nas_budget.cli.console.output import talker
+from nas_budget.cli.console.output import logger
 from nas_budget.cli.options import network as options
 from nas_budget.cli.options.completion import complete_device, complete_precision
 from nas_budget.cli.options.help import OUTPUT
@@ -40,7 +40,7 @@ def count(
     shortcut_kernel: options.ShortcutKernel = "",
     strides: options.Strides = "",
     block: options.Block = "",
-    squeeze: options.Squeeze = "",
+    se_reduction: options.SeReduction = "",
     stem_width: options.StemWidth = "",
     dropout: options.Dropout = "",
     image_size: options.ImageSize = "",
@@ -93,7 +93,7 @@ def count(
             fits = costs.compare(specs, limits, as_json)
         else:
             measured = _measurer(device or "auto", precision or "auto") if measure else None
-            fits = costs.tell(specs[0], limits, explain, show_layers, as_json, measured, talker(quiet))
+            fits = costs.tell(specs[0], limits, explain, show_layers, as_json, measured, logger(quiet))
     if not fits:
         raise typer.Exit(NothingFitsError.exit_code)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nas_budget.cli.console.output import out, out_json, show, table, talker
+from nas_budget.cli.console.output import logger, out, out_json, show, table
 from nas_budget.cli.options.completion import complete_data
 
 
@@ -30,7 +30,7 @@ def data(
     if name is None:
         _list(data_dir, as_json)
     else:
-        _check(name, data_dir, as_json, talker(quiet))
+        _check(name, data_dir, as_json, logger(quiet))
 
 
 def _list(data_dir: str | None, as_json: bool) -> None:
@@ -48,12 +48,12 @@ def _list(data_dir: str | None, as_json: bool) -> None:
     out(f"\nfolder: {folder}")
 
 
-def _check(name: str, data_dir: str | None, as_json: bool, talk: Callable[[str], None]) -> None:
+def _check(name: str, data_dir: str | None, as_json: bool, log: Callable[[str], None]) -> None:
     import numpy as np
 
     from nas_budget.train.data.dataset import open_dataset
 
-    dataset = open_dataset(name, data_dir, talk)
+    dataset = open_dataset(name, data_dir, log)
     counts = {}
     for part in "train", "test":
         _, labels = dataset.read(part)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas_budget.cli.console.output import out, out_json, say, show, table, talker
+from nas_budget.cli.console.output import log, logger, out, out_json, show, table
 from nas_budget.cli.console.progress import each, progress
 from nas_budget.cli.options.completion import complete_data, complete_device, complete_part, complete_trained
 from nas_budget.errors import UsageError
@@ -34,7 +34,7 @@ def evaluate(
         ),
     ] = None,
     part: Annotated[str, typer.Option(help="Which images: test or train.", autocompletion=complete_part)] = "test",
-    averaged: Annotated[bool, typer.Option("--averaged", help="Use the averaged weights.")] = False,
+    ema: Annotated[bool, typer.Option("--ema", help="Use the EMA weights.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.", autocompletion=complete_device)] = "auto",
     data_dir: Annotated[
         str | None, typer.Option(help="Folder of the data sets.", show_default="NAS_BUDGET_DATA, or the user's cache")
@@ -47,7 +47,7 @@ def evaluate(
 
     if part not in PARTS:
         raise UsageError(f"--part: {part!r} is unknown; allowed are {', '.join(PARTS)}")
-    model = load_model(source, averaged)
+    model = load_model(source, ema)
     found = _measure(model, data or model.about.get("data", "auto"), part, device, data_dir, quiet)
     if as_json:
         out_json(found)
@@ -64,10 +64,10 @@ def _measure(model: Model, name: str, part: str, device_name: str, data_dir: str
     from nas_budget.train.engine.device import choose_device, describe_device
     from nas_budget.train.engine.evaluate import EVALUATION_BATCH, accuracy_of, confusion_of, scores
 
-    dataset = open_dataset(name, data_dir, talker(quiet))
+    dataset = open_dataset(name, data_dir, logger(quiet))
     model.check_images(dataset)
     if model.classes != dataset.classes:
-        say(f"NOTE: the network was trained on other classes: {', '.join(model.classes)}")
+        log(f"NOTE: the network was trained on other classes: {', '.join(model.classes)}")
     device = choose_device(device_name)
     images = labelled_images(dataset, part, device)
     network = model.network.to(device)

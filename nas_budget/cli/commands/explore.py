@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas_budget.cli.commands.search import parse_assignment, toml_value
-from nas_budget.cli.console.output import out, out_json, show, table, talker
+from nas_budget.cli.console.output import logger, out, out_json, show, table
 from nas_budget.cli.console.progress import progress
 from nas_budget.cli.options import network as options
 from nas_budget.cli.options.completion import complete_data, complete_weight_format
@@ -72,14 +72,14 @@ def explore(
     given = dict(locals())
     overrides = {key: toml_value(given[option]) for option, key in KEYS.items() if given[option] is not None}
     overrides.update(map(parse_assignment, set_ or []))
-    name, space, limits = _read(file, overrides, talker(quiet))
+    name, space, limits = _read(file, overrides, logger(quiet))
     if sample:
         _print_sample(space, limits, sample, seed, as_json)
         return
     from nas_budget.report.pages.space import write_space_page
     from nas_budget.space.explore import explore as look
 
-    talker(quiet)(f"counting what fits {limits} ...")
+    logger(quiet)(f"counting what fits {limits} ...")
     with progress("exploring", quiet) as tell:
         found = look(space, limits, seed, tell)
     page = output or Path("runs") / name / "space.html"
@@ -91,17 +91,17 @@ def explore(
     out(f"\npage: {page}")
 
 
-def _read(file: Path | None, overrides: dict[str, Any], talk: Callable[[str], None]) -> tuple[str, SearchSpace, Budget]:
+def _read(file: Path | None, overrides: dict[str, Any], log: Callable[[str], None]) -> tuple[str, SearchSpace, Budget]:
     """Name, space and budget of a study; what it leaves to the device is as a search here would have it."""
     from nas_budget.search.config.resolve import space_and_budget
     from nas_budget.search.config.settings import study_name
     from nas_budget.search.config.study_file import read_study_file
 
     sections = read_study_file(file, overrides)
-    space, limits, chosen = space_and_budget(sections, talk)
+    space, limits, chosen = space_and_budget(sections, log)
     if chosen:
         settings = ", ".join(f"{key}={value}" for key, value in chosen.items())
-        talk(f"chosen for this device, as a search would (change with --set): {settings}")
+        log(f"chosen for this device, as a search would (change with --set): {settings}")
     return study_name(file, sections), space, limits
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas_budget.cli.console.costs import print_verdict
-from nas_budget.cli.console.output import out, out_json, show, table, talker
+from nas_budget.cli.console.output import logger, out, out_json, show, table
 from nas_budget.cli.console.progress import busy
 from nas_budget.cli.options import network as options
 from nas_budget.cli.options.completion import complete_format, complete_trained
@@ -27,7 +27,7 @@ def export(
             help="A run folder of nas-budget train, or a model.safetensors.", autocompletion=complete_trained
         ),
     ],
-    averaged: Annotated[bool, option("Use the averaged weights.", NETWORK_PANEL, flag="--averaged")] = False,
+    ema: Annotated[bool, option("Use the EMA weights.", NETWORK_PANEL, flag="--ema")] = False,
     budget: options.Params = "5M",
     max_macs: options.MaxMacs = "",
     max_weight_bytes: options.MaxWeightBytes = "",
@@ -60,11 +60,11 @@ def export(
     from nas_budget.train.export.export import export as export_model
 
     check_formats(formats or [])
-    model = load_model(source, averaged)
+    model = load_model(source, ema)
     with busy(f"exporting as {', '.join(['safetensors', *(formats or [])])}", quiet):
         made = export_model(model, folder, limits, formats or [])
     for name in left_over(folder, made):
-        talker(quiet)(f"NOTE: {folder / name} is of an earlier export; this certificate does not speak of it")
+        logger(quiet)(f"NOTE: {folder / name} is of an earlier export; this certificate does not speak of it")
     if as_json:
         out_json({"folder": str(folder), **made.to_dict()})
     else:

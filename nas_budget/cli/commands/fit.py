@@ -22,7 +22,7 @@ def fit(
     shortcut_kernel: options.ShortcutKernel = "",
     strides: options.Strides = "",
     block: options.Block = "",
-    squeeze: options.Squeeze = "",
+    se_reduction: options.SeReduction = "",
     stem_width: options.StemWidth = "",
     dropout: options.Dropout = "",
     image_size: options.ImageSize = "",

@@ -1,4 +1,4 @@
-"""`nas-budget ls`: the studies and long runs there are."""
+"""`nas-budget ls`: the studies and full trainings there are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from nas_budget.arch.budget import WORDS
-from nas_budget.cli.console.output import out_json, say, show, table, terminal_width
+from nas_budget.cli.console.output import log, out_json, show, table, terminal_width
 from nas_budget.records.formatting import ago_in_words, in_short
 from nas_budget.records.run_folder import STUDY, Entry, entries
 
@@ -28,7 +28,7 @@ def ls(
     runs_dir: Annotated[Path, typer.Argument(help="Folder of the runs.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the studies and long runs there are, the last changed first."""
+    """List the studies and full trainings there are, the last changed first."""
     found = entries(runs_dir)
     if as_json:
         out_json([_json(entry) for entry in found])
@@ -36,9 +36,9 @@ def ls(
         _print(found, time.time(), terminal_width())
         for entry in found:
             if entry.problem:
-                say(entry.problem if str(entry.path) in entry.problem else f"{entry.path}: {entry.problem}")
+                log(entry.problem if str(entry.path) in entry.problem else f"{entry.path}: {entry.problem}")
     else:
-        say(f"no study or run in {runs_dir} yet; begin with: nas-budget search --trials 20")
+        log(f"no study or run in {runs_dir} yet; begin with: nas-budget search --trials 20")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nas_budget.cli.console.output import out_json, show, table, talker
+from nas_budget.cli.console.output import logger, out_json, show, table
 from nas_budget.cli.console.progress import each, progress
 from nas_budget.cli.options.completion import complete_trained
 
@@ -21,7 +21,7 @@ def predict(
     ],
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, such as PNG or JPEG files.")],
     top: Annotated[int, typer.Option(help="Classes shown for each picture.", min=1)] = 1,
-    averaged: Annotated[bool, typer.Option("--averaged", help="Use the averaged weights.")] = False,
+    ema: Annotated[bool, typer.Option("--ema", help="Use the EMA weights.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong, and the result.")] = False,
 ) -> None:
@@ -36,7 +36,7 @@ def predict(
     from nas_budget.train.engine.evaluate import EVALUATION_BATCH, scores
     from nas_budget.train.engine.weights import load_model
 
-    model = load_model(source, averaged)
+    model = load_model(source, ema)
     size, channels = model.spec.image_size, model.spec.in_channels
     with progress(f"telling {len(pictures):,} pictures", quiet) as tell:
         ready = [read_picture(path, size, channels) for path in each(pictures, tell, 0, 0.5)]
@@ -46,7 +46,7 @@ def predict(
     chances, order = scored.softmax(1).sort(1, descending=True)
     for picture in ready:
         if picture.changes:
-            talker(quiet)(f"NOTE: {picture.path}: {picture.changes}")
+            logger(quiet)(f"NOTE: {picture.path}: {picture.changes}")
     told = [
         [(model.classes[i], p) for i, p in zip(row[:top], chance, strict=False)]
         for row, chance in zip(order.tolist(), chances.tolist(), strict=True)

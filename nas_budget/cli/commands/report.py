@@ -1,4 +1,4 @@
-"""`nas-budget report`: the page of studies, from their trials tables alone, or of a long run."""
+"""`nas-budget report`: the page of studies, from their trials tables alone, or of a full training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_budget.cli.console.output import out, out_json, say, show, table
+from nas_budget.cli.console.output import log, out, out_json, show, table
 from nas_budget.cli.options.completion import RUNS, complete_folder
 from nas_budget.errors import UsageError
 from nas_budget.records.run_folder import RUN, is_file, kind_of
@@ -119,7 +119,7 @@ def _report_studies(sources: Sequence[Path], output: Path | None, as_json: bool,
     if not quiet:
         show(table(("accuracy", "params", "MACs", "trial", "network"), rows, left=(4,)))
         if not rows:
-            say("no trial has been trained to the end yet")
+            log("no trial has been trained to the end yet")
     out(f"page: {path}" if quiet else f"\npage: {path}")
 
 

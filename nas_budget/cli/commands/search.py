@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_budget.cli.console.output import folded, out, out_json, talker, terminal_width
+from nas_budget.cli.console.output import folded, logger, out, out_json, terminal_width
 from nas_budget.cli.options import network as options
 from nas_budget.cli.options.completion import complete_pruner, complete_recipe, complete_sampler
 from nas_budget.cli.options.help import OUTPUT
@@ -115,16 +115,16 @@ def search(
     if seed_spec:
         overrides["search.queue"] = list(map(parse_seed_spec, seed_spec))
     overrides.update(map(parse_assignment, set_ or []))
-    talk = talker(quiet)
+    log = logger(quiet)
     with signals() as asked:
         run = open_run(file, overrides, name, runs_dir, data_dir)
         lines = plan_lines(run)
         if dry_run:
             out_json(plan_json(run)) if as_json else out(folded("\n".join(lines), terminal_width()))
             return
-        talk("\n".join(lines))
+        log("\n".join(lines))
         asked.wait_for_step = True
-        finished = run_search(run, asked.asked.is_set, live=not quiet and sys.stderr.isatty(), talk=talk)
+        finished = run_search(run, asked.asked.is_set, live=not quiet and sys.stderr.isatty(), log=log)
         asked.wait_for_step = False
         tell_result(run, finished, as_json)
 

@@ -1,4 +1,4 @@
-"""`nas-budget show`: a study, one of its trials or a long run, in the terminal."""
+"""`nas-budget show`: a study, one of its trials or a full training, in the terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def show(
     trial: Annotated[int | None, typer.Argument(help="Number of a trial of that search.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show a study, one of its trials, or a long run, in the terminal.
+    """Show a study, one of its trials, or a full training, in the terminal.
 
     Of a study its best network, its front and where the time went; of a trial its network
     and how it learned; of a run of train each seed.

@@ -1,4 +1,4 @@
-"""`nas-budget train`: the long run of one network."""
+"""`nas-budget train`: the full training of one network."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from nas_budget.cli.commands.search import parse_assignment, toml_value
-from nas_budget.cli.console.output import talker
+from nas_budget.cli.console.output import logger
 from nas_budget.cli.options import network as options
-from nas_budget.cli.options.completion import complete_long_recipe, complete_study
+from nas_budget.cli.options.completion import complete_full_recipe, complete_study
 from nas_budget.cli.options.help import OUTPUT
 from nas_budget.cli.options.network import (
     BUDGET_PANEL,
@@ -60,7 +60,7 @@ def train(
     shortcut_kernel: options.ShortcutKernel = "",
     strides: options.Strides = "",
     block: options.Block = "",
-    squeeze: options.Squeeze = "",
+    se_reduction: options.SeReduction = "",
     stem_width: options.StemWidth = "",
     dropout: options.Dropout = "",
     recipe: Annotated[
@@ -69,7 +69,7 @@ def train(
             "strong, fast, brief, paper, or study for that of the trial.",
             TRAINING_PANEL,
             "strong",
-            offers=complete_long_recipe,
+            offers=complete_full_recipe,
         ),
     ] = None,
     epochs: Annotated[str | None, option("Passes over the images.", TRAINING_PANEL, "by recipe")] = None,
@@ -88,7 +88,9 @@ def train(
     ] = False,
     compiled: Annotated[
         bool,
-        option("Compile the network first; for long runs, needs a C++ compiler.", TRAINING_PANEL, flag="--compile"),
+        option(
+            "Compile the network first; for full trainings, needs a C++ compiler.", TRAINING_PANEL, flag="--compile"
+        ),
     ] = False,
     graphed: Annotated[
         bool, option("Replay passes from a CUDA graph: faster where steps are short.", TRAINING_PANEL, flag="--graph")
@@ -111,12 +113,12 @@ def train(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Give one network its long run.
+    """Give one network its full training.
 
     Test images are read once, at its end. Run the same command again to go on after an interruption.
     """
     given = dict(locals())
-    from nas_budget.cli.jobs.train import Asked, open_long_run, run_to_end, tell_plan, tell_result
+    from nas_budget.cli.jobs.train import Asked, open_full_training, run_to_end, tell_plan, tell_result
 
     overrides = {
         key: toml_value(given[option])
@@ -130,15 +132,15 @@ def train(
         recipe=recipe, name=name, n_seeds=seeds, all_images=all_images, deterministic=deterministic, compiled=compiled,
         graphed=graphed,
     )  # fmt: skip
-    talk = talker(quiet)
+    log = logger(quiet)
     with signals() as interrupt:
-        opened = open_long_run(asked, runs_dir, data_dir)
+        opened = open_full_training(asked, runs_dir, data_dir)
         if dry_run or not quiet:
             tell_plan(opened, dry_run, as_json)
         if dry_run:
             return
         interrupt.wait_for_step = True
-        result = run_to_end(opened, interrupt.asked.is_set, live=not quiet and sys.stderr.isatty(), talk=talk)
+        result = run_to_end(opened, interrupt.asked.is_set, live=not quiet and sys.stderr.isatty(), log=log)
         interrupt.wait_for_step = False
         tell_result(opened, result, as_json)
 

@@ -9,20 +9,20 @@ from nas_budget.arch.budget import Budget, Verdict
 from nas_budget.arch.cost import Cost, cost
 from nas_budget.arch.layers import layers
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.cli.console.output import out, out_json, say, show, table, verdict_line
+from nas_budget.cli.console.output import log, out, out_json, show, table, verdict_line
 from nas_budget.errors import UsageError
 
 if TYPE_CHECKING:
     from nas_budget.arch.explain import Explanation
     from nas_budget.train.profile.benchmark import Measurement, Spread
-    from nas_budget.train.profile.count_module import ForeignCost
+    from nas_budget.train.profile.count_module import ModuleCost
 
 WORDS = {"channels": "width", "blocks": "blocks", "kernels": "kernel"}
 
 
 def tell(
     spec: ResNetSpec, limits: Budget, explained: bool, show_layers: bool, as_json: bool,
-    measure: Callable[[ResNetSpec], Measurement] | None = None, talk: Callable[[str], None] = say,
+    measure: Callable[[ResNetSpec], Measurement] | None = None, log: Callable[[str], None] = log,
 ) -> bool:  # fmt: skip
     """Print what a network costs and whether it fits, which is returned; and what `measure` finds, if given."""
     used = cost(spec)
@@ -46,7 +46,7 @@ def tell(
     else:
         _print_totals(used)
     if measure:
-        talk("\nmeasuring, for about ten seconds ...")
+        log("\nmeasuring, for about ten seconds ...")
         _print_measured(measure(spec))
     print_verdict(verdict)
     return verdict.fits
@@ -74,7 +74,7 @@ def compare(specs: Sequence[ResNetSpec], limits: Budget, as_json: bool) -> bool:
     return all(verdict.fits for verdict in verdicts)
 
 
-def tell_module(used: ForeignCost, limits: Budget, as_json: bool) -> bool:
+def tell_module(used: ModuleCost, limits: Budget, as_json: bool) -> bool:
     """Print what any module costs and whether it fits, which is returned."""
     if limits.activation_bytes is not None:
         raise UsageError("--max-activation-bytes: not counted for --module; leave it out")

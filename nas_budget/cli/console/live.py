@@ -16,7 +16,7 @@ from nas_budget.cli.console.progress import PLAIN_EVERY_S
 from nas_budget.records.formatting import seconds_in_words
 from nas_budget.records.trials import TrialRecord, best_of
 from nas_budget.search.config.plan import TimeLeft
-from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.workers.events import (
     Event,
     FinalistFinished,
@@ -34,7 +34,7 @@ class View:
     """What is known of a running search; subclasses show it."""
 
     def __init__(
-        self, before: Sequence[TrialRecord], settings: Settings, trial_s: float, talk: Callable[[str], None],
+        self, before: Sequence[TrialRecord], settings: StudyConfig, trial_s: float, log: Callable[[str], None],
         speed: SpeedModel | None = None,
     ) -> None:  # fmt: skip
         self.records = list(before)
@@ -42,7 +42,7 @@ class View:
         self.left = TimeLeft(settings, trial_s, speed)
         for record in before:
             self.left.add(record)
-        self.talk = talk
+        self.log = log
         self.running: dict[tuple[bool, int], tuple[TrialStarted, str]] = {}
         self.finals = 0
 
@@ -57,7 +57,7 @@ class View:
     def show(self, event: Event) -> None:
         """Take in what happened, then show it."""
         if isinstance(event, TrialStarted):
-            self.running[event.final, event.number] = event, "again" if event.again else "beginning"
+            self.running[event.final, event.number] = event, "again" if event.resumed else "beginning"
         elif isinstance(event, TrialEpoch):
             key = event.final, event.number
             self.running[key] = self.running[key][0], f"epoch {event.result.epoch}, {event.result.accuracy:.1%}"
@@ -69,11 +69,11 @@ class View:
             self.running.pop((True, event.number), None)
             self.finals += 1
             if event.run is None:
-                self.talk(f"a run of finalist {event.trial} failed: {event.reason}")
+                self.log(f"a run of finalist {event.trial} failed: {event.reason}")
         elif isinstance(event, SearchEnded):
-            self.talk(f"the search ends: {event.reason}")
+            self.log(f"the search ends: {event.reason}")
         else:
-            self.talk(f"worker {event.worker} ended unexpectedly (exit code {event.exit_code}); the others go on")
+            self.log(f"worker {event.worker} ended unexpectedly (exit code {event.exit_code}); the others go on")
         self.refresh(event)
 
     def refresh(self, event: Event) -> None:
@@ -106,10 +106,10 @@ class PlainView(View):
     def refresh(self, event: Event) -> None:
         """Say the status when it is time."""
         if isinstance(event, TrialFinished) and event.record.state == "failed":
-            self.talk(f"trial {event.record.number} failed: {event.record.reason}")
+            self.log(f"trial {event.record.number} failed: {event.record.reason}")
         if isinstance(event, TrialFinished | TrialEpoch) and time.monotonic() - self.last >= PLAIN_EVERY_S:
             self.last = time.monotonic()
-            self.talk(self.status())
+            self.log(self.status())
 
 
 class LiveView(View):
@@ -125,7 +125,7 @@ class LiveView(View):
     ) -> None:
         """Take the table away and leave the status."""
         self.live.stop()
-        self.talk(self.status())
+        self.log(self.status())
 
     def refresh(self, event: Event) -> None:  # noqa: ARG002
         """Draw again."""

@@ -21,7 +21,7 @@ ENDLESS = 10_000
 """Columns of what is no terminal."""
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """A line for the person at the terminal, on stderr; there it is broken between words."""
     if sys.stderr.isatty():
         text = folded(text, Console(stderr=True).width)
@@ -38,9 +38,9 @@ def folded(text: str, width: int) -> str:
     return "\n".join(lines)
 
 
-def talker(quiet: bool) -> Callable[[str], None]:
+def logger(quiet: bool) -> Callable[[str], None]:
     """What says how a command goes: nothing when it is to be quiet."""
-    return _nothing if quiet else say
+    return _nothing if quiet else log
 
 
 def _nothing(text: str) -> None:

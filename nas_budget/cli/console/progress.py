@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from nas_budget.cli.console.output import say
+from nas_budget.cli.console.output import log
 from nas_budget.records.formatting import seconds_in_words
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ class _Lines:
         if now - self.last >= PLAIN_EVERY_S and share > 0:
             self.last = now
             left = seconds_in_words((now - self.start) * (1 - share) / share)
-            say(f"{self.what}: {share:.0%} done, about {left} left")
+            log(f"{self.what}: {share:.0%} done, about {left} left")
 
 
 @contextmanager
@@ -104,11 +104,11 @@ def _spinner(what: str) -> Iterator[None]:
 def _every_30_s(what: str) -> Iterator[None]:
     ended, start = threading.Event(), time.monotonic()
 
-    def talk() -> None:
+    def tell() -> None:
         while not ended.wait(PLAIN_EVERY_S):
-            say(f"{what}: {seconds_in_words(time.monotonic() - start)} so far")
+            log(f"{what}: {seconds_in_words(time.monotonic() - start)} so far")
 
-    thread = threading.Thread(target=talk, daemon=True)
+    thread = threading.Thread(target=tell, daemon=True)
     thread.start()
     try:
         yield

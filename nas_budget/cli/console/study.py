@@ -16,7 +16,7 @@ from nas_budget.cli.console.fields import WIDEST, command, commands, field
 from nas_budget.cli.console.finalists import finalist_lines
 from nas_budget.cli.console.output import out, out_json, show, table, terminal_width
 from nas_budget.cli.console.text_plot import Point, characters, plot
-from nas_budget.records.finalists import FINALISTS, FinalistRun, Standing, read_finalists, standings
+from nas_budget.records.finalists import FINALISTS, FinalistRun, FinalistSummary, read_finalists, summarize_finalists
 from nas_budget.records.run_folder import BEST, RUN, folders, has_weights, kind_of
 from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import Ledger, ledger
@@ -31,7 +31,7 @@ def show_study(folder: Path, as_json: bool) -> None:
     """Print a study."""
     records = read_trials(folder) if (folder / TABLE).exists() else []
     finals = read_finalists(folder / FINALISTS)
-    ranked = standings(finals)
+    ranked = summarize_finalists(finals)
     spent = _spent(records, finals)
     if as_json:
         out_json(_json(folder, records, ranked, spent))
@@ -48,13 +48,13 @@ def show_study(folder: Path, as_json: bool) -> None:
     commands(_next(folder, records), INDENT)
 
 
-def _tell_best(best: TrialRecord, ranked: list[Standing]) -> None:
+def _tell_best(best: TrialRecord, ranked: list[FinalistSummary]) -> None:
     """The best finalist, or else the best trial: accuracy, network, margins."""
     number, spec, what = best.number, ResNetSpec.from_json(best.spec), accuracy_in_words(best)
     if ranked:
         leading = ranked[0]
         number, spec = leading.trial, ResNetSpec.from_json(leading.spec)
-        what = _standing_in_words(leading, best.held_out)
+        what = _finalist_in_words(leading, best.validation_images)
     out("")
     field("best", what, INDENT)
     field("", f"trial {number}: {spec}", INDENT)
@@ -63,11 +63,11 @@ def _tell_best(best: TrialRecord, ranked: list[Standing]) -> None:
         out(f"\n{line}" if line.startswith("finalists") else line)
 
 
-def _standing_in_words(leading: Standing, n_images: int) -> str:
+def _finalist_in_words(leading: FinalistSummary, n_images: int) -> str:
     """The mean of a finalist's trainings, with half of its 95 % interval, or of that which the images leave."""
     half = half_width(leading.mean, n_images) if leading.interval is None else leading.interval
     runs = "one more training" if leading.n_runs == 1 else f"mean of {leading.n_runs} more trainings"
-    return f"{leading.mean:.2%} ± {half:.2%} of {n_images:,} held-out images, {runs}"
+    return f"{leading.mean:.2%} ± {half:.2%} of {n_images:,} validation images, {runs}"
 
 
 def _tell_front(records: list[TrialRecord]) -> None:
@@ -125,12 +125,12 @@ def run_of(folder: Path) -> Path | None:
 
 
 def accuracy_in_words(record: TrialRecord) -> str:
-    """Accuracy with what chance in the images allows: "47.90% ± 2.19% of 2,000 held-out images, ..."."""
+    """Accuracy with what chance in the images allows: "47.90% ± 2.19% of 2,000 validation images, ..."."""
     if record.accuracy is None:
         return "no accuracy"
-    half = half_width(record.accuracy, record.held_out)
+    half = half_width(record.accuracy, record.validation_images)
     trainings = "one training" if record.seeds <= 1 else f"mean of {record.seeds} trainings"
-    return f"{record.accuracy:.2%} ± {half:.2%} of {record.held_out:,} held-out images, {trainings}"
+    return f"{record.accuracy:.2%} ± {half:.2%} of {record.validation_images:,} validation images, {trainings}"
 
 
 def budget_of(record: TrialRecord) -> Budget:
@@ -155,13 +155,13 @@ def _counts_in_words(records: list[TrialRecord]) -> str:
     return f"{len(records)} trial{'' if len(records) == 1 else 's'} ({counts})"
 
 
-def _json(folder: Path, records: list[TrialRecord], ranked: list[Standing], spent: Ledger) -> dict[str, Any]:
+def _json(folder: Path, records: list[TrialRecord], ranked: list[FinalistSummary], spent: Ledger) -> dict[str, Any]:
     best = next((r for r in records if ranked and r.number == ranked[0].trial), best_of(records))
     about: dict[str, Any] = {"folder": str(folder), "kind": "study", "trials": _counts(records)}
     if best:
         spec = ResNetSpec.from_json(ranked[0].spec if ranked else best.spec)
         accuracy = ranked[0].mean if ranked else best.accuracy or 0.0
-        half = (ranked[0].interval if ranked else None) or half_width(accuracy, best.held_out)
+        half = (ranked[0].interval if ranked else None) or half_width(accuracy, best.validation_images)
         about |= {"accuracy": accuracy, "half_width": half, "best": asdict(best), "best_spec": spec.to_dict()}
         about |= budget_of(best).check(spec).to_dict()
     about |= {"front": [asdict(record) for record in front_of(records)]}

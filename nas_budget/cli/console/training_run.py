@@ -20,9 +20,9 @@ from nas_budget.records.training_run import RESULT, EpochRow, RunResult, read_me
 FIGURES = {
     "accuracy": "accuracy",
     "flipped": "mirrored",
-    "averaged": "averaged",
-    "averaged_flipped": "both",
-    "held_out": "held out",
+    "ema": "ema",
+    "ema_flipped": "both",
+    "validation_accuracy": "validation",
 }
 """Titles of the accuracies of a seed."""
 
@@ -42,7 +42,7 @@ def show_run(folder: Path, as_json: bool) -> None:
     out("")
     field("network", str(ResNetSpec.from_dict(result.spec)))
     field("", f"{result.params:,} parameters, {result.macs:,} MACs")
-    field("data", f"{result.data}: {result.images:,} images to train, {result.held_out:,} held out")
+    field("data", f"{result.data}: {result.images:,} images to train, {result.validation_images:,} for validation")
     field("recipe", f"{recipe_in_words(result.recipe)}")
     _tell_curve(read_metrics(folder))
     spent = sum(seed.seconds for seed in result.seeds)
@@ -78,7 +78,7 @@ def _tell_seeds(result: RunResult) -> None:
     show(table(("seed", *(FIGURES[name] for name in names), "loss", "time"), rows, total=len(rows) > 1))
     if "flipped" in names:
         out("")
-        field("", "mirrored: the mean of an image and its mirror image; averaged: with averaged weights", 0)
+        field("", "mirrored: the mean of an image and its mirror image; ema: with EMA weights", 0)
 
 
 def _percent(share: float | None) -> str:
@@ -90,17 +90,17 @@ def recipe_in_words(recipe: dict[str, Any]) -> str:
     name = recipe.get("name", "?")
     words = f"{name}: {recipe.get('optimizer')}, learning rate {recipe.get('learning_rate')}"
     words += f", batch {recipe.get('batch_size')}, {recipe.get('epochs')} epochs"
-    extras = ("cutmix", "cutout", "trivial_augment", "label_smoothing", "average")
+    extras = ("cutmix", "cutout", "trivial_augment", "label_smoothing", "ema")
     used = [extra.replace("_", " ") for extra in extras if recipe.get(extra)]
     return words + (f", {', '.join(used)}" if used else "")
 
 
 def _tell_curve(rows: list[EpochRow]) -> None:
-    """Accuracy on held-out images of the first seed, epoch by epoch."""
+    """Accuracy on validation images of the first seed, epoch by epoch."""
     first = [row for row in rows if row.seed == rows[0].seed and row.accuracy is not None]
     values = [row.accuracy or 0.0 for row in first]
     if values:
-        out(f"held out {sparkline(values)}  {values[0]:.1%} to {values[-1]:.1%}, seed {first[0].seed}")
+        out(f"validation  {sparkline(values)}  {values[0]:.1%} to {values[-1]:.1%}, seed {first[0].seed}")
 
 
 def _files(folder: Path) -> dict[str, int]:
@@ -113,7 +113,10 @@ def _files(folder: Path) -> dict[str, int]:
 def _show_unfinished(folder: Path, as_json: bool) -> None:
     try:
         held = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        about = unfinished(folder) | {"images": int(held["data.images"]), "held_out": int(held["data.held_out"])}
+        about = unfinished(folder) | {
+            "images": int(held["data.images"]),
+            "validation_images": int(held["data.validation_images"]),
+        }
         recipe = {key.removeprefix("recipe."): value for key, value in held.items() if key.startswith("recipe.")}
         recipe_in_words(recipe)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -127,7 +130,9 @@ def _show_unfinished(folder: Path, as_json: bool) -> None:
     out(f"{folder.name}: not finished: epoch {about['epoch']} of {about['epochs']}{done}\n")
     spec = {key.removeprefix("spec."): value for key, value in held.items() if key.startswith("spec.")}
     field("network", f"{ResNetSpec.from_dict(spec)}")
-    field("data", f"{about['data']}: {about['images']:,} images to train, {about['held_out']:,} held out")
+    field(
+        "data", f"{about['data']}: {about['images']:,} images to train, {about['validation_images']:,} for validation"
+    )
     field("recipe", f"{recipe_in_words(recipe).removeprefix('?: ')}")
     _tell_curve(rows)
     if rows:

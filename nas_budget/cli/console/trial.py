@@ -109,7 +109,7 @@ def _recipe_in_words(record: TrialRecord) -> str:
 
 def _tell_time(record: TrialRecord) -> None:
     repeated = f", {seconds_in_words(record.repeated_seconds)} repeated" if record.repeated_seconds else ""
-    field("data", f"{record.data}: {record.images:,} images to train, {record.held_out:,} held out")
+    field("data", f"{record.data}: {record.images:,} images to train, {record.validation_images:,} for validation")
     field("time", f"{record.seconds:,.1f} s{repeated}, ended {record.finished or 'unknown'}")
     latency = f", {record.latency_s * 1e3:.2f} ms an image" if record.latency_s else ""
     field("device", f"{record.device}, {record.precision}, seed {record.seed}, worker {record.worker}{latency}")
@@ -146,5 +146,5 @@ def _json(record: TrialRecord, spec: ResNetSpec, recipe: dict[str, Any]) -> dict
     used = cost(spec)
     values = asdict(record) | {"curve": _curve(record), "spec": spec.to_dict(), "recipe": recipe}
     values["rungs"] = [int(epoch) for epoch in record.rungs.split()]
-    half = None if record.accuracy is None else half_width(record.accuracy, record.held_out)
+    half = None if record.accuracy is None else half_width(record.accuracy, record.validation_images)
     return values | {"half_width": half, "stages": used.to_dict()["stages"], **budget_of(record).check(used).to_dict()}

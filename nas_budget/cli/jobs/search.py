@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from nas_budget.cli.console.live import LiveView, PlainView
-from nas_budget.cli.console.output import say
+from nas_budget.cli.console.output import log
 from nas_budget.errors import StoppedError
 from nas_budget.records.formatting import seconds_in_words
 from nas_budget.search.config.plan import Plan, make_plan
-from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.open_study import Opened, open_search
 from nas_budget.search.storage.storage import count_finished
 from nas_budget.search.workers.search_runner import Search
@@ -33,7 +33,7 @@ class Run:
     n_before: int
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> StudyConfig:
         """The study's settings."""
         return self.opened.settings
 
@@ -47,7 +47,7 @@ def open_run(
     file: Path | None, overrides: dict[str, Any], name: str | None, runs_dir: Path, data_dir: str | None,
 ) -> Run:  # fmt: skip
     """Read, check and plan; nothing is written yet."""
-    opened = open_search(file, overrides, name, runs_dir, data_dir, say)  # also when quiet: which images it is matters
+    opened = open_search(file, overrides, name, runs_dir, data_dir, log)  # also when quiet: which images it is matters
     settings = opened.settings
     n_before = count_finished(settings.storage, opened.folder, settings.name) if opened.exists else 0
     plan = make_plan(settings, opened.images, max(0, settings.trials - n_before))
@@ -62,7 +62,7 @@ def plan_lines(run: Run) -> list[str]:
     lines = [
         f"study    {s.name} ({how_far}), in {run.folder}",
         f"device   {describe_device(run.opened.device)}, {s.precision}",
-        f"data     {run.opened.dataset.name}: {s.n_train:,} images to train, {s.n_held_out:,} held out; "
+        f"data     {run.opened.dataset.name}: {s.n_train:,} images to train, {s.n_validation:,} for validation; "
         "test images not read",
         f"budget   {s.budget}",
         f"space    {_range(space.stages)} stages of {_range(space.blocks)} blocks, kernels {_either(space.kernels)}, "
@@ -88,21 +88,21 @@ def plan_json(run: Run) -> dict[str, Any]:
     return {**about, "plan": asdict(run.plan), "settings": run.settings.sections}
 
 
-def run_search(run: Run, stopped: Callable[[], bool], live: bool, talk: Callable[[str], None]) -> Search:
+def run_search(run: Run, should_stop: Callable[[], bool], live: bool, log: Callable[[str], None]) -> Search:
     """Run the trials that are left, showing how it goes; the page is written however it ends.
 
     Raises:
         StoppedError: It was stopped, with how to go on.
     """
-    search = run.opened.search(stopped)
-    view = (LiveView if live else PlainView)(search.books.records(), run.settings, run.plan.trial_s, talk)
+    search = run.opened.search(should_stop)
+    view = (LiveView if live else PlainView)(search.tables.records(), run.settings, run.plan.trial_s, log)
     try:
         with view, closing(search.events()) as events:
             for event in events:
                 view.show(event)
     except (StoppedError, KeyboardInterrupt):
         raise StoppedError(
-            f"stopped with {search.books.finished()} of {run.settings.trials} trials done; nothing is lost. "
+            f"stopped with {search.tables.finished()} of {run.settings.trials} trials done; nothing is lost. "
             f"Go on with: {this_command()}"
         ) from None
     finally:
@@ -122,12 +122,12 @@ def write_report(search: Search) -> None:
     from nas_budget.report.pages.study import write_page
     from nas_budget.report.tables.studies import read_study
 
-    if not search.books.records():
+    if not search.tables.records():
         return
     try:
         write_page([read_study(search.folder)], search.folder / PAGE)
     except (Exception, KeyboardInterrupt) as error:
-        say(
+        log(
             f"the page was not written ({type(error).__name__}: {error}); "
             f"make it with nas-budget report {search.folder}"
         )
@@ -145,21 +145,21 @@ def _percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.01 else "under 1%"
 
 
-def _workers(settings: Settings) -> str:
+def _workers(settings: StudyConfig) -> str:
     return f", {settings.workers} at once" if settings.workers > 1 else ""
 
 
-def _pruning(settings: Settings) -> str:
+def _pruning(settings: StudyConfig) -> str:
     if settings.pruner == "none" or (settings.pruner == "front" and not settings.rungs):
         return "every trial trains to the end"
     if settings.pruner == "front":
         epochs = ", ".join(map(str, settings.rungs))
-        by = "training loss" if settings.signal == "loss" else "accuracy"
+        by = "training loss" if settings.pruner_metric == "loss" else "accuracy"
         return f"after epochs {epochs} the half goes on that the fewest networks no larger beat, by {by}"
     return f"hopeless trials stopped early ({settings.pruner})"
 
 
-def _finals(settings: Settings) -> list[str]:
+def _finals(settings: StudyConfig) -> list[str]:
     if not settings.finalists:
         return []
     epochs = settings.finalist_epochs

@@ -58,7 +58,7 @@ def _tell_best(found: SearchResult) -> None:
         what = f"{leading.mean:.2%}, mean of {leading.n_runs} runs, on", leading.trial
     else:
         what = f"{best.accuracy:.2%} on", best.number
-    out(f"best: {what[0]} {best.held_out:,} held-out images (trial {what[1]})")
+    out(f"best: {what[0]} {best.validation_images:,} validation images (trial {what[1]})")
     out(f"      {spec}")
     for m in _verdict(found).margins:
         verdict_line(True, f"      {m.used:,} of {m.limit:,} {m.words} ({m.margin:,} to spare)")

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from nas_budget.arch.cost import cost
-from nas_budget.cli.console.output import out, out_json, say, show, table
+from nas_budget.cli.console.output import log, out, out_json, show, table
 from nas_budget.cli.jobs.search import this_command
 from nas_budget.errors import StoppedError, UsageError
 from nas_budget.records.formatting import seconds_in_words
@@ -23,8 +23,8 @@ from nas_budget.records.training_run import EpochRow, RunResult
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.selection import (
     Winner,
-    long_run_budget,
-    long_run_settings,
+    full_training_budget,
+    full_training_config,
     study_defaults,
     threads_for,
     winner_of_file,
@@ -33,8 +33,8 @@ from nas_budget.search.selection import (
 from nas_budget.train.data.dataset import Dataset, open_dataset
 from nas_budget.train.data.split import split_images
 from nas_budget.train.engine.device import choose_device, choose_precision, describe_device
-from nas_budget.train.engine.run import LongRun
-from nas_budget.train.engine.run_config import RunSettings
+from nas_budget.train.engine.run import FullTraining
+from nas_budget.train.engine.run_config import RunConfig
 from nas_budget.train.profile.time_model import calibrate
 
 PLAIN_EVERY_S = 30.0
@@ -42,9 +42,9 @@ PAGE = "report.html"
 FIGURES = {
     "accuracy": "test accuracy, one forward pass",
     "flipped": "... mean with the mirror image",
-    "averaged": "test accuracy, averaged weights",
-    "averaged_flipped": "... mean with the mirror image",
-    "held_out": "accuracy on held-out images",
+    "ema": "test accuracy, EMA weights",
+    "ema_flipped": "... mean with the mirror image",
+    "validation_accuracy": "accuracy on validation images",
 }
 
 
@@ -61,7 +61,7 @@ class Asked:
         recipe: Name of the recipe as it was given.
         name: Of the run.
         n_seeds: Trainings.
-        all_images: Whether no image is held out.
+        all_images: Whether no image is set aside for validation.
         deterministic: Whether only deterministic algorithms are allowed.
         compiled: Whether the network is compiled.
         graphed: Whether its passes are replayed from a CUDA graph.
@@ -83,15 +83,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Opened:
-    """A long run ready to begin or to go on; nothing is written yet."""
+    """A full training ready to begin or to go on; nothing is written yet."""
 
-    settings: RunSettings
+    settings: RunConfig
     dataset: Dataset
     device: torch.device
     folder: Path
 
 
-def open_long_run(asked: Asked, runs_dir: Path, data_dir: str | None) -> Opened:
+def open_full_training(asked: Asked, runs_dir: Path, data_dir: str | None) -> Opened:
     """Read and check everything the run needs."""
     defaults = study_defaults(asked.study) if asked.study else {}
     sections = read_study_file(asked.study_file, asked.overrides, defaults)
@@ -100,8 +100,8 @@ def open_long_run(asked: Asked, runs_dir: Path, data_dir: str | None) -> Opened:
     if asked.graphed and (device.type != "cuda" or asked.compiled):
         raise UsageError(f"--graph: needs a CUDA GPU and no --compile; the device is {describe_device(device)}")
     precision = choose_precision(sections["search"]["precision"], device)
-    dataset = open_dataset(sections["data"]["name"], data_dir, say)
-    settings = long_run_settings(
+    dataset = open_dataset(sections["data"]["name"], data_dir, log)
+    settings = full_training_config(
         winner, sections, dataset, precision, name=asked.name, recipe=asked.recipe, n_seeds=asked.n_seeds,
         all_images=asked.all_images, deterministic=asked.deterministic, compiled=asked.compiled,
         graphed=asked.graphed,
@@ -115,7 +115,7 @@ def _winner(asked: Asked, sections: Any) -> Winner:
     if asked.network:
         return Winner(*asked.network)
     if asked.study:
-        return winner_of_study(asked.study, asked.trial, long_run_budget(sections))
+        return winner_of_study(asked.study, asked.trial, full_training_budget(sections))
     if asked.study_file:
         return winner_of_file(sections, asked.study_file)
     raise UsageError("no network given; write --channels 32,64,96,128,185, --study runs/quickstart, or name a file")
@@ -127,17 +127,17 @@ def tell_plan(opened: Opened, dry_run: bool, as_json: bool) -> None:
         s = opened.settings
         out_json({**s.held(opened.dataset), "name": s.name, "recipe": s.recipe_name, "seeds": s.seeds})
     else:
-        (out if dry_run else say)("\n".join(plan_lines(opened)))
+        (out if dry_run else log)("\n".join(plan_lines(opened)))
 
 
 def plan_lines(opened: Opened) -> list[str]:
     """The plan for a person."""
     s, used, recipe = opened.settings, cost(opened.settings.spec), opened.settings.recipe
-    held_out = f"{s.n_held_out:,} held out" if s.n_held_out else "none held out"
+    validation_images = f"{s.n_validation:,} for validation" if s.n_validation else "none for validation"
     extras = [
         f"{name.replace('_', ' ')} {value}"
         for name, value in asdict(recipe).items()
-        if name in ("label_smoothing", "cutout", "cutmix", "average") and value
+        if name in ("label_smoothing", "cutout", "cutmix", "ema") and value
     ] + (["TrivialAugment"] if recipe.trivial_augment else [])
     return [
         f"run      {s.name}, in {opened.folder}",
@@ -146,7 +146,7 @@ def plan_lines(opened: Opened) -> list[str]:
         f"device   {describe_device(opened.device)}, {s.precision}"
         + (", deterministic" if s.deterministic else "")
         + (", compiled" if s.compiled else ", CUDA graph" if s.graphed else ""),
-        f"data     {opened.dataset.name}: {s.n_train:,} images to train, {held_out}; "
+        f"data     {opened.dataset.name}: {s.n_train:,} images to train, {validation_images}; "
         f"{opened.dataset.n_test:,} test images read once, at the end",
         f"recipe   {s.recipe_name}: {recipe.optimizer}, learning rate {recipe.learning_rate:g}, batch "
         f"{recipe.batch_size}, {recipe.epochs} epochs" + "".join(f", {extra}" for extra in extras),
@@ -161,20 +161,20 @@ def predicted_seconds(opened: Opened) -> float:
     n_train = min(s.n_train, s.recipe.batch_size)
     images = split_images(opened.dataset, opened.device, n_train, 1)
     speed = calibrate([s.spec], images, s.recipe, s.precision)
-    return speed.epoch_seconds(s.spec, s.recipe, s.n_train, s.n_held_out) * s.recipe.epochs * len(s.seeds)
+    return speed.epoch_seconds(s.spec, s.recipe, s.n_train, s.n_validation) * s.recipe.epochs * len(s.seeds)
 
 
 def run_to_end(
-    opened: Opened, stopped: Callable[[], bool], live: bool, talk: Callable[[str], None]
+    opened: Opened, should_stop: Callable[[], bool], live: bool, log: Callable[[str], None]
 ) -> tuple[RunResult, bool]:
     """Train what is left, showing how it goes; the result, and whether anything was left.
 
     Raises:
         StoppedError: It was stopped, with how to go on.
     """
-    run = LongRun(opened.settings, opened.dataset, opened.folder, opened.device, stopped, say)
+    run = FullTraining(opened.settings, opened.dataset, opened.folder, opened.device, should_stop, log)
     try:
-        with (_bar if live else _lines)(opened.settings, talk) as show_row:
+        with (_bar if live else _lines)(opened.settings, log) as show_row:
             for row in run.epochs():
                 show_row(row)
     except (StoppedError, KeyboardInterrupt):
@@ -191,24 +191,24 @@ def _write_page(folder: Path) -> bool:
     try:
         write_run_page(folder, folder / PAGE)
     except Exception as error:
-        say(f"the page was not written ({type(error).__name__}: {error}); make it with nas-budget report {folder}")
+        log(f"the page was not written ({type(error).__name__}: {error}); make it with nas-budget report {folder}")
         return False
     return True
 
 
-def _words(row: EpochRow, s: RunSettings) -> str:
+def _words(row: EpochRow, s: RunConfig) -> str:
     parts = [f"loss {row.train_loss:.3f}"]
     if row.accuracy is not None:
-        parts.append(f"held-out {row.accuracy:.2%}")
-    if row.averaged_accuracy is not None:
-        parts.append(f"averaged {row.averaged_accuracy:.2%}")
+        parts.append(f"validation {row.accuracy:.2%}")
+    if row.ema_accuracy is not None:
+        parts.append(f"EMA {row.ema_accuracy:.2%}")
     return ", ".join(([f"seed {row.seed}"] if len(s.seeds) > 1 else []) + parts)
 
 
 class _Clock:
     """Predicts the time left from the median of the last epochs."""
 
-    def __init__(self, s: RunSettings) -> None:
+    def __init__(self, s: RunConfig) -> None:
         self.settings, self.seconds = s, list[float]()
 
     def left(self, row: EpochRow) -> str:
@@ -219,7 +219,7 @@ class _Clock:
 
 
 @contextmanager
-def _lines(s: RunSettings, talk: Callable[[str], None]) -> Iterator[Callable[[EpochRow], None]]:
+def _lines(s: RunConfig, log: Callable[[str], None]) -> Iterator[Callable[[EpochRow], None]]:
     """A line at most every 30 seconds, and one for the last epoch of each seed."""
     clock, last = _Clock(s), float("-inf")
 
@@ -228,13 +228,13 @@ def _lines(s: RunSettings, talk: Callable[[str], None]) -> Iterator[Callable[[Ep
         left = clock.left(row)
         if time.monotonic() - last >= PLAIN_EVERY_S or row.epoch == s.recipe.epochs:
             last = time.monotonic()
-            talk(f"epoch {row.epoch}/{s.recipe.epochs}, {_words(row, s)}, {left} left")
+            log(f"epoch {row.epoch}/{s.recipe.epochs}, {_words(row, s)}, {left} left")
 
     yield show_row
 
 
 @contextmanager
-def _bar(s: RunSettings, _talk: Callable[[str], None]) -> Iterator[Callable[[EpochRow], None]]:
+def _bar(s: RunConfig, _log: Callable[[str], None]) -> Iterator[Callable[[EpochRow], None]]:
     """A bar that stays in place."""
     clock = _Clock(s)
     columns = ("epoch", MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"))
@@ -257,7 +257,7 @@ def tell_result(opened: Opened, found: tuple[RunResult, bool], as_json: bool) ->
         out_json({"folder": str(opened.folder), **summary, **asdict(result)})
         return
     if not trained:
-        say("this run is finished; nothing was trained. Another --name begins another, more --seeds add to it")
+        log("this run is finished; nothing was trained. Another --name begins another, more --seeds add to it")
     seeds = result.seeds
     rows = []
     for name, words in FIGURES.items():

@@ -60,7 +60,7 @@ complete_study = _run_folders(lambda folder: kind_of(folder) == STUDY and (folde
 complete_trained = _run_folders(lambda folder: kind_of(folder) == RUN and (folder / WEIGHTS).exists())
 complete_journal = _run_folders(lambda folder: (folder / JOURNAL).exists())
 complete_recipe = one_of(*RECIPES)
-complete_long_recipe = one_of(*RECIPES, "study")
+complete_full_recipe = one_of(*RECIPES, "study")
 complete_sampler = one_of(*SAMPLERS)
 complete_pruner = one_of(*PRUNERS)
 complete_data = one_of(*DATA)

@@ -55,7 +55,7 @@ StemKernel = Annotated[str, _network("3", "Kernel size of the first convolution.
 ShortcutKernel = Annotated[str, _network("3", "Kernel size of shortcuts that change shape.")]
 Strides = Annotated[str, _network("1,2,2,...", "Stride of each stage's first block.")]
 Block = Annotated[str, _network("basic", "Kind of block: basic, preact or bottleneck.", offers=complete_block)]
-Squeeze = Annotated[str, _network("0", "Reduction of a squeeze-excitation in every block, such as 16; 0 for none.")]
+SeReduction = Annotated[str, _network("0", "Reduction of a squeeze-excitation in every block, such as 16; 0 for none.")]
 StemWidth = Annotated[str, _network("0", "Width of the first convolution; 0 for that of the first stage.")]
 Dropout = Annotated[str, _network("0", "Share of features dropped before the classifier.")]
 ImageSize = Annotated[str, _network("32", "Height and width of the input (pixels).")]
@@ -87,7 +87,7 @@ AsJson = Annotated[bool, option("Print JSON.", OUTPUT, flag="--json")]
 Quiet = Annotated[bool, option("Say only what went wrong, and the result.", OUTPUT, flag="--quiet -q")]
 
 NETWORK = (
-    "blocks", "kernels", "pool", "stem_kernel", "shortcut_kernel", "strides", "block", "squeeze", "stem_width",
+    "blocks", "kernels", "pool", "stem_kernel", "shortcut_kernel", "strides", "block", "se_reduction", "stem_width",
     "dropout", "image_size", "in_channels", "classes",
 )  # fmt: skip
 """Names of the options of a network but for its widths; those of `ResNetSpec`."""

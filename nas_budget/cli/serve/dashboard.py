@@ -8,7 +8,7 @@ import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 
-from nas_budget.cli.console.output import say
+from nas_budget.cli.console.output import log
 from nas_budget.cli.serve.http import THIS_MACHINE, address_of, listen, serve_until_interrupted
 from nas_budget.errors import NasBudgetError, StudyError, UsageError
 from nas_budget.search.storage.journal import Journal
@@ -79,9 +79,9 @@ def serve(storage: BaseStorage, host: str, port: int, browser: bool) -> None:
         raise NasBudgetError("optuna-dashboard is not installed: pip install 'nas-budget[dashboard]'") from None
     with listen(wsgi(storage), host, port) as server:
         address = f"{address_of(server, host)}{_page(storage)}"
-        say(f"dashboard: {address} (Ctrl-C ends it)")
+        log(f"dashboard: {address} (Ctrl-C ends it)")
         if host not in THIS_MACHINE:
-            say("it asks for no password: whoever reaches this port can change and delete studies")
+            log("it asks for no password: whoever reaches this port can change and delete studies")
         serve_until_interrupted(server, address if browser else "")
 
 

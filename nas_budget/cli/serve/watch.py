@@ -9,7 +9,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from nas_budget.cli.console.output import say
+from nas_budget.cli.console.output import log
 from nas_budget.cli.serve.http import THIS_MACHINE, address_of, listen, serve_until_interrupted
 from nas_budget.errors import NasBudgetError, UsageError
 from nas_budget.records.finalists import FINALISTS
@@ -33,7 +33,7 @@ def watch(sources: Sequence[Path], port: int, browser: bool) -> None:
         raise UsageError(f"{missing}: no such folder or table; give a run folder such as runs/quickstart")
     with listen(LivePage(sources), THIS_MACHINE[0], port) as server:
         address = f"{address_of(server, THIS_MACHINE[0])}/"
-        say(f"report: {address} (it follows the study; Ctrl-C ends it)")
+        log(f"report: {address} (it follows the study; Ctrl-C ends it)")
         serve_until_interrupted(server, address if browser else "")
 
 

@@ -16,7 +16,7 @@ from nas_budget.report.figures.style import lay_out, plain
 Counts = NDArray[np.int64]
 PADDING = {"channels": 0, "blocks": 1, "kernels": 1, "strides": 1}
 """What stands for a stage that a network does not have."""
-WHOLE = ("pool", "stem_kernel", "shortcut_kernel", "squeeze", "stem_width")
+WHOLE = ("pool", "stem_kernel", "shortcut_kernel", "se_reduction", "stem_width")
 IMAGE = {"image_size": 32, "in_channels": 3, "classes": 10}
 PART_COLOURS = ("#94a3b8", "#bfdbfe", "#93c5fd", "#60a5fa", "#3b82f6", "#2563eb", "#1d4ed8", "#1e3a8a")
 HEAD_COLOUR = "#d97706"

@@ -37,7 +37,7 @@ def curves_figure(table: pd.DataFrame) -> go.Figure:
         figure.add_vline(x=rung, line={"color": FAINT, "width": 1, "dash": "dot"})
     lay_out(figure, height=400, hovermode="closest", margin={"l": 60, "r": 16, "t": 40, "b": 44})
     points = [value for curve in shown["curve"] for value in _points(curve)]
-    figure.update_yaxes(title="accuracy on held-out images", **accuracy_axis(points))
+    figure.update_yaxes(title="accuracy on validation images", **accuracy_axis(points))
     figure.update_xaxes(title="epoch", tickformat="d", nticks=10, gridcolor=GRID)
     longest = int(table["epochs"].max())
     if longest <= 10:

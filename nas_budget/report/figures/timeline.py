@@ -64,24 +64,24 @@ def timeline_figure(table: pd.DataFrame) -> go.Figure | None:
     seconds = (times[[*known]] - times["started"].min()) / pd.Timedelta(seconds=1)
     begun, ended, pauses = _without_pauses(seconds["started"].to_numpy(float), seconds["finished"].to_numpy(float))
     unit, words = unit_of(float(ended.max()))
-    drawn = times.assign(begun=begun / unit, ended=ended / unit, lane=_lanes(times))
+    drawn = times.assign(begun=begun / unit, ended=ended / unit, worker_index=_worker_rows(times))
     figure = go.Figure()
     for state in STATES:
         _add_bars(figure, drawn[drawn["state"] == state], state)
     for at, length in pauses:
         figure.add_vline(x=at / unit, line={"color": PAPER, "width": 1.5, "dash": "dot"})
         figure.add_annotation(x=at / unit, y=1, yref="paper", yanchor="bottom", text=duration(length), showarrow=False)
-    lanes = [*drawn["lane"].unique()]
+    rows = [*drawn["worker_index"].unique()]
     lay_out(
         figure,
-        height=130 + 40 * len(lanes),
+        height=130 + 40 * len(rows),
         hovermode="closest",
         barmode="overlay",
         margin={"l": 8, "r": 12, "t": 56, "b": 44},
     )
     figure.update_xaxes(title=f"{words} since the first trial began{', pauses cut' if pauses else ''}")
     figure.update_yaxes(automargin=True, showgrid=False, type="category", categoryorder="array")
-    return figure.update_yaxes(categoryarray=lanes[::-1], range=[-0.5, len(lanes) - 0.5])
+    return figure.update_yaxes(categoryarray=rows[::-1], range=[-0.5, len(rows) - 0.5])
 
 
 def unit_of(seconds: float) -> tuple[float, str]:
@@ -89,7 +89,7 @@ def unit_of(seconds: float) -> tuple[float, str]:
     return (HOUR, "hours") if seconds > 2 * HOUR else (MINUTE, "minutes") if seconds > 2 * MINUTE else (1.0, "seconds")
 
 
-def _lanes(times: pd.DataFrame) -> list[str]:
+def _worker_rows(times: pd.DataFrame) -> list[str]:
     several = times["study"].nunique() > 1
     pairs = zip(times["study"], times["worker"], strict=True)
     return [f"{plain(study)}, worker {worker}" if several else f"worker {worker}" for study, worker in pairs]
@@ -118,7 +118,7 @@ def _add_bars(figure: go.Figure, trials: pd.DataFrame, state: str) -> None:
         for number, seconds in zip(trials["number"], trials["seconds"], strict=True)
     ]
     figure.add_bar(
-        x=[*(trials["ended"] - trials["begun"])], base=[*trials["begun"]], y=[*trials["lane"]], orientation="h",
+        x=[*(trials["ended"] - trials["begun"])], base=[*trials["begun"]], y=[*trials["worker_index"]], orientation="h",
         width=0.5, customdata=[*map(int, trials.index)], marker={"color": STATES[state], "opacity": 0.75},
         name=STATE_WORDS[state], text=words, textposition="none", hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip

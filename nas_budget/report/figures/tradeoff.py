@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from nas_budget.records.finalists import FinalistRun, Standing, standings
+from nas_budget.records.finalists import FinalistRun, FinalistSummary, summarize_finalists
 from nas_budget.report.figures.axes import AXES, Axis, round_numbers, short
 from nas_budget.report.figures.style import FAINT, INK, LIMIT, PAPER, accuracy_axis, colour_of, lay_out, plain
 from nas_budget.report.tables.known import known_networks
@@ -42,7 +42,7 @@ def tradeoff(table: pd.DataFrame, axis: str = "params", finalists: Sequence[Fina
         _add_study(figure, drawn[drawn["study"] == study], place, right, study if len(studies) > 1 else "")
     places = [*drawn["cost"]]
     if len(studies) == 1:
-        _add_finalists(figure, drawn, standings(finalists))
+        _add_finalists(figure, drawn, summarize_finalists(finalists))
         _add_knee(figure, front(drawn, "cost"))
     for budget in _budgets(table, along):
         _add_budget(figure, budget)
@@ -64,7 +64,7 @@ def _lay_out(figure: go.Figure, places: list[float], accuracies: list[float], ti
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": FAINT}, dragmode="zoom",
     )  # fmt: skip
     figure.update_xaxes(title={"text": title, "standoff": 10}, type="log", **_cost_axis(places))
-    figure.update_yaxes(title={"text": "accuracy on held-out images", "standoff": 8}, **accuracy_axis(accuracies))
+    figure.update_yaxes(title={"text": "accuracy on validation images", "standoff": 8}, **accuracy_axis(accuracies))
 
 
 def _cost_axis(places: list[float]) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def _add_trials(figure: go.Figure, trials: pd.DataFrame, name: str, marker: dict
     )  # fmt: skip
 
 
-def _add_finalists(figure: go.Figure, drawn: pd.DataFrame, finalists: Sequence[Standing]) -> None:
+def _add_finalists(figure: go.Figure, drawn: pd.DataFrame, finalists: Sequence[FinalistSummary]) -> None:
     """Means of the finalists' runs, with the 95 % interval of Student's t where a deviation is known."""
     known = drawn.reset_index(names="id").set_index("number")
     shown = [f for f in finalists if f.trial in known.index]
@@ -126,7 +126,7 @@ def _add_finalists(figure: go.Figure, drawn: pd.DataFrame, finalists: Sequence[S
     )  # fmt: skip
 
 
-def _plus_minus(finalist: Standing) -> str:
+def _plus_minus(finalist: FinalistSummary) -> str:
     return "" if finalist.interval is None else f" ± {finalist.interval:.2%} (95 %)"
 
 
@@ -174,7 +174,7 @@ def describe(trial: dict[Any, Any]) -> str:
         f"channels {plain(trial['channels'])}",
         f"blocks {plain(trial['blocks'])} · kernels {plain(trial['kernels'])}",
         f"strides {plain(trial['strides'])} · pool {trial['pool']} · shortcut {trial['shortcut_kernel']}",
-        f"{plain(trial['block'])} blocks · squeeze {trial['squeeze'] or 'none'} · stem {trial['stem_width']}",
+        f"{plain(trial['block'])} blocks · se_reduction {trial['se_reduction'] or 'none'} · stem {trial['stem_width']}",
         f"epochs {trial['epochs']} of {trial['max_epochs']} · {trial['seconds']:.0f} s{latency}",
     ]
     return "<br>".join(lines)

@@ -43,17 +43,17 @@ def loss_figure(metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = ()) -> 
 
 
 def accuracy_figure(metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = ()) -> go.Figure:
-    """Accuracy on held-out images against epochs, with that of averaged weights where there are any."""
+    """Accuracy on validation images against epochs, with that of EMA weights where there are any."""
     figure = go.Figure()
     _add_paper(figure, paper, lambda row: row.accuracy, ".2%")
     _add_seeds(figure, metrics, lambda row: row.accuracy, "last weights", ACCENT, ".2%")
-    if any(row.averaged_accuracy is not None for row in metrics):
-        _add_seeds(figure, metrics, lambda row: row.averaged_accuracy, "averaged weights", SECOND, ".2%")
+    if any(row.ema_accuracy is not None for row in metrics):
+        _add_seeds(figure, metrics, lambda row: row.ema_accuracy, "EMA weights", SECOND, ".2%")
     _epoch_axis(figure)
-    # Of a long run the first epochs would take most of the height: their lines come in from below.
+    # Of a full training the first epochs would take most of the height: their lines come in from below.
     rows = [*metrics, *paper]
     late = [row for row in rows if row.epoch > EARLY_SHARE * max(row.epoch for row in rows)]
-    shown = [_number(value) for row in late for value in (row.accuracy, row.averaged_accuracy)]
+    shown = [_number(value) for row in late for value in (row.accuracy, row.ema_accuracy)]
     low, high = accuracy_range([value for value in shown if isfinite(value)])
     figure.update_yaxes(
         title="accuracy", tickformat=".0%" if high - low > 0.1 else ".1%", range=[low, high], gridcolor=GRID,
@@ -193,7 +193,7 @@ def confusion_figure(result: RunResult) -> go.Figure:
     step = -(-n // MOST_TEXTS)
     ticks = {"tickvals": [*range(0, n, step)], "ticktext": [_short_name(name) for name in result.classes[::step]]}
     common = {"automargin": True, "showgrid": False, "zeroline": False, **ticks}
-    figure.update_xaxes(title={"text": "told", "standoff": 8}, range=[-0.5, n - 0.5], **common)
+    figure.update_xaxes(title={"text": "predicted", "standoff": 8}, range=[-0.5, n - 0.5], **common)
     figure.update_yaxes(title={"text": "true class", "standoff": 8}, range=[n - 0.5, -0.5], **common)
     _style(figure, height=max(300, min(700, 160 + 44 * n)), margin={"l": 8, "r": 8, "t": 8, "b": 8}, showlegend=False)
     return figure

@@ -9,7 +9,7 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import NasBudgetError
 
 NETWORK = (
-    "blocks", "kernels", "pool", "stem_kernel", "shortcut_kernel", "strides", "block", "squeeze", "stem_width",
+    "blocks", "kernels", "pool", "stem_kernel", "shortcut_kernel", "strides", "block", "se_reduction", "stem_width",
     "dropout",
 )  # fmt: skip
 IMAGE = ("image_size", "in_channels", "classes")
@@ -45,7 +45,7 @@ def count_command(spec: str) -> str:
 
 
 def train_command(spec: str, data: str, folder: str = "", trial: int | None = None) -> str:
-    """The command that gives a trial's network its long run.
+    """The command that gives a trial's network its full training.
 
     Args:
         spec: The network as JSON.
@@ -73,6 +73,6 @@ def _network(spec: str) -> ResNetSpec | None:
 
 
 def export_command(folder: str) -> str:
-    """The command that exports what the long run of a study's best network leaves."""
+    """The command that exports what the full training of a study's best network leaves."""
     model = f"runs/{Path(folder).resolve().name}-best-strong"
     return shlex.join(["nas-budget", "export", model, "--format", "python", "--format", "onnx"])

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from plotly.offline import get_plotlyjs_version
 
-from nas_budget.records.finalists import standings
+from nas_budget.records.finalists import summarize_finalists
 from nas_budget.records.formatting import duration
 from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import trained_before
@@ -28,7 +28,7 @@ from nas_budget.report.tables.trials import complete, front, halved, knee, netwo
 SAME = {
     "data": "data",
     "images": "images trained on",
-    "held_out": "held-out images",
+    "validation_images": "validation images",
     "max_epochs": "epochs",
     "seeds": "seeds of a trial",
     "precision": "precision",
@@ -67,7 +67,7 @@ def page(studies: Sequence[StudyTable], live: str = "") -> str:
         spared=list(_spared(winner.trial)) if winner else [],
         found=_found(only) if only else "",
         commands=_commands(only) if only else {},
-        finalists=standings(only.finalists) if only else [],
+        finalists=summarize_finalists(only.finalists) if only else [],
         bargain=_bargain(front(table)) if only else "",
         differences=_differences(table),
         facts=list(_facts(only)) if only else [],
@@ -131,7 +131,7 @@ def _commands(study: StudyTable) -> dict[str, str]:
         return {}
     train = train_command(str(winner.trial["spec"]), str(winner.trial["data"]), study.folder)
     export = export_command(study.folder) if study.folder else ""
-    commands = {"Give it its long run": train, "Then hand it over": export}
+    commands = {"Give it its full training": train, "Then hand it over": export}
     return {words: command for words, command in commands.items() if command}
 
 
@@ -141,7 +141,7 @@ def _bargain(leading: pd.DataFrame) -> str:
     found = []
     if half is not None:
         lost = float(leading["accuracy"].iloc[-1] - half["accuracy"])
-        chance = half_width(float(half["accuracy"]), int(half["held_out"]))
+        chance = half_width(float(half["accuracy"]), int(half["validation_images"]))
         maybe = ", which may be chance" if lost < chance else ""
         found.append(f"Half of the parameters cost {100 * lost:.1f} points{maybe}: {_in_words(half)}.")
     if bend is not None:
@@ -179,7 +179,10 @@ def _facts(study: StudyTable) -> Iterable[tuple[str, str]]:
     if "failed" in states:
         yield "Failed", f"{states['failed']}"
     yield "Networks trained twice", f"{sum(again for _, again in trained_before(study.records))}"
-    yield "Data", f"{first['data']}: {first['images']:,} images trained on, {first['held_out']:,} held out"
+    yield (
+        "Data",
+        f"{first['data']}: {first['images']:,} images trained on, {first['validation_images']:,} for validation",
+    )
     yield "Epochs of a trial", f"{first['max_epochs']}"
     yield "Device", ", ".join(d for d in table["device"].unique() if d)
     yield "Precision, seed", f"{first['precision']}, {first['seed']}"

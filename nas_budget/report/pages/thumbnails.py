@@ -15,7 +15,7 @@ MOST_PIXELS = 128
 
 
 @dataclass(frozen=True)
-class Tile:
+class Thumbnail:
     """One picture.
 
     Attributes:
@@ -27,7 +27,7 @@ class Tile:
     side: int
 
 
-def read_tiles(path: Path, n: int, side: int) -> list[Tile]:
+def read_thumbnails(path: Path, n: int, side: int) -> list[Thumbnail]:
     """The `n` square pictures of `side` pixels that lie side by side in a PNG file, in their order.
 
     None where the file is missing, damaged, or not exactly that: a page can do without pictures.
@@ -43,8 +43,8 @@ def read_tiles(path: Path, n: int, side: int) -> list[Tile]:
         return []
 
 
-def _tile(picture: Image.Image) -> Tile:
+def _tile(picture: Image.Image) -> Thumbnail:
     picture.thumbnail((MOST_PIXELS, MOST_PIXELS))
     file = BytesIO()
     picture.save(file, "PNG", optimize=True)
-    return Tile(f"data:image/png;base64,{b64encode(file.getvalue()).decode()}", picture.width)
+    return Thumbnail(f"data:image/png;base64,{b64encode(file.getvalue()).decode()}", picture.width)

@@ -28,7 +28,7 @@ from nas_budget.report.figures.training_run import (
     rate_figure,
 )
 from nas_budget.report.pages.templates import plotly_script, render
-from nas_budget.report.pages.thumbnails import read_tiles
+from nas_budget.report.pages.thumbnails import read_thumbnails
 from nas_budget.report.tables.known import reference
 from nas_budget.report.tables.paper import differences, differences_in_words, is_papers_network, paper_curves
 from nas_budget.report.tables.per_class import (
@@ -43,9 +43,9 @@ PAGE = "report.html"
 CONFUSION = "confusion.csv"
 SECOND_FIGURES = {
     "flipped": "With mirror images",
-    "averaged": "With averaged weights",
-    "averaged_flipped": "With both",
-    "held_out": "On held-out images",
+    "ema": "With EMA weights",
+    "ema_flipped": "With both",
+    "validation_accuracy": "On validation images",
 }
 
 
@@ -97,7 +97,7 @@ def run_page(result: RunResult, metrics: Sequence[EpochRow], folder: Path | None
         confusions=confusions_in_words(result), classes=classes, in_words=classes_in_words(classes),
         drawn=drawn_range(classes), of_all=share_of_all(classes), seconds=sum(seed.seconds for seed in result.seeds),
         mistakes=[_named(mistake, result) for mistake in result.mistakes],
-        tiles=read_tiles(folder / MISTAKES, len(result.mistakes), spec.image_size) if folder else [],
+        thumbnails=read_thumbnails(folder / MISTAKES, len(result.mistakes), spec.image_size) if folder else [],
         commands=commands(folder) if folder else [], copy=asset("copy.js"), payload=_payload(figures),
         plotly=plotly_script(), script=asset("run.js"),
     )  # fmt: skip
@@ -157,11 +157,16 @@ def _facts(result: RunResult) -> Iterable[tuple[str, str]]:
     yield "Precision", result.precision
     yield "Deterministic algorithms only", "yes" if result.deterministic else "no"
     yield "Versions", result.versions
-    held_out = f"{result.held_out:,} held out" if result.held_out else "none held out"
-    yield "Data", f"{result.data}: {result.images:,} images trained on, {held_out}, {result.test_images:,} to test"
+    validation_images = (
+        f"{result.validation_images:,} for validation" if result.validation_images else "none for validation"
+    )
+    yield (
+        "Data",
+        f"{result.data}: {result.images:,} images trained on, {validation_images}, {result.test_images:,} to test",
+    )
     yield "Digest of the data", result.data_digest
-    if result.batches > 1:
-        yield "Each batch computed in", f"{result.batches} parts, as memory did not suffice"
+    if result.micro_batches > 1:
+        yield "Each batch computed in", f"{result.micro_batches} parts, as memory did not suffice"
     if repeated := sum(seed.repeated_seconds for seed in result.seeds):
         yield "Repeated after interruptions", duration(repeated)
     yield "Finished", result.finished
@@ -174,4 +179,4 @@ def _recipe(recipe: dict[str, Any]) -> Iterable[tuple[str, str]]:
 
 
 def _named(mistake: dict[str, Any], result: RunResult) -> dict[str, Any]:
-    return mistake | {name: result.classes[mistake[name]] for name in ("truth", "told")}
+    return mistake | {name: result.classes[mistake[name]] for name in ("truth", "predicted")}

@@ -27,7 +27,7 @@ WORDS = {
     "shortcut_kernel": "shortcut kernel",
     "stem_kernel": "stem kernel",
     "stem_width": "stem width",
-    "squeeze": "squeeze",
+    "se_reduction": "se_reduction",
     "bottleneck": "bottleneck blocks",
     "preact": "preactivated blocks",
     "first_stride": "first stride",

@@ -58,8 +58,8 @@ def paper_curves() -> list[EpochRow]:
             epoch=int(row["epoch"]),
             train_loss=float(row["train_loss"]),
             accuracy=float(row["valid_accuracy_percent"]) / 100,
-            held_out_loss=None,
-            averaged_accuracy=None,
+            validation_loss=None,
+            ema_accuracy=None,
             learning_rate=float(row["mean_learning_rate"]),
             seconds=0.0,
         )

@@ -20,7 +20,7 @@ class ClassAccuracy:
 
     Attributes:
         name: Of the class.
-        right: Its images told right.
+        right: Its images classified correctly.
         images: Its images, at least 1.
         low: Where the 95 % interval of its accuracy begins, 0 to 1.
         high: Where it ends.
@@ -99,4 +99,4 @@ def confusions(result: RunResult) -> list[tuple[int, str, str, int]]:
 def confusions_in_words(result: RunResult) -> str:
     """The most frequent kinds of mistakes as a sentence."""
     most = [f"{a} told as {b} ({n:,} of {total:,})" for n, a, b, total in confusions(result)[:N_CONFUSIONS]]
-    return f"Most frequent: {'; '.join(most)}." if most else "No test image was told wrong."
+    return f"Most frequent: {'; '.join(most)}." if most else "No test image was misclassified."

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from nas_budget.errors import UsageError
-from nas_budget.records.finalists import FINALISTS, FinalistRun, Standing, read_finalists, standings
+from nas_budget.records.finalists import FINALISTS, FinalistRun, FinalistSummary, read_finalists, summarize_finalists
 from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import Ledger, ledger
 from nas_budget.records.trials import COLUMNS, TrialRecord
@@ -48,21 +48,23 @@ class StudyTable:
     def winner(self) -> Winner | None:
         """Its best network: the best finalist where there are finalists, else the best trial; None of none."""
         if self.finalists:
-            return self._finalist(standings(self.finalists)[0])
+            return self._finalist(summarize_finalists(self.finalists)[0])
         trial = best(self.table)
         if trial is None:
             return None
         accuracy, n = float(trial["accuracy"]), int(trial["seeds"])
         origin = "one training" if n == 1 else f"mean of {n} trainings"
-        return Winner(trial, accuracy, half_width(accuracy, int(trial["held_out"])), int(trial["epochs"]), origin)
+        return Winner(
+            trial, accuracy, half_width(accuracy, int(trial["validation_images"])), int(trial["epochs"]), origin
+        )
 
-    def _finalist(self, leading: Standing) -> Winner:
+    def _finalist(self, leading: FinalistSummary) -> Winner:
         trial = self.table[self.table["number"] == leading.trial].iloc[0]
         epochs = max(run.epochs for run in self.finalists if run.trial == leading.trial)
         origin = f"mean of {leading.n_runs} more trainings" if leading.n_runs > 1 else "one more training"
         if leading.interval is not None:
             return Winner(trial, leading.mean, leading.interval, epochs, origin, of_images=False)
-        return Winner(trial, leading.mean, half_width(leading.mean, int(trial["held_out"])), epochs, origin)
+        return Winner(trial, leading.mean, half_width(leading.mean, int(trial["validation_images"])), epochs, origin)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from nas_budget.records.trials import COLUMNS, CURVE, STATES, TrialRecord
 TABLE = "trials.csv"
 TEXT = tuple(f.name for f in fields(TrialRecord) if f.type == "str")
 NEEDED = (
-    "number", "epochs", "max_epochs", "params", "macs", "seconds", "repeated_seconds", "images", "held_out", "seeds",
+    "number", "epochs", "max_epochs", "params", "macs", "seconds", "repeated_seconds", "images", "validation_images",
+    "seeds",
 )  # fmt: skip
 NUMBERS = tuple(name for name in COLUMNS if name not in TEXT)
 
@@ -117,6 +118,6 @@ def network(trial: Mapping[Any, Any]) -> str:
     words = [f"channels {trial['channels']}", f"blocks {trial['blocks']}", f"kernels {trial['kernels']}"]
     words += [f"strides {trial['strides']}", f"pool {trial['pool']}", f"shortcut {trial['shortcut_kernel']}"]
     words += [f"{trial['block']} blocks"] if trial["block"] != "basic" else []
-    words += [f"squeeze {trial['squeeze']}"] if trial["squeeze"] else []
+    words += [f"SE {trial['se_reduction']}"] if trial["se_reduction"] else []
     words += [f"stem {trial['stem_width']}"] if str(trial["stem_width"]) != trial["channels"].split("-")[0] else []
     return ", ".join(words)

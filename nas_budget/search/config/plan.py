@@ -10,7 +10,7 @@ from typing import Any
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.records.trials import TrialRecord
-from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.settings import StudyConfig
 from nas_budget.space.feasible import FeasibleSpace
 from nas_budget.space.space import OPTIONS, SearchSpace
 from nas_budget.train.data.split import SplitImages
@@ -46,7 +46,7 @@ class Plan:
     speed: SpeedModel
 
 
-def make_plan(settings: Settings, images: SplitImages, n_left: int) -> Plan:
+def make_plan(settings: StudyConfig, images: SplitImages, n_left: int) -> Plan:
     """What to expect of `n_left` trials on the device of the images.
 
     Raises:
@@ -70,7 +70,7 @@ def make_plan(settings: Settings, images: SplitImages, n_left: int) -> Plan:
     )
 
 
-def propose(settings: Settings, n: int, seed: int = 0) -> list[ResNetSpec]:
+def propose(settings: StudyConfig, n: int, seed: int = 0) -> list[ResNetSpec]:
     """Random proposals of a study; all fit."""
     feasible, chance = FeasibleSpace(settings.space, settings.budget), random.Random(seed)
     return [feasible.decode(_point(settings.space, chance)) for _ in range(n)]
@@ -83,7 +83,7 @@ def to_time(proposals: Sequence[ResNetSpec]) -> list[ResNetSpec]:
     return spread[::2] + spread[1::2]
 
 
-def _mean_seconds(proposals: Sequence[ResNetSpec], speed: SpeedModel, settings: Settings, n_left: int) -> float:
+def _mean_seconds(proposals: Sequence[ResNetSpec], speed: SpeedModel, settings: StudyConfig, n_left: int) -> float:
     """Mean of the seconds predicted for the trials left: those of the queue, and others like the proposals."""
     queue = [trial_seconds(speed, spec, settings) for spec in settings.queue[: max(1, n_left)]]
     others = [trial_seconds(speed, spec, settings) for spec in proposals]
@@ -91,10 +91,10 @@ def _mean_seconds(proposals: Sequence[ResNetSpec], speed: SpeedModel, settings: 
     return (sum(queue) + n_others * sum(others) / len(others)) / max(1, n_left)
 
 
-def trial_seconds(speed: SpeedModel, spec: ResNetSpec, settings: Settings, recipe: Recipe | None = None) -> float:
+def trial_seconds(speed: SpeedModel, spec: ResNetSpec, settings: StudyConfig, recipe: Recipe | None = None) -> float:
     """Seconds a trial of this network is predicted to take to its end, with all its seeds."""
     recipe = recipe or settings.recipe
-    epoch = speed.epoch_seconds(spec, recipe, settings.n_train, settings.n_held_out)
+    epoch = speed.epoch_seconds(spec, recipe, settings.n_train, settings.n_validation)
     return epoch * recipe.epochs * settings.trial_seeds
 
 
@@ -107,7 +107,7 @@ class TimeLeft:
         speed: What predicted them; None takes all trials for alike.
     """
 
-    def __init__(self, settings: Settings, trial_s: float, speed: SpeedModel | None = None) -> None:
+    def __init__(self, settings: StudyConfig, trial_s: float, speed: SpeedModel | None = None) -> None:
         self.settings, self.trial_s, self.speed = settings, trial_s, speed
         self.n_ended = 0
         self.observed = self.trained = self.whole = 0.0

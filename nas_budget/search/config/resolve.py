@@ -11,7 +11,7 @@ import torch
 
 from nas_budget.arch.budget import Budget
 from nas_budget.errors import StudyError, StudyFileError, UsageError
-from nas_budget.search.config.settings import Settings, budget_of, build_settings, next_name, space_of
+from nas_budget.search.config.settings import StudyConfig, budget_of, build_config, next_name, space_of
 from nas_budget.search.config.study_file import Sections
 from nas_budget.space.space import SearchSpace
 from nas_budget.train.data.dataset import Dataset, open_dataset
@@ -39,7 +39,7 @@ DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
     "cpu": {
         "budget.macs": 4_000_000,
         "data.images": 2_500,
-        "data.held_out": 1_000,
+        "data.validation_images": 1_000,
         "recipe.name": "brief",
         "space.blocks": [1, 2],
         "space.first_stride": [2],
@@ -49,7 +49,7 @@ DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
     "gpu": {
         "budget.macs": "none",
         "data.images": "all",
-        "data.held_out": None,
+        "data.validation_images": None,
         "recipe.name": "fast",
         "space.blocks": [1, 4],
         "space.first_stride": [1],
@@ -60,7 +60,7 @@ DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
 
 def resolve(
     name: str, sections: Sections, device: torch.device, dataset: Dataset, recorded: Sections | None = None
-) -> Settings:
+) -> StudyConfig:
     """Concrete settings: what is "auto" is as the study recorded it, or else as suits the device.
 
     Raises:
@@ -86,9 +86,9 @@ def resolve(
             raise UsageError(f"search.graph: needs a CUDA GPU; the device is {describe_device(device)}; leave it out")
         full["search"]["precision"] = choose_precision(full["search"]["precision"], device)
         n_train = None if full["data"]["images"] == "all" else full["data"]["images"]
-        n_held_out, n_train = split_sizes(dataset, n_train, full["data"]["held_out"])
-        full["data"].update(images=n_train, held_out=n_held_out)
-        settings = build_settings(name, full, storage, dataset, chosen)
+        n_validation, n_train = split_sizes(dataset, n_train, full["data"]["validation_images"])
+        full["data"].update(images=n_train, validation_images=n_validation)
+        settings = build_config(name, full, storage, dataset, chosen)
     except UsageError as error:
         raise StudyFileError([f"{name}: {error}"]) from None
     if recorded and (changes := list(_differences(recorded, full))):
@@ -99,7 +99,9 @@ def resolve(
     return settings
 
 
-def space_and_budget(sections: Sections, say: Callable[[str], None]) -> tuple[SearchSpace, Budget, dict[str, Any]]:
+def space_and_budget(
+    sections: Sections, on_message: Callable[[str], None]
+) -> tuple[SearchSpace, Budget, dict[str, Any]]:
     """Space and budget of a study that is not run, and what was decided for the device.
 
     Raises:
@@ -116,17 +118,17 @@ def space_and_budget(sections: Sections, say: Callable[[str], None]) -> tuple[Se
     if name in IMAGES:
         image_size, in_channels, classes = IMAGES[name]
     else:
-        dataset = open_dataset(name, None, say)
+        dataset = open_dataset(name, None, on_message)
         image_size, in_channels, classes = dataset.image_size, dataset.in_channels, len(dataset.classes)
     images: dict[str, Any] = {"image_size": image_size, "in_channels": in_channels, "classes": classes}
     return space_of(full["space"], images), budget_of(full["budget"]), chosen
 
 
 def _suited(key: str, default: Any, dataset: Dataset, full: Sections) -> Any:
-    """The device's default, fitted to the data (at most four fifths to train, a fifth held out) and the networks."""
-    if key == "data.held_out" and (default is None or full["data"]["images"] == "all"):
+    """The device's default, fitted to data (at most four fifths train, a fifth validates) and networks."""
+    if key == "data.validation_images" and (default is None or full["data"]["images"] == "all"):
         return max(1, dataset.n_train // 10)
-    if key == "data.held_out":
+    if key == "data.validation_images":
         return max(1, min(default, dataset.n_train // 5))
     if key == "data.images" and default != "all":
         return max(1, min(default, dataset.n_train * 4 // 5))

@@ -22,7 +22,7 @@ REFERENCE: dict[str, Any] = {"channels": (32, 64, 96, 128, 185)}
 
 
 @dataclass(frozen=True)
-class Settings:
+class StudyConfig:
     """Everything a study needs to know, with nothing left open.
 
     Attributes:
@@ -31,17 +31,17 @@ class Settings:
         space: Networks that may be proposed.
         recipes: How each is trained, and what of that may vary.
         n_train: Images that train.
-        n_held_out: Images that accuracy is measured on.
+        n_validation: Images that accuracy is measured on.
         trials: Trials to be completed or pruned in all.
         timeout: Seconds after which no trial begins; None for no limit. The next three likewise.
         device_time: Seconds of all trials together after which none begins.
         patience: Trials in a row without one that joins the front after which none begins.
         target: Accuracy, 0 to 1, that ends the search when a trial reaches it.
         sampler: "tpe", "gp", "nsga2", "cmaes", "evolution" or "random".
-        start_up: Trials spread over the space before the sampler is asked.
+        n_startup_trials: Trials spread over the space before the sampler is asked.
         pruner: "front", "halving", "hyperband", "median" or "none".
         rungs: Epochs at which trials are compared.
-        signal: By what "front" compares them: "loss" of training or held-out "accuracy".
+        pruner_metric: By what "front" compares them: "loss" of training or validation "accuracy".
         trial_seeds: Trainings of each trial, of which the mean counts.
         finalists: How many of the best trials are trained again at the end.
         finalist_seeds: Seeds each of them is trained with.
@@ -62,17 +62,17 @@ class Settings:
     space: SearchSpace
     recipes: RecipeSpace
     n_train: int
-    n_held_out: int
+    n_validation: int
     trials: int
     timeout: float | None
     device_time: float | None
     patience: int | None
     target: float | None
     sampler: str
-    start_up: int
+    n_startup_trials: int
     pruner: str
     rungs: tuple[int, ...]
-    signal: str
+    pruner_metric: str
     trial_seeds: int
     finalists: int
     finalist_seeds: int
@@ -115,7 +115,7 @@ def next_name(name: str) -> str:
     return f"{stem}-{int(number) + 1}" if dash and number.isdigit() else f"{name}-2"
 
 
-def build_settings(name: str, full: Sections, storage: str, dataset: Dataset, chosen: dict[str, Any]) -> Settings:
+def build_config(name: str, full: Sections, storage: str, dataset: Dataset, chosen: dict[str, Any]) -> StudyConfig:
     """The settings of sections in which nothing is left to the device any more.
 
     Raises:
@@ -129,20 +129,20 @@ def build_settings(name: str, full: Sections, storage: str, dataset: Dataset, ch
     epochs = full["recipe"]["epochs"]
     rules = ("timeout", "device_time", "patience", "target")
     as_given = (
-        "trials", "sampler", "pruner", "signal", "trial_seeds", "finalists", "finalist_seeds", "workers", "seed",
+        "trials", "sampler", "pruner", "pruner_metric", "trial_seeds", "finalists", "finalist_seeds", "workers", "seed",
         "precision", "threads", "graph",
     )  # fmt: skip
     limits: dict[str, Any] = {key: None if search[key] == "none" else search[key] for key in rules}
-    return Settings(
+    return StudyConfig(
         name=name,
         budget=budget,
         space=space,
         recipes=recipes,
         n_train=full["data"]["images"],
-        n_held_out=full["data"]["held_out"],
+        n_validation=full["data"]["validation_images"],
         **limits,
         **{key: search[key] for key in as_given},
-        start_up=_start_up(search),
+        n_startup_trials=_startup(search),
         rungs=_rungs(search["rungs"], epochs),
         finalist_epochs=epochs if search["finalist_epochs"] == "auto" else search["finalist_epochs"],
         queue=_queue(search["queue"], images, space, budget),
@@ -164,10 +164,10 @@ def _recipes(section: dict[str, Any]) -> RecipeSpace:
     return RecipeSpace(Recipe(**{**fixed, **first}), ranges, choices)
 
 
-def _start_up(search: dict[str, Any]) -> int:
+def _startup(search: dict[str, Any]) -> int:
     """Trials spread over the space: a fifth of them, at least five and at most twenty, unless told otherwise."""
     trials: int = search["trials"]
-    return min(20, max(5, trials // 5)) if search["start_up"] == "auto" else int(search["start_up"])
+    return min(20, max(5, trials // 5)) if search["n_startup_trials"] == "auto" else int(search["n_startup_trials"])
 
 
 def _rungs(asked: Any, epochs: int) -> tuple[int, ...]:

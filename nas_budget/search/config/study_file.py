@@ -83,7 +83,7 @@ class DataSection(BaseModel):
     model_config = FORBID
     name: str = "auto"
     images: Count | Literal["auto", "all"] = "auto"
-    held_out: Count | Auto = "auto"
+    validation_images: Count | Auto = "auto"
 
 
 class SearchSection(BaseModel):
@@ -96,9 +96,9 @@ class SearchSection(BaseModel):
     patience: Count | Literal["none"] = "none"
     target: Annotated[float, Field(gt=0, le=1)] | Literal["none"] = "none"
     sampler: Literal["tpe", "gp", "nsga2", "cmaes", "evolution", "random"] = "tpe"
-    start_up: Count | Auto = "auto"
+    n_startup_trials: Count | Auto = "auto"
     pruner: Literal["front", "halving", "hyperband", "median", "none"] = "front"
-    signal: Literal["loss", "accuracy"] = "loss"
+    pruner_metric: Literal["loss", "accuracy"] = "loss"
     rungs: tuple[Annotated[int, Field(ge=1)], ...] | Auto = "auto"
     trial_seeds: Count = 1
     finalists: Annotated[int, Field(ge=0)] = 0

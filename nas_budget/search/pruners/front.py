@@ -33,14 +33,14 @@ class FrontPruner(BasePruner):
 
     Attributes:
         rungs: Epochs at which trials are compared.
-        signal: "loss" or "accuracy".
+        metric: "loss" or "accuracy".
         kept: Share that goes on at each rung.
         n_least: Trials that must have reached a rung before one is stopped there.
     """
 
-    def __init__(self, rungs: tuple[int, ...], signal: str = "loss", kept: float = KEPT, n_least: int = 6) -> None:
+    def __init__(self, rungs: tuple[int, ...], metric: str = "loss", kept: float = KEPT, n_least: int = 6) -> None:
         self.rungs = rungs
-        self.signal = signal
+        self.metric = metric
         self.kept = kept
         self.n_least = n_least
 
@@ -61,7 +61,7 @@ class FrontPruner(BasePruner):
 
     def score(self, trial: FrozenTrial, rung: int) -> float | None:
         """What a trial is compared by at a rung, higher is better; None when it has not reached it."""
-        if self.signal == "accuracy":
+        if self.metric == "accuracy":
             return trial.intermediate_values.get(rung)
         loss = trial.user_attrs.get(loss_key(rung))
         return None if loss is None else -loss
@@ -90,11 +90,11 @@ def default_rungs(epochs: int) -> tuple[int, ...]:
     return tuple(sorted({max(1, math.ceil(epochs * share)) for share in SHARES} - {epochs}))
 
 
-def make_pruner(name: str, rungs: tuple[int, ...], epochs: int, signal: str = "loss") -> BasePruner:
+def make_pruner(name: str, rungs: tuple[int, ...], epochs: int, metric: str = "loss") -> BasePruner:
     """The pruner of a name, as in a study file; Optuna's compare the accuracy of all trials, whatever their size."""
     first = rungs[0] if rungs else epochs
     if name == "front":
-        return FrontPruner(rungs, signal)
+        return FrontPruner(rungs, metric)
     if name == "halving":
         return SuccessiveHalvingPruner(min_resource=first, reduction_factor=2)
     if name == "hyperband":

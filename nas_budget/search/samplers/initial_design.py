@@ -10,7 +10,7 @@ from nas_budget.search.samplers.candidate import CandidateSpace
 from nas_budget.space.space import Dimension
 
 
-def start_up_points(space: CandidateSpace, n: int, seed: int) -> list[dict[str, Any]]:
+def startup_points(space: CandidateSpace, n: int, seed: int) -> list[dict[str, Any]]:
     """`n` points: of networks drawn evenly from all that fit, then as many well spread over the coordinates.
 
     Those drawn have the shapes and sizes most networks within the budget have: among them an accurate one

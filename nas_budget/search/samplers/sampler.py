@@ -45,7 +45,7 @@ class Proposer:
         space: What may be proposed.
         sampler: Its name, as in a study file.
         seed: Of the study.
-        start_up: Points to propose before the sampler is asked.
+        n_startup_trials: Points to propose before the sampler is asked.
         stream: Names its stream of chance; another for each worker, and when a study goes on, so that none repeats.
     """
 
@@ -54,14 +54,14 @@ class Proposer:
         space: CandidateSpace,
         sampler: str,
         seed: int,
-        start_up: Sequence[Mapping[str, Any]] = (),
+        n_startup_trials: Sequence[Mapping[str, Any]] = (),
         stream: str = "",
     ) -> None:
         self.space = space
         self.name = sampler
         self.dimensions = space.dimensions()
         self.distributions = {d.name: distribution(d) for d in self.dimensions}
-        self.start_up = start_up
+        self.n_startup_trials = n_startup_trials
         self.chance = random.Random(f"{seed} {stream}")
         self.study = optuna.create_study(direction="maximize", sampler=make_sampler(sampler, seed, stream))
         self.forecast = Forecast()
@@ -80,8 +80,8 @@ class Proposer:
     def _wish(self) -> tuple[Mapping[str, Any], int | None]:
         """A point of the space, and its place in the sampler's study if it comes from there."""
         n_begun = len(self.places)
-        if n_begun < len(self.start_up):
-            return self.start_up[n_begun], None
+        if n_begun < len(self.n_startup_trials):
+            return self.n_startup_trials[n_begun], None
         if not self.dimensions:
             return {}, None
         if self.name == "evolution" and self.learned:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from optuna.study import Study
 
-from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.settings import StudyConfig
 
 METRIC_NAMES = "study:metric_names"
 NOTE_VERSION, NOTE_TEXT = "dashboard:note_ver", "dashboard:note_str:0"
@@ -28,7 +28,7 @@ ATTRIBUTES = {
 }
 
 
-def describe(study: Study, settings: Settings) -> None:
+def describe(study: Study, settings: StudyConfig) -> None:
     """Name the objective and leave a note; a note that is there already, which a person may have changed, stays."""
     storage, place = study._storage, study._study_id
     if NOTE_VERSION in storage.get_study_system_attrs(place):
@@ -38,9 +38,9 @@ def describe(study: Study, settings: Settings) -> None:
     storage.set_study_system_attr(place, NOTE_VERSION, 1)
 
 
-def _note(settings: Settings) -> Iterator[str]:
+def _note(settings: StudyConfig) -> Iterator[str]:
     data = settings.sections["data"]["name"]
-    yield f"Objective: share of {settings.n_held_out:,} held-out images of {data} told right."
+    yield f"Objective: share of {settings.n_validation:,} validation images of {data} classified correctly."
     yield f"\nBudget: {settings.budget}; every trial keeps it.\n"
     yield "Parameters of a trial:\n"
     yield from (f"- `{name}`: {words}" for name, words in COORDINATES.items())

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas_budget.arch.cost import Cost, cost
 from nas_budget.records.finalists import FinalistRun
 from nas_budget.records.trials import TrialRecord
-from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate
 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
@@ -32,14 +32,14 @@ def candidate_of(trial: FrozenTrial) -> Candidate | None:
     return Candidate.from_dict(known) if "spec" in known and "recipe" in known else None
 
 
-def records(study: Study, settings: Settings) -> Iterator[TrialRecord]:
+def records(study: Study, settings: StudyConfig) -> Iterator[TrialRecord]:
     """A row for each finished trial, by number."""
     for trial in study.get_trials(deepcopy=False):
         if trial.state in STATES and candidate_of(trial):
             yield record(trial, settings)
 
 
-def record(trial: FrozenTrial, settings: Settings) -> TrialRecord:
+def record(trial: FrozenTrial, settings: StudyConfig) -> TrialRecord:
     """The row of a finished trial that nas-budget made."""
     candidate = Candidate.from_dict(trial.user_attrs)
     spec, recipe = candidate.spec, candidate.recipe
@@ -70,7 +70,7 @@ def record(trial: FrozenTrial, settings: Settings) -> TrialRecord:
         stem_kernel=spec.stem_kernel,
         shortcut_kernel=spec.shortcut_kernel,
         block=spec.block,
-        squeeze=spec.squeeze,
+        se_reduction=spec.se_reduction,
         stem_width=spec.stem_channels,
         optimizer=recipe.optimizer,
         learning_rate=recipe.learning_rate,
@@ -81,7 +81,7 @@ def record(trial: FrozenTrial, settings: Settings) -> TrialRecord:
         rungs=" ".join(map(str, settings.rungs)),
         data=settings.sections["data"]["name"],
         images=settings.n_train,
-        held_out=settings.n_held_out,
+        validation_images=settings.n_validation,
         budget_params=limits.params,
         budget_macs=limits.macs,
         budget_weight_bytes=limits.weight_bytes,
@@ -91,7 +91,7 @@ def record(trial: FrozenTrial, settings: Settings) -> TrialRecord:
         device=known.get("device", ""),
         precision=settings.precision,
         versions=known.get("versions", ""),
-        worker=known.get("lane", 0),
+        worker=known.get("worker_index", 0),
         started=_utc(trial.datetime_start),
         finished=_utc(trial.datetime_complete),
         reason=known.get("reason", ""),
@@ -99,7 +99,7 @@ def record(trial: FrozenTrial, settings: Settings) -> TrialRecord:
     )
 
 
-def finalist_seeds(settings: Settings) -> range:
+def finalist_seeds(settings: StudyConfig) -> range:
     """Seeds no trial was trained with: the accuracy that made a trial a finalist is no fair measure of it."""
     first = settings.seed + settings.trial_seeds
     return range(first, first + settings.finalist_seeds)
@@ -111,7 +111,7 @@ def run_key(trial: FrozenTrial) -> tuple[int, int, int]:
     return known["of"], known["seed"], known["recipe"]["epochs"]
 
 
-def finalist_runs(study: Study, settings: Settings, best: Sequence[FrozenTrial]) -> list[FinalistRun]:
+def finalist_runs(study: Study, settings: StudyConfig, best: Sequence[FrozenTrial]) -> list[FinalistRun]:
     """The runs of these finalists that are asked for and have ended, by trial and seed; one of each."""
     asked = {(t.number, seed, settings.finalist_epochs) for t in best for seed in finalist_seeds(settings)}
     found = {run_key(trial): run for trial in study.get_trials(deepcopy=False) if (run := finalist_run(trial))}

@@ -20,7 +20,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.errors import StudyError, UsageError
-from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.config.study_file import Sections
 from nas_budget.search.pruners.front import make_pruner
 from nas_budget.search.storage.dashboard_note import describe
@@ -67,7 +67,7 @@ def _exists(storage: str, folder: Path) -> bool:
     return file is None or file.exists()
 
 
-def open_study(settings: Settings, folder: Path, versions: str, part: str = "") -> Study:
+def open_study(settings: StudyConfig, folder: Path, versions: str, part: str = "") -> Study:
     """The study of these settings, or a part of it under a name of its own, created or gone on with.
 
     Raises:
@@ -85,7 +85,7 @@ def open_study(settings: Settings, folder: Path, versions: str, part: str = "") 
             storage=opened,
             direction="maximize",
             load_if_exists=True,
-            pruner=make_pruner(settings.pruner, settings.rungs, settings.recipe.epochs, settings.signal),
+            pruner=make_pruner(settings.pruner, settings.rungs, settings.recipe.epochs, settings.pruner_metric),
             sampler=RandomSampler(0),  # proposals come from elsewhere (proposals.py): this one is never asked
         )
         describe(study, settings)
@@ -94,7 +94,7 @@ def open_study(settings: Settings, folder: Path, versions: str, part: str = "") 
     return study
 
 
-def existing_study(settings: Settings, folder: Path, part: str) -> Study | None:
+def existing_study(settings: StudyConfig, folder: Path, part: str) -> Study | None:
     """A part of a study, if it was begun; nothing is created."""
     with clear_errors(settings.storage):
         opened = _open(settings.storage, folder)

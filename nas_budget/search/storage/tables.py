@@ -9,13 +9,13 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.records.atomic_write import write_whole
-from nas_budget.records.finalists import FINALISTS, FinalistRun, standings, write_finalists
+from nas_budget.records.finalists import FINALISTS, FinalistRun, summarize_finalists, write_finalists
 from nas_budget.records.time_ledger import Ledger, ledger
 from nas_budget.records.trials import TrialRecord, best_of, write_table
-from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.storage.rows import candidate_of, finalist_runs, record
 from nas_budget.search.storage.storage import existing_study, open_study
-from nas_budget.search.storage.tracker import Watch
+from nas_budget.search.storage.tracker import TrialTracker
 
 TABLE = "trials.csv"
 BEST = "best.json"
@@ -25,7 +25,7 @@ TABLE_SHARE = 20
 """The tables are written again when this many times the time it takes to write them have gone by, and at the end."""
 
 
-class Books:
+class StudyTables:
     """Rows and files of a study, whoever trains its trials.
 
     Args:
@@ -35,11 +35,11 @@ class Books:
         versions: As they are noted with a study.
     """
 
-    def __init__(self, settings: Settings, study: Study, folder: Path, versions: str) -> None:
+    def __init__(self, settings: StudyConfig, study: Study, folder: Path, versions: str) -> None:
         self.settings = settings
         self.study = study
         self.folder = folder
-        self.watch = Watch(study)
+        self.tracker = TrialTracker(study)
         self.rows: dict[int, TrialRecord] = {}
         self.next_write = 0.0
         if settings.finalists:
@@ -49,7 +49,7 @@ class Books:
 
     def records(self) -> list[TrialRecord]:
         """A row for each finished trial, by number; those of other machines too."""
-        _begun, ended = self.watch.look()
+        _begun, ended = self.tracker.look()
         self.rows |= {trial.number: record(trial, self.settings) for trial in ended if candidate_of(trial)}
         return [self.rows[number] for number in sorted(self.rows)]
 
@@ -68,7 +68,7 @@ class Books:
     def best_spec(self) -> str | None:
         """The network of the best finalist, or else of the best trial, as JSON; None when there is none."""
         if runs := self.finals():
-            return standings(runs)[0].spec
+            return summarize_finalists(runs)[0].spec
         best = best_of(self.records())
         return best.spec if best else None
 

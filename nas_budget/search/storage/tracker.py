@@ -8,7 +8,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 
-class Watch:
+class TrialTracker:
     """What is new in a study; a trial that has ended is read once, however many there are."""
 
     def __init__(self, study: Study) -> None:
@@ -32,7 +32,7 @@ class Watch:
 
 
 @dataclass
-class Tally:
+class TrialStats:
     """Figures of the trials that have ended.
 
     Attributes:

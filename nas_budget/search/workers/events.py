@@ -12,12 +12,12 @@ from nas_budget.train.engine.loop import EpochResult
 
 @dataclass(frozen=True)
 class TrialStarted:
-    """A trial begins to train; `again` when it had been interrupted, `final` when it is a finalist's run."""
+    """A trial begins to train; `resumed` when it had been interrupted, `final` when it is a finalist's run."""
 
     number: int
     spec: ResNetSpec
     params: int
-    again: bool
+    resumed: bool
     final: bool = False
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate
 from nas_budget.search.storage.rows import finalist_run, finalist_seeds, run_key
 from nas_budget.search.storage.storage import is_gone, this_worker
@@ -34,7 +34,7 @@ class FinalistRuns:
     ended: str = ""
 
     def __init__(
-        self, settings: Settings, study: Study, folder: Path, about: Mapping[str, Any], best: Sequence[FrozenTrial]
+        self, settings: StudyConfig, study: Study, folder: Path, about: Mapping[str, Any], best: Sequence[FrozenTrial]
     ) -> None:
         self.settings = settings
         self.study = study
@@ -69,7 +69,7 @@ class FinalistRuns:
         candidate = replace(found, recipe=replace(found.recipe, epochs=self.settings.finalist_epochs))
         which = {"of": of.number, "seed": seed, "network": str(candidate.spec), "params": of.user_attrs["params"]}
         about = which | self.about | candidate.to_dict()
-        return Begun(new_trial(self.study, about), candidate, (seed,), again=False)
+        return Begun(new_trial(self.study, about), candidate, (seed,), resumed=False)
 
     def finished(self, trial: FrozenTrial) -> FinalistFinished:
         """The row of a run that has ended."""

@@ -31,13 +31,13 @@ class Failed:
     error: NasBudgetError
 
 
-def run_processes(job: Job, n: int, stopped: Callable[[], bool]) -> Iterator[Event]:
+def run_processes(job: Job, n: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
     """Run the job in `n` processes and yield what happens in any of them.
 
     A process that is killed is told as `WorkerLost`, and the others go on.
 
     Raises:
-        StoppedError: `stopped` said so, and every worker has stopped between two steps.
+        StoppedError: `should_stop` said so, and every worker has stopped between two steps.
         NasBudgetError: What a worker raised; the others are stopped first.
         StudyError: No worker is left.
     """
@@ -47,7 +47,7 @@ def run_processes(job: Job, n: int, stopped: Callable[[], bool]) -> Iterator[Eve
         failure: NasBudgetError | None = None
         lost = 0
         while workers:
-            if stopped():
+            if should_stop():
                 stop.value = True
                 failure = failure or StoppedError("stopped between two steps")
             for channel in _ready([*workers]):

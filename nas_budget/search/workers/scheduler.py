@@ -16,19 +16,19 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from nas_budget.arch.cost import cost
-from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
-from nas_budget.search.samplers.initial_design import start_up_points
+from nas_budget.search.samplers.initial_design import startup_points
 from nas_budget.search.samplers.sampler import Proposal, Proposer
 from nas_budget.search.storage.rows import candidate_of, record
 from nas_budget.search.storage.storage import is_gone, this_worker
-from nas_budget.search.storage.tracker import Tally, Watch
+from nas_budget.search.storage.tracker import TrialStats, TrialTracker
 from nas_budget.search.workers.events import Event, TrialFinished
 from nas_budget.search.workers.stop_rules import reason_to_stop
 from nas_budget.space.feasible import FeasibleSpace
 
 MOST_TOGETHER = 10
-"""Trials trained side by side in the start-up; each holds its network's weights meanwhile."""
+"""Trials trained side by side in the startup; each holds its network's weights meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Begun:
         trial: In the study.
         candidate: What to train.
         seeds: With which seeds; the mean of them counts.
-        again: Whether an earlier attempt was interrupted.
+        resumed: Whether an earlier attempt was interrupted.
     """
 
     trial: Trial
     candidate: Candidate
     seeds: tuple[int, ...]
-    again: bool
+    resumed: bool
 
 
 class Source(Protocol):
@@ -80,7 +80,7 @@ class NewTrials:
     prunes = True
 
     def __init__(
-        self, settings: Settings, study: Study, folder: Path, about: Mapping[str, Any], deadline: float | None = None
+        self, settings: StudyConfig, study: Study, folder: Path, about: Mapping[str, Any], deadline: float | None = None
     ) -> None:
         self.settings = settings
         self.study = study
@@ -88,8 +88,8 @@ class NewTrials:
         self.about = {**about, "worker": this_worker()}
         self.deadline = deadline
         self.ended = ""
-        self.watch = Watch(study)
-        self.tally = Tally()
+        self.tracker = TrialTracker(study)
+        self.stats = TrialStats()
         self.seen: set[Candidate] = set()
         self.space = CandidateSpace(FeasibleSpace(settings.space, settings.budget), settings.recipes)
         self.turn = turn(folder)
@@ -97,10 +97,10 @@ class NewTrials:
         n_known = len(study.get_trials(deepcopy=False))
         host = f" {self.about['worker']['host']}" if self.shared else ""
         stream = f"{n_known} {self.about['lane']}{host}"
-        self.proposer = Proposer(self.space, settings.sampler, settings.seed, self._start_up(n_known), stream)
+        self.proposer = Proposer(self.space, settings.sampler, settings.seed, self._startup_points(n_known), stream)
 
     def begin(self) -> list[Begun]:
-        """The next trials: one that was interrupted, this worker's share of the start-up, or one that is proposed."""
+        """The next trials: one that was interrupted, this worker's share of the startup, or one that is proposed."""
         group: list[Begun] = []
         with self.turn:
             self.look()
@@ -126,23 +126,23 @@ class NewTrials:
         last = group[0].candidate.recipe.epochs
         return (*self.settings.rungs, last) if self.settings.pruner in ("front", "none") else range(1, last + 1)
 
-    def _start_up(self, n_known: int) -> list[dict[str, Any]]:
-        """The points of the start-up; they are kept with the study, as drawing them can take seconds."""
-        n: int = self.settings.start_up
+    def _startup_points(self, n_known: int) -> list[dict[str, Any]]:
+        """The points of the startup; they are kept with the study, as drawing them can take seconds."""
+        n: int = self.settings.n_startup_trials
         with self.turn:
-            known: list[dict[str, Any]] = self.study.user_attrs.get("start_up", [])
+            known: list[dict[str, Any]] = self.study.user_attrs.get("n_startup_trials", [])
             if len(known) != n and n_known < n:
-                known = start_up_points(self.space, n, self.settings.seed)
-                self.study.set_user_attr("start_up", known)
+                known = startup_points(self.space, n, self.settings.seed)
+                self.study.set_user_attr("n_startup_trials", known)
         return known[:n]
 
     def _running(self) -> list[FrozenTrial]:
-        return [trial for trial in self.watch.running() if candidate_of(trial)]
+        return [trial for trial in self.tracker.running() if candidate_of(trial)]
 
     def _may_begin(self) -> bool:
         running = self._running()
-        self.ended = reason_to_stop(self.settings, self.tally, self.deadline)
-        if self.ended or self.tally.ended + len(running) < self.settings.trials:
+        self.ended = reason_to_stop(self.settings, self.stats, self.deadline)
+        if self.ended or self.stats.ended + len(running) < self.settings.trials:
             return not self.ended
         ours = self.about["worker"]["host"]
         if elsewhere := sorted({trial.user_attrs["worker"]["host"] for trial in running} - {ours}):
@@ -150,14 +150,14 @@ class NewTrials:
         return False
 
     def _group_size(self) -> int:
-        """Trials to begin at once: in the start-up each worker's share of it, so that they are judged together."""
-        left = self.settings.start_up - len(self.proposer.places)
+        """Trials to begin at once: in the startup each worker's share of it, so that they are judged together."""
+        left = self.settings.n_startup_trials - len(self.proposer.places)
         together = self.settings.pruner == "front" and bool(self.settings.rungs)
         return max(1, min(left, MOST_TOGETHER, ceil(left / self.settings.workers))) if together else 1
 
     def look(self) -> None:
         """Take in what is new in the study."""
-        begun, ended = self.watch.look()
+        begun, ended = self.tracker.look()
         for trial in begun:
             candidate = candidate_of(trial)
             if candidate and trial.number not in self.proposer.places:
@@ -166,7 +166,7 @@ class NewTrials:
         for trial in ended:
             candidate = candidate_of(trial)
             if candidate:
-                self.tally.add(trial)
+                self.stats.add(trial)
                 self.proposer.end(trial, candidate)
 
     def _propose(self) -> Proposal | None:
@@ -185,14 +185,14 @@ class NewTrials:
             self.study.tell(trial, state=TrialState.FAIL)
             return None
         self.seen.add(candidate)
-        return Begun(trial, candidate, self._seeds(), again=False)
+        return Begun(trial, candidate, self._seeds(), resumed=False)
 
     def _superfluous(self, number: int, candidate: Candidate) -> bool:
         """Whether trials of other machines, with lower numbers and not seen when this was proposed, leave no room."""
-        between = self.study.get_trials(deepcopy=False)[self.watch.n_known : number]
+        between = self.study.get_trials(deepcopy=False)[self.tracker.n_known : number]
         others = [candidate_of(trial) for trial in between]
-        n_open = len(self.watch.open) + len(others)
-        return candidate in others or bool(others and self.tally.ended + n_open >= self.settings.trials)
+        n_open = len(self.tracker.open) + len(others)
+        return candidate in others or bool(others and self.stats.ended + n_open >= self.settings.trials)
 
     def _figures(self, candidate: Candidate) -> dict[str, Any]:
         """The network in words, its cost and margins, as a dashboard shows them, in that order."""
@@ -247,9 +247,9 @@ def taken_over(
     """A trial whose process is gone, as this worker's; the time it had taken is kept as repeated."""
     trial = Trial(study, lost._trial_id)
     before = lost.user_attrs.get("repeated_seconds", 0.0) + _seconds_in(folder / str(lost.number) / "epochs.jsonl")
-    for name, value in {**about, "started_again": True, "repeated_seconds": before}.items():
+    for name, value in {**about, "resumed": True, "repeated_seconds": before}.items():
         trial.set_user_attr(name, value)
-    return Begun(trial, Candidate.from_dict(lost.user_attrs), seeds, again=True)
+    return Begun(trial, Candidate.from_dict(lost.user_attrs), seeds, resumed=True)
 
 
 def _seconds_in(epochs: Path) -> float:

@@ -17,7 +17,7 @@ from nas_budget.train.engine.model import build
 from nas_budget.train.profile.benchmark import latency_s
 
 
-class Trainer(Protocol):
+class CandidateTrainer(Protocol):
     """Trains candidates; a benchmark may have another than torch's."""
 
     @property
@@ -40,15 +40,15 @@ class TorchTrainer:
     Args:
         images: Images on the device.
         precision: "fp32", "bf16" or "fp16".
-        stopped: Asked before every step; training raises `StoppedError` when it says so.
+        should_stop: Asked before every step; training raises `StoppedError` when it says so.
         graphed: Whether passes are replayed from a CUDA graph.
     """
 
     def __init__(
-        self, images: SplitImages, precision: str = "fp32", stopped: Callable[[], bool] = lambda: False,
+        self, images: SplitImages, precision: str = "fp32", should_stop: Callable[[], bool] = lambda: False,
         graphed: bool = False,
     ) -> None:  # fmt: skip
-        self.images, self.precision, self.stopped, self.graphed = images, precision, stopped, graphed
+        self.images, self.precision, self.should_stop, self.graphed = images, precision, should_stop, graphed
 
     @property
     def device(self) -> str:
@@ -63,10 +63,10 @@ class TorchTrainer:
         """Train the candidate's network from its beginning and yield each epoch's result.
 
         Raises:
-            StoppedError: `stopped` said so.
+            StoppedError: `should_stop` said so.
         """
         network = build(candidate.spec, seed)
-        return train(network, self.images, candidate.recipe, seed, self.precision, self.stopped, self.graphed)
+        return train(network, self.images, candidate.recipe, seed, self.precision, self.should_stop, self.graphed)
 
     def release(self) -> None:
         """Give the device's memory back."""

@@ -18,12 +18,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from nas_budget.arch.cost import cost
 from nas_budget.errors import NasBudgetError
 from nas_budget.records.atomic_write import write_whole
-from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.pruners.front import loss_key
 from nas_budget.search.storage.rows import versions
 from nas_budget.search.workers.events import Event, TrialEpoch, TrialStarted
 from nas_budget.search.workers.scheduler import Begun, Source
-from nas_budget.search.workers.trainer import Trainer
+from nas_budget.search.workers.trainer import CandidateTrainer
 from nas_budget.train.engine.loop import EpochResult, diverged
 
 
@@ -41,7 +41,7 @@ class Run:
         reason: Why it ended before its time.
     """
 
-    def __init__(self, begun: Begun, trainer: Trainer, settings: Settings, source: Source) -> None:
+    def __init__(self, begun: Begun, trainer: CandidateTrainer, settings: StudyConfig, source: Source) -> None:
         self.begun = begun
         self.trainer = trainer
         self.settings = settings
@@ -61,7 +61,7 @@ class Run:
     def started(self) -> TrialStarted:
         """What to tell of its beginning."""
         number, spec = self.begun.trial.number, self.begun.candidate.spec
-        return TrialStarted(number, spec, cost(spec).params, self.begun.again, not self.source.prunes)
+        return TrialStarted(number, spec, cost(spec).params, self.begun.resumed, not self.source.prunes)
 
     def train(self, rung: int) -> Iterator[TrialEpoch]:
         """Train up to this epoch, or to its end."""
@@ -135,6 +135,6 @@ class Run:
 def mean_of(results: tuple[EpochResult, ...]) -> EpochResult:
     """The mean of the same epoch of several trainings; their seconds are added."""
     means: dict[str, Any] = {
-        name: fmean(getattr(r, name) for r in results) for name in ("train_loss", "accuracy", "held_out_loss")
+        name: fmean(getattr(r, name) for r in results) for name in ("train_loss", "accuracy", "validation_loss")
     }
     return replace(results[0], **means, seconds=sum(r.seconds for r in results))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from nas_budget.errors import StudyError
-from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.storage.storage import clear_errors
 from nas_budget.search.workers.events import Event, TrialFinished
 from nas_budget.search.workers.scheduler import Begun, Source
-from nas_budget.search.workers.trainer import Trainer
+from nas_budget.search.workers.trainer import CandidateTrainer
 from nas_budget.search.workers.trial_runner import Run
 
 FAILURES_IN_A_ROW = 5
@@ -27,7 +27,7 @@ class Worker:
         settings: Of the study.
     """
 
-    def __init__(self, source: Source, trainer: Trainer, settings: Settings) -> None:
+    def __init__(self, source: Source, trainer: CandidateTrainer, settings: StudyConfig) -> None:
         self.source = source
         self.trainer = trainer
         self.settings = settings

@@ -69,10 +69,10 @@ def data_folder(folder: str | Path | None = None) -> Path:
     return cache / "nas-budget"
 
 
-def open_dataset(name: str, folder: str | Path | None = None, say: Callable[[str], None] = print) -> Dataset:
+def open_dataset(name: str, folder: str | Path | None = None, on_message: Callable[[str], None] = print) -> Dataset:
     """The data set of a name, or of the path of an `.npz` file.
 
-    "auto" is CIFAR-10 if it is on disk or can be downloaded, else the built-in shapes; `say` is told
+    "auto" is CIFAR-10 if it is on disk or can be downloaded, else the built-in shapes; `on_message` is told
     which and why.
 
     Raises:
@@ -85,25 +85,25 @@ def open_dataset(name: str, folder: str | Path | None = None, say: Callable[[str
         return shapes()
     if name == "auto":
         try:
-            return open_dataset("cifar10", folder, say)
+            return open_dataset("cifar10", folder, on_message)
         except DownloadError as error:
-            say(f"NOTE: {error}")
-            say("NOTE: the study uses the built-in shapes images instead of CIFAR-10")
+            on_message(f"NOTE: {error}")
+            on_message("NOTE: the study uses the built-in shapes images instead of CIFAR-10")
             return shapes()
     if name in NAMED:
-        return _named(name, data_folder(folder), say)
+        return _named(name, data_folder(folder), on_message)
     if name.endswith(".npz"):
         return open_npz(Path(name).expanduser(), name)
     known = ", ".join(("auto", *NAMED, "shapes"))
     raise UsageError(f"data: {name!r} is unknown; allowed are {known}, or the path of an .npz file")
 
 
-def _named(name: str, folder: Path, say: Callable[[str], None]) -> Dataset:
+def _named(name: str, folder: Path, on_message: Callable[[str], None]) -> Dataset:
     path = folder / f"{name}.npz"
     if not path.exists():
         from nas_budget.train.data.download import download
 
-        say(f"{name} is not in {folder}; downloading it once.")
+        on_message(f"{name} is not in {folder}; downloading it once.")
         download(name, path)
     return open_npz(path, name)
 

@@ -13,7 +13,7 @@ from nas_budget.errors import UsageError
 from nas_budget.train.data.dataset import Dataset, Labels
 
 SPLIT_SEED = 0
-HELD_OUT_SHARE = 0.1
+VALIDATION_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -34,25 +34,25 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class SplitImages:
-    """The training images of a data set, divided into those that train and those held out.
+    """The training images of a data set, divided into those that train and those set aside for validation.
 
     Attributes:
         train: What networks learn from.
-        held_out: What accuracy is measured on.
+        validation: What accuracy is measured on.
         mean: Mean of each channel of the images that train, (channels,), in 0..255.
         std: Their standard deviation, (channels,), in 0..255.
         n_classes: How many classes there are.
     """
 
     train: LabelledImages
-    held_out: LabelledImages
+    validation: LabelledImages
     mean: Tensor
     std: Tensor
     n_classes: int
 
 
 def split_images(
-    dataset: Dataset, device: torch.device, n_train: int | None = None, n_held_out: int | None = None
+    dataset: Dataset, device: torch.device, n_train: int | None = None, n_validation: int | None = None
 ) -> SplitImages:
     """The training images divided once and for all: stratified by class, with a fixed seed.
 
@@ -61,22 +61,22 @@ def split_images(
     Args:
         dataset: Where the images come from.
         device: Where they are to stay.
-        n_train: How many train; None is all that are not held out.
-        n_held_out: How many are held out; None is a tenth of the training images, 0 is none.
+        n_train: How many train; None is all that are not set aside for validation.
+        n_validation: How many are set aside for validation; None is a tenth of the training images, 0 is none.
 
     Raises:
         UsageError: More images asked for than there are.
     """
-    held_out, train = split_sizes(dataset, n_train, n_held_out)
+    validation, train = split_sizes(dataset, n_train, n_validation)
     images, labels = dataset.read("train")
     order = stratified_order(labels)
 
     def take(chosen: NDArray[np.int64]) -> LabelledImages:
         return LabelledImages(torch.from_numpy(images[chosen]).to(device), torch.from_numpy(labels[chosen]).to(device))
 
-    ours = take(order[held_out : held_out + train])
+    ours = take(order[validation : validation + train])
     mean, std = channel_statistics(ours.images)
-    return SplitImages(ours, take(order[:held_out]), mean, std, len(dataset.classes))
+    return SplitImages(ours, take(order[:validation]), mean, std, len(dataset.classes))
 
 
 def labelled_images(dataset: Dataset, part: str, device: torch.device) -> LabelledImages:
@@ -85,20 +85,20 @@ def labelled_images(dataset: Dataset, part: str, device: torch.device) -> Labell
     return LabelledImages(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
 
 
-def split_sizes(dataset: Dataset, n_train: int | None, n_held_out: int | None) -> tuple[int, int]:
-    """How many images are held out and how many train.
+def split_sizes(dataset: Dataset, n_train: int | None, n_validation: int | None) -> tuple[int, int]:
+    """How many images are set aside for validation and how many train.
 
     Raises:
         UsageError: More images asked for than there are.
     """
-    held_out = round(dataset.n_train * HELD_OUT_SHARE) if n_held_out is None else n_held_out
-    train = dataset.n_train - held_out if n_train is None else n_train
-    if not 0 <= held_out < dataset.n_train or not 0 < train <= dataset.n_train - held_out:
+    validation = round(dataset.n_train * VALIDATION_SHARE) if n_validation is None else n_validation
+    train = dataset.n_train - validation if n_train is None else n_train
+    if not 0 <= validation < dataset.n_train or not 0 < train <= dataset.n_train - validation:
         raise UsageError(
-            f"data: {train:,} images to train and {held_out:,} held out asked for, but {dataset.name} has "
-            f"{dataset.n_train:,} training images; lower data.images or data.held_out"
+            f"data: {train:,} images to train and {validation:,} for validation asked for, but {dataset.name} has "
+            f"{dataset.n_train:,} training images; lower data.images or data.validation_images"
         )
-    return held_out, train
+    return validation, train
 
 
 def stratified_order(labels: Labels) -> NDArray[np.int64]:

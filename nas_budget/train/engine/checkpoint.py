@@ -10,34 +10,34 @@ import torch
 from torch import Tensor
 
 from nas_budget.errors import ModelError
-from nas_budget.train.engine.trainer import Stepper
+from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.engine.weights import fit_tensors, load_tensors, save_tensors
 
 FORMAT = "nas-budget checkpoint 1"
-NETWORK, AVERAGED, OPTIMIZER = "network.", "averaged.", "optimizer."
+NETWORK, EMA, OPTIMIZER = "network.", "ema.", "optimizer."
 
 
-def save_checkpoint(path: Path, stepper: Stepper, values: Mapping[str, Any]) -> None:
+def save_checkpoint(path: Path, trainer: Trainer, values: Mapping[str, Any]) -> None:
     """Write a training between two epochs to `path`, all of it or nothing, with `values` of the caller's own.
 
     Raises:
         ModelError: It cannot be written.
     """
-    place = {"done": stepper.done, "parts": stepper.parts, "scaler": stepper.scaler.state_dict()}
-    save_tensors(path, _tensors(stepper), FORMAT, {**values, "place": place})
+    place = {"done": trainer.done, "micro_batches": trainer.micro_batches, "scaler": trainer.scaler.state_dict()}
+    save_tensors(path, _tensors(trainer), FORMAT, {**values, "place": place})
 
 
-def load_checkpoint(path: Path, stepper: Stepper) -> dict[str, Any]:
+def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
     """Put a training that has just begun where the one of the checkpoint was; the caller's values.
 
     Raises:
         ModelError: A file that is damaged, or of another network or recipe; the training is then not to be used.
     """
     tensors, values = load_tensors(path, FORMAT)
-    fit_tensors(stepper.network, _part(tensors, NETWORK), path)
-    if stepper.averaged:
-        fit_tensors(stepper.averaged.network, _part(tensors, AVERAGED), path)
-    for number, optimizer in enumerate(stepper.optimizers):
+    fit_tensors(trainer.network, _part(tensors, NETWORK), path)
+    if trainer.ema:
+        fit_tensors(trainer.ema.network, _part(tensors, EMA), path)
+    for number, optimizer in enumerate(trainer.optimizers):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         for name, tensor in _part(tensors, f"{OPTIMIZER}{number}.").items():
             place, _, key = name.partition(".")
@@ -45,17 +45,17 @@ def load_checkpoint(path: Path, stepper: Stepper) -> dict[str, Any]:
                 raise ModelError(f"{path}: is of a training with another optimiser")
             optimizer.state[parameters[int(place)]][key] = _like(parameters[int(place)], tensor)
     place = values.pop("place")
-    stepper.done, stepper.parts = place["done"], place["parts"]
+    trainer.done, trainer.micro_batches = place["done"], place["micro_batches"]
     if place["scaler"]:
-        stepper.scaler.load_state_dict(place["scaler"])
+        trainer.scaler.load_state_dict(place["scaler"])
     return values
 
 
-def _tensors(stepper: Stepper) -> dict[str, Tensor]:
-    found = {NETWORK + name: tensor for name, tensor in stepper.network.state_dict().items()}
-    if stepper.averaged:
-        found |= {AVERAGED + name: tensor for name, tensor in stepper.averaged.network.state_dict().items()}
-    for number, optimizer in enumerate(stepper.optimizers):
+def _tensors(trainer: Trainer) -> dict[str, Tensor]:
+    found = {NETWORK + name: tensor for name, tensor in trainer.network.state_dict().items()}
+    if trainer.ema:
+        found |= {EMA + name: tensor for name, tensor in trainer.ema.network.state_dict().items()}
+    for number, optimizer in enumerate(trainer.optimizers):
         for place, state in optimizer.state_dict()["state"].items():
             found |= {f"{OPTIMIZER}{number}.{place}.{key}": t for key, t in state.items() if isinstance(t, Tensor)}
     return found

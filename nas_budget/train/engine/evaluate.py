@@ -50,16 +50,16 @@ def _told(network: nn.Module, batch: Tensor, precision: str, mirrored: bool) -> 
 
 
 def evaluate(
-    network: nn.Module, held_out: LabelledImages, images: SplitImages, precision: str = "fp32"
+    network: nn.Module, validation: LabelledImages, images: SplitImages, precision: str = "fp32"
 ) -> tuple[float, float]:
-    """Share of the labelled images told right, 0 to 1, and mean cross-entropy; `images` gives the normalisation.
+    """Accuracy on the labelled images, 0 to 1, and mean cross-entropy; `images` gives the normalisation.
 
     Both are NaN where there are no images.
     """
-    if not len(held_out):
+    if not len(validation):
         return float("nan"), float("nan")
-    told = scores(network, held_out.images, lambda pictures: normalised(pictures, images), precision)
-    return accuracy_of(told, held_out.labels), F.cross_entropy(told, held_out.labels).item()
+    told = scores(network, validation.images, lambda pictures: normalised(pictures, images), precision)
+    return accuracy_of(told, validation.labels), F.cross_entropy(told, validation.labels).item()
 
 
 def accuracy_of(told: Tensor, labels: Tensor) -> float:
@@ -76,16 +76,16 @@ def confusion_of(told: Tensor, labels: Tensor) -> tuple[tuple[int, ...], ...]:
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image told wrong: its place in the data set, its class, the class told, and with what probability."""
+    """An image misclassified: its place in the data set, its class, the class told, and with what probability."""
 
     index: int
     truth: int
-    told: int
+    predicted: int
     probability: float
 
 
 def mistakes_of(told: Tensor, labels: Tensor, n: int) -> list[Mistake]:
-    """The `n` images told wrong with the most confidence, the worst first."""
+    """The `n` images misclassified with the most confidence, the worst first."""
     probability, guess = told.softmax(1).max(1)
     wrong = torch.where(guess == labels, -1.0, probability)
     order = wrong.argsort(descending=True, stable=True)[:n].tolist()

@@ -15,7 +15,7 @@ from nas_budget.train.data.augment import seed_of
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.engine.device import keep_freed_memory
 from nas_budget.train.engine.evaluate import evaluate
-from nas_budget.train.engine.trainer import Stepper
+from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.recipe import Recipe
 
 
@@ -26,8 +26,8 @@ class EpochResult:
     Attributes:
         epoch: Its number, from 1.
         train_loss: Mean loss over its steps; not finite when the network diverged.
-        accuracy: Share of held-out images told right, of one forward pass without dropout; NaN when none are held out.
-        held_out_loss: Mean cross-entropy on them, without label smoothing; NaN likewise.
+        accuracy: On validation images, of one forward pass without dropout; NaN when there are none.
+        validation_loss: Mean cross-entropy on them, without label smoothing; NaN likewise.
         learning_rate: At its last step.
         seconds: Training and evaluation together.
     """
@@ -35,7 +35,7 @@ class EpochResult:
     epoch: int
     train_loss: float
     accuracy: float
-    held_out_loss: float
+    validation_loss: float
     learning_rate: float
     seconds: float
 
@@ -46,7 +46,7 @@ def train(
     recipe: Recipe,
     seed: int = 0,
     precision: str = "fp32",
-    stopped: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
     graphed: bool = False,
 ) -> Iterator[EpochResult]:
     """Train the network in place where the images are, and yield each epoch's result.
@@ -57,38 +57,38 @@ def train(
         recipe: How.
         seed: Fixes order, crops, flips and dropout.
         precision: "fp32", "bf16" or "fp16".
-        stopped: Asked before every step.
+        should_stop: Asked before every step.
         graphed: Whether passes are replayed from a CUDA graph, which is recorded first.
 
     Raises:
-        StoppedError: `stopped` said so.
+        StoppedError: `should_stop` said so.
     """
-    stepper = Stepper(network, images, recipe, seed, precision)
+    trainer = Trainer(network, images, recipe, seed, precision)
     if graphed:
-        stepper.record()
+        trainer.record()
     for epoch in range(1, recipe.epochs + 1):
-        yield train_epoch(stepper, epoch, stopped)
+        yield train_epoch(trainer, epoch, should_stop)
 
 
-def train_epoch(stepper: Stepper, epoch: int, stopped: Callable[[], bool] = lambda: False) -> EpochResult:
-    """Train for one epoch and measure; what it draws at random follows from the stepper's seed and the epoch alone.
+def train_epoch(trainer: Trainer, epoch: int, should_stop: Callable[[], bool] = lambda: False) -> EpochResult:
+    """Train for one epoch and measure; what it draws at random follows from the trainer's seed and the epoch alone.
 
     Raises:
-        StoppedError: `stopped` said so.
+        StoppedError: `should_stop` said so.
     """
     start = time.perf_counter()
-    if stepper.device.type == "cpu":
+    if trainer.device.type == "cpu":
         keep_freed_memory()
-    torch.manual_seed(seed_of(stepper.seed, epoch))
-    stepper.network.train()
-    total = torch.zeros((), device=stepper.device)
-    for chosen in stepper.begin(epoch):
-        if stopped():
+    torch.manual_seed(seed_of(trainer.seed, epoch))
+    trainer.network.train()
+    total = torch.zeros((), device=trainer.device)
+    for chosen in trainer.begin(epoch):
+        if should_stop():
             raise StoppedError("stopped between two steps")
-        total += stepper.step(chosen)  # stays on the device: no wait for it within an epoch
-    accuracy, loss = evaluate(stepper.network, stepper.images.held_out, stepper.images, stepper.precision)
-    mean = total.item() / stepper.n_steps
-    return EpochResult(epoch, mean, accuracy, loss, stepper.learning_rate, time.perf_counter() - start)
+        total += trainer.step(chosen)  # stays on the device: no wait for it within an epoch
+    accuracy, loss = evaluate(trainer.network, trainer.images.validation, trainer.images, trainer.precision)
+    mean = total.item() / trainer.n_steps
+    return EpochResult(epoch, mean, accuracy, loss, trainer.learning_rate, time.perf_counter() - start)
 
 
 def diverged(result: EpochResult) -> bool:

@@ -78,14 +78,14 @@ class BasicBlock(nn.Module):
     """
 
     def __init__(
-        self, n_in: int, n_out: int, kernel: int, stride: int, shortcut_kernel: int | None, squeeze: int
+        self, n_in: int, n_out: int, kernel: int, stride: int, shortcut_kernel: int | None, se_reduction: int
     ) -> None:
         super().__init__()
         self.conv1 = _conv(n_in, n_out, kernel, stride)
         self.norm1 = nn.BatchNorm2d(n_out)
         self.conv2 = _conv(n_out, n_out, kernel)
         self.norm2 = nn.BatchNorm2d(n_out)
-        self.squeeze = _excite(n_out, squeeze)
+        self.squeeze = _excite(n_out, se_reduction)
         self.shortcut = ConvNorm(n_in, n_out, shortcut_kernel, stride) if shortcut_kernel else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -103,14 +103,14 @@ class PreactBlock(nn.Module):
     """
 
     def __init__(
-        self, n_in: int, n_out: int, kernel: int, stride: int, shortcut_kernel: int | None, squeeze: int
+        self, n_in: int, n_out: int, kernel: int, stride: int, shortcut_kernel: int | None, se_reduction: int
     ) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(n_in)
         self.conv1 = _conv(n_in, n_out, kernel, stride)
         self.norm2 = nn.BatchNorm2d(n_out)
         self.conv2 = _conv(n_out, n_out, kernel)
-        self.squeeze = _excite(n_out, squeeze)
+        self.squeeze = _excite(n_out, se_reduction)
         self.shortcut = _conv(n_in, n_out, shortcut_kernel, stride) if shortcut_kernel else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ class BottleneckBlock(nn.Module):
     """
 
     def __init__(
-        self, n_in: int, n_out: int, kernel: int, stride: int, shortcut_kernel: int | None, squeeze: int
+        self, n_in: int, n_out: int, kernel: int, stride: int, shortcut_kernel: int | None, se_reduction: int
     ) -> None:
         super().__init__()
         n_mid = max(1, n_out // 4)
@@ -139,7 +139,7 @@ class BottleneckBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(n_mid)
         self.conv3 = _conv(n_mid, n_out, 1)
         self.norm3 = nn.BatchNorm2d(n_out)
-        self.squeeze = _excite(n_out, squeeze)
+        self.squeeze = _excite(n_out, se_reduction)
         self.shortcut = ConvNorm(n_in, n_out, shortcut_kernel, stride) if shortcut_kernel else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -175,7 +175,9 @@ class ResNet(nn.Module):
                 stride = spec.strides[stage] if block == 0 else 1
                 keeps_shape = (width, size) == (channels, -(-size // stride))
                 shortcut = None if keeps_shape else spec.shortcut_kernel
-                blocks.append(BLOCKS[spec.block](width, channels, spec.kernels[stage], stride, shortcut, spec.squeeze))
+                blocks.append(
+                    BLOCKS[spec.block](width, channels, spec.kernels[stage], stride, shortcut, spec.se_reduction)
+                )
                 width, size = channels, -(-size // stride)
             self.stages.append(blocks)
         if preact:

@@ -1,4 +1,4 @@
-"""The long run of a network: several seeds, put down after each epoch, measured on test images once."""
+"""The full training of a network: several seeds, put down after each epoch, measured on test images once."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ from nas_budget.train.engine.device import describe_device, deterministic, is_ou
 from nas_budget.train.engine.evaluate import accuracy_of, confusion_of, evaluate, mistakes_of, scores
 from nas_budget.train.engine.loop import EpochResult, diverged, train_epoch
 from nas_budget.train.engine.model import build
-from nas_budget.train.engine.run_config import SETTINGS, RunSettings, check_same
-from nas_budget.train.engine.trainer import Stepper
-from nas_budget.train.engine.weights import AVERAGED, MODEL, Model, save_model, weights_digest
+from nas_budget.train.engine.run_config import SETTINGS, RunConfig, check_same
+from nas_budget.train.engine.trainer import Trainer
+from nas_budget.train.engine.weights import EMA, MODEL, Model, save_model, weights_digest
 
 N_MISTAKES = 24
 CHECKPOINT_SHARE = 20
 """A checkpoint is written after each epoch, unless that would take more than one part in so many of the time."""
 
 
-class LongRun:
+class FullTraining:
     """A run, begun or gone on with.
 
     Args:
@@ -58,8 +58,8 @@ class LongRun:
         dataset: Where the images come from.
         folder: Where its files go.
         device: Where it trains.
-        stopped: Asked before every step; training raises `StoppedError` when it says so.
-        say: Told what a person should know.
+        should_stop: Asked before every step; training raises `StoppedError` when it says so.
+        on_message: Told what a person should know.
 
     Attributes:
         finished: The result so far; None until the first seed has ended.
@@ -68,11 +68,11 @@ class LongRun:
     """
 
     def __init__(
-        self, settings: RunSettings, dataset: Dataset, folder: Path, device: torch.device,
-        stopped: Callable[[], bool] = lambda: False, say: Callable[[str], None] = lambda _: None,
+        self, settings: RunConfig, dataset: Dataset, folder: Path, device: torch.device,
+        should_stop: Callable[[], bool] = lambda: False, on_message: Callable[[str], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self.settings, self.dataset, self.folder, self.device = settings, dataset, folder, device
-        self.stopped, self.say = stopped, say
+        self.should_stop, self.on_message = should_stop, on_message
         self.finished: RunResult | None = None
         self.trained = False
         self.saved: tuple[int, int] | None = None
@@ -82,7 +82,7 @@ class LongRun:
         """Train with each seed that is left, and yield every epoch; the result is in `finished` at the end.
 
         Raises:
-            StoppedError: `stopped` said so; what the last checkpoint holds is kept.
+            StoppedError: `should_stop` said so; what the last checkpoint holds is kept.
             TrainingError: The loss is no longer a number, or memory does not suffice.
             ModelError: The folder holds a run with other settings, is in use, or a checkpoint is damaged.
         """
@@ -91,11 +91,11 @@ class LongRun:
             seeds_left = self._open()
             self.trained = bool(seeds_left)
             if seeds_left:
-                images = split_images(self.dataset, self.device, s.n_train, s.n_held_out)
+                images = split_images(self.dataset, self.device, s.n_train, s.n_validation)
             for seed in seeds_left:
-                stepper = Stepper(build(s.spec, seed), images, s.recipe, seed, s.precision)
-                yield from self._train(stepper)
-                self._finish(stepper)
+                trainer = Trainer(build(s.spec, seed), images, s.recipe, seed, s.precision)
+                yield from self._train(trainer)
+                self._finish(trainer)
 
     def _open(self) -> list[int]:
         """Look at what the folder holds and note what is to be done; the seeds that are left."""
@@ -118,17 +118,17 @@ class LongRun:
         """The seed whose weights are handed on: the first that was trained, whatever the others give."""
         return self.finished.seeds[0].seed if self.finished else self.settings.seeds[0]
 
-    def _train(self, stepper: Stepper) -> Iterator[EpochRow]:
+    def _train(self, trainer: Trainer) -> Iterator[EpochRow]:
         self.lost_s = self.spent_s = 0.0
-        epoch = self._take_up(stepper)
+        epoch = self._take_up(trainer)
         if self.settings.compiled:
-            stepper.compile()
+            trainer.compile()
         if self.settings.graphed:
-            stepper.record()
+            trainer.record()
         next_write = 0.0
         while epoch < self.settings.recipe.epochs:
             epoch += 1
-            row = self._epoch(stepper, epoch)
+            row = self._epoch(trainer, epoch)
             self.spent_s += row.seconds
             self.rows.append(row)
             with (self.folder / METRICS).open("a") as file:
@@ -136,91 +136,91 @@ class LongRun:
             start = time.monotonic()
             if start >= next_write or epoch == self.settings.recipe.epochs:
                 place = {"epoch": epoch, "spent_s": self.spent_s, "lost_s": self.lost_s}
-                save_checkpoint(self._checkpoint(stepper.seed), stepper, place)
-                self.saved = stepper.seed, epoch
+                save_checkpoint(self._checkpoint(trainer.seed), trainer, place)
+                self.saved = trainer.seed, epoch
                 next_write = time.monotonic() + CHECKPOINT_SHARE * (time.monotonic() - start)
             yield row
 
-    def _take_up(self, stepper: Stepper) -> int:
+    def _take_up(self, trainer: Trainer) -> int:
         """Go on from the seed's checkpoint if there is one; the epochs that are done."""
-        path, epoch = self._checkpoint(stepper.seed), 0
-        began = [row for row in read_metrics(self.folder) if row.seed == stepper.seed]
+        path, epoch = self._checkpoint(trainer.seed), 0
+        began = [row for row in read_metrics(self.folder) if row.seed == trainer.seed]
         if path.exists():
-            place = load_checkpoint(path, stepper)
+            place = load_checkpoint(path, trainer)
             epoch, self.spent_s, self.lost_s = place["epoch"], place["spent_s"], place["lost_s"]
-            self.saved = stepper.seed, epoch
+            self.saved = trainer.seed, epoch
         self.rows += [row for row in began if row.epoch <= epoch]
         self.lost_s += sum(row.seconds for row in began if row.epoch > epoch)
         write_whole(self.folder / METRICS, "".join(json.dumps(asdict(row)) + "\n" for row in self.rows))
         return epoch
 
-    def _epoch(self, stepper: Stepper, epoch: int) -> EpochRow:
-        parts = stepper.parts
-        result = train_epoch(stepper, epoch, self.stopped)
-        if stepper.parts > parts:
-            self.say(
-                f"NOTE: not enough memory for a batch of {stepper.batch_size}: it is computed in {stepper.parts} parts "
-                "whose gradients are added; batch norm sees a part at a time"
+    def _epoch(self, trainer: Trainer, epoch: int) -> EpochRow:
+        parts = trainer.micro_batches
+        result = train_epoch(trainer, epoch, self.should_stop)
+        if trainer.micro_batches > parts:
+            self.on_message(
+                f"NOTE: not enough memory for a batch of {trainer.batch_size}: it is computed in "
+                f"{trainer.micro_batches} micro-batches whose gradients are added; batch norm sees one at a time"
             )
         if diverged(result):
             raise TrainingError(
                 f"the loss is {result.train_loss} in epoch {epoch} at learning rate {result.learning_rate:.3g} "
-                f"(seed {stepper.seed}); lower recipe.learning_rate, under another --name"
+                f"(seed {trainer.seed}); lower recipe.learning_rate, under another --name"
             )
-        return self._row(stepper, result)
+        return self._row(trainer, result)
 
-    def _row(self, stepper: Stepper, result: EpochResult) -> EpochRow:
-        held_out = stepper.images.held_out
-        averaged = None
+    def _row(self, trainer: Trainer, result: EpochResult) -> EpochRow:
+        validation = trainer.images.validation
+        ema = None
         start = time.perf_counter()
-        if stepper.averaged and len(held_out):
-            averaged, _ = evaluate(stepper.averaged.network, held_out, stepper.images, stepper.precision)
+        if trainer.ema and len(validation):
+            ema, _ = evaluate(trainer.ema.network, validation, trainer.images, trainer.precision)
         return EpochRow(
-            seed=stepper.seed,
+            seed=trainer.seed,
             epoch=result.epoch,
             train_loss=result.train_loss,
             accuracy=_or_none(result.accuracy),
-            held_out_loss=_or_none(result.held_out_loss),
-            averaged_accuracy=averaged,
+            validation_loss=_or_none(result.validation_loss),
+            ema_accuracy=ema,
             learning_rate=result.learning_rate,
             seconds=result.seconds + time.perf_counter() - start,
         )
 
-    def _finish(self, stepper: Stepper) -> None:
+    def _finish(self, trainer: Trainer) -> None:
         """Measure on test images, write weights and result, drop the checkpoint."""
         test = labelled_images(self.dataset, "test", self.device)
-        plain = self._model(stepper, stepper.network, "plain")
+        plain = self._model(trainer, trainer.network, "plain")
         told = _measured(plain, test)
-        averaged = self._model(stepper, stepper.averaged.network, "averaged") if stepper.averaged else None
-        told_averaged = _measured(averaged, test) if averaged else None
+        ema = self._model(trainer, trainer.ema.network, "ema") if trainer.ema else None
+        logits_ema = _measured(ema, test) if ema else None
         ended = SeedResult(
-            seed=stepper.seed,
-            held_out=self.rows[-1].accuracy,
+            seed=trainer.seed,
+            validation_accuracy=self.rows[-1].accuracy,
             accuracy=accuracy_of(told[0], test.labels),
             flipped=accuracy_of(told[1], test.labels),
-            averaged=accuracy_of(told_averaged[0], test.labels) if told_averaged else None,
-            averaged_flipped=accuracy_of(told_averaged[1], test.labels) if told_averaged else None,
+            ema=accuracy_of(logits_ema[0], test.labels) if logits_ema else None,
+            ema_flipped=accuracy_of(logits_ema[1], test.labels) if logits_ema else None,
             loss=F.cross_entropy(told[0], test.labels).item(),
             seconds=self.spent_s,
             repeated_seconds=self.lost_s,
             digest=weights_digest({name: tensor.cpu() for name, tensor in plain.network.state_dict().items()}),
         )
-        self._save(plain, MODEL, stepper.seed, ended.accuracy)
-        if averaged:
-            self._save(averaged, AVERAGED, stepper.seed, ended.averaged)
+        self._save(plain, MODEL, trainer.seed, ended.accuracy)
+        if ema:
+            self._save(ema, EMA, trainer.seed, ended.ema)
         confusion = confusion_of(told[0], test.labels)
         worst = [asdict(mistake) for mistake in mistakes_of(told[0], test.labels, N_MISTAKES)]
         if self.finished:
             confusion, worst = self.finished.confusion, list(self.finished.mistakes)
         else:
             write_row(self.folder / MISTAKES, test.images[[mistake["index"] for mistake in worst]].cpu().numpy())
-        self.finished = self._result(ended, stepper.parts, len(test), confusion, worst)
+        self.finished = self._result(ended, trainer.micro_batches, len(test), confusion, worst)
         write_result(self.folder, self.finished)
-        self._checkpoint(stepper.seed).unlink(missing_ok=True)
+        self._checkpoint(trainer.seed).unlink(missing_ok=True)
 
-    def _model(self, stepper: Stepper, network: nn.Module, weights: str) -> Model:
-        mean, std = (tuple(values.tolist()) for values in (stepper.images.mean, stepper.images.std))
-        about = {"run": self.settings.name, "data": self.dataset.name, "seed": stepper.seed, "weights": weights}
+    def _model(self, trainer: Trainer, network: nn.Module, weights: str) -> Model:
+        mean, std = (tuple(values.tolist()) for values in (trainer.images.mean, trainer.images.std))
+        about = {"run": self.settings.name, "data": self.dataset.name, "seed": trainer.seed, "weights": weights}
         return Model(self.settings.spec, network.eval(), self.dataset.classes, mean, std, about)
 
     def _save(self, model: Model, file: str, seed: int, accuracy: float | None) -> None:
@@ -229,7 +229,7 @@ class LongRun:
         save_model(self.folder / name, replace(model, about={**model.about, "accuracy": accuracy}))
 
     def _result(
-        self, ended: SeedResult, parts: int, n_test: int, confusion: tuple[tuple[int, ...], ...],
+        self, ended: SeedResult, micro_batches: int, n_test: int, confusion: tuple[tuple[int, ...], ...],
         mistakes: list[dict[str, Any]],
     ) -> RunResult:  # fmt: skip
         s, used = self.settings, cost(self.settings.spec)
@@ -242,13 +242,13 @@ class LongRun:
             data=self.dataset.name,
             data_digest=self.dataset.digest,
             images=s.n_train,
-            held_out=s.n_held_out,
+            validation_images=s.n_validation,
             test_images=n_test,
             classes=self.dataset.classes,
             device=describe_device(self.device),
             precision=s.precision,
             deterministic=s.deterministic,
-            batches=parts,
+            micro_batches=micro_batches,
             versions=f"nas-budget {version('nas-budget')}, torch {torch.__version__}",
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             seeds=(*(self.finished.seeds if self.finished else ()), ended),

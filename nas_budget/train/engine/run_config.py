@@ -1,4 +1,4 @@
-"""What a long run is asked to do, and whether a folder holds the same run."""
+"""What a full training is asked to do, and whether a folder holds the same run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STUDY_FILES = ("trials", "trials.csv")
 
 
 @dataclass(frozen=True)
-class RunSettings:
+class RunConfig:
     """What a run is to do.
 
     Attributes:
@@ -26,7 +26,7 @@ class RunSettings:
         recipe_name: What the recipe is called.
         recipe: How it is trained.
         n_train: Images it is trained on.
-        n_held_out: Training images held out; 0 for none.
+        n_validation: Training images set aside for validation; 0 for none.
         seeds: Of one training each.
         precision: "fp32", "bf16" or "fp16".
         deterministic: Whether only deterministic algorithms are allowed.
@@ -39,7 +39,7 @@ class RunSettings:
     recipe_name: str
     recipe: Recipe
     n_train: int
-    n_held_out: int
+    n_validation: int
     seeds: tuple[int, ...] = (0,)
     precision: str = "fp32"
     deterministic: bool = False
@@ -52,7 +52,8 @@ class RunSettings:
             **{f"spec.{key}": value for key, value in self.spec.to_dict().items()},
             **{f"recipe.{key}": value for key, value in asdict(self.recipe).items()},
             "data": dataset.name, "data.digest": dataset.digest, "data.images": self.n_train,
-            "data.held_out": self.n_held_out, "precision": self.precision, "deterministic": self.deterministic,
+            "data.validation_images": self.n_validation,
+            "precision": self.precision, "deterministic": self.deterministic,
         }  # fmt: skip
 
 

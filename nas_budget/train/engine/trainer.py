@@ -12,13 +12,13 @@ from torch.nn import functional as F  # noqa: N812
 from nas_budget.train.data.augment import Augmentation
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.engine.device import autocast, is_out_of_memory
-from nas_budget.train.optim.ema import AveragedWeights
+from nas_budget.train.optim.ema import WeightEMA
 from nas_budget.train.optim.lr_schedule import pace
 from nas_budget.train.optim.optimizers import make_optimizers, set_pace
 from nas_budget.train.optim.recipe import Recipe
 
 
-class Stepper:
+class Trainer:
     """A network under training.
 
     Args:
@@ -31,10 +31,10 @@ class Stepper:
     Attributes:
         n_steps: Steps of an epoch.
         done: Steps taken in all.
-        parts: In how many parts a batch is computed; more than 1 where memory did not suffice.
+        micro_batches: In how many parts a batch is computed; more than 1 where memory did not suffice.
         learning_rate: Of the last step.
         is_recorded: Whether passes are replayed from a CUDA graph, which has one size of batch.
-        averaged: The averaged weights; None where the recipe has none.
+        ema: The EMA weights; None where the recipe has none.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class Stepper:
         self.optimizers = make_optimizers(network, recipe)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         steps_in_all = self.n_steps * recipe.epochs
-        self.averaged = AveragedWeights(network, recipe.average * steps_in_all) if recipe.average else None
-        self.done, self.parts, self.learning_rate, self.is_recorded = 0, 1, 0.0, False
+        self.ema = WeightEMA(network, recipe.ema * steps_in_all) if recipe.ema else None
+        self.done, self.micro_batches, self.learning_rate, self.is_recorded = 0, 1, 0.0, False
 
     def compile(self) -> None:
         """Have the network compiled at its first step, and end with an error where torch would compute without."""
@@ -92,20 +92,20 @@ class Stepper:
         self._update()
         self.done += 1
         self.learning_rate = self.recipe.learning_rate * now.rate
-        if self.averaged:
-            self.averaged.update(self.done - 1)
+        if self.ema:
+            self.ema.update(self.done - 1)
         return loss
 
     def _gradients(self, pictures: Tensor, targets: Tensor) -> Tensor:
         """Gradients of the mean loss, in as many parts as needed."""
         while True:
             try:
-                pairs = zip(pictures.chunk(self.parts), targets.chunk(self.parts), strict=True)
+                pairs = zip(pictures.chunk(self.micro_batches), targets.chunk(self.micro_batches), strict=True)
                 return torch.stack([self._part(*pair, len(pictures)) for pair in pairs]).sum()
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or self.parts >= len(pictures) // 2 or self.is_recorded:
+                if not is_out_of_memory(error) or self.micro_batches >= len(pictures) // 2 or self.is_recorded:
                     raise
-            self.parts *= 2
+            self.micro_batches *= 2
             self._forget()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()

@@ -24,7 +24,7 @@ from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.engine.model import build
 
 MODEL = "model.safetensors"
-AVERAGED = "averaged.safetensors"
+EMA = "ema.safetensors"
 FORMAT = "nas-budget model 1"
 
 
@@ -38,7 +38,7 @@ class Model:
         classes: Name of each class, by score.
         mean: Of each channel of the images, in 0..255; subtracted from an image before the network sees it.
         std: Standard deviation of each channel, in 0..255; divided by.
-        about: What else is known: "data", "seed", "weights" ("plain" or "averaged"), "accuracy" on test images.
+        about: What else is known: "data", "seed", "weights" ("plain" or "ema"), "accuracy" on test images.
     """
 
     spec: ResNetSpec
@@ -82,13 +82,13 @@ def save_model(path: Path, model: Model) -> None:
     save_tensors(path, model.network.state_dict(), FORMAT, about)
 
 
-def load_model(source: Path, averaged: bool = False) -> Model:
-    """The model of a file, or of a run folder; of its averaged weights if so asked.
+def load_model(source: Path, ema: bool = False) -> Model:
+    """The model of a file, or of a run folder; of its EMA weights if so asked.
 
     Raises:
         ModelError: A file that is missing, damaged, or holds the weights of another network.
     """
-    path = source / (AVERAGED if averaged else MODEL) if source.is_dir() else source
+    path = source / (EMA if ema else MODEL) if source.is_dir() else source
     tensors, values = load_tensors(path, FORMAT)
     try:
         spec = ResNetSpec.from_dict(values["spec"])
@@ -96,7 +96,7 @@ def load_model(source: Path, averaged: bool = False) -> Model:
         about = dict(values["about"])
     except (SpecError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: its header describes no network ({error})") from None
-    if averaged and about.get("weights") != "averaged":
+    if ema and about.get("weights") != "ema":
         raise ModelError(f"{path}: holds plain weights; for averaged ones name the run folder, or their own file")
     network = build(spec)
     fit_tensors(network, tensors, path)

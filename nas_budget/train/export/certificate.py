@@ -83,7 +83,7 @@ class Certificate:
 
     @property
     def accuracy(self) -> float | None:
-        """Share of test images told right, 0 to 1, where it is known."""
+        """Share of test images classified correctly, 0 to 1, where it is known."""
         value = self.about.get("accuracy")
         return value if isinstance(value, float) else None
 

@@ -44,7 +44,7 @@ def standalone_text(model: Model) -> str:
     pieces = [HEAD, BLOCKS[spec.block], STAGE, NETWORK, USE]
     if "ConvNorm(" in "".join(_kept(piece, features) for piece in pieces):
         pieces.insert(1, CONV_NORM)
-    if spec.squeeze:
+    if spec.se_reduction:
         pieces.insert(1, SQUEEZE)
     text = "".join(_kept(piece, features) for piece in pieces)
     return Template(text).substitute(_numbers(spec), STAGES="\n".join(stages), **_constants(model))
@@ -81,7 +81,7 @@ def _features(spec: ResNetSpec) -> set[str]:
     projects = any(".shortcut" in layer.name for layer in layers(spec))
     preact = spec.block == "preact"
     marks = {
-        "squeeze": spec.squeeze > 0, "dropout": spec.dropout > 0, "preact": preact, "postact": not preact,
+        "squeeze": spec.se_reduction > 0, "dropout": spec.dropout > 0, "preact": preact, "postact": not preact,
         "project": projects, "no project": not projects,
     }  # fmt: skip
     return {name for name, wanted in marks.items() if wanted}
@@ -116,7 +116,7 @@ def _numbers(spec: ResNetSpec) -> dict[str, object]:
     return {
         "count": f"{cost(spec).params:_}", "params": f"{cost(spec).params:,}", "n_classes": spec.classes,
         "channels": spec.in_channels, "size": spec.image_size, "stem": spec.stem_channels,
-        "stem_kernel": spec.stem_kernel, "shortcut_kernel": spec.shortcut_kernel, "reduction": spec.squeeze,
+        "stem_kernel": spec.stem_kernel, "shortcut_kernel": spec.shortcut_kernel, "reduction": spec.se_reduction,
         "last": spec.channels[-1], "pool": spec.pool_size, "features": features, "dropout": spec.dropout,
     }  # fmt: skip
 

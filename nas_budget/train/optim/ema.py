@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-class AveragedWeights:
+class WeightEMA:
     """The exponential average of a network's weights and batch norm statistics.
 
     Args:
@@ -16,7 +16,7 @@ class AveragedWeights:
         horizon: Steps after which a weight still counts for 37 %.
 
     Attributes:
-        network: A copy of the network with the averaged weights.
+        network: A copy of the network with the EMA weights.
     """
 
     def __init__(self, network: nn.Module, horizon: float) -> None:

@@ -27,9 +27,9 @@ def pace(recipe: Recipe, step: int, n_steps: int) -> Pace:
     if recipe.schedule == "onecycle":
         return _one_cycle(step, n_steps)
     done = (step + 1) / (n_steps + 1)
-    if done < recipe.warm_up:
-        return Pace(done / recipe.warm_up, MOMENTUM)
-    left = (1 - done) / (1 - recipe.warm_up)
+    if done < recipe.warmup:
+        return Pace(done / recipe.warmup, MOMENTUM)
+    left = (1 - done) / (1 - recipe.warmup)
     return Pace(left if recipe.schedule == "linear" else (1 - cos(pi * left)) / 2, MOMENTUM)
 
 

@@ -23,7 +23,7 @@ def make_optimizers(network: nn.Module, recipe: Recipe) -> list[Optimizer]:
     if recipe.optimizer == "sgd":
         return [SGD(_groups(network, recipe, recipe.learning_rate), momentum=MOMENTUM, nesterov=True, fused=True)]
     convolutions = [p for p in network.parameters() if p.ndim == 4]
-    rest = [group for group in _groups(network, recipe, recipe.rest_rate, most=2) if group["params"]]
+    rest = [group for group in _groups(network, recipe, recipe.other_lr, most=2) if group["params"]]
     return [
         Muon(_at(convolutions, recipe.learning_rate, recipe.weight_decay), momentum=MOMENTUM),
         SGD(rest, momentum=MOMENTUM, nesterov=True, fused=True),

@@ -22,7 +22,7 @@ NOT_NEGATIVE: Rule = (lambda value: 0 <= value < math.inf, "0 or more")
 SHARE: Rule = (lambda value: 0 <= value < 1, "a share from 0 up to, but not, 1")
 NUMBERS: dict[str, Rule] = {
     "learning_rate": POSITIVE,
-    "rest_rate": POSITIVE,
+    "other_lr": POSITIVE,
     "batch_size": (lambda value: 2 <= value <= 1_000_000, "2 to 1,000,000"),
     "epochs": (lambda value: 1 <= value <= 100_000, "1 to 100,000"),
     "weight_decay": NOT_NEGATIVE,
@@ -30,8 +30,8 @@ NUMBERS: dict[str, Rule] = {
     "crop_pad": NOT_NEGATIVE,
     "cutout": NOT_NEGATIVE,
     "label_smoothing": SHARE,
-    "warm_up": SHARE,
-    "average": SHARE,
+    "warmup": SHARE,
+    "ema": SHARE,
     "cutmix": (lambda value: 0 <= value <= 1, "a share from 0 to 1"),
 }
 """Which numbers a field may be, and how that is said."""
@@ -44,11 +44,11 @@ class Recipe:
     Attributes:
         optimizer: "sgd" (Nesterov momentum 0.9), "adam", or "muon" for convolutions, and for the rest Nesterov SGD.
         learning_rate: Its largest value.
-        rest_rate: With "muon", the largest learning rate of the rest; else without effect.
+        other_lr: With "muon", the largest learning rate of the rest; else without effect.
         weight_decay: As the optimiser takes it (added to the gradient; with "muon" taken off the weights).
         decays: What decays: "all", "weights" (not batch norm and biases) or "convolutions".
         schedule: "onecycle" (torch's defaults), or a linear rise and then down to zero, "linear" or as a "cosine".
-        warm_up: Share of the steps on which the linear and cosine schedules rise.
+        warmup: Share of the steps on which the linear and cosine schedules rise.
         batch_size: Images a step.
         epochs: Passes over the images.
         label_smoothing: Share of each target spread over all classes.
@@ -59,7 +59,7 @@ class Recipe:
         trivial_augment: Whether each image is changed in one random way by a random strength.
         cutout: Side in pixels of a square that is blanked in each image; 0 for none.
         cutmix: Share of images of which a rectangle is from another image, and so is that share of the target.
-        average: Weights are averaged exponentially over this share of all steps; 0 for no averaging.
+        ema: Weights are averaged exponentially over this share of all steps; 0 for no averaging.
 
     Raises:
         SettingsError: Values out of range; all of them at once.
@@ -67,11 +67,11 @@ class Recipe:
 
     optimizer: str = "sgd"
     learning_rate: float = 0.1
-    rest_rate: float = 0.1
+    other_lr: float = 0.1
     weight_decay: float = 5e-4
     decays: str = "weights"
     schedule: str = "linear"
-    warm_up: float = 0.2
+    warmup: float = 0.2
     batch_size: int = 128
     epochs: int = 16
     label_smoothing: float = 0.0
@@ -81,7 +81,7 @@ class Recipe:
     trivial_augment: bool = False
     cutout: int = 0
     cutmix: float = 0.0
-    average: float = 0.0
+    ema: float = 0.0
 
     def __post_init__(self) -> None:
         if problems := list(self._problems()):
@@ -111,9 +111,9 @@ RECIPES = {
     "brief": Recipe(optimizer="muon", learning_rate=0.05, weight_decay=0.01, batch_size=64, epochs=6),
     # For the final run. CutMix (Yun et al. 2019, arXiv:1905.04899), TrivialAugment (Müller and Hutter 2021,
     # arXiv:2103.10158), decay of convolutions only and label smoothing (He et al. 2018, arXiv:1812.01187),
-    # averaged weights (Polyak and Juditsky 1992).
+    # EMA weights (Polyak and Juditsky 1992).
     "strong": Recipe(
         optimizer="muon", learning_rate=0.05, weight_decay=0.01, batch_size=128, epochs=200, decays="convolutions",
-        warm_up=0.05, label_smoothing=0.1, flip="alternate", trivial_augment=True, cutmix=0.5, average=0.01,
+        warmup=0.05, label_smoothing=0.1, flip="alternate", trivial_augment=True, cutmix=0.5, ema=0.01,
     ),
 }  # fmt: skip

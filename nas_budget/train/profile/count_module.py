@@ -29,7 +29,7 @@ ITSELF = "(itself)"
 
 
 @dataclass(frozen=True)
-class ForeignPart:
+class ModulePart:
     """What one child of the module costs; `out_shape` is of its last call, without the batch, or ()."""
 
     name: str
@@ -41,7 +41,7 @@ class ForeignPart:
 
 
 @dataclass(frozen=True)
-class ForeignCost:
+class ModuleCost:
     """What a module uses.
 
     Attributes:
@@ -60,7 +60,7 @@ class ForeignCost:
     frozen: int
     buffers: int
     macs: int
-    parts: tuple[ForeignPart, ...]
+    parts: tuple[ModulePart, ...]
 
     @property
     def weight_bytes(self) -> dict[str, int]:
@@ -74,7 +74,7 @@ class ForeignCost:
         return asdict(self) | {"weight_bytes": self.weight_bytes, "parts": parts}
 
 
-def count_module(target: str, input_shape: Sequence[int]) -> ForeignCost:
+def count_module(target: str, input_shape: Sequence[int]) -> ModuleCost:
     """What a module uses in evaluation mode for one input.
 
     Args:
@@ -203,7 +203,7 @@ def _on_meta(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, moved)
 
 
-def _measure(target: str, module: nn.Module, shape: tuple[int, ...]) -> ForeignCost:
+def _measure(target: str, module: nn.Module, shape: tuple[int, ...]) -> ModuleCost:
     problems = []
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), None)
     # The second time with new tensors on meta too: a forward that makes some would mix devices.
@@ -213,7 +213,7 @@ def _measure(target: str, module: nn.Module, shape: tuple[int, ...]) -> ForeignC
                 parts = _Meter(module.eval()).run(torch.empty(1, *shape, dtype=dtype, device="meta"))
             buffers = sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
             params, frozen, macs = (sum(getattr(p, name) for p in parts) for name in ("params", "frozen", "macs"))
-            return ForeignCost(target, params, frozen, buffers, macs, parts)
+            return ModuleCost(target, params, frozen, buffers, macs, parts)
         except Exception as error:
             problems.append(_problem(error, shape))
     raise NasBudgetError(problems[0])
@@ -247,7 +247,7 @@ class _Meter:
         self.flops = dict.fromkeys(self.children.values(), 0)
         self.shapes: dict[str, tuple[int, ...]] = {}
 
-    def run(self, image: Tensor) -> tuple[ForeignPart, ...]:
+    def run(self, image: Tensor) -> tuple[ModulePart, ...]:
         enter = register_module_forward_pre_hook(self._enter)
         leave = register_module_forward_hook(self._leave, always_call=True)
         try:
@@ -271,7 +271,7 @@ class _Meter:
             if not self.entered:
                 self.flops[self.owners[id(module)]] += self.counter.get_total_flops() - before
 
-    def _parts(self) -> tuple[ForeignPart, ...]:
+    def _parts(self) -> tuple[ModulePart, ...]:
         counted: set[int] = set()
         parts = []
         for name, child in [*self.module.named_children(), (ITSELF, self.module)]:
@@ -279,7 +279,7 @@ class _Meter:
             counted.update(map(id, new))
             params, frozen = (sum(p.numel() for p in new if p.requires_grad is trains) for trains in (True, False))
             shape, macs = self.shapes.get(name, ()), self.flops[name] // 2
-            parts.append(ForeignPart(name, type(child).__name__, params, frozen, macs, shape))
+            parts.append(ModulePart(name, type(child).__name__, params, frozen, macs, shape))
         outside = parts[-1]
         return tuple(parts if outside.params or outside.frozen or outside.macs else parts[:-1])
 

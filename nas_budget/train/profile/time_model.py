@@ -20,7 +20,7 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.engine.device import is_out_of_memory, keep_freed_memory
 from nas_budget.train.engine.model import build
-from nas_budget.train.engine.trainer import Stepper
+from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.muon import N_ITERATIONS
 from nas_budget.train.optim.recipe import Recipe
 
@@ -93,11 +93,11 @@ class SpeedModel:
         """Predicted seconds of a training step of the recipe's batch."""
         return float(work(spec, recipe) @ astuple(self))
 
-    def epoch_seconds(self, spec: ResNetSpec, recipe: Recipe, n_train: int, n_held_out: int = 0) -> float:
-        """Predicted seconds of an epoch of `n_train` images and an evaluation on `n_held_out` others."""
+    def epoch_seconds(self, spec: ResNetSpec, recipe: Recipe, n_train: int, n_validation: int = 0) -> float:
+        """Predicted seconds of an epoch of `n_train` images and an evaluation on `n_validation` others."""
         batch = min(recipe.batch_size, n_train)
         step = self.step_seconds(spec, replace(recipe, batch_size=max(2, batch)))
-        return step * (n_train // batch + n_held_out / batch / PASSES)
+        return step * (n_train // batch + n_validation / batch / PASSES)
 
 
 def work(spec: ResNetSpec, recipe: Recipe) -> NDArray[np.float64]:
@@ -174,16 +174,16 @@ def time_step(
         keep_freed_memory()
         batch = min(batch, max(LEAST_TIMED, most_macs // cost(spec).macs))
     recipe = replace(recipe, batch_size=max(2, batch), epochs=N_STEPS + 1)
-    stepper = Stepper(build(spec), images, recipe, precision=precision)
-    stepper.network.train()
-    chosen = next(stepper.begin(1))
-    stepper.step(chosen).item()
-    return Timing(spec, recipe, min(_seconds_of_step(stepper, chosen) for _ in range(N_STEPS)))
+    trainer = Trainer(build(spec), images, recipe, precision=precision)
+    trainer.network.train()
+    chosen = next(trainer.begin(1))
+    trainer.step(chosen).item()
+    return Timing(spec, recipe, min(_seconds_of_step(trainer, chosen) for _ in range(N_STEPS)))
 
 
-def _seconds_of_step(stepper: Stepper, chosen: torch.Tensor) -> float:
+def _seconds_of_step(trainer: Trainer, chosen: torch.Tensor) -> float:
     start = time.perf_counter()
-    stepper.step(chosen).item()  # which waits for the device
+    trainer.step(chosen).item()  # which waits for the device
     return time.perf_counter() - start
 
 

@@ -14,7 +14,7 @@ import pytest
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.train.engine.model import build
-from nas_budget.train.engine.weights import AVERAGED, MODEL, Model, load_model, save_model, weights_digest
+from nas_budget.train.engine.weights import EMA, MODEL, Model, load_model, save_model, weights_digest
 from tests.conftest import Ran
 
 Run = Callable[..., Ran]
@@ -29,9 +29,9 @@ def _save(path: Path, seed: int, weights: str) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A run folder with plain and averaged weights."""
+    """A run folder with plain and ema weights."""
     _save(tmp_path / "run" / MODEL, 0, "plain")
-    _save(tmp_path / "run" / AVERAGED, 1, "averaged")
+    _save(tmp_path / "run" / EMA, 1, "ema")
     return tmp_path / "run"
 
 
@@ -61,11 +61,11 @@ def test_every_format_at_once_is_told_in_a_table_and_nothing_else(run: Run, fold
 
 
 def test_averaged_weights_of_a_run_folder(run: Run, folder: Path) -> None:
-    told = run("export", folder, "--averaged", "--json").json
-    expected = load_model(folder, averaged=True).network.state_dict()
+    told = run("export", folder, "--ema", "--json").json
+    expected = load_model(folder, ema=True).network.state_dict()
     assert told["weights_digest"] == weights_digest(expected)
-    assert told["training"]["weights"] == "averaged"
-    assert run("export", folder / AVERAGED, "--averaged", "--json").json["weights_digest"] == told["weights_digest"]
+    assert told["training"]["weights"] == "ema"
+    assert run("export", folder / EMA, "--ema", "--json").json["weights_digest"] == told["weights_digest"]
 
 
 def test_a_file_goes_to_a_folder_of_its_name(run: Run, folder: Path) -> None:
@@ -111,7 +111,7 @@ def test_files_of_an_earlier_export_are_not_passed_off_as_certified(run: Run, fo
             "--output: run holds what is exported; give another folder, such as run/export",
         ),
         (("run/model.safetensors", "-o", "run/../run"), 2, "holds what is exported"),
-        (("run/model.safetensors", "--averaged"), 1, "run/model.safetensors: holds plain weights"),
+        (("run/model.safetensors", "--ema"), 1, "run/model.safetensors: holds plain weights"),
         (("run", "--budget", "5Q"), 2, "--budget: cannot read '5Q'"),
         (("run", "--output", "file/below"), 1, "file/below: cannot be written to"),
         (("file",), 1, "file: is no whole safetensors file"),

@@ -138,7 +138,7 @@ def test_a_study_is_shown(run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch)
     assert max(map(len, plain(ran.out).splitlines())) <= 80
     for said in (
         "30 trials (25 complete, 5 stopped early) on cifar10",
-        "49.95% ± 2.19% of 2,000 held-out images",
+        "49.95% ± 2.19% of 2,000 validation images",
         "fits: 112,062 of 150,000 parameters, 37,938 to spare",
         "45.15%    11,925",
         "●",
@@ -166,7 +166,7 @@ def test_finalists_lead_where_there_are_some(run: Run, runs: Path) -> None:
     ]
     write_finalists(folder / FINALISTS, again)
     out = run("show", folder).out
-    assert "best   51.50% ± 2.15% of 2,000 held-out images, mean of 2 more trainings" in out
+    assert "best   51.50% ± 2.15% of 2,000 validation images, mean of 2 more trainings" in out
     assert "trial 9: 12-9-8" in out
     assert "behind by 10.00%" in out
     assert run("show", folder, "--json").json["best"]["number"] == 9
@@ -234,7 +234,7 @@ def test_a_trial_is_shown(run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch)
     assert ran.code == 0
     assert max(map(len, plain(ran.out).splitlines())) <= 80
     for said in (
-        "trial 3: 41.90% ± 2.16% of 2,000 held-out images",
+        "trial 3: 41.90% ± 2.16% of 2,000 validation images",
         "stage 2   12x8x8    13,416     850,944        8.9%",
         "120,807 to spare",
         "▁▄▅▆▇█  17.95% to 41.90%",
@@ -264,7 +264,9 @@ def test_the_commands_of_a_trial_are_ready_to_run(run: Run, quick: list[object],
     [
         ResNetSpec((32, 64, 96, 128, 185)),
         ResNetSpec((8, 8, 8, 8, 8, 8, 8), blocks=(1, 2, 1, 1, 1, 1, 1), pool=1),
-        ResNetSpec((8,), blocks=2, pool="global", strides=2, block="bottleneck", squeeze=4, stem_width=16, classes=3),
+        ResNetSpec(
+            (8,), blocks=2, pool="global", strides=2, block="bottleneck", se_reduction=4, stem_width=16, classes=3
+        ),
         ResNetSpec((8, 9), kernels=(3, 5), shortcut_kernel=1, stem_kernel=5, dropout=0.2, in_channels=1, image_size=28),
     ],
 )

@@ -149,7 +149,7 @@ def test_a_target_ends_the_search_and_says_so(run: Run, quick: list[object]) -> 
     ran = run(*quick, "--target", "0.01", "--json")
     assert ran.code == 0
     assert "the search ends: the target is reached" in ran.err
-    assert ran.json["trials"]["complete"] < 15  # those of the start-up are finished
+    assert ran.json["trials"]["complete"] < 15  # those of the startup are finished
 
 
 def test_finalists_are_compared_and_the_time_accounted_for(run: Run, quick: list[object], tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_an_interrupted_search_loses_nothing(
 def test_every_kind_of_network_can_be_searched(run: Run, quick: list[object], tmp_path: Path) -> None:
     choices = {
         "block": '["basic","preact","bottleneck"]',
-        "squeeze": "[0,4]",
+        "se_reduction": "[0,4]",
         "stem_width": "[0,6]",
         "strides": "[1,2]",
         "first_stride": "[2]",
@@ -259,6 +259,6 @@ def test_every_kind_of_network_can_be_searched(run: Run, quick: list[object], tm
     assert ran.code == 0, ran.err
     table = read_table(tmp_path / "kinds")
     assert set(table["block"]) == {"basic", "preact", "bottleneck"}
-    assert set(table["squeeze"]) == {0, 4}
+    assert set(table["se_reduction"]) == {0, 4}
     assert (table["params"] <= 20_000).all()
     assert not table["spec"].duplicated().any()

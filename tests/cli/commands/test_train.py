@@ -90,7 +90,7 @@ def test_the_limit_is_the_studys_unless_a_file_or_an_option_gives_another(
         (("a.txt",), 2, "a.txt: not expected"),
         (("--channels", "900,900"), 3, "OVER BUDGET"),
         (("--channels", "8", "--recipe", "best"), 2, "recipe.name: 'best': input should be"),
-        (("--channels", "8", "--set", "recipe.average=2"), 2, "recipe.average: 2"),
+        (("--channels", "8", "--set", "recipe.ema=2"), 2, "recipe.ema: 2"),
         (("--channels", "8", "--images", "90k"), 2, "lower data.images"),
         (("--channels", "8", "--set", "recipe.crop_pad=40"), 2, "recipe.crop_pad: 40 is too much"),
         (("--channels", "8", "--precision", "fp16", "--device", "cpu"), 2, "fp16 on a CPU"),
@@ -132,12 +132,12 @@ def test_the_best_of_a_search_gets_its_long_run(run: Callable[..., Ran], npz: Pa
 
 
 def test_evaluate_agrees_with_the_run(run: Callable[..., Ran], train: Callable[..., Ran], tmp_path: Path) -> None:
-    train("--set", "recipe.average=0.2")
+    train("--set", "recipe.ema=0.2")
     (seed,) = read_result(tmp_path / "4-8-brief").seeds
-    plain, averaged = (run("evaluate", tmp_path / "4-8-brief", "--json", *more).json for more in ([], ["--averaged"]))
+    plain, ema = (run("evaluate", tmp_path / "4-8-brief", "--json", *more).json for more in ([], ["--ema"]))
     assert (plain["accuracy"], plain["flipped"]) == (pytest.approx(seed.accuracy), pytest.approx(seed.flipped))
-    assert averaged["accuracy"] == pytest.approx(seed.averaged)
-    assert (plain["images"], plain["part"], averaged["weights"]) == (100, "test", "averaged")
+    assert ema["accuracy"] == pytest.approx(seed.ema)
+    assert (plain["images"], plain["part"], ema["weights"]) == (100, "test", "ema")
     text = run("evaluate", tmp_path / "4-8-brief", "--part", "train").out
     assert "of 500 train images" in text
 
@@ -195,7 +195,7 @@ def test_a_run_killed_between_two_epochs_ends_as_one_that_was_not(npz: Path, tmp
     assert not (tmp_path / "killed" / "result.json").exists()
     rest = subprocess.run(command(npz, tmp_path, "killed"), capture_output=True, text=True, check=True)
     a, b = json.loads(whole.stdout), json.loads(rest.stdout)
-    for key in "accuracy", "flipped", "averaged", "averaged_flipped", "loss", "digest", "held_out":
+    for key in "accuracy", "flipped", "ema", "ema_flipped", "loss", "digest", "validation_accuracy":
         assert a["seeds"][0][key] == b["seeds"][0][key], key
     assert [row.train_loss for row in read_metrics(tmp_path / "killed")] == [
         row.train_loss for row in read_metrics(tmp_path / "whole")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nas_budget.cli.console.output import ENDLESS, folded, out_json, say, show, table, talker, terminal_width, writes
+from nas_budget.cli.console.output import ENDLESS, folded, logger, out_json, say, show, table, terminal_width, writes
 
 
 class Terminal(io.StringIO):
@@ -32,8 +32,8 @@ def test_talk_is_broken_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_quiet_command_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    talker(quiet=True)("something")
-    talker(quiet=False)("something else")
+    logger(quiet=True)("something")
+    logger(quiet=False)("something else")
     assert capsys.readouterr().err == "something else\n"
 
 

@@ -99,7 +99,7 @@ def test_a_search_shows_networks_margins_and_what_its_names_mean(run: Run, quick
         assert int(known["params"]) + int(known["margin_params"]) == 20_000
         assert known["feasible"] == "True"
     assert study["objective_names"] == ["accuracy"]
-    for said in "20,000 parameters, 2,000,000 MACs", "`size`", "`growth_N`", "100 held-out images":
+    for said in "20,000 parameters, 2,000,000 MACs", "`size`", "`growth_N`", "100 validation images":
         assert said in study["note"]["body"]
 
 

@@ -161,7 +161,7 @@ def frame(found: list[ResNetSpec]) -> pd.DataFrame:
         [
             {
                 **{name: joined(getattr(s, name)) for name in ("channels", "blocks", "kernels", "strides")},
-                **{name: getattr(s, name) for name in ("stem_kernel", "shortcut_kernel", "block", "squeeze")},
+                **{name: getattr(s, name) for name in ("stem_kernel", "shortcut_kernel", "block", "se_reduction")},
                 "pool": s.pool_size, "stem_width": s.stem_channels, "spec": s.to_json(),
             }
             for s in found

@@ -72,10 +72,10 @@ def test_the_loss_has_a_log_axis_only_where_it_falls_far() -> None:
 
 
 def test_averaged_weights_have_a_line_of_their_own() -> None:
-    last, averaged = accuracy_figure(epochs(averaged_accuracy=0.9)).data
+    last, ema = accuracy_figure(epochs(ema_accuracy=0.9)).data
     assert list(last.y) == pytest.approx([0.1, 0.6 - 1 / 3, 0.35])
-    assert list(averaged.y) == [0.9] * 3
-    assert last.line.color != averaged.line.color
+    assert list(ema.y) == [0.9] * 3
+    assert last.line.color != ema.line.color
 
 
 def test_one_epoch_is_a_point() -> None:

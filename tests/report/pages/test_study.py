@@ -80,7 +80,7 @@ def test_the_facts_are_counted(tmp_path: Path) -> None:
         "Failed 2",
         "Networks trained twice 1",
         "1 h 1 min",
-        "mine: 4,000 images trained on, 1,000 held out",
+        "mine: 4,000 images trained on, 1,000 for validation",
         "torch 2.13.0",
         "all 9",
     ):
@@ -184,14 +184,14 @@ def test_every_limit_is_in_the_heading(tmp_path: Path) -> None:
 def test_studies_are_put_side_by_side(tmp_path: Path) -> None:
     studies = [
         *study_of(tmp_path / "a", mixed(study="one")),
-        *study_of(tmp_path / "b", many(12, study="two", held_out=500, device="another")),
+        *study_of(tmp_path / "b", many(12, study="two", validation_images=500, device="another")),
     ]
     text = words(page(studies))
     assert "2 studies side by side" in text
     assert "75.31% ± 2.67%" in text
     assert "6 of 8" not in text
     assert "5 of 8" in text
-    assert "the studies differ in held-out images, epochs, device." in text
+    assert "the studies differ in validation images, epochs, device." in text
     assert "Not quite comparable" not in words(page(study_of(tmp_path / "a", mixed())))
 
 

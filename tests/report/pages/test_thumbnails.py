@@ -10,48 +10,55 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas_budget.report.pages.thumbnails import MOST_PIXELS, Tile, read_tiles
+from nas_budget.report.pages.thumbnails import MOST_PIXELS, Thumbnail, read_thumbnails
 from nas_budget.train.data.image_files import write_row
 
 
-def pixels(tile: Tile) -> np.ndarray:  # type: ignore[type-arg]
-    assert tile.source.startswith("data:image/png;base64,")
-    return np.asarray(Image.open(BytesIO(b64decode(tile.source.partition(",")[2]))))
+def pixels(thumbnail: Thumbnail) -> np.ndarray:  # type: ignore[type-arg]
+    assert thumbnail.source.startswith("data:image/png;base64,")
+    return np.asarray(Image.open(BytesIO(b64decode(thumbnail.source.partition(",")[2]))))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_each_picture_is_as_it_was_written(tmp_path: Path, channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, channels)).astype(np.uint8)
     write_row(tmp_path / "row.png", images)
-    tiles = read_tiles(tmp_path / "row.png", 4, 8)
-    assert [tile.side for tile in tiles] == [8] * 4
+    thumbnails = read_thumbnails(tmp_path / "row.png", 4, 8)
+    assert [thumbnail.side for thumbnail in thumbnails] == [8] * 4
     assert all(
-        np.array_equal(pixels(tile).reshape(8, 8, channels), image) for tile, image in zip(tiles, images, strict=True)
+        np.array_equal(pixels(thumbnail).reshape(8, 8, channels), image)
+        for thumbnail, image in zip(thumbnails, images, strict=True)
     )
 
 
 def test_a_large_picture_is_made_smaller(tmp_path: Path) -> None:
     write_row(tmp_path / "row.png", np.full((2, 300, 300, 3), 70, np.uint8))
-    tiles = read_tiles(tmp_path / "row.png", 2, 300)
-    assert [tile.side for tile in tiles] == [MOST_PIXELS] * 2
-    assert set(pixels(tiles[0]).flatten()) == {70}
+    thumbnails = read_thumbnails(tmp_path / "row.png", 2, 300)
+    assert [thumbnail.side for thumbnail in thumbnails] == [MOST_PIXELS] * 2
+    assert set(pixels(thumbnails[0]).flatten()) == {70}
 
 
 def test_what_is_not_exactly_that_gives_none(tmp_path: Path) -> None:
     path = tmp_path / "row.png"
-    assert read_tiles(path, 3, 8) == []
+    assert read_thumbnails(path, 3, 8) == []
     write_row(path, np.zeros((3, 8, 8, 3), np.uint8))
-    assert [len(read_tiles(path, n, side)) for n, side in ((3, 8), (2, 8), (4, 8), (3, 4), (0, 8))] == [3, 0, 0, 0, 0]
+    assert [len(read_thumbnails(path, n, side)) for n, side in ((3, 8), (2, 8), (4, 8), (3, 4), (0, 8))] == [
+        3,
+        0,
+        0,
+        0,
+        0,
+    ]
     whole = path.read_bytes()
     for damaged in (b"", whole[:-30], b"GIF89a" + whole, whole.replace(b"IDAT", b"IDAX")):
         path.write_bytes(damaged)
-        assert read_tiles(path, 3, 8) == []
+        assert read_thumbnails(path, 3, 8) == []
     for mode, form in ("RGBA", "PNG"), ("RGB", "BMP"):
         Image.new(mode, (24, 8)).save(path, form)
-        assert read_tiles(path, 3, 8) == []
+        assert read_thumbnails(path, 3, 8) == []
     path.unlink()
     path.mkdir()
-    assert read_tiles(path, 3, 8) == []
+    assert read_thumbnails(path, 3, 8) == []
 
 
 def test_a_file_that_claims_to_be_huge_is_not_opened(tmp_path: Path) -> None:
@@ -59,4 +66,4 @@ def test_a_file_that_claims_to_be_huge_is_not_opened(tmp_path: Path) -> None:
     whole = (tmp_path / "row.png").read_bytes()
     for side in 10_000, 60_000:  # of the first Pillow warns, the second it refuses
         (tmp_path / "row.png").write_bytes(whole[:16] + side.to_bytes(4, "big") * 2 + whole[24:])
-        assert read_tiles(tmp_path / "row.png", 1, side) == []
+        assert read_thumbnails(tmp_path / "row.png", 1, side) == []

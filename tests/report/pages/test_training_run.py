@@ -40,9 +40,9 @@ def test_the_headline_is_the_accuracy_on_test_images() -> None:
         "One seed, of one forward pass",
         f"Network: {SPEC}; {cost(SPEC).macs:,} MACs. Recipe: own, 3 epochs, 1 min 1 s of training.",
         "With mirror images 73.00%",
-        "With averaged weights 74.00%",
+        "With EMA weights 74.00%",
         "With both 75.00%",
-        "On held-out images 71.00%",
+        "On validation images 71.00%",
     ):
         assert part in seen
 
@@ -59,24 +59,24 @@ def test_several_seeds_have_a_mean_and_a_deviation() -> None:
 
 
 def test_what_was_not_measured_is_not_shown() -> None:
-    bare = replace(SEEDS[0], held_out=None, averaged=None, averaged_flipped=None)
-    html = run_page(result(seeds=(bare,), held_out=0), epochs(accuracy=None, held_out_loss=None))
+    bare = replace(SEEDS[0], validation_accuracy=None, ema=None, ema_flipped=None)
+    html = run_page(result(seeds=(bare,), validation_images=0), epochs(accuracy=None, validation_loss=None))
     seen = words(html)
     assert "With mirror images 73.00%" in seen
-    assert "averaged weights" not in seen
-    assert "No image was held out: the network was trained on all 4,000" in seen
+    assert "EMA weights" not in seen
+    assert "No image was set aside for validation: the network was trained on all 4,000" in seen
     assert 'id="accuracy"' not in html
     assert 'id="loss"' in html
 
 
 def test_how_it_was_trained_is_told() -> None:
-    seen = words(run_page(result(batches=2), epochs()))
+    seen = words(run_page(result(micro_batches=2), epochs()))
     for part in (
         "Device a machine",
         "Precision fp32",
         "Deterministic algorithms only yes",
         "Versions torch 2.13.0",
-        "animals: 4,000 images trained on, 1,234 held out, 50 to test",
+        "animals: 4,000 images trained on, 1,234 for validation, 50 to test",
         "2 parts, as memory did not suffice",
         "Weight decay 0.0003",
         "Trivial augment yes",
@@ -93,7 +93,7 @@ def test_mistakes_and_classes_are_told() -> None:
     assert "31 dog emu 98.76%" in seen
     perfect = result(confusion=((5, 0, 0), (0, 5, 0), (0, 0, 0)), mistakes=())
     seen = words(run_page(perfect, epochs()))
-    assert "No test image was told wrong." in seen
+    assert "No test image was misclassified." in seen
     assert "Most confident mistakes" not in seen
     assert "Class by class" not in words(run_page(result(confusion=((0, 0, 0),) * 3), epochs()))
 
@@ -174,13 +174,13 @@ def test_nothing_is_asked_of_the_network() -> None:
 
 
 def test_mistakes_are_shown_as_pictures(tmp_path: Path) -> None:
-    run = result(classes=("cat", EVIL, "emu"), mistakes=(MISTAKE, {**MISTAKE, "index": 7, "told": 0}))
+    run = result(classes=("cat", EVIL, "emu"), mistakes=(MISTAKE, {**MISTAKE, "index": 7, "predicted": 0}))
     html = write(tmp_path, run, epochs()).read_text(encoding="utf-8")
     sources = re.findall(r'<img class="pixels" src="data:image/png;base64,([^"]+)" [^>]*alt="Test image \d+"', html)
     with Image.open(tmp_path / "mistakes.png") as row:
         for i, source in enumerate(sources):
-            tile = np.asarray(Image.open(BytesIO(b64decode(source))))
-            assert np.array_equal(tile, np.asarray(row)[:, 16 * i : 16 * i + 16])
+            thumbnail = np.asarray(Image.open(BytesIO(b64decode(source))))
+            assert np.array_equal(thumbnail, np.asarray(row)[:, 16 * i : 16 * i + 16])
     assert len(sources) == 2
     assert EVIL not in html
     assert "told as cat 98.8% · #7" in words(html)

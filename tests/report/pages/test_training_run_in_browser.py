@@ -100,7 +100,7 @@ def test_a_command_is_copied_with_and_without_a_clipboard(browser: Any, tmp_path
 def test_pictures_are_enlarged_pixel_by_pixel(browser: Any, tmp_path: Path, width: int) -> None:
     run = result(mistakes=tuple({**MISTAKE, "index": i} for i in range(24)))
     window, trouble = opened(browser, write(tmp_path, run, epochs()), width=width)
-    pictures = window.locator(".tiles img")
+    pictures = window.locator(".thumbnails img")
     assert pictures.evaluate_all("(all) => all.filter((one) => one.naturalWidth === 16).length") == 24
     assert pictures.first.evaluate("(one) => getComputedStyle(one).imageRendering") == "pixelated"
     first, second = pictures.nth(0).bounding_box(), pictures.nth(1).bounding_box()

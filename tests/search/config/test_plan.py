@@ -15,7 +15,7 @@ from nas_budget.records.trials import TrialRecord
 from nas_budget.search.config import plan
 from nas_budget.search.config.plan import TimeLeft, make_plan, propose, to_time, trial_seconds
 from nas_budget.search.config.resolve import resolve
-from nas_budget.search.config.settings import Settings
+from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.workers.events import TrialFinished
 from nas_budget.train.data.dataset import Dataset
@@ -29,13 +29,13 @@ SPEED = SpeedModel(per_mac=1e-9)
 SMALL, LARGE = ResNetSpec((8, 8), 1, strides=2), ResNetSpec((32, 32), 1, strides=1)
 
 
-def settings_of(dataset: Dataset, **changes: Any) -> Settings:
+def settings_of(dataset: Dataset, **changes: Any) -> StudyConfig:
     overrides = {key.replace("__", "."): value for key, value in changes.items()}
-    values = {"budget.params": "50k", "recipe.epochs": 4, "data.images": 100, "data.held_out": 50}
+    values = {"budget.params": "50k", "recipe.epochs": 4, "data.images": 100, "data.validation_images": 50}
     return resolve("s", read_study_file(None, {**values, **overrides}), CPU, dataset)
 
 
-def ended(spec: ResNetSpec, settings: Settings, slower: float = 1.0, **changes: Any) -> TrialRecord:
+def ended(spec: ResNetSpec, settings: StudyConfig, slower: float = 1.0, **changes: Any) -> TrialRecord:
     """A trial that took so many times as long as predicted."""
     epochs = changes.get("epochs", 4)
     seconds = slower * trial_seconds(SPEED, spec, settings) * epochs / 4
@@ -46,7 +46,7 @@ def ended(spec: ResNetSpec, settings: Settings, slower: float = 1.0, **changes: 
 
 def test_a_plan_tells_sizes_and_time(dataset: Dataset) -> None:
     settings = settings_of(dataset)
-    images = split_images(dataset, CPU, settings.n_train, settings.n_held_out)
+    images = split_images(dataset, CPU, settings.n_train, settings.n_validation)
     made = make_plan(settings, images, n_left=7)
     assert made.smallest == min(cost(s).params for s in settings.space.smallest() if settings.budget.check(s).fits)
     assert made.smallest < made.largest <= 50_000
@@ -69,7 +69,7 @@ def test_the_time_is_the_mean_over_the_queue_and_many_proposals(
     monkeypatch.setattr(plan, "calibrate", calibrate)
     queue = [{"channels": [40, 40], "blocks": 1, "kernels": 3}]
     settings = settings_of(dataset, budget__macs="none", budget__params="100k", search__queue=queue)
-    images = split_images(dataset, CPU, settings.n_train, settings.n_held_out)
+    images = split_images(dataset, CPU, settings.n_train, settings.n_validation)
     proposals = propose(settings, plan.N_PROPOSED)
     mean = sum(trial_seconds(SPEED, spec, settings) for spec in proposals) / len(proposals)
     first = trial_seconds(SPEED, settings.queue[0], settings)
@@ -104,14 +104,14 @@ def test_a_network_too_large_to_time_does_not_end_the_plan(dataset: Dataset, mon
 
     monkeypatch.setattr(speed, "time_step", no_memory)
     settings = resolve("s", read_study_file(None), CPU, dataset)
-    images = split_images(dataset, CPU, settings.n_train, settings.n_held_out)
+    images = split_images(dataset, CPU, settings.n_train, settings.n_validation)
     assert make_plan(settings, images, n_left=3).trial_s == 0
 
 
 def test_nothing_fits_is_said_before_anything_is_timed(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "calibrate", lambda *_: pytest.fail("timed"))
     settings = resolve("s", read_study_file(None), CPU, dataset)
-    images = split_images(dataset, CPU, settings.n_train, settings.n_held_out)
+    images = split_images(dataset, CPU, settings.n_train, settings.n_validation)
     with pytest.raises(NothingFitsError):
         make_plan(replace(settings, budget=replace(settings.budget, params=10)), images, 5)
 
@@ -120,72 +120,72 @@ class TestTimeLeft:
     """The time left, of a study of 20 trials planned with ten seconds each."""
 
     @pytest.fixture
-    def settings(self, dataset: Dataset) -> Settings:
+    def settings(self, dataset: Dataset) -> StudyConfig:
         return settings_of(dataset, search__trials=20)
 
-    def left(self, settings: Settings, *records: TrialRecord, trial_s: float = 10.0) -> TimeLeft:
+    def left(self, settings: StudyConfig, *records: TrialRecord, trial_s: float = 10.0) -> TimeLeft:
         made = TimeLeft(settings, trial_s, SPEED)
         for one in records:
             made.add(one)
         return made
 
-    def test_at_first_it_is_the_plan(self, settings: Settings) -> None:
+    def test_at_first_it_is_the_plan(self, settings: StudyConfig) -> None:
         assert self.left(settings).seconds() == 200
         assert self.left(replace(settings, workers=2)).seconds() == 100
 
-    def test_small_first_trials_do_not_promise_too_little(self, settings: Settings) -> None:
+    def test_small_first_trials_do_not_promise_too_little(self, settings: StudyConfig) -> None:
         small = trial_seconds(SPEED, SMALL, settings)
         planned = 10 * small
         found = self.left(settings, *[ended(SMALL, settings)] * 3, trial_s=planned).seconds()
         assert found > 0.7 * 17 * planned  # their own pace would be a tenth of it
 
-    def test_what_is_slower_than_predicted_makes_all_of_it_longer(self, settings: Settings) -> None:
+    def test_what_is_slower_than_predicted_makes_all_of_it_longer(self, settings: StudyConfig) -> None:
         planned = trial_seconds(SPEED, SMALL, settings)
         for slower in 0.5, 3.0:
             found = self.left(settings, ended(SMALL, settings, slower), trial_s=planned)
             assert found.seconds() == pytest.approx(19 * slower * planned)
 
-    def test_trials_stopped_early_make_it_shorter(self, settings: Settings) -> None:
+    def test_trials_stopped_early_make_it_shorter(self, settings: StudyConfig) -> None:
         planned = trial_seconds(SPEED, SMALL, settings)
         stopped = [ended(SMALL, settings), ended(SMALL, settings, state="pruned", epochs=1)]
         assert self.left(settings, *stopped, trial_s=planned).seconds() == pytest.approx(18 * planned * 1.25 / 2)
 
-    def test_in_the_end_it_is_the_pace_of_the_trials(self, settings: Settings) -> None:
+    def test_in_the_end_it_is_the_pace_of_the_trials(self, settings: StudyConfig) -> None:
         many = replace(settings, trials=10_000)
         records = [ended(SMALL, many), ended(LARGE, many)] * 1_000
         pace = (records[0].seconds + records[1].seconds) / 2
         assert self.left(many, *records, trial_s=10 * pace).seconds() == pytest.approx(8_000 * pace, rel=0.1)
 
-    def test_failed_trials_do_not_count(self, settings: Settings) -> None:
+    def test_failed_trials_do_not_count(self, settings: StudyConfig) -> None:
         assert self.left(settings, ended(LARGE, settings, 9.0, state="failed", epochs=1)).seconds() == 200
 
-    def test_the_recipe_of_a_trial_counts(self, settings: Settings) -> None:
+    def test_the_recipe_of_a_trial_counts(self, settings: StudyConfig) -> None:
         few_steps, many_steps = (TimeLeft(settings, 1.0, SpeedModel(per_layer=1e-3)) for _ in range(2))
         few_steps.add(ended(SMALL, settings, batch_size=50))
         many_steps.add(ended(SMALL, settings, batch_size=10))
         assert many_steps.whole > 3 * few_steps.whole
 
-    def test_finalists_are_added_and_taken_off(self, settings: Settings) -> None:
+    def test_finalists_are_added_and_taken_off(self, settings: StudyConfig) -> None:
         finals = replace(settings, finalists=2, finalist_seeds=3, finalist_epochs=8)
         assert self.left(finals).seconds() == 200 + 6 * 20
         assert self.left(finals).seconds(5) == 200 + 20
         both = replace(finals, trial_seeds=2)
         assert self.left(both).seconds() == 200 + 6 * 10
 
-    def test_without_a_plan_it_is_the_pace_of_the_trials(self, settings: Settings) -> None:
+    def test_without_a_plan_it_is_the_pace_of_the_trials(self, settings: StudyConfig) -> None:
         nothing = TimeLeft(settings, 0.0, SpeedModel())
         assert nothing.seconds() == 0
         nothing.add(ended(SMALL, settings, seconds=4.0))
         nothing.add(ended(LARGE, settings, seconds=6.0))
         assert nothing.seconds() == pytest.approx(18 * 5.0)
 
-    def test_without_a_model_trials_are_alike(self, settings: Settings) -> None:
+    def test_without_a_model_trials_are_alike(self, settings: StudyConfig) -> None:
         alike = TimeLeft(settings, 10.0)
         for spec, seconds in (SMALL, 4.0), (LARGE, 8.0):
             alike.add(replace(ended(spec, settings), seconds=seconds))
         assert alike.seconds() == pytest.approx(18 * 6.0)
 
-    def test_a_view_takes_in_trials_before_and_during_the_search(self, settings: Settings) -> None:
+    def test_a_view_takes_in_trials_before_and_during_the_search(self, settings: StudyConfig) -> None:
         planned = trial_seconds(SPEED, SMALL, settings)
         slow = ended(SMALL, settings, 2.0)
         view = View([slow], settings, planned, lambda _: None, SPEED)

@@ -8,7 +8,7 @@ import torch
 from nas_budget.arch.cost import cost
 from nas_budget.errors import StudyError, StudyFileError
 from nas_budget.search.config.resolve import resolve
-from nas_budget.search.config.settings import Settings, next_name, study_name
+from nas_budget.search.config.settings import StudyConfig, next_name, study_name
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.optim.recipe import RECIPES
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 GPU = torch.device("cuda")  # only its type is looked at
 
 
-def settings_of(dataset: Dataset, device: torch.device = CPU, recorded: Any = None, **overrides: Any) -> Settings:
+def settings_of(dataset: Dataset, device: torch.device = CPU, recorded: Any = None, **overrides: Any) -> StudyConfig:
     keys = {key.replace("__", "."): value for key, value in overrides.items()}
     return resolve("s", read_study_file(None, keys), device, dataset, recorded)
 
@@ -35,7 +35,7 @@ def test_a_cpu_gets_limits_and_a_gpu_full_size(dataset: Dataset) -> None:
     assert full.budget.macs is None
     assert full.recipe == RECIPES["fast"]
     assert full.n_train == 450
-    assert full.n_held_out == 50
+    assert full.n_validation == 50
     assert set(small.chosen) == set(full.chosen) >= {"budget.macs", "data.images", "recipe.name"}
 
 
@@ -182,7 +182,7 @@ def test_an_address_with_a_password_is_not_recorded(dataset: Dataset) -> None:
 
 
 def test_all_images_hold_out_a_tenth(dataset: Dataset) -> None:
-    assert settings_of(dataset, data__images="all").n_held_out == 50
+    assert settings_of(dataset, data__images="all").n_validation == 50
 
 
 @pytest.mark.parametrize(

@@ -95,13 +95,13 @@ def test_values_that_would_fail_later_are_refused_at_once(key: str, value: Any) 
 
 def test_values_out_of_range_in_a_recipe_are_found_too(tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
-    path.write_text("[recipe]\nlearning_rate = -1.0\nepochs = 0\nwarm_up = 2.0\n")
+    path.write_text("[recipe]\nlearning_rate = -1.0\nepochs = 0\nwarmup = 2.0\n")
     with pytest.raises(StudyFileError) as caught:
         read_study_file(path)
     assert [p.split(": ")[0] for p in caught.value.problems] == [
         f"{path}:recipe.learning_rate",
         f"{path}:recipe.epochs",
-        f"{path}:recipe.warm_up",
+        f"{path}:recipe.warmup",
     ]
 
 

@@ -7,9 +7,9 @@ import pytest
 from nas_budget.search.pruners.front import FrontPruner, beaten_by, default_rungs, loss_key, losses_of, make_pruner
 
 
-def study_with(signal: str, trials: Sequence[tuple[int, float]]) -> optuna.Study:
+def study_with(metric: str, trials: Sequence[tuple[int, float]]) -> optuna.Study:
     """A study in which trials of these parameters and scores reached epoch 2."""
-    study = optuna.create_study(direction="maximize", pruner=FrontPruner((2,), signal))
+    study = optuna.create_study(direction="maximize", pruner=FrontPruner((2,), metric))
     for params, score in trials:
         finish(study, params, score)
     return study
@@ -20,40 +20,40 @@ def finish(study: optuna.Study, params: int, score: float, epoch: int = 2) -> bo
     trial = study.ask()
     trial.set_user_attr("params", params)
     trial.set_user_attr(loss_key(epoch), 3 - score)
-    signal = study.pruner.signal  # type: ignore[attr-defined]
-    trial.report(score if signal == "accuracy" else 0.1, epoch)
+    metric = study.pruner.metric  # type: ignore[attr-defined]
+    trial.report(score if metric == "accuracy" else 0.1, epoch)
     stop = trial.should_prune()
     study.tell(trial, score)
     return stop
 
 
 LARGE = [(1000, 0.5), (1000, 0.6), (1000, 0.7), (1000, 0.8), (1000, 0.82), (1000, 0.84)]
-both = pytest.mark.parametrize("signal", ["loss", "accuracy"])
+both = pytest.mark.parametrize("metric", ["loss", "accuracy"])
 
 
 @both
-def test_the_worse_half_among_networks_no_larger_is_stopped(signal: str) -> None:
-    study = study_with(signal, LARGE)
+def test_the_worse_half_among_networks_no_larger_is_stopped(metric: str) -> None:
+    study = study_with(metric, LARGE)
     assert finish(study, 1000, 0.65)
     assert not finish(study, 1000, 0.81)
 
 
 @both
-def test_a_small_network_is_not_stopped_for_being_worse_than_large_ones(signal: str) -> None:
-    assert not finish(study_with(signal, LARGE), 999, 0.1)
+def test_a_small_network_is_not_stopped_for_being_worse_than_large_ones(metric: str) -> None:
+    assert not finish(study_with(metric, LARGE), 999, 0.1)
 
 
 @both
-def test_a_large_network_is_stopped_when_small_ones_are_better(signal: str) -> None:
+def test_a_large_network_is_stopped_when_small_ones_are_better(metric: str) -> None:
     small = [(10 * i, accuracy) for i, (_, accuracy) in enumerate(LARGE, start=1)]  # a front: none beats another
-    assert finish(study_with(signal, small), 1000, 0.83)
-    assert not finish(study_with(signal, small), 1000, 0.85)
+    assert finish(study_with(metric, small), 1000, 0.83)
+    assert not finish(study_with(metric, small), 1000, 0.85)
 
 
 @both
-def test_nothing_is_stopped_before_there_is_enough_to_compare_or_between_rungs(signal: str) -> None:
-    assert not finish(study_with(signal, LARGE[:5]), 1000, 0.0)
-    assert not finish(study_with(signal, LARGE), 1000, 0.0, epoch=1)
+def test_nothing_is_stopped_before_there_is_enough_to_compare_or_between_rungs(metric: str) -> None:
+    assert not finish(study_with(metric, LARGE[:5]), 1000, 0.0)
+    assert not finish(study_with(metric, LARGE), 1000, 0.0, epoch=1)
 
 
 def test_whatever_lies_on_the_front_of_a_rung_goes_on() -> None:

@@ -16,7 +16,7 @@ from nas_budget.errors import UsageError
 from nas_budget.search.pruners.front import loss_key
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace, RecipeSpace
 from nas_budget.search.samplers.evolution import Learned, front_of, mutated
-from nas_budget.search.samplers.initial_design import spread, start_up_points
+from nas_budget.search.samplers.initial_design import spread, startup_points
 from nas_budget.search.samplers.learning_curve import Forecast
 from nas_budget.search.samplers.optuna_samplers import check_sampler
 from nas_budget.search.samplers.sampler import Proposal, Proposer
@@ -44,7 +44,7 @@ def space_of(networks: SearchSpace = MIXED, recipes: RecipeSpace = RECIPES) -> C
 
 
 def proposer_of(space: CandidateSpace, sampler: str, seed: int, n_start_up: int) -> Proposer:
-    return Proposer(space, sampler, seed, start_up_points(space, n_start_up, seed))
+    return Proposer(space, sampler, seed, startup_points(space, n_start_up, seed))
 
 
 def ended(number: int, candidate: Candidate, accuracy: float, state: TrialState = TrialState.COMPLETE) -> FrozenTrial:
@@ -240,8 +240,8 @@ def test_a_forecast_follows_the_line_of_loss_and_accuracy() -> None:
 
 def test_half_of_the_start_up_is_drawn_from_what_fits() -> None:
     space = space_of()
-    points = start_up_points(space, 40, 0)
-    assert points == start_up_points(space, 40, 0)
+    points = startup_points(space, 40, 0)
+    assert points == startup_points(space, 40, 0)
     drawn, evenly = ([cost(space.decode(p).spec).params for p in some] for some in (points[:20], points[20:]))
     assert sorted(drawn)[10] > sorted(evenly)[10]  # most of what fits is large
     assert all(d.contains(p[d.name]) for p in points for d in space.dimensions())

@@ -21,6 +21,6 @@ def test_a_note_that_a_person_changed_stays(dataset: Dataset, tmp_path: Path) ->
 
 def test_every_coordinate_of_a_network_is_explained_or_named_as_its_option() -> None:
     space = SearchSpace(stages=(1, 2), blocks=(1, 2), kernels=(3, 5), first_stride=(1, 2), strides=(1, 2))
-    plain = {"pool", "stem_kernel", "shortcut_kernel", "block", "squeeze", "stem_width", "first_stride"}
+    plain = {"pool", "stem_kernel", "shortcut_kernel", "block", "se_reduction", "stem_width", "first_stride"}
     names = {dimension.name.replace("_1", "_N").replace("_2", "_N") for dimension in space.dimensions()}
     assert names <= plain | {*COORDINATES}

@@ -81,10 +81,10 @@ def test_a_search_goes_on_after_any_record_that_was_cut(
     assert list(search.events()) == []
     assert [trial.number for trial in search.study.trials] == [0, 1, 2]
     assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in search.study.trials)
-    assert len({row.spec for row in search.books.records()}) == 3
+    assert len({row.spec for row in search.tables.records()}) == 3
     assert lines_of(folder)[: len(before)] == before
     rows = list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
-    assert [row["spec"] for row in rows] == [row.spec for row in search.books.records()]
+    assert [row["spec"] for row in rows] == [row.spec for row in search.tables.records()]
 
 
 def test_lines_torn_while_a_search_runs_cost_nothing(dataset: Dataset, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_lines_torn_while_a_search_runs_cost_nothing(dataset: Dataset, tmp_path:
             with (tmp_path / "study.journal").open("ab") as file:
                 file.write(TORN)
     assert n_torn >= 3
-    assert search.books.finished() == count_finished("journal", tmp_path, "s") == 3
+    assert search.tables.finished() == count_finished("journal", tmp_path, "s") == 3
     assert all(json.loads(line) for line in lines_of(tmp_path))
 
 

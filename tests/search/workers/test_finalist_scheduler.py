@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_budget.errors import StoppedError, TableError
-from nas_budget.records.finalists import FinalistRun, read_finalists, standings, write_finalists
+from nas_budget.records.finalists import FinalistRun, read_finalists, summarize_finalists, write_finalists
 from nas_budget.search.storage.storage import quiet_optuna
 from nas_budget.search.workers import trainer
 from nas_budget.search.workers.events import FinalistFinished, TrialEpoch, TrialStarted
@@ -38,16 +38,16 @@ def _quiet() -> None:
 def test_the_best_trials_are_trained_again_with_other_seeds(dataset: Dataset, tmp_path: Path) -> None:
     search = make(dataset, tmp_path, **THREE, search__finalist_epochs=2)
     events = list(search.events())
-    ranked = sorted(search.books.records(), key=lambda r: (-(r.accuracy or 0), r.params))
+    ranked = sorted(search.tables.records(), key=lambda r: (-(r.accuracy or 0), r.params))
     best = {r.number for r in ranked[:2]}
-    found = search.books.finals()
+    found = search.tables.finals()
     assert {(f.trial, f.seed, f.epochs) for f in found} == {(n, seed, 2) for n in best for seed in (1, 2)}
     assert {e.trial for e in events if isinstance(e, FinalistFinished)} == best
     assert sum(isinstance(e, TrialEpoch) and e.final for e in events) == 4 * 2
     assert sum(isinstance(e, TrialStarted) and e.final for e in events) == 4
     rows = list(csv.DictReader((tmp_path / "finalists.csv").read_text().splitlines()))
     assert [float(row["accuracy"]) for row in rows] == [f.accuracy for f in found]
-    assert search.books.ledger().finalists == pytest.approx(sum(f.seconds for f in found), abs=0.01)
+    assert search.tables.ledger().finalists == pytest.approx(sum(f.seconds for f in found), abs=0.01)
     assert list(make(dataset, tmp_path, **THREE, search__finalist_epochs=2).events()) == []
 
 
@@ -66,26 +66,26 @@ def test_a_finalist_that_was_interrupted_is_trained_again(dataset: Dataset, tmp_
     assert isinstance(first, TrialStarted)
     assert (first.final, first.again) == (True, True)
     list(search.events())
-    assert len({(f.trial, f.seed) for f in search.books.finals()}) == len(search.books.finals()) == 4
+    assert len({(f.trial, f.seed) for f in search.tables.finals()}) == len(search.tables.finals()) == 4
 
 
 def test_runs_of_another_length_or_number_do_not_count(dataset: Dataset, tmp_path: Path) -> None:
     list(make(dataset, tmp_path, **THREE, search__finalist_epochs=1).events())
     longer = make(dataset, tmp_path, **THREE, search__finalist_epochs=2)
-    assert longer.books.finals() == []
+    assert longer.tables.finals() == []
     list(longer.events())
-    assert [(f.epochs, f.seed) for f in longer.books.finals()] == [(2, 1), (2, 2)] * 2
+    assert [(f.epochs, f.seed) for f in longer.tables.finals()] == [(2, 1), (2, 2)] * 2
     fewer = make(dataset, tmp_path, **(THREE | {"search__finalists": 1}), search__finalist_epochs=2)
-    assert len(fewer.books.finals()) == 2
+    assert len(fewer.tables.finals()) == 2
     without = make(dataset, tmp_path, search__pruner="none")
-    assert without.books.finals() == []
-    assert without.books.ledger().finalists == longer.books.ledger().finalists > 0
+    assert without.tables.finals() == []
+    assert without.tables.ledger().finalists == longer.tables.ledger().finalists > 0
 
 
 def test_the_best_network_is_that_of_the_best_finalist(dataset: Dataset, tmp_path: Path) -> None:
     search = make(dataset, tmp_path, **THREE)
     list(search.events())
-    assert (tmp_path / "best.json").read_text().strip() == standings(search.books.finals())[0].spec
+    assert (tmp_path / "best.json").read_text().strip() == summarize_finalists(search.tables.finals())[0].spec
 
 
 def test_a_run_that_failed_is_tried_again_by_the_next_search(
@@ -102,14 +102,14 @@ def test_a_run_that_failed_is_tried_again_by_the_next_search(
     assert [e.reason for e in events if isinstance(e, FinalistFinished)] == ["RuntimeError: no memory"] * 4
     search = make(dataset, tmp_path, **THREE)
     list(search.events())
-    assert len(search.books.finals()) == 4
+    assert len(search.tables.finals()) == 4
 
 
 def test_what_seeds_alone_explain_is_a_tie_and_the_rest_is_not() -> None:
-    best, near, far = standings([*runs(1, 0.50, 0.52), *runs(2, 0.505, 0.51), *runs(3, 0.30, 0.31)])
+    best, near, far = summarize_finalists([*runs(1, 0.50, 0.52), *runs(2, 0.505, 0.51), *runs(3, 0.30, 0.31)])
     assert [best.trial, near.trial, far.trial] == [1, 2, 3]
     assert (best.tie, near.tie, far.tie) == (True, True, False)
-    assert far.behind == pytest.approx(0.205)
+    assert far.gap_to_best == pytest.approx(0.205)
     assert best.deviation == pytest.approx(0.01414, abs=1e-4)
 
 
@@ -119,26 +119,26 @@ def test_the_bound_of_a_tie_is_students() -> None:
     pair = [0.5 - spread, 0.5 + spread]
     inside = runs(2, *(a - 0.0429 for a in pair))
     outside = runs(2, *(a - 0.0431 for a in pair))
-    assert standings([*runs(1, *pair), *inside])[1].tie
-    assert not standings([*runs(1, *pair), *outside])[1].tie
+    assert summarize_finalists([*runs(1, *pair), *inside])[1].tie
+    assert not summarize_finalists([*runs(1, *pair), *outside])[1].tie
 
 
 def test_one_run_each_tells_nothing_apart() -> None:
-    assert all(s.tie and s.deviation is None for s in standings([run(1, 0, 0.9), run(2, 0, 0.1)]))
+    assert all(s.tie and s.deviation is None for s in summarize_finalists([run(1, 0, 0.9), run(2, 0, 0.1)]))
 
 
 def test_of_equals_the_smaller_comes_first() -> None:
-    ranked = standings([*runs(1, 0.5, 0.5, params=200), *runs(2, 0.5, 0.5, params=100)])
+    ranked = summarize_finalists([*runs(1, 0.5, 0.5, params=200), *runs(2, 0.5, 0.5, params=100)])
     assert [s.trial for s in ranked] == [2, 1]
     assert all(s.tie for s in ranked)
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=4), min_size=1, max_size=5))
 def test_standings_hold_their_promises(groups: list[list[float]]) -> None:
-    ranked = standings(r for i, accuracies in enumerate(groups) for r in runs(i, *accuracies))
+    ranked = summarize_finalists(r for i, accuracies in enumerate(groups) for r in runs(i, *accuracies))
     assert sorted(s.trial for s in ranked) == list(range(len(groups)))
     assert ranked[0].tie
-    assert ranked[0].behind == 0
+    assert ranked[0].gap_to_best == 0
     assert all(a.mean >= b.mean for a, b in pairwise(ranked))
 
 

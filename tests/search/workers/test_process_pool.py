@@ -30,33 +30,33 @@ def never() -> bool:
     return False
 
 
-def counts(number: int, stopped: Callable[[], bool]) -> Iterator[Event]:
+def counts(number: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
     for i in range(3):
         yield SearchEnded(f"{number} {i}")
 
 
-def works_until_stopped(number: int, stopped: Callable[[], bool]) -> Iterator[Event]:
+def works_until_stopped(number: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
     yield SearchEnded(f"{os.getpid()}")
-    while not stopped():
+    while not should_stop():
         time.sleep(0.01)
     raise StoppedError("stopped")
 
 
-def dies_if_first(number: int, stopped: Callable[[], bool]) -> Iterator[Event]:
+def dies_if_first(number: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
     if number == 0:
         os.kill(os.getpid(), signal.SIGKILL)
-    yield from counts(number, stopped)
+    yield from counts(number, should_stop)
 
 
-def dies(number: int, stopped: Callable[[], bool]) -> Iterator[Event]:
+def dies(number: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
     yield SearchEnded("alive")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def fails_if_first(number: int, stopped: Callable[[], bool]) -> Iterator[Event]:
+def fails_if_first(number: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
     if number == 0:
         raise StudyError("no device")
-    yield from works_until_stopped(number, stopped)
+    yield from works_until_stopped(number, should_stop)
 
 
 def reasons(events: Iterator[Event]) -> list[str]:
@@ -146,13 +146,13 @@ def test_two_workers_do_the_trials_of_one_study(dataset: Dataset, npz: Path, tmp
     search = make(dataset, tmp_path, **changes, search__finalists=1, search__finalist_seeds=2)
     search.settings.sections["data"]["name"] = str(npz)
     events = list(search.events())
-    rows = search.books.records()
+    rows = search.tables.records()
     assert [row.number for row in rows] == list(range(9))
     assert len({row.spec for row in rows}) == 9
     assert {row.worker for row in rows} == {0, 1}
     assert sum(isinstance(event, TrialFinished) for event in events) == 9
-    assert len(search.books.finals()) == 2
+    assert len(search.tables.finals()) == 2
     alone = make(dataset, tmp_path / "alone", search__trials=9)
     list(alone.events())
-    same = {row.spec: row.curve.split()[0] for row in alone.books.records()}
+    same = {row.spec: row.curve.split()[0] for row in alone.tables.records()}
     assert all(same[row.spec] == row.curve.split()[0] for row in rows if row.spec in same)  # wherever it is trained

@@ -18,7 +18,7 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import StoppedError, StudyError
 from nas_budget.search.storage.rows import candidate_of
 from nas_budget.search.storage.storage import quiet_optuna, this_worker
-from nas_budget.search.storage.tables import Books
+from nas_budget.search.storage.tables import StudyTables
 from nas_budget.search.workers import trainer
 from nas_budget.search.workers.events import SearchEnded, TrialEpoch, TrialFinished, TrialStarted
 from nas_budget.search.workers.scheduler import NewTrials, is_done
@@ -39,7 +39,7 @@ class Killed(BaseException):
 def test_a_search_trains_what_fits_and_writes_it_down(dataset: Dataset, tmp_path: Path) -> None:
     search = make(dataset, tmp_path)
     events = list(search.events())
-    assert [type(e) for e in events[:5]] == [TrialStarted] * 4 + [TrialEpoch]  # the start-up, side by side
+    assert [type(e) for e in events[:5]] == [TrialStarted] * 4 + [TrialEpoch]  # the startup, side by side
     records = sorted((e.record for e in events if isinstance(e, TrialFinished)), key=lambda r: r.number)
     assert [r.number for r in records] == [0, 1, 2, 3]
     assert all(r.params <= 20_000 and r.state in ("complete", "pruned") for r in records)
@@ -67,9 +67,9 @@ def test_a_search_goes_on_to_the_number_asked_for(dataset: Dataset, tmp_path: Pa
     list(make(dataset, tmp_path, search__trials=2).events())
     assert list(make(dataset, tmp_path, search__trials=2).events()) == []
     search = make(dataset, tmp_path, search__trials=5)
-    assert search.books.finished() == 2
+    assert search.tables.finished() == 2
     list(search.events())
-    assert len({r.spec for r in search.books.records()}) == 5
+    assert len({r.spec for r in search.tables.records()}) == 5
 
 
 class StopAfter:
@@ -97,7 +97,7 @@ def test_a_trial_that_was_stopped_is_trained_again_under_its_number(
     assert (first.number, first.again) == (steps // 6, True)
     list(search.events())
     assert [t.state for t in search.study.trials] == [TrialState.COMPLETE] * 3
-    assert search.books.records()[0].curve == whole.books.records()[0].curve  # the same network, trained the same way
+    assert search.tables.records()[0].curve == whole.tables.records()[0].curve  # the same network, trained the same way
 
 
 def test_a_trial_of_a_living_process_is_left_alone(dataset: Dataset, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_trial_of_a_living_process_is_left_alone(dataset: Dataset, tmp_path: P
     again = make(dataset, tmp_path, search__trials=2)
     list(again.events())
     assert [t.state for t in again.study.trials] == [TrialState.RUNNING, TrialState.COMPLETE]
-    assert again.books.finished() == 1  # and the living one makes two
+    assert again.tables.finished() == 1  # and the living one makes two
 
 
 def test_a_trial_of_another_machine_is_taken_over_in_a_folder_and_left_alone_in_a_database(
@@ -141,7 +141,7 @@ def test_a_trial_that_had_come_to_its_end_is_not_trained_again(
         list(make(dataset, tmp_path, search__trials=1).events())
     search = make(dataset, tmp_path, search__trials=1)
     assert list(search.events()) == []
-    (row,) = search.books.records()
+    (row,) = search.tables.records()
     assert (row.state, row.epochs, row.repeated_seconds) == ("complete", 3, 0)
     assert row.seconds > 0
 
@@ -150,8 +150,8 @@ def test_trials_of_others_in_the_study_are_left_alone(dataset: Dataset, tmp_path
     search = make(dataset, tmp_path, search__finalists=1, search__finalist_seeds=1)
     search.study.add_trial(optuna.trial.create_trial(value=2.0))
     list(search.events())
-    assert search.books.finished() == 4
-    assert len(search.books.finals()) == 1
+    assert search.tables.finished() == 4
+    assert len(search.tables.finals()) == 1
 
 
 def test_a_storage_that_fails_ends_the_search_and_not_the_trial(
@@ -165,7 +165,7 @@ def test_a_storage_that_fails_ends_the_search_and_not_the_trial(
         list(make(dataset, tmp_path, search__storage=f"sqlite:///{tmp_path}/trials.db").events())
     search = make(dataset, tmp_path, search__storage=f"sqlite:///{tmp_path}/trials.db")
     list(search.events())
-    assert [row.state for row in search.books.records() if row.state == "failed"] == []
+    assert [row.state for row in search.tables.records() if row.state == "failed"] == []
 
 
 def test_a_trial_that_fails_does_not_end_the_search(
@@ -182,9 +182,9 @@ def test_a_trial_that_fails_does_not_end_the_search(
     monkeypatch.setattr(trainer, "build", sometimes)
     search = make(dataset, tmp_path)
     list(search.events())
-    failed = [r for r in search.books.records() if r.state == "failed"]
+    failed = [r for r in search.tables.records() if r.state == "failed"]
     assert [r.reason for r in failed] == ["OutOfMemoryError: no memory"]
-    assert search.books.finished() == 4
+    assert search.tables.finished() == 4
     assert len(set(calls)) == 5
     assert "long story" in (tmp_path / "trials" / str(failed[0].number) / "error.txt").read_text()
 
@@ -203,7 +203,7 @@ def test_a_search_in_which_everything_fails_gives_up(
 def test_a_network_that_diverges_is_pruned(dataset: Dataset, tmp_path: Path) -> None:
     search = make(dataset, tmp_path, recipe__optimizer="sgd", recipe__learning_rate=1e30, search__trials=1)
     list(search.events())
-    record = search.books.records()[0]
+    record = search.tables.records()[0]
     assert (record.state, record.epochs) == ("pruned", 1)
     assert "diverged" in record.reason
 
@@ -232,7 +232,7 @@ def test_queued_networks_come_first_and_once(dataset: Dataset, tmp_path: Path) -
     ]
     search = make(dataset, tmp_path, search__queue=queue)
     list(search.events())
-    records = search.books.records()
+    records = search.tables.records()
     assert [r.channels for r in records[:2]] == ["6-9", "5-5-7"]
     assert len({r.spec for r in records}) == 4
 
@@ -242,7 +242,7 @@ def test_a_database_works_like_the_journal(dataset: Dataset, tmp_path: Path) -> 
     list(make(dataset, tmp_path, search__storage=address, search__trials=1).events())
     search = make(dataset, tmp_path, search__storage=address, search__trials=2)
     list(search.events())
-    assert [r.number for r in search.books.records()] == [0, 1]
+    assert [r.number for r in search.tables.records()] == [0, 1]
     assert not (tmp_path / "study.journal").exists()
 
 
@@ -252,13 +252,13 @@ def test_the_sampler_does_not_disturb_what_is_trained(dataset: Dataset, tmp_path
         queue = [{"channels": [6, 9], "blocks": 1}]
         search = make(dataset, tmp_path / sampler, search__sampler=sampler, search__queue=queue, search__trials=1)
         list(search.events())
-        curves.append(search.books.records()[0].curve)
+        curves.append(search.tables.records()[0].curve)
     assert curves[0] == curves[1]
 
 
 @pytest.mark.parametrize(
     ("home", "where"),
-    [(NewTrials, "_begin"), (Run, "train"), (Run, "judge"), (Run, "finish"), (Books, "write")],
+    [(NewTrials, "_begin"), (Run, "train"), (Run, "judge"), (Run, "finish"), (StudyTables, "write")],
 )
 def test_a_death_at_any_point_of_a_trial_costs_no_trial(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: type, where: str
@@ -279,10 +279,10 @@ def test_a_death_at_any_point_of_a_trial_costs_no_trial(
     search = make(dataset, tmp_path / "cut")
     list(search.events())
     assert [t.state for t in search.study.trials if not t.state.is_finished()] == []
-    assert [r.number for r in search.books.records()] == [0, 1, 2, 3]
-    assert len({r.spec for r in search.books.records()}) == 4
+    assert [r.number for r in search.tables.records()] == [0, 1, 2, 3]
+    assert len({r.spec for r in search.tables.records()}) == 4
     rows = list(csv.DictReader((tmp_path / "cut" / "trials.csv").read_text().splitlines()))
-    assert [row["spec"] for row in rows] == [r.spec for r in search.books.records()]
+    assert [row["spec"] for row in rows] == [r.spec for r in search.tables.records()]
 
 
 def test_a_table_that_was_lost_is_written_again(dataset: Dataset, tmp_path: Path) -> None:
@@ -310,8 +310,8 @@ def test_a_training_is_the_same_alone_and_beside_others(dataset: Dataset, tmp_pa
     beside, alone = (make(dataset, tmp_path / name, search__pruner=name, **changes) for name in ("front", "none"))
     for search in beside, alone:
         list(search.events())
-    curves = {row.spec: row.curve.split() for row in alone.books.records()}
-    for row in beside.books.records():
+    curves = {row.spec: row.curve.split() for row in alone.tables.records()}
+    for row in beside.tables.records():
         assert curves[row.spec][: row.epochs] == row.curve.split()
 
 
@@ -319,7 +319,7 @@ def test_a_group_is_judged_together(dataset: Dataset, tmp_path: Path) -> None:
     search = make(dataset, tmp_path, search__trials=10, search__start_up=10, search__rungs=[1])
     epochs = [event for event in search.events() if isinstance(event, TrialEpoch)]
     assert [event.result.epoch for event in epochs[:10]] == [1] * 10
-    rows = search.books.records()
+    rows = search.tables.records()
     assert 1 <= sum(row.state == "pruned" for row in rows) <= 7  # nobody trained on before the others were there
     assert {row.epochs for row in rows if row.state == "pruned"} == {1}
 
@@ -329,10 +329,10 @@ def test_stopped_trials_of_a_group_are_all_trained_again(dataset: Dataset, tmp_p
         list(make(dataset, tmp_path, StopAfter(5), search__trials=8, search__start_up=8).events())
     search = make(dataset, tmp_path, search__trials=8, search__start_up=8)
     events = list(search.events())
-    assert sum(isinstance(event, TrialStarted) and event.again for event in events) == 8
-    assert [row.number for row in search.books.records()] == list(range(8))
-    assert len({row.spec for row in search.books.records()}) == 8
-    assert search.books.ledger().repeated > 0
+    assert sum(isinstance(event, TrialStarted) and event.resumed for event in events) == 8
+    assert [row.number for row in search.tables.records()] == list(range(8))
+    assert len({row.spec for row in search.tables.records()}) == 8
+    assert search.tables.ledger().repeated > 0
 
 
 def test_several_seeds_a_trial_give_their_mean(dataset: Dataset, tmp_path: Path) -> None:
@@ -341,10 +341,10 @@ def test_several_seeds_a_trial_give_their_mean(dataset: Dataset, tmp_path: Path)
     for seed in 0, 1:
         search = make(dataset, tmp_path / str(seed), search__queue=queue, search__trials=1, search__seed=seed)
         list(search.events())
-        ones.append(search.books.records()[0].accuracy)
+        ones.append(search.tables.records()[0].accuracy)
     both = make(dataset, tmp_path / "both", search__queue=queue, search__trials=1, search__trial_seeds=2)
     list(both.events())
-    row = both.books.records()[0]
+    row = both.tables.records()[0]
     assert row.accuracy == pytest.approx(sum(a or 0 for a in ones) / 2)
     assert row.seeds == 2
 
@@ -352,7 +352,7 @@ def test_several_seeds_a_trial_give_their_mean(dataset: Dataset, tmp_path: Path)
 def test_a_recipe_is_searched_and_written_down(dataset: Dataset, tmp_path: Path) -> None:
     search = make(dataset, tmp_path, recipe__learning_rate=[0.01, 0.2], recipe__batch_size=[25, 50])
     list(search.events())
-    rows = search.books.records()
+    rows = search.tables.records()
     assert len({row.learning_rate for row in rows}) > 1
     assert {row.batch_size for row in rows} == {25, 50}
 
@@ -361,14 +361,14 @@ def test_the_table_of_a_long_study_is_not_written_after_every_trial(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writes = []
-    real = Books.write
+    real = StudyTables.write
 
-    def slow(self: Books) -> None:
+    def slow(self: StudyTables) -> None:
         writes.append(1)
         real(self)
         self.next_write = float("inf")
 
-    monkeypatch.setattr(Books, "write", slow)
+    monkeypatch.setattr(StudyTables, "write", slow)
     search = make(dataset, tmp_path)
     list(search.events())
     assert len(writes) == 2  # at the beginning and at the end

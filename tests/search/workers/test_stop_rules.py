@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from nas_budget.search.storage.storage import quiet_optuna
-from nas_budget.search.storage.tracker import Tally, Watch
+from nas_budget.search.storage.tracker import TrialStats, TrialTracker
 from nas_budget.search.workers.events import SearchEnded
 from nas_budget.search.workers.stop_rules import reason_to_stop
 from nas_budget.train.data.dataset import Dataset
@@ -32,10 +32,10 @@ def ended(
 
 
 def test_nothing_stops_a_search_by_default(dataset: Dataset, tmp_path: Path) -> None:
-    tally = Tally()
+    stats = TrialStats()
     for _ in range(50):
-        tally.add(ended(0.9))
-    assert reason_to_stop(settings(dataset, tmp_path), tally, None) == ""
+        stats.add(ended(0.9))
+    assert reason_to_stop(settings(dataset, tmp_path), stats, None) == ""
 
 
 @pytest.mark.parametrize(
@@ -47,30 +47,30 @@ def test_nothing_stops_a_search_by_default(dataset: Dataset, tmp_path: Path) -> 
     ],
 )
 def test_each_rule_says_why(dataset: Dataset, tmp_path: Path, rule: dict[str, Any], reason: str) -> None:
-    made, tally = settings(dataset, tmp_path, **rule), Tally()
-    tally.add(ended(0.9))
-    assert bool(reason_to_stop(made, tally, None)) == ("search__target" in rule)  # the others have room left
-    tally.add(ended(0.8))
-    assert reason in reason_to_stop(made, tally, None)
+    made, stats = settings(dataset, tmp_path, **rule), TrialStats()
+    stats.add(ended(0.9))
+    assert bool(reason_to_stop(made, stats, None)) == ("search__target" in rule)  # the others have room left
+    stats.add(ended(0.8))
+    assert reason in reason_to_stop(made, stats, None)
 
 
 def test_the_deadline_stops(dataset: Dataset, tmp_path: Path) -> None:
     made = settings(dataset, tmp_path)
-    assert "timeout" in reason_to_stop(made, Tally(), time.time() - 1)
-    assert reason_to_stop(made, Tally(), time.time() + 60) == ""
+    assert "timeout" in reason_to_stop(made, TrialStats(), time.time() - 1)
+    assert reason_to_stop(made, TrialStats(), time.time() + 60) == ""
 
 
 def test_progress_is_joining_the_front() -> None:
-    tally = Tally()
+    stats = TrialStats()
     for accuracy, params, since in [(0.5, 10, 0), (0.4, 10, 1), (0.3, 5, 0), (0.3, 5, 1), (0.6, 20, 0), (0.6, 19, 0)]:
-        tally.add(ended(accuracy, params))
-        assert tally.since_progress == since
-    tally.add(ended(None, state=TrialState.PRUNED))
-    assert tally.since_progress == 1
-    tally.add(ended(None, state=TrialState.FAIL))
-    assert (tally.since_progress, tally.ended) == (1, 7)
-    assert tally.seconds == 12.0
-    assert sorted(tally.front) == [(5, 0.3), (10, 0.5), (19, 0.6)]
+        stats.add(ended(accuracy, params))
+        assert stats.since_progress == since
+    stats.add(ended(None, state=TrialState.PRUNED))
+    assert stats.since_progress == 1
+    stats.add(ended(None, state=TrialState.FAIL))
+    assert (stats.since_progress, stats.ended) == (1, 7)
+    assert stats.seconds == 12.0
+    assert sorted(stats.front) == [(5, 0.3), (10, 0.5), (19, 0.6)]
 
 
 def test_a_search_ends_with_the_reason_and_goes_on_with_another_rule(dataset: Dataset, tmp_path: Path) -> None:
@@ -80,12 +80,12 @@ def test_a_search_ends_with_the_reason_and_goes_on_with_another_rule(dataset: Da
     search = make(dataset, tmp_path, search__device_time=0.001)
     assert [type(e) for e in search.events()] == [SearchEnded]
     list(make(dataset, tmp_path).events())
-    assert search.books.finished() == 4
+    assert search.tables.finished() == 4
 
 
 def test_a_watch_tells_each_trial_once() -> None:
     study = optuna.create_study()
-    watch = Watch(study)
+    watch = TrialTracker(study)
     first, second = study.ask(), study.ask()
     assert [[t.number for t in part] for part in watch.look()] == [[0, 1], []]
     study.tell(second, 1.0)

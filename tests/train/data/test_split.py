@@ -74,14 +74,14 @@ def test_statistics_are_of_the_images_that_train() -> None:
 @settings(max_examples=60)
 @given(LABELS, st.data())
 def test_held_out_and_training_images_are_apart_and_keep_their_labels(labels: Labels, data: st.DataObject) -> None:
-    n_held_out = data.draw(st.integers(1, len(labels) - 1))
-    n_train = data.draw(st.integers(1, len(labels) - n_held_out))
-    split = split_images(numbered(labels), CPU, n_train, n_held_out)
-    trained, held_out = numbers(split.train.images), numbers(split.held_out.images)
-    assert (len(trained), len(held_out)) == (n_train, n_held_out) == (len(split.train), len(split.held_out))
-    assert len({*trained, *held_out}) == n_train + n_held_out
+    n_validation = data.draw(st.integers(1, len(labels) - 1))
+    n_train = data.draw(st.integers(1, len(labels) - n_validation))
+    split = split_images(numbered(labels), CPU, n_train, n_validation)
+    trained, validation = numbers(split.train.images), numbers(split.validation.images)
+    assert (len(trained), len(validation)) == (n_train, n_validation) == (len(split.train), len(split.validation))
+    assert len({*trained, *validation}) == n_train + n_validation
     assert split.train.labels.tolist() == labels[trained].tolist()
-    assert split.held_out.labels.tolist() == labels[held_out].tolist()
+    assert split.validation.labels.tolist() == labels[validation].tolist()
 
 
 @settings(max_examples=60)
@@ -101,14 +101,14 @@ def test_any_stretch_keeps_the_shares_of_the_classes(labels: Labels, data: st.Da
 def test_equal_classes_are_split_equally() -> None:
     labels = np.random.default_rng(0).permutation(np.arange(500) % 5)
     split = split_images(numbered(labels), CPU, 250, 50)
-    assert torch.bincount(split.held_out.labels).tolist() == [10] * 5
+    assert torch.bincount(split.validation.labels).tolist() == [10] * 5
     assert torch.bincount(split.train.labels).tolist() == [50] * 5
 
 
 def test_the_held_out_images_are_the_same_however_many_train() -> None:
     dataset = numbered(np.arange(300) % 5)
     few, many = (split_images(dataset, CPU, n_train, 40) for n_train in (20, None))
-    assert torch.equal(few.held_out.images, many.held_out.images)
+    assert torch.equal(few.validation.images, many.validation.images)
     assert numbers(few.train.images) == numbers(many.train.images)[:20]
 
 
@@ -119,16 +119,16 @@ def test_a_tenth_is_held_out_unless_told() -> None:
     assert split_sizes(dataset, None, 100) == (100, 200)
 
 
-@pytest.mark.parametrize(("n_train", "n_held_out"), [(271, None), (251, 50), (None, 300), (0, None), (-1, 5)])
-def test_more_images_than_there_are_cannot_be_asked_for(n_train: int | None, n_held_out: int | None) -> None:
+@pytest.mark.parametrize(("n_train", "n_validation"), [(271, None), (251, 50), (None, 300), (0, None), (-1, 5)])
+def test_more_images_than_there_are_cannot_be_asked_for(n_train: int | None, n_validation: int | None) -> None:
     with pytest.raises(UsageError, match="mine has 300 training images; lower data.images"):
-        split_images(numbered(np.arange(300) % 5), CPU, n_train, n_held_out)
+        split_images(numbered(np.arange(300) % 5), CPU, n_train, n_validation)
 
 
 def test_all_images_can_train_with_none_held_out() -> None:
     assert split_sizes(numbered(np.arange(300) % 5), None, 0) == (0, 300)
     images = split_images(numbered(np.arange(300) % 5), CPU, None, 0)
-    assert (len(images.train), len(images.held_out)) == (300, 0)
+    assert (len(images.train), len(images.validation)) == (300, 0)
 
 
 def test_labelled_images_are_all_of_a_part_in_their_order() -> None:

@@ -20,7 +20,7 @@ from nas_budget.train.engine.device import choose_device, choose_precision, desc
 from nas_budget.train.engine.evaluate import evaluate
 from nas_budget.train.engine.loop import EpochResult, diverged, train, train_epoch
 from nas_budget.train.engine.model import build
-from nas_budget.train.engine.trainer import Stepper
+from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.recipe import RECIPES, Recipe
 
 pytestmark = [
@@ -50,7 +50,14 @@ def test_auto_is_the_gpu_by_its_name() -> None:
 
 
 def test_images_stay_on_the_gpu(split: SplitImages) -> None:
-    held = (split.train.images, split.train.labels, split.held_out.images, split.held_out.labels, split.mean, split.std)
+    held = (
+        split.train.images,
+        split.train.labels,
+        split.validation.images,
+        split.validation.labels,
+        split.mean,
+        split.std,
+    )
     assert {tensor.device.type for tensor in held} == {"cuda"}
 
 
@@ -85,14 +92,14 @@ def test_the_papers_recipe_runs(split: SplitImages) -> None:
 def test_the_cpu_and_the_gpu_tell_the_same_classes(split: SplitImages) -> None:
     network = build(SPEC)
     list(train(network, split, BRIEF))
-    pictures = ((split.held_out.images - split.mean) / split.std).permute(0, 3, 1, 2)
+    pictures = ((split.validation.images - split.mean) / split.std).permute(0, 3, 1, 2)
     with torch.inference_mode():
         there = network(pictures).argmax(1).cpu()
         here = network.cpu()(pictures.cpu()).argmax(1)
     assert np.mean((there == here).numpy()) > 0.99
 
 
-@pytest.mark.parametrize("changes", [{"optimizer": "muon"}, {"cutmix": 0.5, "trivial_augment": True, "average": 0.1}])
+@pytest.mark.parametrize("changes", [{"optimizer": "muon"}, {"cutmix": 0.5, "trivial_augment": True, "ema": 0.1}])
 def test_every_kind_of_recipe_runs(split: SplitImages, changes: dict[str, Any]) -> None:
     results = run(split, "bf16", replace(BRIEF, epochs=2, **changes))
     assert not any(diverged(r) for r in results)
@@ -102,31 +109,31 @@ def test_every_kind_of_recipe_runs(split: SplitImages, changes: dict[str, Any]) 
 @pytest.mark.parametrize("recipe", [replace(RECIPES["strong"], cutout=8), RECIPES["paper"], RECIPES["fast"]])
 @pytest.mark.parametrize("parts", [1, 2])
 def test_an_epoch_waits_for_the_gpu_once_it_is_over(split: SplitImages, recipe: Recipe, parts: int) -> None:
-    stepper = Stepper(build(SPEC), split, recipe, 0, "bf16")
-    stepper.parts = parts
-    train_epoch(stepper, 1)
-    stepper.network.train()
+    trainer = Trainer(build(SPEC), split, recipe, 0, "bf16")
+    trainer.parts = parts
+    train_epoch(trainer, 1)
+    trainer.network.train()
     torch.cuda.set_sync_debug_mode("error")  # any wait raises
     try:
-        for chosen in stepper.begin(2):
-            stepper.step(chosen)
+        for chosen in trainer.begin(2):
+            trainer.step(chosen)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
 def test_a_recorded_network_trains_as_a_plain_one(split: SplitImages) -> None:
-    plain, recorded = (Stepper(build(SPEC), split, BRIEF, 0, "fp32") for _ in range(2))
+    plain, recorded = (Trainer(build(SPEC), split, BRIEF, 0, "fp32") for _ in range(2))
     recorded.record()
-    losses = [train_epoch(stepper, 1).train_loss for stepper in (plain, recorded)]
+    losses = [train_epoch(trainer, 1).train_loss for trainer in (plain, recorded)]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
-    assert evaluate(recorded.network, split.held_out, split)[0] > 0.2
+    assert evaluate(recorded.network, split.validation, split)[0] > 0.2
 
 
 def test_a_search_can_record_its_networks(tmp_path: Path) -> None:
     found = search(
         {
             "budget": {"params": "30k"},
-            "data": {"name": "shapes", "images": 1_000, "held_out": 200},
+            "data": {"name": "shapes", "images": 1_000, "validation_images": 200},
             "recipe": {"epochs": 2},
             "search": {"trials": 3, "graph": True, "pruner": "none", "trial_seeds": 2},
         },

@@ -31,14 +31,14 @@ SPEC = ResNetSpec((4, 8), blocks=1, image_size=8, classes=2, pool="global", drop
 BRIEF = Recipe(learning_rate=0.1, batch_size=20, epochs=3, crop_pad=1)
 
 
-def dark_or_bright(n: int = 200, n_held_out: int = 100) -> SplitImages:
+def dark_or_bright(n: int = 200, n_validation: int = 100) -> SplitImages:
     """Noisy 8x8 images of two classes that a small network tells apart after a few epochs."""
     rng = np.random.default_rng(0)
-    labels = np.arange(n + n_held_out) % 2
+    labels = np.arange(n + n_validation) % 2
     images = (rng.normal(90 + 60 * labels[:, None, None, None], 40, (len(labels), 8, 8, 3))).clip(0, 255)
     pictures = images.astype(np.uint8)
     dataset = Dataset("easy", ("dark", "bright"), 8, 3, len(labels), 0, "", "", lambda part: (pictures, labels))
-    return split_images(dataset, CPU, n, n_held_out)
+    return split_images(dataset, CPU, n, n_validation)
 
 
 EASY = dark_or_bright()
@@ -121,13 +121,13 @@ def test_the_papers_schedule_ends_at_its_end() -> None:
     assert found[-1] < 1e-6
 
 
-@pytest.mark.parametrize("warm_up", [0.0, 0.2, 0.5])
-def test_the_linear_schedule_rises_then_falls_to_about_zero(warm_up: float) -> None:
-    found = list(itertools.chain(*rates(Recipe(learning_rate=0.4, epochs=10, warm_up=warm_up), 20)))
+@pytest.mark.parametrize("warmup", [0.0, 0.2, 0.5])
+def test_the_linear_schedule_rises_then_falls_to_about_zero(warmup: float) -> None:
+    found = list(itertools.chain(*rates(Recipe(learning_rate=0.4, epochs=10, warmup=warmup), 20)))
     top = found.index(max(found))
     assert max(found) == pytest.approx(0.4, rel=0.02)
     assert max(found) <= 0.4
-    assert top == pytest.approx(warm_up * len(found), abs=1)
+    assert top == pytest.approx(warmup * len(found), abs=1)
     assert found[: top + 1] == sorted(found[: top + 1])
     assert found[top:] == sorted(found[top:], reverse=True)
     assert 0 < found[-1] < 0.01 * 0.4
@@ -147,7 +147,7 @@ def test_stopped_is_asked_before_every_step() -> None:
     asked = itertools.count(1)
     steps: list[float] = []
     with each_step(lambda optimizer: steps.append(0)), pytest.raises(StoppedError):
-        list(train(build(SPEC), EASY, BRIEF, stopped=lambda: next(asked) > 14))
+        list(train(build(SPEC), EASY, BRIEF, should_stop=lambda: next(asked) > 14))
     assert len(steps) == 14
 
 
@@ -155,20 +155,20 @@ def test_evaluation_is_a_plain_computation_in_evaluation_mode() -> None:
     images = dark_or_bright(50, 1201)  # more than two batches of evaluation, the last one smaller
     network = build(SPEC)
     list(train(network, images, replace(BRIEF, epochs=1)))
-    held_out = images.held_out
-    ready = ((held_out.images.float() - images.mean) / images.std).permute(0, 3, 1, 2)
+    validation = images.validation
+    ready = ((validation.images.float() - images.mean) / images.std).permute(0, 3, 1, 2)
     with torch.no_grad():
         scores = network.eval()(ready)
-    right = scores.argmax(1) == held_out.labels
-    accuracy, loss = evaluate(network, held_out, images)
+    right = scores.argmax(1) == validation.labels
+    accuracy, loss = evaluate(network, validation, images)
     assert accuracy == pytest.approx(float(right.double().mean()), abs=1.5 / 1201)
-    assert loss == pytest.approx(float(torch.nn.functional.cross_entropy(scores, held_out.labels)), rel=1e-4)
+    assert loss == pytest.approx(float(torch.nn.functional.cross_entropy(scores, validation.labels)), rel=1e-4)
 
 
 def test_evaluation_has_no_dropout_and_changes_nothing() -> None:
     network = build(replace(SPEC, dropout=0.9)).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert len({evaluate(network, EASY.held_out, EASY) for _ in range(5)}) == 1
+    assert len({evaluate(network, EASY.validation, EASY) for _ in range(5)}) == 1
     assert not network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
@@ -243,7 +243,7 @@ def test_a_batch_that_would_be_too_small_is_left_out() -> None:
         {"cutout": 2},
         {"cutmix": 0.3},
         {"trivial_augment": True},
-        {"average": 0.1},
+        {"ema": 0.1},
     ],
     ids=str,
 )

@@ -1,4 +1,4 @@
-"""Long runs: put down and taken up, several seeds, test images read once."""
+"""Full trainings: put down and taken up, several seeds, test images read once."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import ModelError, StoppedError, TrainingError
 from nas_budget.records.training_run import EpochRow, RunResult, read_metrics, read_result
 from nas_budget.train.data.dataset import Dataset, Images, Labels
-from nas_budget.train.engine import run as long_run
-from nas_budget.train.engine.run import LongRun
-from nas_budget.train.engine.run_config import RunSettings
+from nas_budget.train.engine import run as full_training
+from nas_budget.train.engine.run import FullTraining
+from nas_budget.train.engine.run_config import RunConfig
 from nas_budget.train.engine.weights import load_model, weights_digest
 from nas_budget.train.optim.recipe import Recipe
 
 SPEC = ResNetSpec((4, 8), blocks=1, image_size=8, classes=2, pool="global", dropout=0.2)
-RECIPE = Recipe(learning_rate=0.1, batch_size=20, epochs=4, crop_pad=1, average=0.2, cutmix=0.3, trivial_augment=True)
+RECIPE = Recipe(learning_rate=0.1, batch_size=20, epochs=4, crop_pad=1, ema=0.2, cutmix=0.3, trivial_augment=True)
 CHECKPOINT = "checkpoint-seed0.safetensors"
-SETTINGS = RunSettings("mine", SPEC, "own", RECIPE, 160, 40, seeds=(0,), deterministic=True)
+SETTINGS = RunConfig("mine", SPEC, "own", RECIPE, 160, 40, seeds=(0,), deterministic=True)
 
 
 @pytest.fixture(autouse=True)
 def a_checkpoint_after_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     """However short the epochs are."""
-    monkeypatch.setattr(long_run, "CHECKPOINT_SHARE", 0)
+    monkeypatch.setattr(full_training, "CHECKPOINT_SHARE", 0)
 
 
 def dark_or_bright(reads: list[str] | None = None) -> Dataset:
@@ -49,11 +49,11 @@ def dark_or_bright(reads: list[str] | None = None) -> Dataset:
     return Dataset("easy", ("dark", "bright"), 8, 3, 200, 60, "", "1", read)
 
 
-def make(folder: Path, settings: RunSettings = SETTINGS, **given: Any) -> LongRun:
-    return LongRun(settings, given.pop("dataset", dark_or_bright()), folder, torch.device("cpu"), **given)
+def make(folder: Path, settings: RunConfig = SETTINGS, **given: Any) -> FullTraining:
+    return FullTraining(settings, given.pop("dataset", dark_or_bright()), folder, torch.device("cpu"), **given)
 
 
-def to_end(run: LongRun) -> RunResult:
+def to_end(run: FullTraining) -> RunResult:
     list(run.epochs())
     assert run.finished
     return run.finished
@@ -67,19 +67,19 @@ def same(a: RunResult, b: RunResult) -> bool:
     return bool(strip(a) == strip(b))
 
 
-def interrupted(folder: Path, n_steps: int, settings: RunSettings = SETTINGS) -> list[EpochRow]:
+def interrupted(folder: Path, n_steps: int, settings: RunConfig = SETTINGS) -> list[EpochRow]:
     """Stop before step `n_steps`, counted from 0 over the whole run; eight steps are an epoch."""
     left = iter([False] * n_steps)
     rows: list[EpochRow] = []
     with pytest.raises(StoppedError):
-        rows.extend(make(folder, settings, stopped=lambda: next(left, True)).epochs())
+        rows.extend(make(folder, settings, should_stop=lambda: next(left, True)).epochs())
     return rows
 
 
 def test_a_run_leaves_everything_it_promises(tmp_path: Path) -> None:
     result = to_end(make(tmp_path))
     assert {path.name for path in tmp_path.iterdir()} >= {
-        "model.safetensors", "averaged.safetensors", "spec.json", "metrics.jsonl", "result.json", "run.json",
+        "model.safetensors", "ema.safetensors", "spec.json", "metrics.jsonl", "result.json", "run.json",
     }  # fmt: skip
     assert not (tmp_path / CHECKPOINT).exists()
     assert ResNetSpec.from_json((tmp_path / "spec.json").read_text()) == SPEC
@@ -88,7 +88,7 @@ def test_a_run_leaves_everything_it_promises(tmp_path: Path) -> None:
     (seed,) = result.seeds
     assert seed.accuracy > 0.8
     assert seed.digest == weights_digest(load_model(tmp_path).network.state_dict())
-    assert (result.params, result.images, result.held_out, result.test_images) == (cost(SPEC).params, 160, 40, 60)
+    assert (result.params, result.images, result.validation, result.test_images) == (cost(SPEC).params, 160, 40, 60)
     assert sum(map(sum, result.confusion)) == 60
     assert sum(result.confusion[i][i] for i in range(2)) == pytest.approx(60 * seed.accuracy)
     assert len(result.mistakes) == 60 - round(60 * seed.accuracy)
@@ -99,7 +99,7 @@ def test_the_worst_mistakes_are_kept_as_pictures(tmp_path: Path) -> None:
     easy = dark_or_bright()
     turned = replace(easy, read=lambda part: (easy.read(part)[0], easy.read(part)[1] ^ (part == "test")))
     result = to_end(make(tmp_path, dataset=turned))
-    assert len(result.mistakes) == long_run.N_MISTAKES == 24
+    assert len(result.mistakes) == full_training.N_MISTAKES == 24
     with Image.open(tmp_path / "mistakes.png") as file:
         row = np.asarray(file)
     worst = easy.read("test")[0][[mistake["index"] for mistake in result.mistakes]]
@@ -109,8 +109,8 @@ def test_the_worst_mistakes_are_kept_as_pictures(tmp_path: Path) -> None:
 def test_the_figures_are_those_of_the_saved_weights(tmp_path: Path) -> None:
     (seed,) = to_end(make(tmp_path)).seeds
     images, labels = dark_or_bright().read("test")
-    for averaged, plain, flipped in (False, seed.accuracy, seed.flipped), (True, seed.averaged, seed.averaged_flipped):
-        model = load_model(tmp_path, averaged)
+    for ema, plain, flipped in (False, seed.accuracy, seed.flipped), (True, seed.ema, seed.ema_flipped):
+        model = load_model(tmp_path, ema)
         with torch.no_grad():
             there = model.network(model.normalised(torch.from_numpy(images)))
             mirrored = model.network(model.normalised(torch.from_numpy(images).flip(2)))
@@ -143,15 +143,15 @@ def test_a_kill_before_the_checkpoint_trains_that_epoch_again_and_counts_it_once
 
 def test_checkpoints_of_short_epochs_take_little_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
-    real = long_run.save_checkpoint
+    real = full_training.save_checkpoint
 
-    def slow(path: Path, stepper: Any, values: Any) -> None:
+    def slow(path: Path, trainer: Any, values: Any) -> None:
         written.append(values["epoch"])
         time.sleep(0.05)
-        real(path, stepper, values)
+        real(path, trainer, values)
 
-    monkeypatch.setattr(long_run, "save_checkpoint", slow)
-    monkeypatch.setattr(long_run, "CHECKPOINT_SHARE", 1_000)
+    monkeypatch.setattr(full_training, "save_checkpoint", slow)
+    monkeypatch.setattr(full_training, "CHECKPOINT_SHARE", 1_000)
     to_end(make(tmp_path))
     assert written == [1, 4]
 
@@ -193,12 +193,12 @@ def test_test_images_are_read_once_at_the_end(tmp_path: Path) -> None:
 
 
 def test_without_held_out_images_accuracy_is_known_at_the_end_alone(tmp_path: Path) -> None:
-    result = to_end(make(tmp_path, replace(SETTINGS, n_train=200, n_held_out=0)))
-    assert {(row.accuracy, row.held_out_loss, row.averaged_accuracy) for row in read_metrics(tmp_path)} == {
+    result = to_end(make(tmp_path, replace(SETTINGS, n_train=200, n_validation=0)))
+    assert {(row.accuracy, row.validation_loss, row.ema_accuracy) for row in read_metrics(tmp_path)} == {
         (None, None, None)
     }
-    assert result.seeds[0].held_out is None
-    assert result.mean("held_out") is None
+    assert result.seeds[0].validation_accuracy is None
+    assert result.mean("validation_accuracy") is None
     assert result.seeds[0].accuracy > 0.8
 
 
@@ -281,13 +281,13 @@ def test_settings_that_cannot_be_read_are_told(tmp_path: Path, content: str) -> 
 
 
 def test_a_loss_that_is_no_number_names_epoch_and_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = long_run.train_epoch
+    real = full_training.train_epoch
 
-    def breaks(stepper: Any, epoch: int, stopped: Any) -> Any:
-        result = real(stepper, epoch, stopped)
+    def breaks(trainer: Any, epoch: int, should_stop: Any) -> Any:
+        result = real(trainer, epoch, should_stop)
         return replace(result, train_loss=float("nan")) if epoch == 2 else result
 
-    monkeypatch.setattr(long_run, "train_epoch", breaks)
+    monkeypatch.setattr(full_training, "train_epoch", breaks)
     with pytest.raises(
         TrainingError,
         match=r"loss is nan in epoch 2 at learning rate 0\.\d+ \(seed 0\); lower.*--name",
@@ -297,19 +297,19 @@ def test_a_loss_that_is_no_number_names_epoch_and_rate(tmp_path: Path, monkeypat
 
 
 def test_too_little_memory_is_said_and_survives_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, said = long_run.Stepper._part, list[str]()
+    real, said = full_training.Trainer._part, list[str]()
 
     def cramped(self: Any, pictures: torch.Tensor, targets: torch.Tensor, n: int) -> torch.Tensor:
         if len(pictures) > 10:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(self, pictures, targets, n)
 
-    monkeypatch.setattr(long_run.Stepper, "_part", cramped)
+    monkeypatch.setattr(full_training.Trainer, "_part", cramped)
     interrupted(tmp_path, 17)
-    result = to_end(make(tmp_path, say=said.append))
-    assert result.batches == 2
+    result = to_end(make(tmp_path, on_message=said.append))
+    assert result.micro_batches == 2
     assert said == []  # said in the first epoch
-    to_end(make(tmp_path / "whole", say=said.append))
+    to_end(make(tmp_path / "whole", on_message=said.append))
     (note,) = said
     assert "batch of 20: it is computed in 2 parts" in note
 
@@ -320,9 +320,9 @@ def test_no_memory_at_all_is_one_clear_error(tmp_path: Path, monkeypatch: pytest
         raise RuntimeError("CUDA error: out of memory\nmore lines")
 
     if where == "record_of_the_end":
-        monkeypatch.setattr(long_run, "labelled_images", fails)
+        monkeypatch.setattr(full_training, "labelled_images", fails)
     else:
-        monkeypatch.setattr(long_run.Stepper, where, fails)
+        monkeypatch.setattr(full_training.Trainer, where, fails)
     with pytest.raises(TrainingError, match=r"not enough memory on .* \(CUDA error: out of memory\); free some"):
         to_end(make(tmp_path))
     if where == "record_of_the_end":

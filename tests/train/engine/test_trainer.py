@@ -15,8 +15,8 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.train.engine.device import is_out_of_memory
 from nas_budget.train.engine.loop import train_epoch
 from nas_budget.train.engine.model import build
-from nas_budget.train.engine.trainer import Stepper
-from nas_budget.train.optim.ema import AveragedWeights
+from nas_budget.train.engine.trainer import Trainer
+from nas_budget.train.optim.ema import WeightEMA
 from tests.train.engine.test_loop import BRIEF, EASY, SPEC
 
 STILL = replace(BRIEF, crop_pad=0, flip="none")
@@ -47,9 +47,9 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_too_little_memory_halves_the_batch_and_keeps_the_gradient(error: Exception) -> None:
-    plain, small = Stepper(copy.deepcopy(NO_NORM), EASY, STILL), Stepper(Small(6, error), EASY, STILL)
+    plain, small = Trainer(copy.deepcopy(NO_NORM), EASY, STILL), Trainer(Small(6, error), EASY, STILL)
     chosen = torch.arange(20)
-    losses = [stepper.step(chosen) for stepper in (plain, small)]
+    losses = [trainer.step(chosen) for trainer in (plain, small)]
     assert small.parts == 4
     assert small.network.seen[:2] == [20, 10]
     assert torch.allclose(*losses)
@@ -61,48 +61,48 @@ def test_too_little_memory_halves_the_batch_and_keeps_the_gradient(error: Except
 
 def test_no_memory_at_all_is_an_error() -> None:
     with pytest.raises(torch.OutOfMemoryError):
-        Stepper(Small(0, ERRORS[0]), EASY, STILL).step(torch.arange(20))
+        Trainer(Small(0, ERRORS[0]), EASY, STILL).step(torch.arange(20))
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
-    stepper = Stepper(Small(0, RuntimeError("shapes do not match")), EASY, STILL)
+    trainer = Trainer(Small(0, RuntimeError("shapes do not match")), EASY, STILL)
     with pytest.raises(RuntimeError, match="shapes"):
-        stepper.step(torch.arange(20))
-    assert stepper.parts == 1
+        trainer.step(torch.arange(20))
+    assert trainer.parts == 1
     assert is_out_of_memory(MemoryError())
 
 
 def test_parts_of_a_batch_with_mixed_targets_give_the_same_loss() -> None:
     recipe = replace(STILL, cutmix=0.5, label_smoothing=0.1)
-    whole, parts = (Stepper(copy.deepcopy(NO_NORM), EASY, recipe) for _ in range(2))
+    whole, parts = (Trainer(copy.deepcopy(NO_NORM), EASY, recipe) for _ in range(2))
     parts.parts = 3
     losses = []
-    for stepper in whole, parts:
-        stepper.begin(1).__next__()
-        losses.append(stepper.step(torch.arange(20)))
+    for trainer in whole, parts:
+        trainer.begin(1).__next__()
+        losses.append(trainer.step(torch.arange(20)))
     assert torch.allclose(*losses)
 
 
 def test_averaged_weights_are_the_exponential_average() -> None:
     network = nn.Linear(2, 1)
-    averaged, expected = AveragedWeights(network, horizon=4), None
+    ema, expected = WeightEMA(network, horizon=4), None
     for step in range(12):
         with torch.no_grad():
             network.weight.copy_(torch.randn(1, 2))
-        averaged.update(step)
+        ema.update(step)
         share = max(1 / 4, 1 / (step + 1))
         now = network.weight.detach().clone()
         expected = now if expected is None else expected + share * (now - expected)
     assert expected is not None
-    assert torch.allclose(averaged.network.weight, expected, atol=1e-6)
-    assert not any(p.requires_grad for p in averaged.network.parameters())
+    assert torch.allclose(ema.network.weight, expected, atol=1e-6)
+    assert not any(p.requires_grad for p in ema.network.parameters())
 
 
 def test_batch_norm_statistics_are_averaged_too() -> None:
-    stepper = Stepper(build(SPEC), EASY, replace(BRIEF, average=0.3))
-    train_epoch(stepper, 1)
-    assert stepper.averaged is not None
-    ours, theirs = (dict(n.named_buffers()) for n in (stepper.averaged.network, stepper.network))
+    trainer = Trainer(build(SPEC), EASY, replace(BRIEF, ema=0.3))
+    train_epoch(trainer, 1)
+    assert trainer.ema is not None
+    ours, theirs = (dict(n.named_buffers()) for n in (trainer.ema.network, trainer.network))
     moving = [name for name in ours if name.endswith("running_mean")]
     assert moving
     for name in moving:
@@ -111,10 +111,10 @@ def test_batch_norm_statistics_are_averaged_too() -> None:
 
 
 def test_the_loss_of_an_epoch_that_diverges_names_epoch_and_rate() -> None:
-    stepper = Stepper(build(ResNetSpec((4,), image_size=8, classes=2, pool="global")), EASY, BRIEF)
+    trainer = Trainer(build(ResNetSpec((4,), image_size=8, classes=2, pool="global")), EASY, BRIEF)
     with torch.no_grad():
-        stepper.network.linear.weight.fill_(float("nan"))
-    result = train_epoch(stepper, 2)
+        trainer.network.linear.weight.fill_(float("nan"))
+    result = train_epoch(trainer, 2)
     assert result.epoch == 2
     assert result.train_loss != result.train_loss
     assert result.learning_rate > 0
@@ -125,8 +125,8 @@ def test_the_loss_of_an_epoch_that_diverges_names_epoch_and_rate() -> None:
 @pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
 def test_a_compiled_network_trains_as_a_plain_one() -> None:
     spec = replace(SPEC, dropout=0.0)  # chance is drawn otherwise where dropout is compiled
-    plain, compiled = (Stepper(build(spec), EASY, replace(BRIEF, epochs=1)) for _ in range(2))
+    plain, compiled = (Trainer(build(spec), EASY, replace(BRIEF, epochs=1)) for _ in range(2))
     compiled.compile()
-    losses = [train_epoch(stepper, 1).train_loss for stepper in (plain, compiled)]
+    losses = [train_epoch(trainer, 1).train_loss for trainer in (plain, compiled)]
     assert compiled.compute is not compiled.network
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)

@@ -18,7 +18,7 @@ from nas_budget.errors import DataError, ModelError
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.engine.model import build
 from nas_budget.train.engine.weights import (
-    AVERAGED,
+    EMA,
     FORMAT,
     MODEL,
     Model,
@@ -59,14 +59,14 @@ def test_any_reader_of_safetensors_reads_it(path: Path) -> None:
 
 def test_a_run_folder_has_plain_and_averaged_weights(path: Path) -> None:
     other = model(seed=1)
-    save_model(path.parent / AVERAGED, replace(other, about={**other.about, "weights": "averaged"}))
+    save_model(path.parent / EMA, replace(other, about={**other.about, "weights": "ema"}))
     assert load_model(path.parent).about["seed"] == 0
-    assert load_model(path.parent, averaged=True).about["seed"] == 1
+    assert load_model(path.parent, ema=True).about["seed"] == 1
 
 
 def test_plain_weights_are_not_taken_for_averaged_ones(path: Path) -> None:
     with pytest.raises(ModelError, match="holds plain weights; for averaged ones"):
-        load_model(path, averaged=True)
+        load_model(path, ema=True)
 
 
 def test_normalising_is_subtracting_the_mean_and_dividing(path: Path) -> None:
@@ -113,8 +113,8 @@ def test_damage_is_told_and_nothing_is_unpickled(
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"averaged.safetensors: cannot be read \(No such file"):
-        load_model(tmp_path, averaged=True)
+    with pytest.raises(ModelError, match=r"ema.safetensors: cannot be read \(No such file"):
+        load_model(tmp_path, ema=True)
 
 
 def test_weights_of_another_origin_are_told(tmp_path: Path) -> None:

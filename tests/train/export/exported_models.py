@@ -15,9 +15,9 @@ SPECS = {
     "preact, 1x1": ResNetSpec(
         (5, 8), blocks=(1, 2), block="preact", shortcut_kernel=1, stem_width=3, dropout=0.2, image_size=8, pool=2
     ),
-    "bottleneck": ResNetSpec((6, 9), blocks=1, block="bottleneck", squeeze=2, image_size=8, pool=1, in_channels=1),
-    "squeezed": ResNetSpec((4, 5), blocks=1, squeeze=16, strides=(2, 3), image_size=12, in_channels=2, classes=1),
-    "no shortcut": ResNetSpec((4,), blocks=2, image_size=5, pool="global", block="preact", squeeze=3),
+    "bottleneck": ResNetSpec((6, 9), blocks=1, block="bottleneck", se_reduction=2, image_size=8, pool=1, in_channels=1),
+    "squeezed": ResNetSpec((4, 5), blocks=1, se_reduction=16, strides=(2, 3), image_size=12, in_channels=2, classes=1),
+    "no shortcut": ResNetSpec((4,), blocks=2, image_size=5, pool="global", block="preact", se_reduction=3),
     "one pixel": ResNetSpec((4, 4), blocks=1, strides=(2, 2), image_size=2, pool=1, shortcut_kernel=1),
 }
 

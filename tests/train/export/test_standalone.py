@@ -46,7 +46,7 @@ def _module(text: str) -> dict[str, Any]:
 
 LARGEST = ResNetSpec(
     (65_536, 65_535), blocks=1_000, kernels=31, strides=8, image_size=4_096, in_channels=65_536, classes=65_536,
-    squeeze=65_536, dropout=0.1,
+    se_reduction=65_536, dropout=0.1,
 )  # fmt: skip
 PLAIN = [
     *SPECS.values(), LARGEST, ResNetSpec((32, 64, 96, 128, 185)), ResNetSpec((8,), in_channels=30, classes=100),

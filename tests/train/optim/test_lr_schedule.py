@@ -29,8 +29,8 @@ def test_one_cycle_is_torchs_with_its_momentum(n_steps: int) -> None:
 
 
 @given(st.sampled_from(["linear", "cosine"]), st.floats(0, 0.9), st.integers(1, 300))
-def test_rates_rise_then_fall_and_stay_within_their_bounds(schedule: str, warm_up: float, n_steps: int) -> None:
-    recipe = Recipe(schedule=schedule, warm_up=warm_up)
+def test_rates_rise_then_fall_and_stay_within_their_bounds(schedule: str, warmup: float, n_steps: int) -> None:
+    recipe = Recipe(schedule=schedule, warmup=warmup)
     found = [pace(recipe, step, n_steps) for step in range(n_steps)]
     rates = [now.rate for now in found]
     top = rates.index(max(rates))
@@ -41,9 +41,7 @@ def test_rates_rise_then_fall_and_stay_within_their_bounds(schedule: str, warm_u
 
 
 def test_a_cosine_falls_slower_first_and_faster_later() -> None:
-    linear, cosine = (
-        [pace(Recipe(schedule=s, warm_up=0), i, 99).rate for i in range(99)] for s in ("linear", "cosine")
-    )
+    linear, cosine = ([pace(Recipe(schedule=s, warmup=0), i, 99).rate for i in range(99)] for s in ("linear", "cosine"))
     assert cosine[20] > linear[20]
     assert cosine[80] < linear[80]
     assert cosine[49] == pytest.approx(0.5)

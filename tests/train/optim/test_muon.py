@@ -58,7 +58,7 @@ def test_steps_are_of_the_learning_rate_whatever_the_gradient() -> None:
 
 def test_convolutions_are_muons_and_the_rest_is_sgds() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
-    muon, sgd = make_optimizers(network, Recipe(optimizer="muon", learning_rate=0.05, rest_rate=0.2))
+    muon, sgd = make_optimizers(network, Recipe(optimizer="muon", learning_rate=0.05, other_lr=0.2))
     assert {p.ndim for group in muon.param_groups for p in group["params"]} == {4}
     assert {group["lr"] for group in muon.param_groups} == {0.05}
     assert {p.ndim for group in sgd.param_groups for p in group["params"]} == {1, 2}

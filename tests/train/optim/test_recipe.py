@@ -43,14 +43,14 @@ def test_a_recipe_is_changed_by_making_another() -> None:
         ("crop_pad", -1),
         ("label_smoothing", 1.0),
         ("label_smoothing", -0.1),
-        ("warm_up", 1.0),
-        ("warm_up", math.nan),
+        ("warmup", 1.0),
+        ("warmup", math.nan),
         ("decays", "none"),
         ("flip", True),
-        ("rest_rate", 0),
+        ("other_lr", 0),
         ("cutout", -1),
         ("cutmix", 1.1),
-        ("average", 1.0),
+        ("ema", 1.0),
     ],
 )
 def test_a_value_out_of_range_is_named_with_what_is_allowed(name: str, value: Any) -> None:
@@ -67,13 +67,13 @@ def test_all_mistakes_are_told_at_once() -> None:
         "schedule": "step",
         "decays": "",
         "flip": "",
-        "rest_rate": 0,
+        "other_lr": 0,
         "cutout": -1,
         "cutmix": -1,
-        "average": -0.1,
+        "ema": -0.1,
         "learning_rate": -1,
         "weight_decay": -1,
-        "warm_up": 2,
+        "warmup": 2,
         "batch_size": 0,
         "epochs": 0,
         "label_smoothing": 1.5,
@@ -88,7 +88,7 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "edges", [{"warm_up": 0.0, "label_smoothing": 0.0, "weight_decay": 0.0}, {"batch_size": 2, "epochs": 1}]
+    "edges", [{"warmup": 0.0, "label_smoothing": 0.0, "weight_decay": 0.0}, {"batch_size": 2, "epochs": 1}]
 )
 def test_the_edges_are_allowed(edges: dict[str, Any]) -> None:
     assert vars(Recipe(**edges)).items() >= edges.items()

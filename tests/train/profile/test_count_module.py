@@ -14,15 +14,15 @@ from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_h
 
 from nas_budget import ResNetSpec, cost
 from nas_budget.errors import NasBudgetError, UsageError
-from nas_budget.train.profile.count_module import ForeignCost, ForeignPart, count_module
+from nas_budget.train.profile.count_module import ModuleCost, ModulePart, count_module
 from tests.strategies import specs
-from tests.train.profile import foreign_networks
+from tests.train.profile import other_networks
 
-HERE = "tests.train.profile.foreign_networks:"
+HERE = "tests.train.profile.other_networks:"
 VECTOR = (16,)
 
 
-def count(factory: str, *shape: int) -> ForeignCost:
+def count(factory: str, *shape: int) -> ModuleCost:
     return count_module(HERE + factory, shape or VECTOR)
 
 
@@ -48,11 +48,11 @@ def test_a_plain_network() -> None:
     counted = count("plain", 3, 8, 8)
     assert (counted.params, counted.frozen, counted.buffers, counted.macs) == (5370, 0, 16, 18944)
     assert counted.parts == (
-        ForeignPart("0", "Conv2d", 224, 0, 13824, (8, 8, 8)),
-        ForeignPart("1", "BatchNorm2d", 16, 0, 0, (8, 8, 8)),
-        ForeignPart("2", "ReLU", 0, 0, 0, (8, 8, 8)),
-        ForeignPart("3", "Flatten", 0, 0, 0, (512,)),
-        ForeignPart("4", "Linear", 5130, 0, 5120, (10,)),
+        ModulePart("0", "Conv2d", 224, 0, 13824, (8, 8, 8)),
+        ModulePart("1", "BatchNorm2d", 16, 0, 0, (8, 8, 8)),
+        ModulePart("2", "ReLU", 0, 0, 0, (8, 8, 8)),
+        ModulePart("3", "Flatten", 0, 0, 0, (512,)),
+        ModulePart("4", "Linear", 5130, 0, 5120, (10,)),
     )
 
 
@@ -103,8 +103,8 @@ def test_a_shared_parameter_is_counted_once(factory: str) -> None:
 
 @pytest.mark.parametrize("factory", ["twice", "looks_while_built('twice')"])
 def test_a_child_called_twice_works_twice(factory: str) -> None:
-    again = ForeignPart("again", "Linear", 272, 0, 512, (16,))
-    assert count(factory).parts == (again, ForeignPart("(itself)", "Calls", 256, 0, 0, (16,)))
+    again = ModulePart("again", "Linear", 272, 0, 512, (16,))
+    assert count(factory).parts == (again, ModulePart("(itself)", "Calls", 256, 0, 0, (16,)))
 
 
 def test_a_child_inside_another_is_booked_on_the_outer_call() -> None:
@@ -116,8 +116,8 @@ def test_a_child_inside_another_is_booked_on_the_outer_call() -> None:
 
 def test_work_outside_the_children_is_of_the_module_itself() -> None:
     layers, itself = count("listed").parts
-    assert layers == ForeignPart("layers", "ModuleList", 88, 0, 80, ())
-    assert itself == ForeignPart("(itself)", "Calls", 256, 0, 256, (4,))
+    assert layers == ModulePart("layers", "ModuleList", 88, 0, 80, ())
+    assert itself == ModulePart("(itself)", "Calls", 256, 0, 256, (4,))
 
 
 def test_what_two_children_hold_is_booked_on_the_first() -> None:
@@ -160,7 +160,7 @@ def test_layers_that_learn_their_size_from_the_input() -> None:
 
 @pytest.mark.parametrize("name", ["FINISHED", "FINISHED_ON_META"])
 def test_a_finished_module_is_counted_and_left_as_it_was(name: str) -> None:
-    network = getattr(foreign_networks, name)
+    network = getattr(other_networks, name)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     assert count(name, 3, 8, 8).params == 5370
     assert network.training
@@ -292,5 +292,5 @@ def test_torchvision_resnet18() -> None:
     counted = count_module("torchvision.models:resnet18", (3, 224, 224))
     assert (counted.params, counted.frozen, counted.buffers) == (11_689_512, 0, 9_600)
     assert counted.macs == 1_814_073_344
-    assert counted.parts[-1] == ForeignPart("fc", "Linear", 513_000, 0, 512_000, (1000,))
+    assert counted.parts[-1] == ModulePart("fc", "Linear", 513_000, 0, 512_000, (1000,))
     assert count_module("torchvision.models:resnet18(num_classes=10)", (3, 224, 224)).params == 11_181_642
