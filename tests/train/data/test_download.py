@@ -45,10 +45,8 @@ class NoWebServer(Quiet):
 
 @pytest.fixture
 def datasets() -> ModuleType:
-    try:
-        from torchvision import datasets
-    except (ImportError, RuntimeError) as error:
-        pytest.skip(f"torchvision does not load beside this torch: {error}")
+    from torchvision import datasets
+
     return datasets  # type: ignore[no-any-return]
 
 

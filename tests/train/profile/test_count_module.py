@@ -36,14 +36,6 @@ def refusal(target: str, *shape: int) -> NasBudgetError:
     return caught.value
 
 
-def torchvision_loads() -> bool:
-    try:
-        import torchvision  # noqa: F401
-    except (ImportError, RuntimeError):  # built for another torch
-        return False
-    return True
-
-
 def test_a_plain_network() -> None:
     counted = count("plain", 3, 8, 8)
     assert (counted.params, counted.frozen, counted.buffers, counted.macs) == (5370, 0, 16, 18944)
@@ -287,7 +279,6 @@ def test_a_module_that_decides_by_its_data(by: str) -> None:
     assert f": {problem}, which cannot be counted without running it (" in str(error)
 
 
-@pytest.mark.skipif(not torchvision_loads(), reason="torchvision does not load with this torch")
 def test_torchvision_resnet18() -> None:
     counted = count_module("torchvision.models:resnet18", (3, 224, 224))
     assert (counted.params, counted.frozen, counted.buffers) == (11_689_512, 0, 9_600)

@@ -1,4 +1,4 @@
-"""Networks that are not of our family, for tests/train/test_foreign.py to name."""
+"""Networks that are not of our family, for `test_count_module.py` to name."""
 
 from __future__ import annotations
 
