@@ -16,7 +16,7 @@ import pytest
 import nas_budget
 from nas_budget.cli.commands.search import KEYS
 from nas_budget.records import trials as trial_table
-from nas_budget.search.config.study_file import SECTIONS
+from nas_budget.search.config.sections import SECTIONS
 from tests.conftest import Ran
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ from nas_budget.arch.cost import BYTES_PER_WEIGHT
 from nas_budget.cli.commands import evaluate
 from nas_budget.cli.options import completion
 from nas_budget.records.run_folder import BEST, JOURNAL, WEIGHTS
-from nas_budget.search.config.study_file import SECTIONS
+from nas_budget.search.config.sections import SECTIONS
 from nas_budget.train.data.dataset import NAMED
 from nas_budget.train.export.export import check_formats
 from nas_budget.train.optim.recipe import RECIPES

@@ -1,0 +1,230 @@
+"""The keys of a study file: the type, default and description of each, by section."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+
+from nas_budget.arch.budget import Budget, parse_quantity
+from nas_budget.arch.cost import BYTES_PER_WEIGHT
+from nas_budget.errors import QuantityError
+from nas_budget.space.space import SearchSpace
+from nas_budget.train.optim.recipe import RECIPES, Recipe
+
+CLOSED = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+WEIGHT_FORMATS = tuple(BYTES_PER_WEIGHT)
+
+Auto = Literal["auto"]
+
+
+def _quantity(value: Any) -> Any:
+    if value in ("auto", "none"):
+        return value
+    try:
+        return parse_quantity(value)
+    except QuantityError as error:
+        raise ValueError(str(error).removeprefix("limit: ")) from None
+
+
+def _listed(kind: Any) -> Any:
+    """The type, taking a single value for a list of one, or for a range of one value."""
+    if get_origin(kind) is not tuple:
+        return kind
+    times = 1 if Ellipsis in get_args(kind) else 2
+    return Annotated[
+        kind, BeforeValidator(lambda v: [v] * times if isinstance(v, (int, float, str)) and v != "auto" else v)
+    ]
+
+
+SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
+
+
+def _duration(value: Any) -> Any:
+    """Seconds of a number or of a text such as "90s", "45m", "2h", "1.5h" or "1d"."""
+    if not isinstance(value, str) or value == "none":
+        return value
+    found = re.fullmatch(r"([\d.]+)\s*([a-z]*)", value.strip())
+    try:
+        number, unit = found.groups() if found else ("", "")
+        return float(number) * SECONDS[unit or "s"]
+    except (ValueError, KeyError):
+        raise ValueError(f'{value!r} is not a time; write "90s", "45m", "2h" or a number of seconds') from None
+
+
+Limit = Annotated[int | Literal["none"], BeforeValidator(_quantity)]
+Count = Annotated[int, BeforeValidator(_quantity), Field(ge=1)]
+Duration = Annotated[float, Field(gt=0)]
+Open = Annotated[Duration | Literal["none"], BeforeValidator(_duration)]
+
+
+class DataSection(BaseModel):
+    """`[data]`: which images, and how many of them."""
+
+    model_config = CLOSED
+    name: str = "auto"
+    """Data set: a known name or the path of an .npz file; auto: CIFAR-10 where it can be had, else shapes."""
+    images: Count | Literal["auto", "all"] = "auto"
+    """Images to train on, or all; auto: all on a GPU, 2,500 on a CPU."""
+    validation_images: Count | Auto = "auto"
+    """Training images set aside to measure accuracy; auto: a tenth on a GPU, 1,000 on a CPU."""
+
+
+class SearchSection(BaseModel):
+    """`[search]`: how networks are proposed, pruned and kept."""
+
+    model_config = CLOSED
+    trials: Count = 50
+    """Complete or pruned trials in all; running the study again resumes it up to this number."""
+    timeout: Open = "none"
+    """Time, such as 2h or 90m, after which no trial starts; those under way are finished."""
+    device_time: Open = "none"
+    """Training time of all trials together, over all workers, after which no trial starts."""
+    patience: Count | Literal["none"] = "none"
+    """Trials in a row without a new one on the Pareto front after which no trial starts."""
+    target: Annotated[float, Field(gt=0, le=1)] | Literal["none"] = "none"
+    """Validation accuracy, such as 0.95, that ends the search when a trial reaches it."""
+    sampler: Literal["tpe", "gp", "nsga2", "cmaes", "evolution", "random"] = "tpe"
+    """What proposes networks after the startup trials."""
+    n_startup_trials: Count | Auto = "auto"
+    """Trials spread over the space before the sampler is asked; auto: a fifth of the trials, 5 to 20."""
+    pruner: Literal["front", "halving", "hyperband", "median", "none"] = "front"
+    """What stops a trial early; front compares it only with trials of at most its size."""
+    pruner_metric: Literal["loss", "accuracy"] = "loss"
+    """What the front pruner compares: training loss or validation accuracy."""
+    rungs: tuple[Annotated[int, Field(ge=1)], ...] | Auto = "auto"
+    """Epochs at which trials are compared; auto: 1, 2, 3 and 5 eighths of the epochs."""
+    trial_seeds: Count = 1
+    """Trainings of each trial, each with its own seed; their mean counts."""
+    finalists: Annotated[int, Field(ge=0)] = 0
+    """Best trials that are trained again at the end, with other seeds."""
+    finalist_seeds: Count = 3
+    """Seeds that each finalist is trained with."""
+    finalist_epochs: Count | Auto = "auto"
+    """Epochs of a finalist's training; auto: those of a trial."""
+    workers: Count = 1
+    """Processes that train at once; they share the GPUs, or the cores of a CPU."""
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    """Fixes the proposals, the initial weights and the order of the images."""
+    device: str = "auto"
+    """Where to train: cpu, cuda or cuda:1; auto: a CUDA GPU if there is one."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Number format of training; auto: bf16 on a GPU that has it, else fp32."""
+    threads: Count | Auto = "auto"
+    """Threads of a training on a CPU; auto: one up to 10 M MACs, else the cores, shared by the workers."""
+    graph: bool = False
+    """Whether a GPU replays training steps from a CUDA graph."""
+    storage: str = "journal"
+    """Where the study is kept: a journal in the run folder, or the URL of a database."""
+    queue: list[dict[str, Any]] | Auto = "auto"
+    """Networks to train first; auto: the reference network, if it fits and the space holds it."""
+
+
+def _section(
+    title: str, source: type, special: Mapping[str, tuple[Any, Any]], left_out: Collection[str] = ()
+) -> type[BaseModel]:
+    """A section with the fields of a dataclass, each described as the dataclass's docstring describes it.
+
+    Args:
+        title: Name of the model.
+        source: The dataclass.
+        special: Type and default of fields that a study file takes in another form, and of those only it has.
+        left_out: Fields of the dataclass that no study file has.
+    """
+    hints, described = get_type_hints(source), described_attributes(source)
+    fields = {f.name: (_listed(hints[f.name]), f.default) for f in dataclasses.fields(source)} | {**special}
+    kept: dict[str, Any] = {
+        name: (kind, Field(default, description=described[name]) if name in described else default)
+        for name, (kind, default) in fields.items()
+        if name not in left_out
+    }
+    return create_model(title, __config__=CLOSED, **kept)
+
+
+def described_attributes(source: type) -> dict[str, str]:
+    """What the "Attributes" part of a class's docstring says of each, in one line."""
+    _, _, rest = inspect.cleandoc(source.__doc__ or "").partition("Attributes:\n")
+    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", re.split(r"\n(?=\S)", rest)[0], re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+FROM_DATA = ("image_size", "in_channels", "classes")
+"""What a space knows from the images."""
+BudgetSection = _section(
+    "BudgetSection",
+    Budget,
+    {
+        "params": (Limit, 5_000_000),
+        "macs": (Limit | Auto, "auto"),
+        "weight_bytes": (Limit, "none"),
+        "activation_bytes": (Limit, "none"),
+        "weight_format": (Literal[*WEIGHT_FORMATS], WEIGHT_FORMATS[0]),
+    },
+)
+SpaceSection = _section(
+    "SpaceSection",
+    SearchSpace,
+    {
+        "blocks": (Auto | _listed(tuple[int, int]), "auto"),
+        "first_stride": (Auto | _listed(tuple[int, ...]), "auto"),
+    },
+    FROM_DATA,
+)
+RecipeName: Any = Annotated[
+    Literal["auto", *RECIPES],
+    Field(description="Named recipe that the other keys change; auto: fast on a GPU, brief on a CPU."),
+]
+OPEN_TO_SEARCH = {
+    "learning_rate": float | tuple[float, float],
+    "weight_decay": float | tuple[float, float],
+    "batch_size": int | tuple[int, ...],
+    "optimizer": str | tuple[str, ...],
+}
+"""What a recipe may leave open: a range of numbers, or choices."""
+RecipeSection = _section(
+    "RecipeSection",
+    Recipe,
+    {name: (kind | None, None) for name, kind in (get_type_hints(Recipe) | OPEN_TO_SEARCH).items()}
+    | {"name": (RecipeName, "auto")},
+)
+SECTIONS: dict[str, type[BaseModel]] = {
+    "budget": BudgetSection,
+    "space": SpaceSection,
+    "data": DataSection,
+    "recipe": RecipeSection,
+    "search": SearchSection,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyHelp:
+    """What a person is told of a key of a study file.
+
+    Attributes:
+        description: One line.
+        default: Its default; None where the recipe gives it.
+        choices: The words it may be; empty where it is a number, a list or any text.
+    """
+
+    description: str
+    default: Any
+    choices: tuple[str, ...] = ()
+
+
+def key_help(key: str) -> KeyHelp:
+    """Description, default and choices of a "section.key", for help texts and tables.
+
+    Examples:
+        >>> key_help("search.pruner_metric").choices
+        ('loss', 'accuracy')
+        >>> key_help("search.workers").default
+        1
+    """
+    section, _, name = key.partition(".")
+    known = SECTIONS[section].model_fields[name]
+    literal = get_origin(known.annotation) is Literal
+    return KeyHelp(known.description or "", known.default, get_args(known.annotation) if literal else ())
