@@ -14,7 +14,7 @@ from nas_budget.errors import UsageError
 
 if TYPE_CHECKING:
     from nas_budget.arch.explain import Explanation
-    from nas_budget.train.profile.benchmark import Measurement, Spread
+    from nas_budget.train.profile.benchmark import Measurement, Quartiles
     from nas_budget.train.profile.count_module import ModuleCost
 
 WORDS = {"channels": "width", "blocks": "blocks", "kernels": "kernel"}
@@ -128,7 +128,7 @@ def _print_weights(weight_bytes: dict[str, int], buffers: int) -> None:
 def _print_measured(found: Measurement) -> None:
     """Speed and memory: medians, in brackets the middle half of the repeats."""
 
-    def rate(spread: Spread, batch: int) -> str:
+    def rate(spread: Quartiles, batch: int) -> str:
         return f"{spread.median:,.0f} images/s in batches of {batch} ({_middle(spread, 0)})"
 
     memory = found.inference_bytes, found.training_bytes
@@ -141,7 +141,7 @@ def _print_measured(found: Measurement) -> None:
     out(f"             ({found.memory})")
 
 
-def _middle(spread: Spread, digits: int) -> str:
+def _middle(spread: Quartiles, digits: int) -> str:
     return f"{spread.low:,.{digits}f} to {spread.high:,.{digits}f}, n = {spread.n}"
 
 

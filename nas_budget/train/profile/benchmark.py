@@ -1,78 +1,100 @@
-"""How fast a network is on this device and how much memory it takes, measured in some seconds.
+"""Benchmark of a network on a device: latency, throughput and peak memory, on random images.
 
-Run as a module it answers one question on stdin: how much memory a network takes in a fresh process.
+Run as a module, it reads a network from stdin and prints the memory that this network takes in a fresh process.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from importlib.metadata import version
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.train.engine.device import autocast, describe_device, is_out_of_memory, keep_freed_memory
 from nas_budget.train.engine.model import build
 
-TIME_S = 7.0
-"""Of a measurement in all, but for what at least three repeats take."""
-LATENCY_SHARE, INFERENCE_SHARE, TRAINING_SHARE = 0.15, 0.35, 0.5
-LEAST_REPEATS, MOST_REPEATS, WARM_UPS = 3, 500, 2
-LATENCY_S = 0.1
-"""Of a measurement of latency alone."""
+if TYPE_CHECKING:
+    from torch.utils.benchmark import Timer
+
 BATCHES = (8, 32, 128, 512, 2048)
+MIN_REPEATS = 4
+"""What `torch.utils.benchmark` repeats at the least, however long a call takes."""
 RESIDENT = "growth of a fresh process at its peak, weights included"
 ALLOCATED = "peak of what torch allocated, weights included"
 
+Peaks = tuple[int, int] | tuple[None, None]
+"""Peak bytes for one image, and of a training step; None where they cannot be measured."""
+
 
 @dataclass(frozen=True)
-class Spread:
-    """A median of `n` repeats, with the quartiles about it."""
+class Quartiles:
+    """The median of `n` repeats, and the quartiles below and above it."""
 
     median: float
     low: float
     high: float
     n: int
 
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Quartiles:
+        """The quartiles of one value or more."""
+        found = [*values]
+        low, median, high = np.quantile(found, (0.25, 0.5, 0.75)).tolist()
+        return cls(median, low, high, len(found))
+
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured of a network on a device.
+    """Latency, throughput and peak memory of a network on a device, as `measure` returns them.
 
     Attributes:
-        device: Its name.
+        device: Name of the device.
         precision: "fp32", "bf16" or "fp16".
         threads: Threads on a CPU; 0 on a GPU.
-        versions: Of this package and torch.
+        versions: Of this package and of torch.
         latency_ms: Milliseconds for one image.
-        inference: Images a second.
-        inference_batch: Images in a batch for it, of those tried the fastest.
-        training: Images a second of whole training steps, forward, backward and SGD.
-        training_batch: As `inference_batch`.
-        inference_bytes: Peak memory for one image; None where the process that measures it failed.
+        inference: Images a second, in the batch size that gives the most.
+        inference_batch: That batch size.
+        training: Images a second of whole training steps (forward, backward, SGD), in the batch size that gives
+            the most.
+        training_batch: That batch size.
+        inference_bytes: Peak memory for one image. None where the process that measures it failed, for instance
+            because there was not enough memory.
         training_bytes: Peak memory of a training step of `training_batch` images; None likewise.
-        memory: What is meant by peak memory.
+        memory: How peak memory was measured, in words.
+
+    Examples:
+        >>> import torch
+        >>> from nas_budget import ResNetSpec
+        >>> from nas_budget.train.profile.benchmark import measure
+        >>> found = measure(ResNetSpec((8, 16), blocks=1), torch.device("cpu"), time_s=0.1)
+        >>> found.precision, found.latency_ms.low <= found.latency_ms.median
+        ('fp32', True)
     """
 
     device: str
     precision: str
     threads: int
     versions: str
-    latency_ms: Spread
-    inference: Spread
+    latency_ms: Quartiles
+    inference: Quartiles
     inference_batch: int
-    training: Spread
+    training: Quartiles
     training_batch: int
     inference_bytes: int | None
     training_bytes: int | None
@@ -83,83 +105,56 @@ class Measurement:
         return asdict(self)
 
 
-class Runner:
-    """A network on a device that takes random images, to be told something of or to learn from.
+def prepare(spec: ResNetSpec, device: torch.device, precision: str, training: bool, batch: int) -> Callable[[], None]:
+    """A function that evaluates a batch of random images, or takes a training step, and waits for the device.
+
+    The network has fresh weights. A training step is forward, backward and SGD with momentum.
+    """
+    network: nn.Module = build(spec).to(device, memory_format=torch.channels_last).train(training)  # type: ignore[call-overload]
+    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, nesterov=True, fused=True)
+    images = torch.randn(batch, spec.in_channels, spec.image_size, spec.image_size)
+    images = images.to(device, memory_format=torch.channels_last)
+    labels = torch.zeros(batch, dtype=torch.long, device=device)
+
+    def run() -> None:
+        with torch.inference_mode(not training), autocast(device, precision):
+            logits = network(images)
+            loss = F.cross_entropy(logits, labels) if training else None
+        if loss is not None:
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return run
+
+
+def measure(spec: ResNetSpec, device: torch.device, precision: str = "fp32", time_s: float = 7.0) -> Measurement:
+    """The latency, throughput and peak memory of a network with fresh weights.
 
     Args:
         spec: The network.
-        device: Where it runs.
+        device: Where it runs. The part for a GPU has not been run on a GPU yet.
         precision: "fp32", "bf16" or "fp16".
+        time_s: Seconds for the timings, about. Peak memory on a CPU takes some seconds more: it is measured in a
+            process of its own.
     """
-
-    def __init__(self, spec: ResNetSpec, device: torch.device, precision: str) -> None:
-        self.spec, self.device, self.precision = spec, device, precision
-        self.network: nn.Module = build(spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.SGD(
-            self.network.parameters(), 0.01, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True
-        )
-
-    def inference(self, batch: int) -> Callable[[], None]:
-        """What evaluates a batch and waits for it."""
-        self.network.eval()
-        images = self._images(batch)
-
-        def run() -> None:
-            with torch.inference_mode(), autocast(self.device, self.precision):
-                self.network(images)
-            self._wait()
-
-        return run
-
-    def training(self, batch: int) -> Callable[[], None]:
-        """What takes a training step of a batch and waits for it."""
-        self.network.train()
-        images, labels = self._images(batch), torch.zeros(batch, dtype=torch.long, device=self.device)
-
-        def run() -> None:
-            with autocast(self.device, self.precision):
-                loss = F.cross_entropy(self.network(images), labels)
-            loss.backward()
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
-            self._wait()
-
-        return run
-
-    def _images(self, n: int) -> Tensor:
-        images = torch.randn(n, self.spec.in_channels, self.spec.image_size, self.spec.image_size)
-        return images.to(self.device, memory_format=torch.channels_last)
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-
-def measure(spec: ResNetSpec, device: torch.device, precision: str = "fp32", time_s: float = TIME_S) -> Measurement:
-    """Latency, throughput and memory of a network with fresh weights on random images; it takes about `time_s` seconds.
-
-    The GPU's part has not been run on a GPU.
-    """
-    if device.type == "cpu":
-        keep_freed_memory()
-    runner = Runner(spec, device, precision)
-    latency = spread(1e3 * seconds for seconds in repeated(runner.inference(1), LATENCY_SHARE * time_s))
-    inference_batch, inference = best_rate(runner.inference, INFERENCE_SHARE * time_s)
-    training_batch, training = best_rate(runner.training, TRAINING_SHARE * time_s)
-    del runner
+    inference, training = (partial(prepare, spec, device, precision, trains) for trains in (False, True))
+    latency = [1e3 * seconds for seconds in repeat(inference(1), 0.15 * time_s)]
+    inference_batch, inference_rate = fastest_batch(inference, 0.35 * time_s)
+    training_batch, training_rate = fastest_batch(training, 0.5 * time_s)
     on_cpu = device.type == "cpu"
-    peaks = (
-        _resident(spec, precision, training_batch) if on_cpu else _allocated(spec, device, precision, training_batch)
-    )
+    peaks = (_peaks_on_cpu if on_cpu else _peaks_on_gpu)(spec, device, precision, training_batch)
     return Measurement(
         device=describe_device(device),
         precision=precision,
         threads=torch.get_num_threads() if on_cpu else 0,
         versions=f"nas-budget {version('nas-budget')}, torch {torch.__version__}",
-        latency_ms=latency,
-        inference=inference,
+        latency_ms=Quartiles.of(latency),
+        inference=inference_rate,
         inference_batch=inference_batch,
-        training=training,
+        training=training_rate,
         training_batch=training_batch,
         inference_bytes=peaks[0],
         training_bytes=peaks[1],
@@ -168,98 +163,96 @@ def measure(spec: ResNetSpec, device: torch.device, precision: str = "fp32", tim
 
 
 def latency_s(spec: ResNetSpec, device: torch.device, precision: str = "fp32") -> float:
-    """Seconds of one image through a network with fresh weights, the least in a tenth of a second of repeats."""
-    return min(repeated(Runner(spec, device, precision).inference(1), LATENCY_S))
+    """Seconds of one image through a network with fresh weights: the least in a tenth of a second of repeats."""
+    return min(repeat(prepare(spec, device, precision, training=False, batch=1), 0.1))
 
 
-def spread(values: Any) -> Spread:
-    """Median and quartiles of numbers, and how many there are."""
-    found = [*values]
-    low, median, high = np.quantile(found, (0.25, 0.5, 0.75)).tolist()
-    return Spread(median, low, high, len(found))
+def repeat(run: Callable[[], None], time_s: float) -> list[float]:
+    """Seconds of a call, once for each repeat: after a warm-up, for `time_s` seconds and at least four repeats.
+
+    A repeat of a short call is the mean over a block of calls.
+    """
+    timer = _timer_class()("run()", globals={"run": run}, num_threads=torch.get_num_threads())
+    return timer.adaptive_autorange(inf, min_run_time=time_s, max_run_time=inf).times
 
 
-def repeated(run: Callable[[], None], time_s: float) -> list[float]:
-    """Seconds of each run, after two that are not counted, for as long as there is time and at least three times."""
-    for _ in range(WARM_UPS):
-        run()
-    found: list[float] = []
-    deadline = time.perf_counter() + time_s
-    while len(found) < LEAST_REPEATS or (time.perf_counter() < deadline and len(found) < MOST_REPEATS):
-        start = time.perf_counter()
-        run()
-        found.append(time.perf_counter() - start)
-    return found
+@cache
+def _timer_class() -> type[Timer]:
+    log = logging.getLogger("torch.utils.cpp_extension")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it warns of a CUDA compiler without a GPU; nothing is compiled here
+    try:
+        from torch.utils.benchmark import Timer
+    finally:
+        log.setLevel(level)
+    return Timer
 
 
-def best_rate(prepare: Callable[[int], Callable[[], None]], time_s: float) -> tuple[int, Spread]:
-    """The batch with the most images a second, and how many they are.
+def fastest_batch(prepare: Callable[[int], Callable[[], None]], time_s: float) -> tuple[int, Quartiles]:
+    """The batch size that gives the most images a second, and how many they are.
 
-    Larger and larger batches are tried while there is time and memory.
+    Batch sizes are tried from the smallest on, while there is memory and the next one fits the time that is left.
 
     Args:
-        prepare: From the size of a batch to what runs it.
-        time_s: For all batches together.
+        prepare: From a batch size to the function that runs such a batch.
+        time_s: Seconds for all batch sizes together.
     """
     deadline = time.perf_counter() + time_s
-    found: list[tuple[int, Spread]] = []
+    rates: dict[int, Quartiles] = {}
     for batch in BATCHES:
         left = deadline - time.perf_counter()
-        if found and batch / found[-1][1].median * (WARM_UPS + LEAST_REPEATS) > left:
+        if rates and (2 + MIN_REPEATS) * batch / rates[max(rates)].median > left:
             break
         try:
-            took = repeated(prepare(batch), left / 4)
+            seconds = repeat(prepare(batch), left / 4)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not found or not is_out_of_memory(error):
+            if not rates or not is_out_of_memory(error):
                 raise
             break
-        found.append((batch, spread(batch / seconds for seconds in took)))
-    return max(found, key=lambda each: each[1].median)
+        rates[batch] = Quartiles.of(batch / each for each in seconds)
+    fastest = max(rates, key=lambda each: rates[each].median)
+    return fastest, rates[fastest]
 
 
-def _allocated(spec: ResNetSpec, device: torch.device, precision: str, batch: int) -> tuple[int, int]:
-    """Peak bytes on a GPU: for one image, and of a training step."""
+def _peaks_on_gpu(spec: ResNetSpec, device: torch.device, precision: str, batch: int) -> Peaks:
+    """Peaks of what torch allocates on a GPU."""
     torch.cuda.empty_cache()
-    runner, peaks = Runner(spec, device, precision), []
-    for run in runner.inference(1), runner.training(batch):
+    peaks = []
+    for training, n in (False, 1), (True, batch):
         torch.cuda.reset_peak_memory_stats(device)
-        run()
+        prepare(spec, device, precision, training, n)()
         peaks.append(torch.cuda.max_memory_allocated(device))
     return peaks[0], peaks[1]
 
 
-def _resident(spec: ResNetSpec, precision: str, batch: int) -> tuple[int | None, int | None]:
-    """The same on a CPU, as a process of its own tells; None twice when it fails, for lack of memory perhaps."""
-    question = json.dumps([spec.to_dict(), precision, batch, torch.get_num_threads()])
-    command = [sys.executable, "-m", __name__]
-    ran = subprocess.run(command, input=question, capture_output=True, text=True, check=False)
-    if ran.returncode:
-        return None, None
-    inference, training = json.loads(ran.stdout)
-    return inference, training
+def _peaks_on_cpu(spec: ResNetSpec, _device: torch.device, precision: str, batch: int) -> Peaks:
+    """Peaks of a process of its own; None where it fails, for lack of memory perhaps."""
+    request = json.dumps([spec.to_dict(), precision, batch, torch.get_num_threads()])
+    ran = subprocess.run([sys.executable, "-m", __name__], input=request, capture_output=True, text=True, check=False)
+    return (None, None) if ran.returncode else tuple(json.loads(ran.stdout))
 
 
-def _answer(question: str) -> tuple[int, int]:
-    """Bytes by which this process grew at its peak: for one image, and with a training step."""
-    values, precision, batch, n_threads = json.loads(question)
+def _growth(request: str) -> tuple[int, int]:
+    """Bytes by which this process grows at its peak: for one image, and with training steps."""
+    values, precision, batch, n_threads = json.loads(request)
     torch.set_num_threads(n_threads)
     keep_freed_memory()
     spec, device = ResNetSpec.from_dict(values), torch.device("cpu")
-    small = Runner(replace(spec, channels=(8,) * len(spec.channels)), device, precision)
-    small.training(2)()  # what torch needs once, whatever the network
+    narrow = replace(spec, channels=(8,) * len(spec.channels))
+    prepare(narrow, device, precision, training=True, batch=2)()  # what torch allocates once, whatever the network
     before = psutil.Process().memory_info().rss
-    runner = Runner(spec, device, precision)
-    runner.inference(1)()
+    prepare(spec, device, precision, training=False, batch=1)()
     inference = peak_resident() - before
-    for _ in range(WARM_UPS):
-        runner.training(batch)()
+    step = prepare(spec, device, precision, training=True, batch=batch)
+    step()
+    step()  # now beside the momenta of the first
     return inference, peak_resident() - before
 
 
 def peak_resident() -> int:
-    """Most bytes of memory this process has held, to within some hundred kilobytes (so Linux counts, a core at a time).
+    """The most bytes of memory this process has held, to within some hundred kilobytes.
 
-    Linux tells it in a file; its `getrusage` would tell that of the process it was started from where that is more.
+    Linux has it in a file. Its `getrusage` would return the peak of the parent process where that is higher.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -272,4 +265,4 @@ def peak_resident() -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_answer(sys.stdin.read())))
+    sys.stdout.write(json.dumps(_growth(sys.stdin.read())))

@@ -10,7 +10,7 @@ import torch
 
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.train.profile import benchmark as module
-from nas_budget.train.profile.benchmark import RESIDENT, Measurement, Spread
+from nas_budget.train.profile.benchmark import RESIDENT, Measurement, Quartiles
 from tests.conftest import Ran
 
 Run = Callable[..., Ran]
@@ -19,10 +19,10 @@ FOUND = Measurement(
     precision="fp32",
     threads=2,
     versions="nas-budget 0.1.0, torch 2.13.0",
-    latency_ms=Spread(12.345, 12.0, 13.0, 99),
-    inference=Spread(1_234.5, 1_200.0, 1_300.0, 7),
+    latency_ms=Quartiles(12.345, 12.0, 13.0, 99),
+    inference=Quartiles(1_234.5, 1_200.0, 1_300.0, 7),
     inference_batch=128,
-    training=Spread(301.0, 290.0, 310.4, 3),
+    training=Quartiles(301.0, 290.0, 310.4, 3),
     training_batch=32,
     inference_bytes=38_400_000,
     training_bytes=1_234_000_000,
@@ -101,7 +101,7 @@ def test_an_interruption_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "repeated", interrupted)
+    monkeypatch.setattr(module, "repeat", interrupted)
     ran = run("count", "--channels", "8", "--blocks", "1", "--measure", "--device", "cpu")
     assert ran.code == 130
     assert ran.err.splitlines()[-1] == "interrupted"
