@@ -61,17 +61,17 @@ def layers(spec: ResNetSpec) -> tuple[Layer, ...]:
 def _walk(spec: ResNetSpec) -> Iterator[Layer]:
     preact = FAMILIES[spec.block].preact
     shape: Shape = (spec.in_channels, spec.image_size, spec.image_size)
-    yield _conv("stem.conv", "stem", shape, spec.stem_channels, spec.stem_kernel)
+    yield _conv("conv1", "stem", shape, spec.stem_channels, spec.stem_kernel)
     shape = (spec.stem_channels, spec.image_size, spec.image_size)
     if not preact:
-        yield from _norm_relu("stem.norm", "stem.relu", "stem", shape)
+        yield from _norm_relu("bn1", "relu", "stem", shape)
     for stage in range(len(spec.channels)):
         for block in range(spec.blocks[stage]):
             stride = spec.strides[stage] if block == 0 else 1
-            yield from _block(spec, stage, f"stages.{stage}.{block}", shape, stride)
+            yield from _block(spec, stage, f"layer{stage + 1}.{block}", shape, stride)
             shape = _after(shape, spec.channels[stage], stride)
     if preact:
-        yield from _norm_relu("norm", "relu", "head", shape)
+        yield from _norm_relu("bn", "relu", "head", shape)
     yield from _head(spec, shape)
 
 
@@ -79,9 +79,9 @@ def _block(spec: ResNetSpec, stage: int, name: str, shape: Shape, stride: int) -
     part, out = f"stage {stage + 1}", _after(shape, spec.channels[stage], stride)
     yield from _main_path(spec, stage, name, shape, stride)
     if spec.se_reduction:
-        yield from _squeeze(f"{name}.squeeze", part, out, spec.se_reduction, held=prod(shape))
+        yield from _squeeze(f"{name}.se", part, out, spec.se_reduction, held=prod(shape))
     if shape != out:
-        yield from _projection(spec, f"{name}.shortcut", part, shape, out[0], stride)
+        yield from _projection(spec, f"{name}.downsample", part, shape, out[0], stride)
     yield _same(f"{name}.add", part, "add", out, prod(out))
     if not FAMILIES[spec.block].preact:
         yield _same(f"{name}.relu", part, "relu", out)
@@ -96,23 +96,22 @@ def _main_path(spec: ResNetSpec, stage: int, name: str, shape: Shape, stride: in
     beside_first = held if family.preact and shape == _after(shape, channels, stride) else 0
     for i, conv in enumerate(family.convs, start=1):
         if family.preact:
-            yield from _norm_relu(f"{name}.norm{i}", f"{name}.relu{i}", part, now, beside_first if i == 1 else held)
+            yield from _norm_relu(f"{name}.bn{i}", f"{name}.relu{i}", part, now, beside_first if i == 1 else held)
         step, kernel = stride if conv.strided else 1, conv.kernel or spec.kernels[stage]
         beside = beside_first if i == 1 else held
         yield _conv(f"{name}.conv{i}", part, now, widths[conv.target], kernel, step, beside)
         now = _after(now, widths[conv.target], step)
         if not family.preact:
-            yield _norm(f"{name}.norm{i}", part, now, held)
+            yield _norm(f"{name}.bn{i}", part, now, held)
             if i < len(family.convs):
                 yield _same(f"{name}.relu{i}", part, "relu", now, held)
 
 
 def _projection(spec: ResNetSpec, name: str, part: str, shape: Shape, channels: int, stride: int) -> Iterator[Layer]:
     out = _after(shape, channels, stride)
-    preact = FAMILIES[spec.block].preact
-    yield _conv(name if preact else f"{name}.conv", part, shape, channels, spec.shortcut_kernel, stride, prod(out))
-    if not preact:
-        yield _norm(f"{name}.norm", part, out, prod(out))
+    yield _conv(f"{name}.0", part, shape, channels, spec.shortcut_kernel, stride, prod(out))
+    if not FAMILIES[spec.block].preact:
+        yield _norm(f"{name}.1", part, out, prod(out))
 
 
 def _squeeze(name: str, part: str, shape: Shape, reduction: int, held: int) -> Iterator[Layer]:
@@ -121,9 +120,9 @@ def _squeeze(name: str, part: str, shape: Shape, reduction: int, held: int) -> I
     few: Shape = (squeezed(shape[0], reduction), 1, 1)
     both = held + prod(shape)
     yield Layer(f"{name}.mean", part, "mean", shape, features, held=held)
-    yield _linear(f"{name}.reduce", part, features, few[0], both)
+    yield _linear(f"{name}.fc1", part, features, few[0], both)
     yield _same(f"{name}.relu", part, "relu", few, both)
-    yield _linear(f"{name}.expand", part, few, features[0], both)
+    yield _linear(f"{name}.fc2", part, few, features[0], both)
     yield _same(f"{name}.sigmoid", part, "sigmoid", features, both)
     yield _same(f"{name}.scale", part, "scale", shape, held + features[0])
 
@@ -132,10 +131,10 @@ def _head(spec: ResNetSpec, shape: Shape) -> Iterator[Layer]:
     size = shape[1] // spec.pool_size
     pooled: Shape = (shape[0], size, size)
     features: Shape = (prod(pooled), 1, 1)
-    yield Layer("pool", "head", "pool", shape, pooled, kernel=spec.pool_size)
+    yield Layer("avgpool", "head", "pool", shape, pooled, kernel=spec.pool_size)
     if spec.dropout:
         yield _same("dropout", "head", "dropout", features)
-    yield _linear("linear", "head", features, spec.classes)
+    yield _linear("fc", "head", features, spec.classes)
 
 
 def _conv(name: str, part: str, shape: Shape, channels: int, kernel: int, stride: int = 1, held: int = 0) -> Layer:

@@ -40,14 +40,9 @@ class PointwiseConv2d(nn.Conv2d):
         return F.conv2d(F.avg_pool2d(x, 1, self.stride), self.weight)  # a pool of one pixel: the fastest way to skip
 
 
-class ConvNorm(nn.Sequential):
-    """Convolution, then batch norm unless `norm` is false."""
-
-    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int = 1, norm: bool = True) -> None:
-        super().__init__()
-        self.add_module("conv", _conv(n_in, n_out, kernel, stride))
-        if norm:
-            self.add_module("norm", nn.BatchNorm2d(n_out))
+def _conv_norm(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Sequential:
+    """The convolution and batch norm of a shortcut that changes the shape."""
+    return nn.Sequential(_conv(n_in, n_out, kernel, stride), nn.BatchNorm2d(n_out))
 
 
 class SqueezeExcite(nn.Module):
@@ -56,13 +51,13 @@ class SqueezeExcite(nn.Module):
     def __init__(self, width: int, reduction: int) -> None:
         super().__init__()
         n_few = max(1, width // reduction)
-        self.reduce = nn.Linear(width, n_few)
-        self.expand = nn.Linear(n_few, width)
+        self.fc1 = nn.Linear(width, n_few)
+        self.fc2 = nn.Linear(n_few, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, width, H, W) to the same."""
-        factors = F.relu(self.reduce(x.mean((2, 3))), inplace=True)
-        scaled: Tensor = x * self.expand(factors).sigmoid()[:, :, None, None]
+        factors = F.relu(self.fc1(x.mean((2, 3))), inplace=True)
+        scaled: Tensor = x * self.fc2(factors).sigmoid()[:, :, None, None]
         return scaled
 
 
@@ -82,17 +77,17 @@ class BasicBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.conv1 = _conv(n_in, n_out, kernel, stride)
-        self.norm1 = nn.BatchNorm2d(n_out)
+        self.bn1 = nn.BatchNorm2d(n_out)
         self.conv2 = _conv(n_out, n_out, kernel)
-        self.norm2 = nn.BatchNorm2d(n_out)
-        self.squeeze = _excite(n_out, se_reduction)
-        self.shortcut = ConvNorm(n_in, n_out, shortcut_kernel, stride) if shortcut_kernel else nn.Identity()
+        self.bn2 = nn.BatchNorm2d(n_out)
+        self.se = _excite(n_out, se_reduction)
+        self.downsample = _conv_norm(n_in, n_out, shortcut_kernel, stride) if shortcut_kernel else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, n_in, H, W) to (N, n_out, ceil(H / stride), ceil(W / stride)); so do the other blocks."""
-        out = F.relu(self.norm1(self.conv1(x)), inplace=True)
-        out = self.squeeze(self.norm2(self.conv2(out)))
-        return F.relu(out + self.shortcut(x), inplace=True)
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.se(self.bn2(self.conv2(out)))
+        return F.relu(out + self.downsample(x), inplace=True)
 
 
 class PreactBlock(nn.Module):
@@ -106,19 +101,19 @@ class PreactBlock(nn.Module):
         self, n_in: int, n_out: int, kernel: int, stride: int, shortcut_kernel: int | None, se_reduction: int
     ) -> None:
         super().__init__()
-        self.norm1 = nn.BatchNorm2d(n_in)
+        self.bn1 = nn.BatchNorm2d(n_in)
         self.conv1 = _conv(n_in, n_out, kernel, stride)
-        self.norm2 = nn.BatchNorm2d(n_out)
+        self.bn2 = nn.BatchNorm2d(n_out)
         self.conv2 = _conv(n_out, n_out, kernel)
-        self.squeeze = _excite(n_out, se_reduction)
-        self.shortcut = _conv(n_in, n_out, shortcut_kernel, stride) if shortcut_kernel else None
+        self.se = _excite(n_out, se_reduction)
+        self.downsample = nn.Sequential(_conv(n_in, n_out, shortcut_kernel, stride)) if shortcut_kernel else None
 
     def forward(self, x: Tensor) -> Tensor:
         """As `BasicBlock`."""
-        active = F.relu(self.norm1(x), inplace=True)
-        out = F.relu(self.norm2(self.conv1(active)), inplace=True)
-        out = self.squeeze(self.conv2(out))
-        joined: Tensor = out + (x if self.shortcut is None else self.shortcut(active))
+        active = F.relu(self.bn1(x), inplace=True)
+        out = F.relu(self.bn2(self.conv1(active)), inplace=True)
+        out = self.se(self.conv2(out))
+        joined: Tensor = out + (x if self.downsample is None else self.downsample(active))
         return joined
 
 
@@ -134,20 +129,20 @@ class BottleneckBlock(nn.Module):
         super().__init__()
         n_mid = max(1, n_out // 4)
         self.conv1 = _conv(n_in, n_mid, 1)
-        self.norm1 = nn.BatchNorm2d(n_mid)
+        self.bn1 = nn.BatchNorm2d(n_mid)
         self.conv2 = _conv(n_mid, n_mid, kernel, stride)
-        self.norm2 = nn.BatchNorm2d(n_mid)
+        self.bn2 = nn.BatchNorm2d(n_mid)
         self.conv3 = _conv(n_mid, n_out, 1)
-        self.norm3 = nn.BatchNorm2d(n_out)
-        self.squeeze = _excite(n_out, se_reduction)
-        self.shortcut = ConvNorm(n_in, n_out, shortcut_kernel, stride) if shortcut_kernel else nn.Identity()
+        self.bn3 = nn.BatchNorm2d(n_out)
+        self.se = _excite(n_out, se_reduction)
+        self.downsample = _conv_norm(n_in, n_out, shortcut_kernel, stride) if shortcut_kernel else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """As `BasicBlock`."""
-        out = F.relu(self.norm1(self.conv1(x)), inplace=True)
-        out = F.relu(self.norm2(self.conv2(out)), inplace=True)
-        out = self.squeeze(self.norm3(self.conv3(out)))
-        return F.relu(out + self.shortcut(x), inplace=True)
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
+        out = self.se(self.bn3(self.conv3(out)))
+        return F.relu(out + self.downsample(x), inplace=True)
 
 
 BLOCKS: dict[str, type[BasicBlock | PreactBlock | BottleneckBlock]] = {
@@ -167,8 +162,10 @@ class ResNet(nn.Module):
         super().__init__()
         self.preact = preact = spec.block == "preact"
         width, size = spec.stem_channels, spec.image_size
-        self.stem = ConvNorm(spec.in_channels, width, spec.stem_kernel, norm=not preact)
-        self.stages = nn.Sequential()
+        self.conv1 = _conv(spec.in_channels, width, spec.stem_kernel)
+        if not preact:
+            self.bn1 = nn.BatchNorm2d(width)
+        self.n_stages = len(spec.channels)
         for stage, channels in enumerate(spec.channels):
             blocks = nn.Sequential()
             for block in range(spec.blocks[stage]):
@@ -179,21 +176,24 @@ class ResNet(nn.Module):
                     BLOCKS[spec.block](width, channels, spec.kernels[stage], stride, shortcut, spec.se_reduction)
                 )
                 width, size = channels, -(-size // stride)
-            self.stages.append(blocks)
+            self.add_module(f"layer{stage + 1}", blocks)
         if preact:
-            self.norm = nn.BatchNorm2d(width)
-        self.pool = nn.AvgPool2d(spec.pool_size)
+            self.bn = nn.BatchNorm2d(width)
+        self.avgpool = nn.AvgPool2d(spec.pool_size)
         self.dropout = nn.Dropout(spec.dropout)
-        self.linear = nn.Linear(width * (size // spec.pool_size) ** 2, spec.classes)
+        self.fc = nn.Linear(width * (size // spec.pool_size) ** 2, spec.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, image_size, image_size) to (N, classes)."""
+        x = self.conv1(x)
+        if not self.preact:
+            x = F.relu(self.bn1(x), inplace=True)
+        for number in range(1, self.n_stages + 1):
+            x = getattr(self, f"layer{number}")(x)
         if self.preact:
-            x = F.relu(self.norm(self.stages(self.stem(x))), inplace=True)
-        else:
-            x = self.stages(F.relu(self.stem(x), inplace=True))
-        x = self.pool(x).flatten(1)
-        scores: Tensor = self.linear(self.dropout(x))
+            x = F.relu(self.bn(x), inplace=True)
+        x = self.avgpool(x).flatten(1)
+        scores: Tensor = self.fc(self.dropout(x))
         return scores
 
 
@@ -205,4 +205,4 @@ def summarise(spec: ResNetSpec) -> str:
     columns = ("output_size", "num_params", "mult_adds")
     with torch.device("meta"):  # shapes without memory, however wide the network is
         network = build(spec)
-    return str(summary(network, shape, depth=4, col_names=columns, verbose=0, device="meta"))
+    return str(summary(network, shape, depth=3, col_names=columns, verbose=0, device="meta"))

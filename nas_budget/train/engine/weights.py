@@ -25,7 +25,7 @@ from nas_budget.train.engine.model import build
 
 MODEL = "model.safetensors"
 EMA = "ema.safetensors"
-FORMAT = "nas-budget model 1"
+FORMAT = "nas-budget model 2"
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,10 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
     except (SafetensorError, ValueError, KeyError) as error:
         raise ModelError(f"{path}: is no whole safetensors file ({error}); it is damaged or was cut short") from None
     if header.get("format") != kind:
-        raise ModelError(f"{path}: is {header.get('format', 'a safetensors file of other origin')}, needed is {kind}")
+        raise ModelError(
+            f"{path}: its format is {header.get('format', 'not one of nas-budget')!r}, this version reads {kind!r}; "
+            "train again, under another --name"
+        )
     if header.get("digest") != _file_digest(tensors, header.get("values", "")):
         raise ModelError(f"{path}: its content is not what was written; the file is damaged")
     values: dict[str, Any] = json.loads(header["values"])

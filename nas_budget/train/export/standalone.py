@@ -18,7 +18,7 @@ from nas_budget.arch.layers import layers
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import ModelError
 from nas_budget.train.engine.weights import Model
-from nas_budget.train.export.standalone_template import BLOCKS, CONV_NORM, HEAD, NETWORK, SQUEEZE, STAGE, USE
+from nas_budget.train.export.standalone_template import BLOCKS, HEAD, NETWORK, SQUEEZE, STAGE, USE
 
 WIDTH = 88
 """Characters a line of the text has at most: what formatters of Python take unless told otherwise."""
@@ -42,8 +42,6 @@ def standalone_text(model: Model) -> str:
     spec = model.spec
     stages, features = list(_stages(spec)), _features(spec)
     pieces = [HEAD, BLOCKS[spec.block], STAGE, NETWORK, USE]
-    if "ConvNorm(" in "".join(_kept(piece, features) for piece in pieces):
-        pieces.insert(1, CONV_NORM)
     if spec.se_reduction:
         pieces.insert(1, SQUEEZE)
     text = "".join(_kept(piece, features) for piece in pieces)
@@ -78,7 +76,7 @@ def run_standalone(path: Path, images: Tensor, batches: Sequence[int]) -> tuple[
 
 def _features(spec: ResNetSpec) -> set[str]:
     """The lines of the pieces that this network needs, by their mark."""
-    projects = any(".shortcut" in layer.name for layer in layers(spec))
+    projects = any(".downsample" in layer.name for layer in layers(spec))
     preact = spec.block == "preact"
     marks = {
         "squeeze": spec.se_reduction > 0, "dropout": spec.dropout > 0, "preact": preact, "postact": not preact,
@@ -100,11 +98,13 @@ def _kept(piece: str, features: set[str]) -> str:
 def _stages(spec: ResNetSpec) -> Iterator[str]:
     """One line of code for each stage."""
     width, size = spec.stem_channels, spec.image_size
-    for channels, blocks, kernel, stride, out in zip(
-        spec.channels, spec.blocks, spec.kernels, spec.strides, spec.maps, strict=True
-    ):
+    rows = zip(spec.channels, spec.blocks, spec.kernels, spec.strides, spec.maps, strict=True)
+    for number, (channels, blocks, kernel, stride, out) in enumerate(rows, start=1):
         project = ", project=True" if (width, size) != (channels, out) else ""
-        call = f"            stage({width}, {channels}, blocks={blocks}, kernel={kernel}, stride={stride}{project}),"
+        sizes = f"{width}, {channels}, blocks={blocks}, kernel={kernel}, stride={stride}{project}"
+        call = f"        self.layer{number} = stage({sizes})"
+        if len(call) > WIDTH:
+            call = f"        self.layer{number} = stage(\n            {sizes}\n        )"
         shape = f"  # {channels}x{out}x{out}"
         yield call + (shape if len(call + shape) <= WIDTH else "")
         width, size = channels, out
@@ -115,7 +115,7 @@ def _numbers(spec: ResNetSpec) -> dict[str, object]:
     features = spec.channels[-1] * (spec.maps[-1] // spec.pool_size) ** 2
     return {
         "count": f"{cost(spec).params:_}", "params": f"{cost(spec).params:,}", "n_classes": spec.classes,
-        "channels": spec.in_channels, "size": spec.image_size, "stem": spec.stem_channels,
+        "n_stages": len(spec.channels), "channels": spec.in_channels, "size": spec.image_size, "stem": spec.stem_channels,
         "stem_kernel": spec.stem_kernel, "shortcut_kernel": spec.shortcut_kernel, "reduction": spec.se_reduction,
         "last": spec.channels[-1], "pool": spec.pool_size, "features": features, "dropout": spec.dropout,
     }  # fmt: skip

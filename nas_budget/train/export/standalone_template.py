@@ -15,7 +15,6 @@ Its weights are in model.safetensors, beside this file.
 """
 
 import json
-from collections import OrderedDict  #? preact
 from pathlib import Path
 
 import torch
@@ -36,17 +35,6 @@ def conv(n_in, n_out, kernel, stride=1):
     return nn.Conv2d(n_in, n_out, kernel, stride, padding=kernel // 2, bias=False)
 '''
 
-CONV_NORM = '''
-
-class ConvNorm(nn.Sequential):
-    """A convolution, then batch norm."""
-
-    def __init__(self, n_in, n_out, kernel, stride=1):
-        super().__init__()
-        self.add_module("conv", conv(n_in, n_out, kernel, stride))
-        self.add_module("norm", nn.BatchNorm2d(n_out))
-'''
-
 SQUEEZE = '''
 
 class SqueezeExcite(nn.Module):
@@ -55,11 +43,11 @@ class SqueezeExcite(nn.Module):
     def __init__(self, width):
         super().__init__()
         n_few = max(1, width // $reduction)
-        self.reduce = nn.Linear(width, n_few)
-        self.expand = nn.Linear(n_few, width)
+        self.fc1 = nn.Linear(width, n_few)
+        self.fc2 = nn.Linear(n_few, width)
 
     def forward(self, x):
-        factors = self.expand(F.relu(self.reduce(x.mean((2, 3))))).sigmoid()
+        factors = self.fc2(F.relu(self.fc1(x.mean((2, 3))))).sigmoid()
         return x * factors[:, :, None, None]
 '''
 
@@ -69,14 +57,17 @@ INIT = """
         super().__init__()
 """
 
-POSTACT_SHORTCUT = """        self.squeeze = SqueezeExcite(n_out)  #? squeeze
-        self.shortcut = nn.Identity()  #? project
+POSTACT_SHORTCUT = """        self.se = SqueezeExcite(n_out)  #? squeeze
+        self.downsample = nn.Identity()  #? project
         if project:  #? project
-            self.shortcut = ConvNorm(n_in, n_out, $shortcut_kernel, stride)  #? project
+            self.downsample = nn.Sequential(  #? project
+                conv(n_in, n_out, $shortcut_kernel, stride),  #? project
+                nn.BatchNorm2d(n_out),  #? project
+            )  #? project
 """
 
-POSTACT_JOIN = """        out = self.squeeze(out)  #? squeeze
-        return F.relu(out + self.shortcut(x))  #? project
+POSTACT_JOIN = """        out = self.se(out)  #? squeeze
+        return F.relu(out + self.downsample(x))  #? project
         return F.relu(out + x)  #? no project
 """
 
@@ -88,15 +79,15 @@ class Block(nn.Module):
 '''
     + INIT
     + """        self.conv1 = conv(n_in, n_out, kernel, stride)
-        self.norm1 = nn.BatchNorm2d(n_out)
+        self.bn1 = nn.BatchNorm2d(n_out)
         self.conv2 = conv(n_out, n_out, kernel)
-        self.norm2 = nn.BatchNorm2d(n_out)
+        self.bn2 = nn.BatchNorm2d(n_out)
 """
     + POSTACT_SHORTCUT
     + """
     def forward(self, x):
-        out = F.relu(self.norm1(self.conv1(x)))
-        out = self.norm2(self.conv2(out))
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
 """
     + POSTACT_JOIN
 )
@@ -110,18 +101,18 @@ class Block(nn.Module):
     + INIT
     + """        n_mid = max(1, n_out // 4)
         self.conv1 = conv(n_in, n_mid, 1)
-        self.norm1 = nn.BatchNorm2d(n_mid)
+        self.bn1 = nn.BatchNorm2d(n_mid)
         self.conv2 = conv(n_mid, n_mid, kernel, stride)
-        self.norm2 = nn.BatchNorm2d(n_mid)
+        self.bn2 = nn.BatchNorm2d(n_mid)
         self.conv3 = conv(n_mid, n_out, 1)
-        self.norm3 = nn.BatchNorm2d(n_out)
+        self.bn3 = nn.BatchNorm2d(n_out)
 """
     + POSTACT_SHORTCUT
     + """
     def forward(self, x):
-        out = F.relu(self.norm1(self.conv1(x)))
-        out = F.relu(self.norm2(self.conv2(out)))
-        out = self.norm3(self.conv3(out))
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
 """
     + POSTACT_JOIN
 )
@@ -133,20 +124,20 @@ class Block(nn.Module):
     """Batch norm and ReLU before each of two convolutions; the input is added."""
 '''
     + INIT
-    + """        self.norm1 = nn.BatchNorm2d(n_in)
+    + """        self.bn1 = nn.BatchNorm2d(n_in)
         self.conv1 = conv(n_in, n_out, kernel, stride)
-        self.norm2 = nn.BatchNorm2d(n_out)
+        self.bn2 = nn.BatchNorm2d(n_out)
         self.conv2 = conv(n_out, n_out, kernel)
-        self.squeeze = SqueezeExcite(n_out)  #? squeeze
-        self.shortcut = None  #? project
+        self.se = SqueezeExcite(n_out)  #? squeeze
+        self.downsample = None  #? project
         if project:  #? project
-            self.shortcut = conv(n_in, n_out, $shortcut_kernel, stride)  #? project
+            self.downsample = nn.Sequential(conv(n_in, n_out, $shortcut_kernel, stride))  #? project
 
     def forward(self, x):
-        active = F.relu(self.norm1(x))
-        out = self.conv2(F.relu(self.norm2(self.conv1(active))))
-        out = self.squeeze(out)  #? squeeze
-        return out + (x if self.shortcut is None else self.shortcut(active))  #? project
+        active = F.relu(self.bn1(x))
+        out = self.conv2(F.relu(self.bn2(self.conv1(active))))
+        out = self.se(out)  #? squeeze
+        return out + (x if self.downsample is None else self.downsample(active))  #? project
         return out + x  #? no project
 """
 )
@@ -172,23 +163,23 @@ class Network(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem = ConvNorm($channels, $stem, $stem_kernel)  #? postact
-        stem = conv($channels, $stem, $stem_kernel)  #? preact
-        self.stem = nn.Sequential(OrderedDict(conv=stem))  #? preact
-        self.stages = nn.Sequential(
+        self.conv1 = conv($channels, $stem, $stem_kernel)
+        self.bn1 = nn.BatchNorm2d($stem)  #? postact
 $STAGES
-        )
-        self.norm = nn.BatchNorm2d($last)  #? preact
-        self.pool = nn.AvgPool2d($pool)
+        self.bn = nn.BatchNorm2d($last)  #? preact
+        self.avgpool = nn.AvgPool2d($pool)
         self.dropout = nn.Dropout($dropout)  #? dropout
-        self.linear = nn.Linear($features, $n_classes)
+        self.fc = nn.Linear($features, $n_classes)
 
     def forward(self, x):
-        x = self.stages(F.relu(self.stem(x)))  #? postact
-        x = F.relu(self.norm(self.stages(self.stem(x))))  #? preact
-        x = self.pool(x).flatten(1)
+        x = self.conv1(x)
+        x = F.relu(self.bn1(x))  #? postact
+        for number in range(1, $n_stages + 1):
+            x = getattr(self, f"layer{number}")(x)
+        x = F.relu(self.bn(x))  #? preact
+        x = self.avgpool(x).flatten(1)
         x = self.dropout(x)  #? dropout
-        return self.linear(x)
+        return self.fc(x)
 '''
 
 USE = '''
@@ -236,7 +227,7 @@ def normalise(images):
 @torch.inference_mode()
 def predict(network, images):
     """Probability of each class (n, $n_classes), of images as `normalise` takes them."""
-    images = torch.as_tensor(images).to(network.linear.weight.device)
+    images = torch.as_tensor(images).to(network.fc.weight.device)
     return network(normalise(images)).softmax(1)
 
 

@@ -48,7 +48,7 @@ def test_confusion_counts_truth_by_row_and_told_by_column() -> None:
 
 def test_mistakes_are_the_most_confident_ones_first() -> None:
     found = mistakes_of(TOLD, LABELS, 2)
-    assert [(m.index, m.truth, m.told) for m in found] == [(4, 1, 0), (2, 2, 1)]
+    assert [(m.index, m.truth, m.predicted) for m in found] == [(4, 1, 0), (2, 2, 1)]
     assert found[0].probability == pytest.approx(float(torch.tensor([5.0, 0, 0]).softmax(0)[0]), abs=1e-6)
     assert [m.index for m in mistakes_of(TOLD, LABELS, 99)] == [4, 2, 5]
     assert mistakes_of(TOLD, TOLD.argmax(1), 5) == []

@@ -110,7 +110,7 @@ def test_every_kind_of_recipe_runs(split: SplitImages, changes: dict[str, Any]) 
 @pytest.mark.parametrize("parts", [1, 2])
 def test_an_epoch_waits_for_the_gpu_once_it_is_over(split: SplitImages, recipe: Recipe, parts: int) -> None:
     trainer = Trainer(build(SPEC), split, recipe, 0, "bf16")
-    trainer.parts = parts
+    trainer.micro_batches = parts
     train_epoch(trainer, 1)
     trainer.network.train()
     torch.cuda.set_sync_debug_mode("error")  # any wait raises

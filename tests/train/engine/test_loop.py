@@ -100,9 +100,9 @@ def test_results_come_while_training_goes_on() -> None:
     network = build(SPEC)
     going = train(network, EASY, BRIEF)
     next(going)
-    after_one = network.linear.weight.clone()
+    after_one = network.fc.weight.clone()
     next(going)
-    assert not torch.equal(network.linear.weight, after_one)
+    assert not torch.equal(network.fc.weight, after_one)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_evaluation_has_no_dropout_and_changes_nothing() -> None:
 
 def test_training_goes_on_in_training_mode_after_an_evaluation() -> None:
     network, modes = build(SPEC), []
-    network.linear.register_forward_pre_hook(lambda module, inputs: modes.append(module.training))
+    network.fc.register_forward_pre_hook(lambda module, inputs: modes.append(module.training))
     list(train(network, EASY, replace(BRIEF, epochs=2)))
     assert modes == 2 * ([True] * 10 + [False])
 
@@ -188,7 +188,7 @@ def test_diverged_is_a_loss_that_is_no_number(loss: float, expected: bool) -> No
 def test_a_network_that_diverges_says_so_and_does_not_fail() -> None:
     network = build(SPEC)
     with torch.no_grad():
-        network.linear.bias.fill_(math.nan)
+        network.fc.bias.fill_(math.nan)
     assert all(diverged(result) for result in train(network, EASY, BRIEF))
 
 

@@ -88,7 +88,7 @@ def test_a_run_leaves_everything_it_promises(tmp_path: Path) -> None:
     (seed,) = result.seeds
     assert seed.accuracy > 0.8
     assert seed.digest == weights_digest(load_model(tmp_path).network.state_dict())
-    assert (result.params, result.images, result.validation, result.test_images) == (cost(SPEC).params, 160, 40, 60)
+    assert (result.params, result.images, result.validation_images, result.test_images) == (cost(SPEC).params, 160, 40, 60)
     assert sum(map(sum, result.confusion)) == 60
     assert sum(result.confusion[i][i] for i in range(2)) == pytest.approx(60 * seed.accuracy)
     assert len(result.mistakes) == 60 - round(60 * seed.accuracy)
@@ -311,7 +311,7 @@ def test_too_little_memory_is_said_and_survives_a_stop(tmp_path: Path, monkeypat
     assert said == []  # said in the first epoch
     to_end(make(tmp_path / "whole", on_message=said.append))
     (note,) = said
-    assert "batch of 20: it is computed in 2 parts" in note
+    assert "batch of 20: it is computed in 2 micro-batches" in note
 
 
 @pytest.mark.parametrize("where", ["_part", "begin", "record_of_the_end"])

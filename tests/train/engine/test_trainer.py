@@ -50,7 +50,7 @@ def test_too_little_memory_halves_the_batch_and_keeps_the_gradient(error: Except
     plain, small = Trainer(copy.deepcopy(NO_NORM), EASY, STILL), Trainer(Small(6, error), EASY, STILL)
     chosen = torch.arange(20)
     losses = [trainer.step(chosen) for trainer in (plain, small)]
-    assert small.parts == 4
+    assert small.micro_batches == 4
     assert small.network.seen[:2] == [20, 10]
     assert torch.allclose(*losses)
     assert torch.allclose(plain.network[1].weight, small.network.inner[1].weight, atol=1e-6)
@@ -68,14 +68,14 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     trainer = Trainer(Small(0, RuntimeError("shapes do not match")), EASY, STILL)
     with pytest.raises(RuntimeError, match="shapes"):
         trainer.step(torch.arange(20))
-    assert trainer.parts == 1
+    assert trainer.micro_batches == 1
     assert is_out_of_memory(MemoryError())
 
 
 def test_parts_of_a_batch_with_mixed_targets_give_the_same_loss() -> None:
     recipe = replace(STILL, cutmix=0.5, label_smoothing=0.1)
     whole, parts = (Trainer(copy.deepcopy(NO_NORM), EASY, recipe) for _ in range(2))
-    parts.parts = 3
+    parts.micro_batches = 3
     losses = []
     for trainer in whole, parts:
         trainer.begin(1).__next__()
@@ -113,7 +113,7 @@ def test_batch_norm_statistics_are_averaged_too() -> None:
 def test_the_loss_of_an_epoch_that_diverges_names_epoch_and_rate() -> None:
     trainer = Trainer(build(ResNetSpec((4,), image_size=8, classes=2, pool="global")), EASY, BRIEF)
     with torch.no_grad():
-        trainer.network.linear.weight.fill_(float("nan"))
+        trainer.network.fc.weight.fill_(float("nan"))
     result = train_epoch(trainer, 2)
     assert result.epoch == 2
     assert result.train_loss != result.train_loss

@@ -163,7 +163,7 @@ def _other(write: Callable[[Path, Model], None], change: Callable[[Model], Model
 
 def _nudged(made: Model) -> Model:
     changed = model(made.spec)
-    changed.network.get_submodule("linear").bias.data[0] += 0.01  # type: ignore[operator]
+    changed.network.get_submodule("fc").bias.data[0] += 0.01  # type: ignore[operator]
     return changed
 
 
@@ -196,7 +196,7 @@ def test_a_file_of_another_network_is_found_out_and_removed(
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("out = self.norm2(self.conv2(out))", "out = self.conv2(out)", "scores differ"),
+        ("out = self.bn2(self.conv2(out))", "out = self.conv2(out)", "scores differ"),
         ("(images - mean) / std", "images / 255", "scores differ"),
         ("import torch\n", "import nas_budget, torch\n", "does not run .*nas_budget"),
         ("PARAMETERS = 1", "PARAMETERS = 2", "does not run .*certified are"),
@@ -236,7 +236,7 @@ def test_folded_batch_norm_would_be_found_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_give_no_numbers_are_not_certified(value: float, tmp_path: Path) -> None:
     made = model()
-    made.network.get_submodule("linear").bias.data[0] = value  # type: ignore[operator]
+    made.network.get_submodule("fc").bias.data[0] = value  # type: ignore[operator]
     with pytest.raises(ModelError, match="scores differ from torch's by nan"):
         export.export(made, tmp_path, Budget())
 
