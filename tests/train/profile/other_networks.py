@@ -1,4 +1,4 @@
-"""Networks that are not of our family, for `test_count_module.py` to name."""
+"""Networks that are not of our family, to be named as targets of `count_module`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,32 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from nas_budget import ResNetSpec, build
+from nas_budget.errors import NasBudgetError
+from nas_budget.train.profile.count_module import ModuleCost, count_module
 
+HERE = "tests.train.profile.other_networks:"
+VECTOR = (16,)
 NUMBER = 5
+
+
+def count(factory: str, *shape: int) -> ModuleCost:
+    return count_module(HERE + factory, shape or VECTOR)
+
+
+def refusal(target: str, *shape: int) -> NasBudgetError:
+    """The error; it names the target, has one line and hides where it came from."""
+    with pytest.raises(NasBudgetError) as caught:
+        count_module(target, shape or VECTOR)
+    assert str(caught.value).startswith(f"{target!r}: ")
+    assert len(str(caught.value).splitlines()) == 1
+    assert caught.value.__suppress_context__
+    return caught.value
 
 
 def ours(spec: str) -> nn.Module:
