@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nas_budget.arch.layers import Layer, layers
     from nas_budget.arch.spec import ResNetSpec
     from nas_budget.errors import NasBudgetError
+    from nas_budget.search.pruners.front import FrontPruner
     from nas_budget.space.explore import Exploration, explore
     from nas_budget.space.feasible import FeasibleSpace
     from nas_budget.space.space import SearchSpace
@@ -38,6 +39,7 @@ _HOMES = {
     "Exploration": "space.explore",
     "FeasibleSpace": "space.feasible",
     "Fitted": "arch.fit",
+    "FrontPruner": "search.pruners.front",
     "Layer": "arch.layers",
     "Margin": "arch.budget",
     "NasBudgetError": "errors",
@@ -62,6 +64,7 @@ __all__ = [
     "Exploration",
     "FeasibleSpace",
     "Fitted",
+    "FrontPruner",
     "Layer",
     "Margin",
     "NasBudgetError",

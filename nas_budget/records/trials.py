@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nas_budget.errors import TableError
 from nas_budget.records.atomic_write import write_whole
+from nas_budget.records.statistics import pareto_front
 
 
 @dataclass(frozen=True)
@@ -148,12 +149,8 @@ def best_of(records: Iterable[TrialRecord]) -> TrialRecord | None:
 
 def front_of(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
     """The complete trials that no other beats in both size and accuracy, from the smallest; of equals the first."""
-    ended = [r for r in records if r.state == "complete" and r.accuracy is not None]
-    leading: list[TrialRecord] = []
-    for row in sorted(ended, key=lambda r: (r.params, -(r.accuracy or 0.0), r.number)):
-        if not leading or (row.accuracy or 0.0) > (leading[-1].accuracy or 0.0):
-            leading.append(row)
-    return tuple(leading)
+    ended = sorted((r for r in records if r.state == "complete" and r.accuracy is not None), key=lambda r: r.number)
+    return tuple(pareto_front(ended, lambda r: r.params, lambda r: r.accuracy or 0.0))
 
 
 def write_table(path: Path, records: Iterable[TrialRecord]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nas_budget.errors import TableError
+from nas_budget.records.statistics import pareto_front
 from nas_budget.records.trials import COLUMNS, CURVE, STATES, TrialRecord
 
 TABLE = "trials.csv"
@@ -83,9 +84,9 @@ def front(table: pd.DataFrame, cost: str = "params") -> pd.DataFrame:
         table: Trials.
         cost: The column to be small.
     """
-    ranked = complete(table).sort_values([cost, "accuracy", "number"], ascending=[True, False, True])
-    best_before = ranked["accuracy"].cummax().shift(fill_value=-1.0)
-    return ranked[ranked["accuracy"] > best_before]
+    ended = complete(table).sort_values("number")
+    costs, accuracies = ended[cost].to_numpy(), ended["accuracy"].to_numpy()
+    return ended.iloc[pareto_front(range(len(ended)), costs.__getitem__, accuracies.__getitem__)]
 
 
 def knee(leading: pd.DataFrame, cost: str = "params") -> pd.Series[Any] | None:

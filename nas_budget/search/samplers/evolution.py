@@ -45,14 +45,3 @@ def _other(dimension: Dimension, value: Any, chance: random.Random) -> Any:
     if dimension.log:
         return min(max(value * (high / low) ** chance.gauss(0, REACH), low), high)
     return min(max(value + chance.gauss(0, REACH) * (high - low), low), high)
-
-
-def front_of(learned: Sequence[Learned]) -> list[Candidate]:
-    """The candidates that no other beats: none is as small and more accurate, or as accurate and smaller."""
-    leading: list[Candidate] = []
-    most = -1.0
-    for known in sorted(learned, key=lambda known: (known.params, -known.accuracy)):
-        if known.accuracy > most:
-            leading.append(known.candidate)
-            most = known.accuracy
-    return leading

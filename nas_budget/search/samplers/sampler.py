@@ -12,9 +12,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas_budget.arch.cost import cost
+from nas_budget.records.statistics import pareto_front
 from nas_budget.search.pruners.front import losses_of
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
-from nas_budget.search.samplers.evolution import Learned, front_of, mutated
+from nas_budget.search.samplers.evolution import Learned, mutated
 from nas_budget.search.samplers.learning_curve import Forecast
 from nas_budget.search.samplers.optuna_samplers import distribution, make_sampler
 
@@ -85,7 +86,8 @@ class Proposer:
         if not self.dimensions:
             return {}, None
         if self.name == "evolution" and self.learned:
-            parent = self.coordinates(self.chance.choice(front_of(self.learned)))
+            front = pareto_front(self.learned, lambda known: known.params, lambda known: known.accuracy)
+            parent = self.coordinates(self.chance.choice(front).candidate)
             return mutated(parent, self.dimensions, self.chance), None
         asked = self.study.ask(self.distributions)
         return asked.params, asked.number

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas_budget.errors import StudyError, UsageError
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.config.study_file import Sections
-from nas_budget.search.pruners.front import make_pruner
+from nas_budget.search.pruners.factory import make_pruner
 from nas_budget.search.storage.dashboard_note import describe
 from nas_budget.search.storage.journal import Journal
 from nas_budget.search.storage.url import ADDRESSES, JOURNAL, database_file, parse_address, shown, trouble

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+
+from nas_budget.records.statistics import pareto_front
 
 
 class TrialTracker:
@@ -62,7 +65,6 @@ class TrialStats:
             self._join(int(known["params"]), trial.value)
 
     def _join(self, params: int, accuracy: float) -> None:
-        if any(p <= params and a >= accuracy for p, a in self.front):
-            return
-        self.front = [(p, a) for p, a in self.front if p < params or a > accuracy] + [(params, accuracy)]
-        self.since_progress = 0
+        front = pareto_front([*self.front, (params, accuracy)], itemgetter(0), itemgetter(1))
+        if front != self.front:
+            self.front, self.since_progress = front, 0

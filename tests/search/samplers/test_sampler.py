@@ -15,7 +15,7 @@ from nas_budget.arch.cost import cost
 from nas_budget.errors import UsageError
 from nas_budget.search.pruners.front import loss_key
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace, RecipeSpace
-from nas_budget.search.samplers.evolution import Learned, front_of, mutated
+from nas_budget.search.samplers.evolution import mutated
 from nas_budget.search.samplers.initial_design import spread, startup_points
 from nas_budget.search.samplers.learning_curve import Forecast
 from nas_budget.search.samplers.optuna_samplers import check_sampler
@@ -218,13 +218,6 @@ def test_a_mutation_changes_something_and_stays_inside() -> None:
         other = mutated(point, space.dimensions(), chance)
         assert all(d.contains(other[d.name]) for d in space.dimensions())
         assert BUDGET.check(space.decode(other).spec).fits
-
-
-def test_the_front_holds_what_no_other_beats() -> None:
-    space = space_of()
-    small, large = space.decode({"size": 0.1}), space.decode({"size": 0.9})
-    assert front_of([Learned(small, 1, 0.4), Learned(large, 2, 0.5)]) == [small, large]
-    assert front_of([Learned(small, 1, 0.5), Learned(large, 2, 0.5)]) == [small]
 
 
 def test_a_forecast_follows_the_line_of_loss_and_accuracy() -> None:
