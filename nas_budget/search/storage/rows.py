@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
-import optuna
-import torch
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.arch.cost import Cost, cost
 from nas_budget.records.finalists import FinalistRun
 from nas_budget.records.trials import TrialRecord
+from nas_budget.records.versions import package_versions
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate
 
@@ -23,7 +21,7 @@ STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialSta
 
 def versions() -> str:
     """The versions a result depends on."""
-    return f"nas-budget {version('nas-budget')}, torch {torch.__version__}, optuna {optuna.__version__}"
+    return package_versions("torch", "optuna")
 
 
 def candidate_of(trial: FrozenTrial) -> Candidate | None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from nas_budget.records.training_run import (
     read_result,
     write_result,
 )
+from nas_budget.records.versions import package_versions
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.image_files import write_row
 from nas_budget.train.data.split import LabelledImages, labelled_images, split_images
@@ -249,7 +249,7 @@ class FullTraining:
             precision=s.precision,
             deterministic=s.deterministic,
             micro_batches=micro_batches,
-            versions=f"nas-budget {version('nas-budget')}, torch {torch.__version__}",
+            versions=package_versions("torch"),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             seeds=(*(self.finished.seeds if self.finished else ()), ended),
             confusion=confusion,
