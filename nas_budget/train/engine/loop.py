@@ -30,6 +30,7 @@ class EpochResult:
         validation_loss: Mean cross-entropy on them, without label smoothing; NaN likewise.
         learning_rate: At its last step.
         seconds: Training and evaluation together.
+        micro_batches: In how many parts each batch was computed; above 1 where memory did not suffice for a whole one.
     """
 
     epoch: int
@@ -38,6 +39,7 @@ class EpochResult:
     validation_loss: float
     learning_rate: float
     seconds: float
+    micro_batches: int = 1
 
 
 def train(
@@ -88,7 +90,9 @@ def train_epoch(trainer: Trainer, epoch: int, should_stop: Callable[[], bool] = 
         total += trainer.step(chosen)  # stays on the device: no wait for it within an epoch
     accuracy, loss = evaluate(trainer.network, trainer.images.validation, trainer.images, trainer.precision)
     mean = total.item() / trainer.n_steps
-    return EpochResult(epoch, mean, accuracy, loss, trainer.learning_rate, time.perf_counter() - start)
+    return EpochResult(
+        epoch, mean, accuracy, loss, trainer.learning_rate, time.perf_counter() - start, trainer.micro_batches
+    )
 
 
 def diverged(result: EpochResult) -> bool:

@@ -115,7 +115,8 @@ def _numbers(spec: ResNetSpec) -> dict[str, object]:
     features = spec.channels[-1] * (spec.maps[-1] // spec.pool_size) ** 2
     return {
         "count": f"{cost(spec).params:_}", "params": f"{cost(spec).params:,}", "n_classes": spec.classes,
-        "n_stages": len(spec.channels), "channels": spec.in_channels, "size": spec.image_size, "stem": spec.stem_channels,
+        "n_stages": len(spec.channels),
+        "channels": spec.in_channels, "size": spec.image_size, "stem": spec.stem_channels,
         "stem_kernel": spec.stem_kernel, "shortcut_kernel": spec.shortcut_kernel, "reduction": spec.se_reduction,
         "last": spec.channels[-1], "pool": spec.pool_size, "features": features, "dropout": spec.dropout,
     }  # fmt: skip

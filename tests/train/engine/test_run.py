@@ -88,7 +88,8 @@ def test_a_run_leaves_everything_it_promises(tmp_path: Path) -> None:
     (seed,) = result.seeds
     assert seed.accuracy > 0.8
     assert seed.digest == weights_digest(load_model(tmp_path).network.state_dict())
-    assert (result.params, result.images, result.validation_images, result.test_images) == (cost(SPEC).params, 160, 40, 60)
+    assert result.params == cost(SPEC).params
+    assert (result.images, result.validation_images, result.test_images) == (160, 40, 60)
     assert sum(map(sum, result.confusion)) == 60
     assert sum(result.confusion[i][i] for i in range(2)) == pytest.approx(60 * seed.accuracy)
     assert len(result.mistakes) == 60 - round(60 * seed.accuracy)

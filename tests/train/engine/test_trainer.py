@@ -57,6 +57,7 @@ def test_too_little_memory_halves_the_batch_and_keeps_the_gradient(error: Except
     small.network.seen.clear()
     small.step(chosen)
     assert small.network.seen == [5, 5, 5, 5]  # from then on
+    assert train_epoch(small, 1).micro_batches == 4
 
 
 def test_no_memory_at_all_is_an_error() -> None:

@@ -119,7 +119,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 
 def test_weights_of_another_origin_are_told(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(ModelError, match="its format is 'not one of nas-budget', this version reads 'nas-budget model 2'"):
+    with pytest.raises(ModelError, match="format is 'not one of nas-budget', this version reads 'nas-budget model 2'"):
         load_model(tmp_path / "other.safetensors")
 
 
