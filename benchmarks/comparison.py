@@ -158,7 +158,7 @@ def devices_of(opened: Opened) -> set[str]:
 
 def progress(name: str, search: Search) -> Tell:
     """What tells every half minute how far a run is."""
-    rows, last = search.tables.records(), time.monotonic()
+    rows, last = search.tables.rows(), time.monotonic()
     say(f"{name}: {spent(rows):.0f} of {search.settings.device_time:.0f} s done, in {search.folder}")
 
     def tell(row: TrialRecord) -> None:

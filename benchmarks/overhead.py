@@ -30,7 +30,7 @@ from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.samplers.candidate import Candidate
 from nas_budget.search.samplers.optuna_samplers import distribution
-from nas_budget.search.storage.storage import quiet_optuna
+from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.workers.events import Event
 from nas_budget.search.workers.process_pool import run_processes
 from nas_budget.search.workers.search_runner import Phase, Search
@@ -41,7 +41,7 @@ from nas_budget.train.engine.loop import EpochResult
 class NoTrainer:
     """Trains nothing."""
 
-    device = "none"
+    device = precision = "none"
 
     def latency_s(self, spec: ResNetSpec) -> None:
         """Nothing runs that could be timed."""
@@ -99,7 +99,7 @@ class Nothing(Phase):
 def ours_at_once(folder: Path, settings: StudyConfig, n_workers: int) -> None:
     """The trials by so many processes."""
     Search(settings, NoTrainer(), folder)
-    for _ in run_processes(Nothing(settings, folder, None, None, finals=False), n_workers, lambda: False):
+    for _ in run_processes(Nothing(settings, folder, None, None, of_finalists=False), n_workers, lambda: False):
         pass
 
 

@@ -22,7 +22,7 @@ from plotly.subplots import make_subplots
 from spending import SPENT, Spending, Table, best_curve, hypervolume_curve, read_trainings
 from trainings import BUDGET
 
-from nas_budget.search.storage.storage import quiet_optuna
+from nas_budget.search.storage.optuna_adapter import quiet_optuna
 
 COLOURS = ("#2563eb", "#dc2626", "#6b7280", "#d97706", "#059669")
 

@@ -58,11 +58,11 @@ def run_usual(search: Search, tell: Tell) -> None:
         study.sampler, study.pruner = TPESampler(seed=seed_of_session(search)), MedianPruner()
         end_lost(search)
         try:
-            while spent(search.tables.records()) < (settings.device_time or 0):
+            while spent(search.tables.rows()) < (settings.device_time or 0):
                 if search.should_stop():
                     raise StoppedError("stopped between two trials")
                 study.optimize(lambda trial: objective(search, trial), n_trials=1, catch=(RuntimeError,))
-                tell(search.tables.records()[-1])
+                tell(search.tables.rows()[-1])
                 search.tables.write_if_due()
         finally:
             search.tables.write()

@@ -1,4 +1,4 @@
-"""A search as one call."""
+"""`search`: a study run from Python, and `SearchResult`: what it has found."""
 
 from __future__ import annotations
 
@@ -86,18 +86,18 @@ def search(
     callbacks: Sequence[Callback] = (),
     on_message: Callable[[str], None] = lambda _: None,
 ) -> SearchResult:
-    """Run a study, or go on with it, and give what it has found.
+    """Run or resume a study; what it has found.
 
     Args:
         study: The path of a study file, or its sections as a mapping, such as
             `{"budget": {"params": "250k"}, "search": {"trials": 20}}`; None for the defaults.
         name: Of the study; None for its file's, or one made of data and budget.
-        runs_dir: Folder of the runs.
+        runs_dir: Folder of the run folders.
         data_dir: Folder of the data sets.
-        on_event: Told whatever happens: trials that begin, epochs, trials that end.
+        on_event: Called with each event: trials that start, epochs, trials that end.
         callbacks: Called as Optuna's are, `callback(study, trial)`, after each trial; its state says how it ended.
             Optuna's `study.stop()` has no effect here: stop rules end a search.
-        on_message: Told which images are used where the study leaves that open.
+        on_message: Gets a line on which images are used, where the study leaves that open.
 
     Raises:
         UsageError: StudyConfig that make no sense.
@@ -107,8 +107,9 @@ def search(
     file = Path(study) if isinstance(study, str | Path) else None
     sections = study if isinstance(study, Mapping) else {}
     given = {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
-    running = open_search(file, given, name, Path(runs_dir), data_dir, on_message).search()
-    with closing(running.events()) as events:  # whatever a callback raises: no worker is left, no lock held
+    opened = open_search(file, given, name, Path(runs_dir), data_dir, on_message)
+    running = opened.search()
+    with opened.threads(), closing(running.events()) as events:  # whatever a callback raises, no lock stays held
         for event in events:
             if on_event:
                 on_event(event)
@@ -124,8 +125,8 @@ def result_of(running: Search) -> SearchResult:
     return SearchResult(
         settings=running.settings,
         folder=running.folder,
-        trials=tuple(running.tables.records()),
-        finalists=tuple(summarize_finalists(running.tables.finals())),
+        trials=tuple(running.tables.rows()),
+        finalists=tuple(summarize_finalists(running.tables.finalist_runs())),
         ledger=running.tables.ledger(),
         study=running.study,
     )

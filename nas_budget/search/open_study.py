@@ -1,8 +1,9 @@
-"""From a study file, or settings, to a study ready to run."""
+"""From a study file, or keys given instead of one, to a study ready to run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from nas_budget.search.config.resolve import resolve
 from nas_budget.search.config.settings import StudyConfig, study_name
 from nas_budget.search.config.study_file import read_study_file
-from nas_budget.search.storage.storage import quiet_optuna, recorded_settings
+from nas_budget.search.storage.storage import recorded_settings
 from nas_budget.search.workers.search_runner import Search
 from nas_budget.train.data.dataset import Dataset, open_dataset
 from nas_budget.train.data.split import SplitImages, split_images
@@ -21,7 +22,7 @@ from nas_budget.train.engine.device import choose_device
 
 @dataclass(frozen=True)
 class Opened:
-    """A study ready to begin or to go on; nothing is written yet.
+    """A study ready to start or to resume. Nothing is written yet.
 
     Attributes:
         settings: Of the study.
@@ -30,7 +31,7 @@ class Opened:
         device: Where it trains.
         data_dir: Folder of the data sets.
         folder: Where its files go.
-        exists: Whether it has been begun before.
+        exists: Whether it was started before.
     """
 
     settings: StudyConfig
@@ -41,8 +42,19 @@ class Opened:
     folder: Path
     exists: bool
 
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        """Torch uses the study's count of threads within it, where it trains on a CPU; the caller's comes back."""
+        before = torch.get_num_threads()
+        if self.device.type == "cpu":
+            torch.set_num_threads(self.settings.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
     def search(self, should_stop: Callable[[], bool] = lambda: False) -> Search:
-        """The search, its study created or gone on with."""
+        """The search; its study is created or resumed."""
         return Search(self.settings, self.images, self.folder, should_stop, self.data_dir)
 
 
@@ -50,7 +62,7 @@ def open_search(
     file: Path | None, overrides: Mapping[str, Any], name: str | None = None, runs_dir: Path = Path("runs"),
     data_dir: str | None = None, on_message: Callable[[str], None] = lambda _: None,
 ) -> Opened:  # fmt: skip
-    """Read and check everything a search needs.
+    """Read and check everything that a search needs.
 
     Args:
         file: The study file; None for the defaults.
@@ -58,14 +70,13 @@ def open_search(
         name: Of the study; None for its file's, or one made of data and budget.
         runs_dir: Folder of the runs.
         data_dir: Folder of the data sets.
-        on_message: Told which images are used where that is left open.
+        on_message: Gets a line on which images are used, where that is left open.
 
     Raises:
         UsageError: StudyConfig that make no sense; every mistake of a file at once.
         StudyError: A study made with other settings, or a storage that cannot be reached.
         DataError: Images that are missing or damaged.
     """
-    quiet_optuna()
     sections = read_study_file(file, overrides)
     device = choose_device(sections["search"]["device"])
     name = name or study_name(file, sections)
@@ -76,7 +87,5 @@ def open_search(
         wanted = recorded["data"]["name"]
     dataset = open_dataset(wanted, data_dir, on_message)
     settings = resolve(name, sections, device, dataset, recorded)
-    if device.type == "cpu":
-        torch.set_num_threads(settings.threads)
     images = split_images(dataset, device, settings.n_train, settings.n_validation)
     return Opened(settings, dataset, images, device, data_dir, folder, recorded is not None)

@@ -57,9 +57,9 @@ class View:
     def show(self, event: Event) -> None:
         """Take in what happened, then show it."""
         if isinstance(event, TrialStarted):
-            self.running[event.final, event.number] = event, "again" if event.resumed else "beginning"
+            self.running[event.finalist, event.number] = event, "again" if event.resumed else "beginning"
         elif isinstance(event, TrialEpoch):
-            key = event.final, event.number
+            key = event.finalist, event.number
             self.running[key] = self.running[key][0], f"epoch {event.result.epoch}, {event.result.accuracy:.1%}"
         elif isinstance(event, TrialFinished):
             self.running.pop((False, event.record.number), None)

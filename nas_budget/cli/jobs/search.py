@@ -95,7 +95,7 @@ def run_search(run: Run, should_stop: Callable[[], bool], live: bool, log: Calla
         StoppedError: It was stopped, with how to go on.
     """
     search = run.opened.search(should_stop)
-    view = (LiveView if live else PlainView)(search.tables.records(), run.settings, run.plan.trial_s, log)
+    view = (LiveView if live else PlainView)(search.tables.rows(), run.settings, run.plan.trial_s, log)
     try:
         with view, closing(search.events()) as events:
             for event in events:
@@ -122,7 +122,7 @@ def write_report(search: Search) -> None:
     from nas_budget.report.pages.study import write_page
     from nas_budget.report.tables.studies import read_study
 
-    if not search.tables.records():
+    if not search.tables.rows():
         return
     try:
         write_page([read_study(search.folder)], search.folder / PAGE)

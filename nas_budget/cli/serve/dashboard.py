@@ -12,7 +12,7 @@ from nas_budget.cli.console.output import log
 from nas_budget.cli.serve.http import THIS_MACHINE, address_of, listen, serve_until_interrupted
 from nas_budget.errors import NasBudgetError, StudyError, UsageError
 from nas_budget.search.storage.journal import Journal
-from nas_budget.search.storage.tables import FINALS
+from nas_budget.search.storage.tables import FINALISTS_STUDY
 from nas_budget.search.storage.url import ADDRESSES, JOURNAL, database_file, shown, trouble
 
 
@@ -88,5 +88,7 @@ def serve(storage: BaseStorage, host: str, port: int, browser: bool) -> None:
 def _page(storage: BaseStorage) -> str:
     """The page of the only study, or else of their list."""
     names = [study.study_name for study in storage.get_all_studies()]
-    names = [name for name in names if not (name.endswith(FINALS) and name.removesuffix(FINALS) in names)]
+    names = [
+        name for name in names if not (name.endswith(FINALISTS_STUDY) and name.removesuffix(FINALISTS_STUDY) in names)
+    ]
     return f"/dashboard/studies/{storage.get_study_id_from_name(names[0])}" if len(names) == 1 else "/dashboard"

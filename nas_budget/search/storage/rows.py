@@ -1,8 +1,8 @@
-"""From Optuna's trials to the rows of the trials table."""
+"""Rows of the tables, made from Optuna's trials."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,14 +30,7 @@ def candidate_of(trial: FrozenTrial) -> Candidate | None:
     return Candidate.from_dict(known) if "spec" in known and "recipe" in known else None
 
 
-def records(study: Study, settings: StudyConfig) -> Iterator[TrialRecord]:
-    """A row for each finished trial, by number."""
-    for trial in study.get_trials(deepcopy=False):
-        if trial.state in STATES and candidate_of(trial):
-            yield record(trial, settings)
-
-
-def record(trial: FrozenTrial, settings: StudyConfig) -> TrialRecord:
+def row_of(trial: FrozenTrial, settings: StudyConfig) -> TrialRecord:
     """The row of a finished trial that nas-budget made."""
     candidate = Candidate.from_dict(trial.user_attrs)
     spec, recipe = candidate.spec, candidate.recipe
@@ -98,12 +91,12 @@ def record(trial: FrozenTrial, settings: StudyConfig) -> TrialRecord:
 
 
 def finalist_seeds(settings: StudyConfig) -> range:
-    """Seeds no trial was trained with: the accuracy that made a trial a finalist is no fair measure of it."""
+    """Seeds with which no trial was trained: the accuracy that made a trial a finalist is no fair measure of it."""
     first = settings.seed + settings.trial_seeds
     return range(first, first + settings.finalist_seeds)
 
 
-def run_key(trial: FrozenTrial) -> tuple[int, int, int]:
+def finalist_key(trial: FrozenTrial) -> tuple[int, int, int]:
     """What tells a finalist's run from others: of which trial, with which seed, how many epochs."""
     known = trial.user_attrs
     return known["of"], known["seed"], known["recipe"]["epochs"]
@@ -112,7 +105,7 @@ def run_key(trial: FrozenTrial) -> tuple[int, int, int]:
 def finalist_runs(study: Study, settings: StudyConfig, best: Sequence[FrozenTrial]) -> list[FinalistRun]:
     """The runs of these finalists that are asked for and have ended, by trial and seed; one of each."""
     asked = {(t.number, seed, settings.finalist_epochs) for t in best for seed in finalist_seeds(settings)}
-    found = {run_key(trial): run for trial in study.get_trials(deepcopy=False) if (run := finalist_run(trial))}
+    found = {finalist_key(trial): run for trial in study.get_trials(deepcopy=False) if (run := finalist_run(trial))}
     return [found[key] for key in sorted(asked & found.keys())]
 
 

@@ -1,4 +1,4 @@
-"""The tables of a search: what its study and its finalists' study hold, as rows and as files."""
+"""`StudyTables`: the rows and files of a study, derived from what its storage holds."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from nas_budget.records.finalists import FINALISTS, FinalistRun, summarize_final
 from nas_budget.records.time_ledger import Ledger, ledger
 from nas_budget.records.trials import TrialRecord, best_of, write_table
 from nas_budget.search.config.settings import StudyConfig
-from nas_budget.search.storage.rows import candidate_of, finalist_runs, record
+from nas_budget.search.storage.rows import candidate_of, finalist_runs, row_of
 from nas_budget.search.storage.storage import existing_study, open_study
 from nas_budget.search.storage.tracker import TrialTracker
 
 TABLE = "trials.csv"
 BEST = "best.json"
-FINALS = " finalists"
+FINALISTS_STUDY = " finalists"
 """What the name of the finalists' study adds to that of its study."""
 TABLE_SHARE = 20
 """The tables are written again when this many times the time it takes to write them have gone by, and at the end."""
 
 
 class StudyTables:
-    """Rows and files of a study, whoever trains its trials.
+    """The rows and files of a study, whoever trains its trials. All of it can be derived again from the storage.
 
     Args:
         settings: Of the study.
@@ -40,52 +40,52 @@ class StudyTables:
         self.study = study
         self.folder = folder
         self.tracker = TrialTracker(study)
-        self.rows: dict[int, TrialRecord] = {}
+        self._rows: dict[int, TrialRecord] = {}
         self.next_write = 0.0
         if settings.finalists:
-            self.finals_study: Study | None = open_study(settings, folder, versions, FINALS)
+            self.finalists_study: Study | None = open_study(settings, folder, versions, FINALISTS_STUDY)
         else:
-            self.finals_study = existing_study(settings, folder, FINALS)
+            self.finalists_study = existing_study(settings, folder, FINALISTS_STUDY)
 
-    def records(self) -> list[TrialRecord]:
+    def rows(self) -> list[TrialRecord]:
         """A row for each finished trial, by number; those of other machines too."""
         _begun, ended = self.tracker.look()
-        self.rows |= {trial.number: record(trial, self.settings) for trial in ended if candidate_of(trial)}
-        return [self.rows[number] for number in sorted(self.rows)]
+        self._rows |= {trial.number: row_of(trial, self.settings) for trial in ended if candidate_of(trial)}
+        return [self._rows[number] for number in sorted(self._rows)]
 
     def finished(self) -> int:
         """How many trials are complete or pruned."""
-        return sum(row.state != "failed" for row in self.records())
+        return sum(row.state != "failed" for row in self.rows())
 
     def best(self) -> list[FrozenTrial]:
         """The finalists: the most accurate complete trials, of equals the smaller first."""
         return finalists(self.study, self.settings.finalists)
 
-    def finals(self) -> list[FinalistRun]:
+    def finalist_runs(self) -> list[FinalistRun]:
         """The finalists' runs that have ended."""
-        return finalist_runs(self.finals_study, self.settings, self.best()) if self.finals_study else []
+        return finalist_runs(self.finalists_study, self.settings, self.best()) if self.finalists_study else []
 
     def best_spec(self) -> str | None:
         """The network of the best finalist, or else of the best trial, as JSON; None when there is none."""
-        if runs := self.finals():
+        if runs := self.finalist_runs():
             return summarize_finalists(runs)[0].spec
-        best = best_of(self.records())
+        best = best_of(self.rows())
         return best.spec if best else None
 
     def ledger(self) -> Ledger:
         """Where the time went."""
-        trials = self.finals_study.get_trials(deepcopy=False) if self.finals_study else []
+        trials = self.finalists_study.get_trials(deepcopy=False) if self.finalists_study else []
         spent = sum(trial.user_attrs.get("seconds", 0.0) for trial in trials)
         repeated = sum(trial.user_attrs.get("repeated_seconds", 0.0) for trial in trials)
-        return ledger(self.records(), spent, repeated)
+        return ledger(self.rows(), spent, repeated)
 
     def write(self) -> None:
         """Write `trials.csv`, `best.json` and `finalists.csv` anew."""
         start = time.monotonic()
-        write_table(self.folder / TABLE, self.records())
+        write_table(self.folder / TABLE, self.rows())
         if spec := self.best_spec():
             write_whole(self.folder / BEST, spec + "\n")
-        if runs := self.finals():
+        if runs := self.finalist_runs():
             write_finalists(self.folder / FINALISTS, runs)
         else:
             (self.folder / FINALISTS).unlink(missing_ok=True)  # those of an earlier end

@@ -1,4 +1,4 @@
-"""A study as it grows, whoever makes it grow."""
+"""`TrialTracker`: what is new in a study; `TrialStats`: figures of the trials that have ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nas_budget.records.statistics import pareto_front
 
 
 class TrialTracker:
-    """What is new in a study; a trial that has ended is read once, however many there are."""
+    """What is new in a study, whoever changes it. A trial that has ended is read once, however many there are."""
 
     def __init__(self, study: Study) -> None:
         self.study = study

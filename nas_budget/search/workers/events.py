@@ -1,4 +1,4 @@
-"""What happens in a search, as it is told to whoever watches."""
+"""Events of a search, for whoever follows it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from nas_budget.train.engine.loop import EpochResult
 
 @dataclass(frozen=True)
 class TrialStarted:
-    """A trial begins to train; `resumed` when it had been interrupted, `final` when it is a finalist's run."""
+    """A trial begins to train: `resumed` where it had been interrupted, `finalist` where a finalist trains."""
 
     number: int
     spec: ResNetSpec
     params: int
     resumed: bool
-    final: bool = False
+    finalist: bool = False
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class TrialEpoch:
 
     number: int
     result: EpochResult
-    final: bool = False
+    finalist: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class TrialFinished:
 
 @dataclass(frozen=True)
 class FinalistFinished:
-    """A finalist has been trained once more: the run of this number, of this trial."""
+    """A training of a finalist has ended: the run of this number, of this trial; `run` is None where it failed."""
 
     number: int
     trial: int
@@ -49,7 +49,7 @@ class FinalistFinished:
 
 @dataclass(frozen=True)
 class SearchEnded:
-    """No more trials begin, and why; not told when there are as many as were asked for."""
+    """No more trials begin, and why. It does not come where as many as were asked for have ended."""
 
     reason: str
 

@@ -1,4 +1,4 @@
-"""Several workers on one machine: a process each, and one stream of what happens."""
+"""`WorkerPool`: a job done in this process, or by several at once, as one stream of events."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from nas_budget.errors import NasBudgetError, StoppedError, StudyError
 from nas_budget.search.workers.events import Event, WorkerLost
 
 Job: TypeAlias = Callable[[int, Callable[[], bool]], Iterator[Event]]
-"""What a worker does: its number from 0, and what tells it to stop, to what happens. It must be picklable."""
+"""What a worker does: its index from 0 and what tells it to stop, to events. It must be picklable."""
 
 LOOK_S = 0.2
 PATIENCE_S = 30.0
 """How long workers may take to stop before they are ended."""
+ROUNDS = 3
+"""How often workers are started again after some were lost: the others may have left before that."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,42 @@ class Failed:
     error: NasBudgetError
 
 
+class WorkerPool:
+    """Does a job in worker processes, and starts them again where some were lost.
+
+    Args:
+        n_workers: Processes at once.
+        should_stop: Asked several times a second; the workers then stop between two steps.
+    """
+
+    def __init__(self, n_workers: int, should_stop: Callable[[], bool]) -> None:
+        self.n_workers, self.should_stop = n_workers, should_stop
+
+    def events(self, job: Job) -> Iterator[Event]:
+        """What happens in any of the workers, in the order of each.
+
+        Raises:
+            StoppedError: `should_stop` said so.
+            StudyError: Workers were lost in each of several rounds.
+            NasBudgetError: What a worker raised; the others are stopped first.
+        """
+        for _ in range(ROUNDS):
+            lost = 0
+            for event in run_processes(job, self.n_workers, self.should_stop):
+                lost += isinstance(event, WorkerLost)
+                yield event
+            if not lost:
+                return
+        raise StudyError(
+            f"workers were lost in {ROUNDS} rounds, by lack of memory perhaps; nothing finished is lost; "
+            "resume with fewer --workers"
+        )
+
+
 def run_processes(job: Job, n: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
     """Run the job in `n` processes and yield what happens in any of them.
 
-    A process that is killed is told as `WorkerLost`, and the others go on.
+    A process that is killed gives `WorkerLost`, and the others go on.
 
     Raises:
         StoppedError: `should_stop` said so, and every worker has stopped between two steps.

@@ -1,197 +1,265 @@
-"""Where the next trial comes from, and how one is begun, taken over or told to have ended."""
+"""`Scheduler`: what a worker asks which trials to train and how each goes on; `SearchScheduler` searches."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from math import ceil
 from pathlib import Path
 from typing import Any, Protocol
 
 from filelock import FileLock
-from optuna.distributions import BaseDistribution
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.arch.cost import cost
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.initial_design import startup_points
 from nas_budget.search.samplers.sampler import Proposal, Proposer
-from nas_budget.search.storage.rows import candidate_of, record
-from nas_budget.search.storage.storage import is_gone, this_worker
-from nas_budget.search.storage.tracker import TrialStats, TrialTracker
+from nas_budget.search.storage.rows import candidate_of, row_of
+from nas_budget.search.storage.tracker import TrialStats
+from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.workers.events import Event, TrialFinished
 from nas_budget.search.workers.stop_rules import reason_to_stop
 from nas_budget.space.feasible import FeasibleSpace
+from nas_budget.train.engine.loop import EpochResult, diverged
 
+EPOCHS = "epochs.jsonl"
 MOST_TOGETHER = 10
-"""Trials trained side by side in the startup; each holds its network's weights meanwhile."""
+"""Startup trials trained side by side. Each holds its network's weights meanwhile."""
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A trial that is this worker's to train.
+class Assignment:
+    """A trial that is a worker's to train.
 
     Attributes:
-        trial: In the study.
-        candidate: What to train.
-        seeds: With which seeds; the mean of them counts.
+        number: Of the trial in its study.
+        candidate: Network and recipe.
+        seeds: One training each; the mean of them counts.
+        rungs: Epochs at which the scheduler decides whether the trial goes on, up to its last epoch.
+        folder: Where its files go.
         resumed: Whether an earlier attempt was interrupted.
+        finalist: Whether it is a finalist's training.
     """
 
-    trial: Trial
+    number: int
     candidate: Candidate
     seeds: tuple[int, ...]
-    resumed: bool
-
-
-class Source(Protocol):
-    """Gives trials to a worker until there are no more."""
-
-    study: Study
-    prunes: bool
+    rungs: tuple[int, ...]
     folder: Path
-    ended: str
-
-    def begin(self) -> list[Begun]:
-        """The next trials, to be trained side by side; none at the end, and `ended` says why if not all is done."""
-
-    def rungs(self, group: Sequence[Begun]) -> Sequence[int]:
-        """The epochs at which the trials of a group are judged, up to the last."""
-
-    def finished(self, trial: FrozenTrial) -> Event:
-        """What to tell of a trial that has ended."""
+    resumed: bool = False
+    finalist: bool = False
 
 
-class NewTrials:
+@dataclass(frozen=True)
+class NoMoreTrials:
+    """No trial is left to begin; `reason` says why, and is empty where as many as were asked for have ended."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of a trial after an epoch: it goes on, or it ends in a state for a reason."""
+
+    state: TrialState | None = None
+    reason: str = ""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the trial trains on."""
+        return self.state is None
+
+
+GO_ON = Decision()
+
+
+class Scheduler(Protocol):
+    """Which trials a worker trains, and how long. Whatever it decides it returns."""
+
+    def suggest(self) -> list[Assignment] | NoMoreTrials:
+        """The next trials, to be trained side by side from rung to rung; or why there are none."""
+
+    def on_start(self, trial: Assignment, latency_s: float | None) -> None:
+        """A trial begins to train; one image through its network takes `latency_s`, None where it was not timed."""
+
+    def on_epoch(self, trial: Assignment, result: EpochResult) -> Decision:
+        """Take in an epoch: the trial goes on, or it has diverged."""
+
+    def on_rung(self, trial: Assignment, epoch: int) -> Decision:
+        """Whether a trial goes on after a rung; asked once all trials beside it have reached the rung."""
+
+    def on_finished(self, trial: Assignment, outcome: Decision, seconds: float) -> Event:
+        """A trial has ended after so many seconds; what to tell of it."""
+
+
+class StoredTrials:
+    """What schedulers have in common: trials in a store, and files in a folder.
+
+    Args:
+        settings: Of the study.
+        study: Where the trials are kept.
+        folder: Of the trials' files.
+        about: Noted with each trial: device, versions and index of the worker.
+        run_folder: Of the run. One worker of it begins a trial at a time.
+    """
+
+    def __init__(
+        self, settings: StudyConfig, study: Study, folder: Path, about: Mapping[str, Any], run_folder: Path
+    ) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.store = TrialStore(study, about, shared=settings.storage != "journal")
+        self.lock = FileLock(run_folder / ".turn.lock")
+
+    def on_start(self, trial: Assignment, latency_s: float | None) -> None:
+        """Note the latency."""
+        self.store.note(trial.number, latency_s=latency_s)
+
+    def on_epoch(self, trial: Assignment, result: EpochResult) -> Decision:
+        """Store what an epoch gave; a trial whose loss is no number ends."""
+        self.store.report(trial.number, result.epoch, result.accuracy, self._compared_by(result))
+        if not diverged(result):
+            return GO_ON
+        self.store.note(trial.number, diverged=True)
+        where = f"in epoch {result.epoch} at learning rate {result.learning_rate:.3g}"
+        return Decision(TrialState.PRUNED, f"diverged {where}")
+
+    def _compared_by(self, result: EpochResult) -> float | None:  # noqa: ARG002
+        """The training loss where trials are compared by it."""
+        return None
+
+    def look(self) -> None:
+        """Take in what is new in the store."""
+        self.store.look()
+
+    def _resume_lost(self) -> FrozenTrial | None:
+        """The next trial whose process is gone, made this worker's; those that had come to their end are finished."""
+        for lost in filter(candidate_of, self.store.running()):
+            if self.store.is_lost(lost):
+                seconds = _seconds_in(self.folder / str(lost.number) / EPOCHS)
+                if not was_done(lost):
+                    self.store.resume(lost, seconds)
+                    return lost
+                self.store.finish_lost(lost, seconds)
+                self.look()
+        return None
+
+
+class SearchScheduler(StoredTrials):
     """Trials of new candidates, after those that a process now gone left unfinished.
+
+    The first trials of a study, its startup, come in groups: each worker trains its share side by side, and all reach a
+    rung before one is judged there. Otherwise the first would all train to their end for want of anything to compare
+    them with.
 
     Args:
         settings: Of the study.
         study: Where trials are kept.
-        folder: Of the run.
-        about: What to note with each trial: device, versions and number of the worker.
-        deadline: Time (of `time.time`) from which none begins.
+        run_folder: Of the run.
+        about: Noted with each trial: device, versions and index of the worker.
+        deadline: Time (of `time.time`) from which none begins; None for no limit.
     """
 
-    prunes = True
-
     def __init__(
-        self, settings: StudyConfig, study: Study, folder: Path, about: Mapping[str, Any], deadline: float | None = None
-    ) -> None:
-        self.settings = settings
-        self.study = study
-        self.folder = folder / "trials"
-        self.about = {**about, "worker": this_worker()}
+        self, settings: StudyConfig, study: Study, run_folder: Path, about: Mapping[str, Any],
+        deadline: float | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(settings, study, run_folder / "trials", about, run_folder)
         self.deadline = deadline
-        self.ended = ""
-        self.tracker = TrialTracker(study)
         self.stats = TrialStats()
         self.seen: set[Candidate] = set()
-        self.space = CandidateSpace(FeasibleSpace(settings.space, settings.budget), settings.recipes)
-        self.turn = turn(folder)
-        self.shared = settings.storage != "journal"
-        n_known = len(study.get_trials(deepcopy=False))
-        host = f" {self.about['worker']['host']}" if self.shared else ""
-        stream = f"{n_known} {self.about['lane']}{host}"
-        self.proposer = Proposer(self.space, settings.sampler, settings.seed, self._startup_points(n_known), stream)
+        space = CandidateSpace(FeasibleSpace(settings.space, settings.budget), settings.recipes)
+        n_known = self.store.n_trials
+        host = f" {self.store.about['worker']['host']}" if self.store.shared else ""
+        stream = f"{n_known} {about['worker_index']}{host}"
+        startup = self._startup_points(space, n_known)
+        self.proposer = Proposer(space, settings.sampler, settings.seed, startup, stream)
 
-    def begin(self) -> list[Begun]:
+    def _startup_points(self, space: CandidateSpace, n_known: int) -> list[dict[str, Any]]:
+        """The coordinates of the startup. They are kept with the study, as drawing them can take seconds."""
+        n: int = self.settings.n_startup_trials
+        with self.lock:
+            known: list[dict[str, Any]] = self.store.study.user_attrs.get("startup", [])
+            if len(known) != n and n_known < n:
+                known = startup_points(space, n, self.settings.seed)
+                self.store.study.set_user_attr("startup", known)
+        return known[:n]
+
+    def suggest(self) -> list[Assignment] | NoMoreTrials:
         """The next trials: one that was interrupted, this worker's share of the startup, or one that is proposed."""
-        group: list[Begun] = []
-        with self.turn:
+        group: list[Assignment] = []
+        with self.lock:
             self.look()
-            while lost := next((trial for trial in self._running() if is_gone(trial, self.shared)), None):
-                if not is_done(lost):
-                    return [taken_over(self.study, self.folder, lost, self._seeds(), self.about)]
-                tell_done(self.study, self.folder, lost)
-                self.look()
+            if lost := self._resume_lost():
+                return [self._assigned(lost.number, Candidate.from_dict(lost.user_attrs), resumed=True)]
             n_wanted = self._group_size()
-            while len(group) < n_wanted and self._may_begin():
-                proposed = self._propose()
-                if proposed is None:
-                    self.ended = f"all {len(self.seen):,} networks of the space that fit have been tried"
-                    break
-                if begun := self._begin(proposed):
-                    group.append(begun)
+            while len(group) < n_wanted:
+                if (end := self._end()) or (proposal := self._propose()) is None:
+                    end = end or NoMoreTrials(f"all {len(self.seen):,} networks of the space that fit have been tried")
+                    return group or end
+                if assigned := self._begin(proposal):
+                    group.append(assigned)
                 if len(group) < n_wanted:
                     self.look()
         return group
 
-    def rungs(self, group: Sequence[Begun]) -> Sequence[int]:
-        """The epochs at which trials are judged: the rungs, or each epoch for pruners that do not go by rungs."""
-        last = group[0].candidate.recipe.epochs
-        return (*self.settings.rungs, last) if self.settings.pruner in ("front", "none") else range(1, last + 1)
-
-    def _startup_points(self, n_known: int) -> list[dict[str, Any]]:
-        """The points of the startup; they are kept with the study, as drawing them can take seconds."""
-        n: int = self.settings.n_startup_trials
-        with self.turn:
-            known: list[dict[str, Any]] = self.study.user_attrs.get("n_startup_trials", [])
-            if len(known) != n and n_known < n:
-                known = startup_points(self.space, n, self.settings.seed)
-                self.study.set_user_attr("n_startup_trials", known)
-        return known[:n]
-
-    def _running(self) -> list[FrozenTrial]:
-        return [trial for trial in self.tracker.running() if candidate_of(trial)]
-
-    def _may_begin(self) -> bool:
-        running = self._running()
-        self.ended = reason_to_stop(self.settings, self.stats, self.deadline)
-        if self.ended or self.stats.ended + len(running) < self.settings.trials:
-            return not self.ended
-        ours = self.about["worker"]["host"]
-        if elsewhere := sorted({trial.user_attrs["worker"]["host"] for trial in running} - {ours}):
-            self.ended = f"the trials that are left are under way on {', '.join(elsewhere)}"
-        return False
-
-    def _group_size(self) -> int:
-        """Trials to begin at once: in the startup each worker's share of it, so that they are judged together."""
-        left = self.settings.n_startup_trials - len(self.proposer.places)
-        together = self.settings.pruner == "front" and bool(self.settings.rungs)
-        return max(1, min(left, MOST_TOGETHER, ceil(left / self.settings.workers))) if together else 1
-
     def look(self) -> None:
-        """Take in what is new in the study."""
-        begun, ended = self.tracker.look()
+        """Take in the trials that began and ended: what was seen, what the sampler learns, what stop rules count."""
+        begun, ended = self.store.look()
         for trial in begun:
             candidate = candidate_of(trial)
             if candidate and trial.number not in self.proposer.places:
                 self.seen.add(candidate)
                 self.proposer.begin(trial.number, Proposal(candidate, self.proposer.coordinates(candidate)))
         for trial in ended:
-            candidate = candidate_of(trial)
-            if candidate:
+            if candidate := candidate_of(trial):
                 self.stats.add(trial)
                 self.proposer.end(trial, candidate)
+
+    def _end(self) -> NoMoreTrials | None:
+        """Why no trial may begin: a stop rule, or those that are left are under way; None where one may."""
+        if reason := reason_to_stop(self.settings, self.stats, self.deadline):
+            return NoMoreTrials(reason)
+        running = [trial for trial in self.store.running() if candidate_of(trial)]
+        if self.stats.ended + len(running) < self.settings.trials:
+            return None
+        ours = self.store.about["worker"]["host"]
+        elsewhere = sorted({trial.user_attrs["worker"]["host"] for trial in running} - {ours})
+        return NoMoreTrials(f"the trials that are left are under way on {', '.join(elsewhere)}" if elsewhere else "")
+
+    def _group_size(self) -> int:
+        """Trials to begin at once: in the startup each worker's share of it."""
+        left = self.settings.n_startup_trials - len(self.proposer.places)
+        together = self.settings.pruner == "front" and bool(self.settings.rungs)
+        return max(1, min(left, MOST_TOGETHER, ceil(left / self.settings.workers))) if together else 1
 
     def _propose(self) -> Proposal | None:
         queued = (Candidate(spec, self.settings.recipe) for spec in self.settings.queue)
         first = next((candidate for candidate in queued if candidate not in self.seen), None)
         return Proposal(first, self.proposer.coordinates(first)) if first else self.proposer.propose(self.seen)
 
-    def _begin(self, proposal: Proposal) -> Begun | None:
-        """The trial of a candidate; None when another machine began the same one, or the last one, just before."""
+    def _begin(self, proposal: Proposal) -> Assignment | None:
+        """The trial of a proposal; None where another machine began the same one, or the last one, just before."""
         candidate = proposal.candidate
-        about = self._figures(candidate) | self.about | candidate.to_dict()
-        trial = new_trial(self.study, about, proposal.point, self.proposer.distributions)
-        self.proposer.begin(trial.number, proposal)
-        if self._superfluous(trial.number, candidate):
-            trial.set_user_attr("reason", "another machine began the same, or the last trial, at the same moment")
-            self.study.tell(trial, state=TrialState.FAIL)
+        attributes = self._figures(candidate) | candidate.to_dict()
+        number = self.store.create(attributes, proposal.point, self.proposer.distributions)
+        self.proposer.begin(number, proposal)
+        if self._is_superfluous(number, candidate):
+            reason = "another machine began the same, or the last trial, at the same moment"
+            self.store.finish(number, TrialState.FAIL, 0.0, reason)
             return None
         self.seen.add(candidate)
-        return Begun(trial, candidate, self._seeds(), resumed=False)
+        return self._assigned(number, candidate)
 
-    def _superfluous(self, number: int, candidate: Candidate) -> bool:
+    def _is_superfluous(self, number: int, candidate: Candidate) -> bool:
         """Whether trials of other machines, with lower numbers and not seen when this was proposed, leave no room."""
-        between = self.study.get_trials(deepcopy=False)[self.tracker.n_known : number]
+        between = self.store.study.get_trials(deepcopy=False)[self.store.tracker.n_known : number]
         others = [candidate_of(trial) for trial in between]
-        n_open = len(self.tracker.open) + len(others)
+        n_open = len(self.store.running()) + len(others)
         return candidate in others or bool(others and self.stats.ended + n_open >= self.settings.trials)
 
     def _figures(self, candidate: Candidate) -> dict[str, Any]:
@@ -202,54 +270,37 @@ class NewTrials:
         margins = {f"margin_{m.name}": m.margin for m in verdict.margins}
         return {"network": str(candidate.spec), **figures, **margins, "feasible": verdict.fits}
 
-    def finished(self, trial: FrozenTrial) -> TrialFinished:
-        """The row of a trial that has ended."""
-        return TrialFinished(record(trial, self.settings))
+    def _assigned(self, number: int, candidate: Candidate, resumed: bool = False) -> Assignment:
+        """Pruners of ours look at rungs, those of Optuna at every epoch."""
+        first, last = self.settings.seed, candidate.recipe.epochs
+        seeds = tuple(range(first, first + self.settings.trial_seeds))
+        by_rungs = self.settings.pruner in ("front", "none")
+        rungs = (*self.settings.rungs, last) if by_rungs else tuple(range(1, last + 1))
+        return Assignment(number, candidate, seeds, rungs, self.folder / str(number), resumed)
 
-    def _seeds(self) -> tuple[int, ...]:
-        first = self.settings.seed
-        return tuple(range(first, first + self.settings.trial_seeds))
+    def _compared_by(self, result: EpochResult) -> float | None:
+        at_rung = result.epoch in self.settings.rungs and not diverged(result)
+        return result.train_loss if at_rung else None
+
+    def on_rung(self, trial: Assignment, epoch: int) -> Decision:
+        """Complete after the last epoch; pruned where the study's pruner says so."""
+        if epoch == trial.candidate.recipe.epochs:
+            return Decision(TrialState.COMPLETE)
+        if self.store.should_prune(trial.number, epoch):
+            return Decision(TrialState.PRUNED, f"pruned at epoch {epoch}")
+        return GO_ON
+
+    def on_finished(self, trial: Assignment, outcome: Decision, seconds: float) -> TrialFinished:
+        """Finish the trial; its row."""
+        assert outcome.state is not None  # noqa: S101 - a runner finishes what has ended
+        return TrialFinished(
+            row_of(self.store.finish(trial.number, outcome.state, seconds, outcome.reason), self.settings)
+        )
 
 
-def turn(folder: Path) -> FileLock:
-    """A lock that one worker of a folder holds at a time, so that none begins what another has just begun."""
-    return FileLock(folder / ".turn.lock")
-
-
-def new_trial(
-    study: Study, about: Mapping[str, Any], params: Mapping[str, Any] | None = None,
-    distributions: Mapping[str, BaseDistribution] | None = None,
-) -> Trial:  # fmt: skip
-    """A running trial; one write makes it and all that is known of it, so that it is never half known."""
-    made = create_trial(
-        state=TrialState.RUNNING, params=dict(params or {}), distributions=dict(distributions or {}),
-        user_attrs=dict(about),
-    )  # fmt: skip
-    made.datetime_start = datetime.now(UTC)
-    return Trial(study, study._storage.create_new_trial(study._study_id, made))
-
-
-def is_done(lost: FrozenTrial) -> bool:
+def was_done(lost: FrozenTrial) -> bool:
     """Whether a trial whose process is gone had come to its last epoch, and well."""
     return "diverged" not in lost.user_attrs and lost.user_attrs["recipe"]["epochs"] in lost.intermediate_values
-
-
-def tell_done(study: Study, folder: Path, lost: FrozenTrial) -> None:
-    """Tell the study what a trial that had come to its end could no longer tell."""
-    trial = Trial(study, lost._trial_id)
-    trial.set_user_attr("seconds", _seconds_in(folder / str(lost.number) / "epochs.jsonl"))
-    study.tell(trial, lost.intermediate_values[max(lost.intermediate_values)])
-
-
-def taken_over(
-    study: Study, folder: Path, lost: FrozenTrial, seeds: tuple[int, ...], about: Mapping[str, Any]
-) -> Begun:
-    """A trial whose process is gone, as this worker's; the time it had taken is kept as repeated."""
-    trial = Trial(study, lost._trial_id)
-    before = lost.user_attrs.get("repeated_seconds", 0.0) + _seconds_in(folder / str(lost.number) / "epochs.jsonl")
-    for name, value in {**about, "resumed": True, "repeated_seconds": before}.items():
-        trial.set_user_attr(name, value)
-    return Begun(trial, Candidate.from_dict(lost.user_attrs), seeds, resumed=True)
 
 
 def _seconds_in(epochs: Path) -> float:

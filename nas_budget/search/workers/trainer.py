@@ -1,4 +1,4 @@
-"""What trains a candidate for a search."""
+"""`CandidateTrainer`: what trains the candidates of a search; `TorchTrainer`: with torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from nas_budget.train.profile.benchmark import latency_s
 
 
 class CandidateTrainer(Protocol):
-    """Trains candidates; a benchmark may have another than torch's."""
+    """Trains candidates. A benchmark may have another than torch's."""
+
+    @property
+    def precision(self) -> str:
+        """Number format it trains in, such as "fp32"."""
 
     @property
     def device(self) -> str:
@@ -48,7 +52,8 @@ class TorchTrainer:
         self, images: SplitImages, precision: str = "fp32", should_stop: Callable[[], bool] = lambda: False,
         graphed: bool = False,
     ) -> None:  # fmt: skip
-        self.images, self.precision, self.should_stop, self.graphed = images, precision, should_stop, graphed
+        self.images, self.should_stop, self.graphed = images, should_stop, graphed
+        self.precision = precision
 
     @property
     def device(self) -> str:

@@ -1,135 +1,148 @@
-"""One trial as a worker trains it, from rung to rung."""
+"""`TrialRunner`: one trial, trained from rung to rung; `run_trials`: all that a scheduler suggests."""
 
 from __future__ import annotations
 
 import json
 import time
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from optuna.exceptions import StorageInternalError
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas_budget.arch.cost import cost
-from nas_budget.errors import NasBudgetError
+from nas_budget.errors import NasBudgetError, StudyError
 from nas_budget.records.atomic_write import write_whole
-from nas_budget.search.config.settings import StudyConfig
-from nas_budget.search.pruners.front import loss_key
 from nas_budget.search.storage.rows import versions
-from nas_budget.search.workers.events import Event, TrialEpoch, TrialStarted
-from nas_budget.search.workers.scheduler import Begun, Source
+from nas_budget.search.workers.events import Event, SearchEnded, TrialEpoch, TrialFinished, TrialStarted
+from nas_budget.search.workers.scheduler import EPOCHS, GO_ON, Assignment, Decision, NoMoreTrials, Scheduler
 from nas_budget.search.workers.trainer import CandidateTrainer
-from nas_budget.train.engine.loop import EpochResult, diverged
+from nas_budget.train.engine.loop import EpochResult
+
+FAILURES_IN_A_ROW = 5
 
 
-class Run:
-    """A trial under way.
+def run_trials(scheduler: Scheduler, trainer: CandidateTrainer) -> Iterator[Event]:
+    """Train what the scheduler suggests until there is no more, and yield what happens.
+
+    Raises:
+        StoppedError: The trainer was told to stop. The trials under way are trained again when the study resumes.
+        StudyError: Several trials in a row failed.
+    """
+    failures = 0
+    while not isinstance(group := scheduler.suggest(), NoMoreTrials):
+        for event in _run_group(group, scheduler, trainer):
+            yield event
+            if isinstance(event, TrialFinished):
+                failures = failures + 1 if event.record.state == "failed" else 0
+                if failures == FAILURES_IN_A_ROW:
+                    why = event.record.reason
+                    raise StudyError(f"{failures} trials failed in a row, the last because: {why}")
+    if group.reason:
+        yield SearchEnded(group.reason)
+
+
+def _run_group(group: Sequence[Assignment], scheduler: Scheduler, trainer: CandidateTrainer) -> Iterator[Event]:
+    """Train trials side by side: all of them to a rung before any of them is judged there.
+
+    So the first ones are compared with the others of the group, not with the few that came before. Nothing is compared
+    at the last epoch: there each is trained and finished in turn.
+    """
+    runners = [TrialRunner(trial, scheduler, trainer) for trial in group]
+    for runner in runners:
+        yield runner.started()
+    *rungs, last = group[0].rungs
+    for rung in rungs:
+        for runner in runners:
+            yield from runner.train_to(rung)
+        for runner in runners:
+            runner.judge()
+        for runner in [runner for runner in runners if not runner.decision.goes_on]:
+            yield runner.finish()
+        runners = [runner for runner in runners if runner.decision.goes_on]
+    for runner in runners:
+        yield from runner.train_to(last)
+        runner.judge()
+        yield runner.finish()
+
+
+class TrialRunner:
+    """Trains one trial, epoch by epoch, and does with it what the scheduler decides.
 
     Args:
-        begun: The trial.
-        trainer: What trains it.
-        settings: Of the study.
-        source: Where it comes from.
+        trial: What to train.
+        scheduler: Told each epoch, asked at each rung.
+        trainer: Trains.
 
     Attributes:
-        state: How it ended; None while it goes on.
-        reason: Why it ended before its time.
+        decision: The scheduler's last decision.
+        epoch: The last epoch trained; 0 before the first.
+        seconds: What training has taken.
     """
 
-    def __init__(self, begun: Begun, trainer: CandidateTrainer, settings: StudyConfig, source: Source) -> None:
-        self.begun = begun
-        self.trainer = trainer
-        self.settings = settings
-        self.source = source
-        self.state: TrialState | None = None
-        self.reason = ""
-        self.seconds = 0.0
+    def __init__(self, trial: Assignment, scheduler: Scheduler, trainer: CandidateTrainer) -> None:
+        self.trial, self.scheduler, self.trainer = trial, scheduler, trainer
+        self.decision = GO_ON
         self.epoch = 0
-        self.known = dict(self._frozen().intermediate_values)  # survived before an interruption
-        self.results = self._epochs()
-
-    @property
-    def folder(self) -> Path:
-        """Where its files go."""
-        return self.source.folder / str(self.begun.trial.number)
+        self.seconds = 0.0
+        self.results = self._results()
 
     def started(self) -> TrialStarted:
         """What to tell of its beginning."""
-        number, spec = self.begun.trial.number, self.begun.candidate.spec
-        return TrialStarted(number, spec, cost(spec).params, self.begun.resumed, not self.source.prunes)
+        trial, spec = self.trial, self.trial.candidate.spec
+        return TrialStarted(trial.number, spec, cost(spec).params, trial.resumed, trial.finalist)
 
-    def train(self, rung: int) -> Iterator[TrialEpoch]:
-        """Train up to this epoch, or to its end."""
+    def train_to(self, rung: int) -> Iterator[TrialEpoch]:
+        """Train up to this epoch, or until the trial has ended. An error of the training ends the trial as failed."""
         start = time.perf_counter()
         try:
-            while self.epoch < rung and self.state is None:
+            while self.epoch < rung and self.decision.goes_on:
                 result = next(self.results)
                 self.epoch = result.epoch
                 self.seconds += time.perf_counter() - start
-                yield TrialEpoch(self.begun.trial.number, result, not self.source.prunes)
+                yield TrialEpoch(self.trial.number, result, self.trial.finalist)
                 start = time.perf_counter()
-                if diverged(result):
-                    where = f"in epoch {result.epoch} at learning rate {result.learning_rate:.3g}"
-                    self.state, self.reason = TrialState.PRUNED, f"diverged {where}"
-                    self.begun.trial.set_user_attr("diverged", True)
         except (NasBudgetError, SQLAlchemyError, StorageInternalError):
             raise  # a storage that cannot be reached is no fault of the trial
         except Exception as error:
             self.seconds += time.perf_counter() - start
-            self.state = TrialState.FAIL
-            self.reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-            write_whole(self.folder / "error.txt", traceback.format_exc())
+            first_line = (str(error).splitlines() or [""])[0]
+            self.decision = Decision(TrialState.FAIL, f"{type(error).__name__}: {first_line}")
+            write_whole(self.trial.folder / "error.txt", traceback.format_exc())
 
-    def judge(self, rung: int) -> None:
-        """Decide at a rung whether it goes on."""
-        if self.state is not None:
-            return
-        if self.epoch == self.begun.candidate.recipe.epochs:
-            self.state = TrialState.COMPLETE
-        elif self.source.prunes and rung >= max(self.known, default=0) and self.begun.trial.should_prune():
-            self.state, self.reason = TrialState.PRUNED, f"hopeless at epoch {rung}"
+    def judge(self) -> None:
+        """Ask the scheduler whether the trial goes on; one that has ended is not asked about."""
+        if self.decision.goes_on:
+            self.decision = self.scheduler.on_rung(self.trial, self.epoch)
 
     def finish(self) -> Event:
-        """Tell the study how it went, give back what it held, and give what is to be told."""
+        """Tell the scheduler that the trial has ended and give back what it held; what is to be told."""
         self.results.close()
-        trial = self.begun.trial
-        trial.set_user_attr("seconds", self.seconds)
-        if self.reason:
-            trial.set_user_attr("reason", self.reason)
-        curve = self._frozen().intermediate_values
-        trial.study.tell(trial, curve[max(curve)] if self.state == TrialState.COMPLETE else None, self.state)
+        event = self.scheduler.on_finished(self.trial, self.decision, self.seconds)
         self.trainer.release()
-        return self.source.finished(self._frozen())
+        return event
 
-    def _epochs(self) -> Generator[EpochResult, None, None]:
-        """Train with each seed, epoch by epoch, writing the mean to the trial's folder and to the study."""
-        candidate, trial = self.begun.candidate, self.begun.trial
-        about = candidate.to_dict() | {
-            "seeds": self.begun.seeds, "device": self.trainer.device, "precision": self.settings.precision,
+    def _results(self) -> Any:
+        """Train with each seed at once, write the mean of each epoch to the trial's folder, tell the scheduler."""
+        trial = self.trial
+        about = trial.candidate.to_dict() | {
+            "seeds": trial.seeds, "device": self.trainer.device, "precision": self.trainer.precision,
             "versions": versions(),
         }  # fmt: skip
-        write_whole(self.folder / "trial.json", json.dumps(about, indent=2) + "\n")
-        trial.set_user_attr("latency_s", self.trainer.latency_s(candidate.spec))
-        trainings = [self.trainer.train(candidate, seed) for seed in self.begun.seeds]
-        with (self.folder / "epochs.jsonl").open("w") as file:
+        write_whole(trial.folder / "trial.json", json.dumps(about, indent=2) + "\n")
+        self.scheduler.on_start(trial, self.trainer.latency_s(trial.candidate.spec))
+        trainings = [self.trainer.train(trial.candidate, seed) for seed in trial.seeds]
+        with (trial.folder / EPOCHS).open("w") as file:
             for results in zip(*trainings, strict=True):
                 result = mean_of(results)
                 file.write(json.dumps(asdict(result)) + "\n")
                 file.flush()
-                if result.epoch not in self.known:
-                    if self.source.prunes and result.epoch in self.settings.rungs and not diverged(result):
-                        trial.set_user_attr(loss_key(result.epoch), result.train_loss)
-                    trial.report(result.accuracy, result.epoch)
+                self.decision = self.scheduler.on_epoch(trial, result)
                 yield result
-
-    def _frozen(self) -> FrozenTrial:
-        trial = self.begun.trial
-        return trial.study._storage.get_trial(trial._trial_id)  # of thousands of trials only this one
 
 
 def mean_of(results: tuple[EpochResult, ...]) -> EpochResult:

@@ -20,7 +20,7 @@ from nas_budget.search.samplers.initial_design import spread, startup_points
 from nas_budget.search.samplers.learning_curve import Forecast
 from nas_budget.search.samplers.optuna_samplers import check_sampler
 from nas_budget.search.samplers.sampler import Proposal, Proposer
-from nas_budget.search.storage.storage import quiet_optuna
+from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.space.feasible import FeasibleSpace
 from nas_budget.space.space import Dimension, SearchSpace
 from nas_budget.train.optim.recipe import Recipe

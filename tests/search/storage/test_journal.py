@@ -18,13 +18,14 @@ from optuna.trial import TrialState
 
 from nas_budget.errors import StudyError
 from nas_budget.search.storage.journal import BLOCK_BYTES, Journal, MendingLock, cut_torn_line
-from nas_budget.search.storage.storage import count_finished, quiet_optuna, recorded_settings
+from nas_budget.search.storage.optuna_adapter import quiet_optuna
+from nas_budget.search.storage.storage import count_finished, recorded_settings
 from nas_budget.search.workers.events import TrialEpoch
 from nas_budget.train.data.dataset import Dataset
 from tests.search.studies import make
 
 TORN = b'{"op_code":7,"wor'
-ONE_BY_ONE: dict[str, Any] = {"search__start_up": 1, "search__trials": 3, "search__pruner": "none"}
+ONE_BY_ONE: dict[str, Any] = {"search__n_startup_trials": 1, "search__trials": 3, "search__pruner": "none"}
 LAST_RECORDS = range(-10, 0)
 """The end of a trial, and all of the last one."""
 
@@ -81,10 +82,10 @@ def test_a_search_goes_on_after_any_record_that_was_cut(
     assert list(search.events()) == []
     assert [trial.number for trial in search.study.trials] == [0, 1, 2]
     assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in search.study.trials)
-    assert len({row.spec for row in search.tables.records()}) == 3
+    assert len({row.spec for row in search.tables.rows()}) == 3
     assert lines_of(folder)[: len(before)] == before
     rows = list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
-    assert [row["spec"] for row in rows] == [row.spec for row in search.tables.records()]
+    assert [row["spec"] for row in rows] == [row.spec for row in search.tables.rows()]
 
 
 def test_lines_torn_while_a_search_runs_cost_nothing(dataset: Dataset, tmp_path: Path) -> None:

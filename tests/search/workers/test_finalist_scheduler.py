@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nas_budget.errors import StoppedError, TableError
 from nas_budget.records.finalists import FinalistRun, read_finalists, summarize_finalists, write_finalists
-from nas_budget.search.storage.storage import quiet_optuna
+from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.workers import trainer
 from nas_budget.search.workers.events import FinalistFinished, TrialEpoch, TrialStarted
 from nas_budget.train.data.dataset import Dataset
@@ -38,13 +38,13 @@ def _quiet() -> None:
 def test_the_best_trials_are_trained_again_with_other_seeds(dataset: Dataset, tmp_path: Path) -> None:
     search = make(dataset, tmp_path, **THREE, search__finalist_epochs=2)
     events = list(search.events())
-    ranked = sorted(search.tables.records(), key=lambda r: (-(r.accuracy or 0), r.params))
+    ranked = sorted(search.tables.rows(), key=lambda r: (-(r.accuracy or 0), r.params))
     best = {r.number for r in ranked[:2]}
-    found = search.tables.finals()
+    found = search.tables.finalist_runs()
     assert {(f.trial, f.seed, f.epochs) for f in found} == {(n, seed, 2) for n in best for seed in (1, 2)}
     assert {e.trial for e in events if isinstance(e, FinalistFinished)} == best
-    assert sum(isinstance(e, TrialEpoch) and e.final for e in events) == 4 * 2
-    assert sum(isinstance(e, TrialStarted) and e.final for e in events) == 4
+    assert sum(isinstance(e, TrialEpoch) and e.finalist for e in events) == 4 * 2
+    assert sum(isinstance(e, TrialStarted) and e.finalist for e in events) == 4
     rows = list(csv.DictReader((tmp_path / "finalists.csv").read_text().splitlines()))
     assert [float(row["accuracy"]) for row in rows] == [f.accuracy for f in found]
     assert search.tables.ledger().finalists == pytest.approx(sum(f.seconds for f in found), abs=0.01)
@@ -64,28 +64,28 @@ def test_a_finalist_that_was_interrupted_is_trained_again(dataset: Dataset, tmp_
     search = make(dataset, tmp_path, **THREE)
     first = next(search.events())
     assert isinstance(first, TrialStarted)
-    assert (first.final, first.again) == (True, True)
+    assert (first.finalist, first.resumed) == (True, True)
     list(search.events())
-    assert len({(f.trial, f.seed) for f in search.tables.finals()}) == len(search.tables.finals()) == 4
+    assert len({(f.trial, f.seed) for f in search.tables.finalist_runs()}) == len(search.tables.finalist_runs()) == 4
 
 
 def test_runs_of_another_length_or_number_do_not_count(dataset: Dataset, tmp_path: Path) -> None:
     list(make(dataset, tmp_path, **THREE, search__finalist_epochs=1).events())
     longer = make(dataset, tmp_path, **THREE, search__finalist_epochs=2)
-    assert longer.tables.finals() == []
+    assert longer.tables.finalist_runs() == []
     list(longer.events())
-    assert [(f.epochs, f.seed) for f in longer.tables.finals()] == [(2, 1), (2, 2)] * 2
+    assert [(f.epochs, f.seed) for f in longer.tables.finalist_runs()] == [(2, 1), (2, 2)] * 2
     fewer = make(dataset, tmp_path, **(THREE | {"search__finalists": 1}), search__finalist_epochs=2)
-    assert len(fewer.tables.finals()) == 2
+    assert len(fewer.tables.finalist_runs()) == 2
     without = make(dataset, tmp_path, search__pruner="none")
-    assert without.tables.finals() == []
+    assert without.tables.finalist_runs() == []
     assert without.tables.ledger().finalists == longer.tables.ledger().finalists > 0
 
 
 def test_the_best_network_is_that_of_the_best_finalist(dataset: Dataset, tmp_path: Path) -> None:
     search = make(dataset, tmp_path, **THREE)
     list(search.events())
-    assert (tmp_path / "best.json").read_text().strip() == summarize_finalists(search.tables.finals())[0].spec
+    assert (tmp_path / "best.json").read_text().strip() == summarize_finalists(search.tables.finalist_runs())[0].spec
 
 
 def test_a_run_that_failed_is_tried_again_by_the_next_search(
@@ -102,7 +102,7 @@ def test_a_run_that_failed_is_tried_again_by_the_next_search(
     assert [e.reason for e in events if isinstance(e, FinalistFinished)] == ["RuntimeError: no memory"] * 4
     search = make(dataset, tmp_path, **THREE)
     list(search.events())
-    assert len(search.tables.finals()) == 4
+    assert len(search.tables.finalist_runs()) == 4
 
 
 def test_what_seeds_alone_explain_is_a_tie_and_the_rest_is_not() -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from nas_budget.errors import SpecError, StoppedError, StudyError, StudyFileError
-from nas_budget.search.storage.storage import quiet_optuna
-from nas_budget.search.workers import search_runner as runner
+from nas_budget.search.storage.optuna_adapter import quiet_optuna
+from nas_budget.search.workers import process_pool
 from nas_budget.search.workers.events import Event, SearchEnded, TrialFinished, WorkerLost
 from nas_budget.search.workers.process_pool import run_processes
 from nas_budget.train.data.dataset import Dataset
@@ -109,14 +109,14 @@ def test_a_worker_lost_at_the_end_is_replaced(
         rounds.append(1)
         yield WorkerLost(0, -9) if len(rounds) == 1 else SearchEnded("done")
 
-    monkeypatch.setattr(runner, "run_processes", some)
+    monkeypatch.setattr(process_pool, "run_processes", some)
     search = make(dataset, tmp_path, search__workers=2)
     assert list(search.events()) == [WorkerLost(0, -9), SearchEnded("done")]
 
     def always(*_: Any) -> Iterator[Event]:
         yield WorkerLost(0, -9)
 
-    monkeypatch.setattr(runner, "run_processes", always)
+    monkeypatch.setattr(process_pool, "run_processes", always)
     with pytest.raises(StudyError, match="lost in 3 rounds"):
         list(search.events())
 
@@ -146,13 +146,13 @@ def test_two_workers_do_the_trials_of_one_study(dataset: Dataset, npz: Path, tmp
     search = make(dataset, tmp_path, **changes, search__finalists=1, search__finalist_seeds=2)
     search.settings.sections["data"]["name"] = str(npz)
     events = list(search.events())
-    rows = search.tables.records()
+    rows = search.tables.rows()
     assert [row.number for row in rows] == list(range(9))
     assert len({row.spec for row in rows}) == 9
     assert {row.worker for row in rows} == {0, 1}
     assert sum(isinstance(event, TrialFinished) for event in events) == 9
-    assert len(search.tables.finals()) == 2
+    assert len(search.tables.finalist_runs()) == 2
     alone = make(dataset, tmp_path / "alone", search__trials=9)
     list(alone.events())
-    same = {row.spec: row.curve.split()[0] for row in alone.tables.records()}
+    same = {row.spec: row.curve.split()[0] for row in alone.tables.rows()}
     assert all(same[row.spec] == row.curve.split()[0] for row in rows if row.spec in same)  # wherever it is trained

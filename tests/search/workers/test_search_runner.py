@@ -16,13 +16,14 @@ from optuna.trial import TrialState
 
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import StoppedError, StudyError
+from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.rows import candidate_of
-from nas_budget.search.storage.storage import quiet_optuna, this_worker
 from nas_budget.search.storage.tables import StudyTables
+from nas_budget.search.storage.trial_store import this_worker
 from nas_budget.search.workers import trainer
 from nas_budget.search.workers.events import SearchEnded, TrialEpoch, TrialFinished, TrialStarted
-from nas_budget.search.workers.scheduler import NewTrials, is_done
-from nas_budget.search.workers.trial_runner import Run
+from nas_budget.search.workers.scheduler import SearchScheduler, was_done
+from nas_budget.search.workers.trial_runner import TrialRunner
 from nas_budget.train.data.dataset import Dataset
 from tests.search.studies import make
 
@@ -69,7 +70,7 @@ def test_a_search_goes_on_to_the_number_asked_for(dataset: Dataset, tmp_path: Pa
     search = make(dataset, tmp_path, search__trials=5)
     assert search.tables.finished() == 2
     list(search.events())
-    assert len({r.spec for r in search.tables.records()}) == 5
+    assert len({r.spec for r in search.tables.rows()}) == 5
 
 
 class StopAfter:
@@ -94,10 +95,10 @@ def test_a_trial_that_was_stopped_is_trained_again_under_its_number(
     search = make(dataset, tmp_path / "cut", search__pruner="none", search__trials=3)
     first = next(search.events())
     assert isinstance(first, TrialStarted)
-    assert (first.number, first.again) == (steps // 6, True)
+    assert (first.number, first.resumed) == (steps // 6, True)
     list(search.events())
     assert [t.state for t in search.study.trials] == [TrialState.COMPLETE] * 3
-    assert search.tables.records()[0].curve == whole.tables.records()[0].curve  # the same network, trained the same way
+    assert search.tables.rows()[0].curve == whole.tables.rows()[0].curve  # the same network, trained the same way
 
 
 def test_a_trial_of_a_living_process_is_left_alone(dataset: Dataset, tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_a_trial_of_another_machine_is_taken_over_in_a_folder_and_left_alone_in_
         events = list(make(dataset, folder, **changes).events())
         if storage == "journal":
             assert isinstance(events[0], TrialStarted)
-            assert events[0].again
+            assert events[0].resumed
         else:
             assert events == [SearchEnded("the trials that are left are under way on elsewhere")]
 
@@ -137,11 +138,11 @@ def test_a_trial_that_had_come_to_its_end_is_not_trained_again(
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Run, "finish", dies)
+        patch.setattr(TrialRunner, "finish", dies)
         list(make(dataset, tmp_path, search__trials=1).events())
     search = make(dataset, tmp_path, search__trials=1)
     assert list(search.events()) == []
-    (row,) = search.tables.records()
+    (row,) = search.tables.rows()
     assert (row.state, row.epochs, row.repeated_seconds) == ("complete", 3, 0)
     assert row.seconds > 0
 
@@ -151,7 +152,7 @@ def test_trials_of_others_in_the_study_are_left_alone(dataset: Dataset, tmp_path
     search.study.add_trial(optuna.trial.create_trial(value=2.0))
     list(search.events())
     assert search.tables.finished() == 4
-    assert len(search.tables.finals()) == 1
+    assert len(search.tables.finalist_runs()) == 1
 
 
 def test_a_storage_that_fails_ends_the_search_and_not_the_trial(
@@ -165,7 +166,7 @@ def test_a_storage_that_fails_ends_the_search_and_not_the_trial(
         list(make(dataset, tmp_path, search__storage=f"sqlite:///{tmp_path}/trials.db").events())
     search = make(dataset, tmp_path, search__storage=f"sqlite:///{tmp_path}/trials.db")
     list(search.events())
-    assert [row.state for row in search.tables.records() if row.state == "failed"] == []
+    assert [row.state for row in search.tables.rows() if row.state == "failed"] == []
 
 
 def test_a_trial_that_fails_does_not_end_the_search(
@@ -182,7 +183,7 @@ def test_a_trial_that_fails_does_not_end_the_search(
     monkeypatch.setattr(trainer, "build", sometimes)
     search = make(dataset, tmp_path)
     list(search.events())
-    failed = [r for r in search.tables.records() if r.state == "failed"]
+    failed = [r for r in search.tables.rows() if r.state == "failed"]
     assert [r.reason for r in failed] == ["OutOfMemoryError: no memory"]
     assert search.tables.finished() == 4
     assert len(set(calls)) == 5
@@ -203,7 +204,7 @@ def test_a_search_in_which_everything_fails_gives_up(
 def test_a_network_that_diverges_is_pruned(dataset: Dataset, tmp_path: Path) -> None:
     search = make(dataset, tmp_path, recipe__optimizer="sgd", recipe__learning_rate=1e30, search__trials=1)
     list(search.events())
-    record = search.tables.records()[0]
+    record = search.tables.rows()[0]
     assert (record.state, record.epochs) == ("pruned", 1)
     assert "diverged" in record.reason
 
@@ -232,7 +233,7 @@ def test_queued_networks_come_first_and_once(dataset: Dataset, tmp_path: Path) -
     ]
     search = make(dataset, tmp_path, search__queue=queue)
     list(search.events())
-    records = search.tables.records()
+    records = search.tables.rows()
     assert [r.channels for r in records[:2]] == ["6-9", "5-5-7"]
     assert len({r.spec for r in records}) == 4
 
@@ -242,7 +243,7 @@ def test_a_database_works_like_the_journal(dataset: Dataset, tmp_path: Path) -> 
     list(make(dataset, tmp_path, search__storage=address, search__trials=1).events())
     search = make(dataset, tmp_path, search__storage=address, search__trials=2)
     list(search.events())
-    assert [r.number for r in search.tables.records()] == [0, 1]
+    assert [r.number for r in search.tables.rows()] == [0, 1]
     assert not (tmp_path / "study.journal").exists()
 
 
@@ -252,13 +253,19 @@ def test_the_sampler_does_not_disturb_what_is_trained(dataset: Dataset, tmp_path
         queue = [{"channels": [6, 9], "blocks": 1}]
         search = make(dataset, tmp_path / sampler, search__sampler=sampler, search__queue=queue, search__trials=1)
         list(search.events())
-        curves.append(search.tables.records()[0].curve)
+        curves.append(search.tables.rows()[0].curve)
     assert curves[0] == curves[1]
 
 
 @pytest.mark.parametrize(
     ("home", "where"),
-    [(NewTrials, "_begin"), (Run, "train"), (Run, "judge"), (Run, "finish"), (StudyTables, "write")],
+    [
+        (SearchScheduler, "_begin"),
+        (TrialRunner, "train_to"),
+        (TrialRunner, "judge"),
+        (TrialRunner, "finish"),
+        (StudyTables, "write"),
+    ],
 )
 def test_a_death_at_any_point_of_a_trial_costs_no_trial(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: type, where: str
@@ -279,10 +286,10 @@ def test_a_death_at_any_point_of_a_trial_costs_no_trial(
     search = make(dataset, tmp_path / "cut")
     list(search.events())
     assert [t.state for t in search.study.trials if not t.state.is_finished()] == []
-    assert [r.number for r in search.tables.records()] == [0, 1, 2, 3]
-    assert len({r.spec for r in search.tables.records()}) == 4
+    assert [r.number for r in search.tables.rows()] == [0, 1, 2, 3]
+    assert len({r.spec for r in search.tables.rows()}) == 4
     rows = list(csv.DictReader((tmp_path / "cut" / "trials.csv").read_text().splitlines()))
-    assert [row["spec"] for row in rows] == [r.spec for r in search.tables.records()]
+    assert [row["spec"] for row in rows] == [r.spec for r in search.tables.rows()]
 
 
 def test_a_table_that_was_lost_is_written_again(dataset: Dataset, tmp_path: Path) -> None:
@@ -306,32 +313,32 @@ def test_two_searches_do_not_run_one_study_at_once(dataset: Dataset, tmp_path: P
 
 
 def test_a_training_is_the_same_alone_and_beside_others(dataset: Dataset, tmp_path: Path) -> None:
-    changes: dict[str, Any] = {"space__dropout": 0.3, "search__trials": 6, "search__start_up": 6}
+    changes: dict[str, Any] = {"space__dropout": 0.3, "search__trials": 6, "search__n_startup_trials": 6}
     beside, alone = (make(dataset, tmp_path / name, search__pruner=name, **changes) for name in ("front", "none"))
     for search in beside, alone:
         list(search.events())
-    curves = {row.spec: row.curve.split() for row in alone.tables.records()}
-    for row in beside.tables.records():
+    curves = {row.spec: row.curve.split() for row in alone.tables.rows()}
+    for row in beside.tables.rows():
         assert curves[row.spec][: row.epochs] == row.curve.split()
 
 
 def test_a_group_is_judged_together(dataset: Dataset, tmp_path: Path) -> None:
-    search = make(dataset, tmp_path, search__trials=10, search__start_up=10, search__rungs=[1])
+    search = make(dataset, tmp_path, search__trials=10, search__n_startup_trials=10, search__rungs=[1])
     epochs = [event for event in search.events() if isinstance(event, TrialEpoch)]
     assert [event.result.epoch for event in epochs[:10]] == [1] * 10
-    rows = search.tables.records()
+    rows = search.tables.rows()
     assert 1 <= sum(row.state == "pruned" for row in rows) <= 7  # nobody trained on before the others were there
     assert {row.epochs for row in rows if row.state == "pruned"} == {1}
 
 
 def test_stopped_trials_of_a_group_are_all_trained_again(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
-        list(make(dataset, tmp_path, StopAfter(5), search__trials=8, search__start_up=8).events())
-    search = make(dataset, tmp_path, search__trials=8, search__start_up=8)
+        list(make(dataset, tmp_path, StopAfter(5), search__trials=8, search__n_startup_trials=8).events())
+    search = make(dataset, tmp_path, search__trials=8, search__n_startup_trials=8)
     events = list(search.events())
     assert sum(isinstance(event, TrialStarted) and event.resumed for event in events) == 8
-    assert [row.number for row in search.tables.records()] == list(range(8))
-    assert len({row.spec for row in search.tables.records()}) == 8
+    assert [row.number for row in search.tables.rows()] == list(range(8))
+    assert len({row.spec for row in search.tables.rows()}) == 8
     assert search.tables.ledger().repeated > 0
 
 
@@ -341,10 +348,10 @@ def test_several_seeds_a_trial_give_their_mean(dataset: Dataset, tmp_path: Path)
     for seed in 0, 1:
         search = make(dataset, tmp_path / str(seed), search__queue=queue, search__trials=1, search__seed=seed)
         list(search.events())
-        ones.append(search.tables.records()[0].accuracy)
+        ones.append(search.tables.rows()[0].accuracy)
     both = make(dataset, tmp_path / "both", search__queue=queue, search__trials=1, search__trial_seeds=2)
     list(both.events())
-    row = both.tables.records()[0]
+    row = both.tables.rows()[0]
     assert row.accuracy == pytest.approx(sum(a or 0 for a in ones) / 2)
     assert row.seeds == 2
 
@@ -352,7 +359,7 @@ def test_several_seeds_a_trial_give_their_mean(dataset: Dataset, tmp_path: Path)
 def test_a_recipe_is_searched_and_written_down(dataset: Dataset, tmp_path: Path) -> None:
     search = make(dataset, tmp_path, recipe__learning_rate=[0.01, 0.2], recipe__batch_size=[25, 50])
     list(search.events())
-    rows = search.tables.records()
+    rows = search.tables.rows()
     assert len({row.learning_rate for row in rows}) > 1
     assert {row.batch_size for row in rows} == {25, 50}
 
@@ -379,4 +386,4 @@ def test_the_table_of_a_long_study_is_not_written_after_every_trial(
 def test_a_lost_trial_that_diverged_at_its_end_is_not_taken_for_complete(known: dict[str, bool], done: bool) -> None:
     about = {"recipe": {"epochs": 3}, **known}
     trial = optuna.trial.create_trial(state=TrialState.PRUNED, user_attrs=about, intermediate_values={3: 0.1})
-    assert is_done(trial) is done
+    assert was_done(trial) is done

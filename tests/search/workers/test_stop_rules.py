@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas_budget.search.storage.storage import quiet_optuna
+from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.tracker import TrialStats, TrialTracker
 from nas_budget.search.workers.events import SearchEnded
 from nas_budget.search.workers.stop_rules import reason_to_stop

@@ -1,0 +1,69 @@
+"""What the package needs of Optuna beyond its public interface; no other file touches Optuna's private names."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+METRIC_NAMES = "study:metric_names"
+NOTE_VERSION, NOTE_TEXT = "dashboard:note_ver", "dashboard:note_str:0"
+"""Keys under which Optuna keeps the names of objectives, and optuna-dashboard a note (of at most 2,045 characters)."""
+
+
+def create_running_trial(
+    study: Study, attributes: Mapping[str, Any], params: Mapping[str, Any] | None = None,
+    distributions: Mapping[str, BaseDistribution] | None = None,
+) -> Trial:  # fmt: skip
+    """A running trial. One write makes it with all that is known of it, so no crash leaves it half known."""
+    template = create_trial(
+        state=TrialState.RUNNING, params=dict(params or {}), distributions=dict(distributions or {}),
+        user_attrs=dict(attributes),
+    )  # fmt: skip
+    template.datetime_start = datetime.now(UTC)
+    return Trial(study, study._storage.create_new_trial(study._study_id, template))
+
+
+def live_trial(study: Study, trial: FrozenTrial) -> Trial:
+    """The trial in a form that can be reported to."""
+    return Trial(study, trial._trial_id)
+
+
+def frozen_trial(trial: Trial) -> FrozenTrial:
+    """The trial as it is stored now. `study.trials` would read all of them."""
+    return trial.study._storage.get_trial(trial._trial_id)
+
+
+def describe_study(study: Study, objective: str, note: str) -> None:
+    """Name the objective and leave a note for optuna-dashboard; a note that is there already stays."""
+    storage, study_id = study._storage, study._study_id
+    if NOTE_VERSION in storage.get_study_system_attrs(study_id):
+        return
+    storage.set_study_system_attr(study_id, METRIC_NAMES, [objective])
+    storage.set_study_system_attr(study_id, NOTE_TEXT, note)
+    storage.set_study_system_attr(study_id, NOTE_VERSION, 1)
+
+
+@contextmanager
+def optuna_warnings_only() -> Iterator[None]:
+    """Optuna logs warnings and worse within it; the caller's level comes back."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(level)
+
+
+def quiet_optuna() -> None:
+    """Send Optuna's messages through ordinary logging, warnings and worse only, for the whole process."""
+    optuna.logging.disable_default_handler()
+    optuna.logging.enable_propagation()
+    optuna.logging.set_verbosity(logging.WARNING)

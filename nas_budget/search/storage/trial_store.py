@@ -1,0 +1,165 @@
+"""`TrialStore`: the trials of one study as a worker makes, resumes, reports and finishes them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import psutil
+from optuna.distributions import BaseDistribution
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from nas_budget.search.pruners.front import loss_key
+from nas_budget.search.storage.optuna_adapter import create_running_trial, frozen_trial, live_trial
+from nas_budget.search.storage.tracker import TrialTracker
+
+
+class TrialStore:
+    """The trials of one study in Optuna's storage. Whoever trains trials changes them through this class alone.
+
+    A trial belongs to the process that makes or resumes it. Its host, process id and start time are stored with it,
+    so another process can tell a trial that runs from one whose process is gone.
+
+    Args:
+        study: Optuna's study, in any storage.
+        about: Noted with each trial that this worker trains, such as its device.
+        shared: Whether workers on other machines use the storage too. If so, their trials are left alone.
+
+    Attributes:
+        study: Optuna's study.
+        about: What is noted with each trial, with the worker's identity.
+
+    Examples:
+        >>> import optuna
+        >>> store = TrialStore(optuna.create_study(direction="maximize"), {"device": "a CPU"})
+        >>> number = store.create({"network": "8-16"})
+        >>> store.report(number, epoch=1, accuracy=0.5)
+        >>> store.finish(number, TrialState.COMPLETE, seconds=2.0).value
+        0.5
+    """
+
+    def __init__(self, study: Study, about: Mapping[str, Any] | None = None, shared: bool = False) -> None:
+        self.study = study
+        self.about = {**(about or {}), "worker": this_worker()}
+        self.shared = shared
+        self.tracker = TrialTracker(study)
+        self._live: dict[int, Trial] = {}
+        self._reported: dict[int, set[int]] = {}
+
+    @property
+    def n_trials(self) -> int:
+        """How many trials there are in all states."""
+        return len(self.study.get_trials(deepcopy=False))
+
+    def look(self) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
+        """The trials that began and those that ended since the last look, by number."""
+        return self.tracker.look()
+
+    def running(self) -> list[FrozenTrial]:
+        """The trials that had not ended at the last look, by number."""
+        return self.tracker.running()
+
+    def is_lost(self, trial: FrozenTrial) -> bool:
+        """Whether a running trial of ours was left by a process that is gone, or by this one.
+
+        In a run folder only one search runs at a time. A trial of another machine was then left by a process that is
+        gone, such as a container under its old name. In a shared storage it is left alone.
+        """
+        worker = trial.user_attrs["worker"]
+        if worker["host"] != socket.gethostname():
+            return not self.shared
+        return worker["pid"] == os.getpid() or not _is_alive(worker)
+
+    def get(self, number: int) -> FrozenTrial:
+        """A trial of this worker as it is stored now."""
+        return frozen_trial(self._live[number])
+
+    def create(
+        self, attributes: Mapping[str, Any], params: Mapping[str, Any] | None = None,
+        distributions: Mapping[str, BaseDistribution] | None = None,
+    ) -> int:  # fmt: skip
+        """Make a running trial of this worker; its number.
+
+        Args:
+            attributes: Noted with it, beside what is noted with every trial.
+            params: Its coordinates in the search space.
+            distributions: Of the coordinates.
+        """
+        return self._hold(create_running_trial(self.study, {**attributes, **self.about}, params, distributions))
+
+    def resume(self, lost: FrozenTrial, repeated_seconds: float) -> None:
+        """Make a lost trial this worker's.
+
+        Args:
+            lost: The trial.
+            repeated_seconds: What the lost attempt took; added to what earlier ones took.
+        """
+        number = self._hold(live_trial(self.study, lost), lost.intermediate_values)
+        repeated = lost.user_attrs.get("repeated_seconds", 0.0) + repeated_seconds
+        self.note(number, **self.about, resumed=True, repeated_seconds=repeated)
+
+    def finish_lost(self, lost: FrozenTrial, seconds: float) -> None:
+        """Complete a lost trial that had come to its end, with the accuracy of its last epoch."""
+        self.finish(self._hold(live_trial(self.study, lost)), TrialState.COMPLETE, seconds)
+
+    def _hold(self, trial: Trial, reported: Iterable[int] = ()) -> int:
+        self._live[trial.number], self._reported[trial.number] = trial, {*reported}
+        return trial.number
+
+    def note(self, number: int, **attributes: Any) -> None:
+        """Store attributes with a trial of this worker."""
+        for name, value in attributes.items():
+            self._live[number].set_user_attr(name, value)
+
+    def report(self, number: int, epoch: int, accuracy: float, train_loss: float | None = None) -> None:
+        """Store what an epoch gave. An epoch that is there already stays: a resumed trial repeats it.
+
+        Args:
+            number: Of the trial.
+            epoch: From 1.
+            accuracy: On validation images, 0 to 1.
+            train_loss: Stored only where trials are compared by it, at rungs.
+        """
+        if epoch in self._reported[number]:
+            return
+        if train_loss is not None:
+            self.note(number, **{loss_key(epoch): train_loss})
+        self._live[number].report(accuracy, epoch)
+        self._reported[number].add(epoch)
+
+    def should_prune(self, number: int, epoch: int) -> bool:
+        """Whether the study's pruner stops a trial at this epoch; False at epochs of an attempt that went further."""
+        return epoch >= max(self._reported[number], default=0) and self._live[number].should_prune()
+
+    def finish(self, number: int, state: TrialState, seconds: float, reason: str = "") -> FrozenTrial:
+        """End a trial of this worker; the trial as it is stored then.
+
+        Args:
+            number: Of the trial.
+            state: COMPLETE, with the accuracy of the last epoch as its value; PRUNED or FAIL.
+            seconds: What it took.
+            reason: Why it was pruned or failed.
+        """
+        self.note(number, seconds=seconds, **({"reason": reason} if reason else {}))
+        curve = self.get(number).intermediate_values
+        value = curve[max(curve)] if state == TrialState.COMPLETE else None
+        self.study.tell(self._live[number], value, state)
+        return frozen_trial(self._live.pop(number))
+
+
+def this_worker() -> dict[str, Any]:
+    """What identifies this process, also after its number was given to another: host, pid and start time."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+
+
+def _is_alive(worker: Mapping[str, Any]) -> bool:
+    """Whether a process of this machine still runs: the same one, not a later one with its number."""
+    try:
+        process = psutil.Process(worker["pid"])
+        same = abs(process.create_time() - worker["started"]) <= 1
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
