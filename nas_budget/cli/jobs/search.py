@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nas_budget.cli.console.live import LiveView, PlainView
 from nas_budget.cli.console.output import log
 from nas_budget.errors import StoppedError
@@ -17,6 +19,7 @@ from nas_budget.records.formatting import seconds_in_words
 from nas_budget.search.config.plan import Plan, make_plan
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.open_study import Opened, open_search
+from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.storage import count_finished
 from nas_budget.search.workers.search_runner import Search
 from nas_budget.train.engine.device import describe_device
@@ -47,8 +50,11 @@ def open_run(
     file: Path | None, overrides: dict[str, Any], name: str | None, runs_dir: Path, data_dir: str | None,
 ) -> Run:  # fmt: skip
     """Read, check and plan; nothing is written yet."""
+    quiet_optuna()
     opened = open_search(file, overrides, name, runs_dir, data_dir, log)  # also when quiet: which images it is matters
     settings = opened.settings
+    if opened.device.type == "cpu":
+        torch.set_num_threads(settings.threads)
     n_before = count_finished(settings.storage, opened.folder, settings.name) if opened.exists else 0
     plan = make_plan(settings, opened.images, max(0, settings.trials - n_before))
     return Run(opened, plan, n_before)

@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from nas_budget.search.pruners.front import loss_key
+from nas_budget.search.pruners.front import FrontPruner, loss_key
 from nas_budget.search.storage.optuna_adapter import create_running_trial, frozen_trial, live_trial
 from nas_budget.search.storage.tracker import TrialTracker
 
@@ -130,9 +130,17 @@ class TrialStore:
         self._live[number].report(accuracy, epoch)
         self._reported[number].add(epoch)
 
-    def should_prune(self, number: int, epoch: int) -> bool:
-        """Whether the study's pruner stops a trial at this epoch; False at epochs of an attempt that went further."""
-        return epoch >= max(self._reported[number], default=0) and self._live[number].should_prune()
+    def prune_reason(self, number: int, epoch: int) -> str:
+        """Why the study's pruner ends a trial at this epoch; empty where it goes on.
+
+        A resumed trial goes on at the epochs that its earlier attempt survived.
+        """
+        if epoch < max(self._reported[number], default=0) or not self._live[number].should_prune():
+            return ""
+        pruner = self.study.pruner
+        if isinstance(pruner, FrontPruner):
+            return pruner.explain(self.study, self.get(number))
+        return f"pruned at epoch {epoch}"
 
     def finish(self, number: int, state: TrialState, seconds: float, reason: str = "") -> FrozenTrial:
         """End a trial of this worker; the trial as it is stored then.

@@ -121,6 +121,8 @@ class StoredTrials:
 
     def on_epoch(self, trial: Assignment, result: EpochResult) -> Decision:
         """Store what an epoch gave; a trial whose loss is no number ends."""
+        if result.micro_batches > 1:
+            self.store.note(trial.number, micro_batches=result.micro_batches)
         self.store.report(trial.number, result.epoch, result.accuracy, self._compared_by(result))
         if not diverged(result):
             return GO_ON
@@ -286,9 +288,8 @@ class SearchScheduler(StoredTrials):
         """Complete after the last epoch; pruned where the study's pruner says so."""
         if epoch == trial.candidate.recipe.epochs:
             return Decision(TrialState.COMPLETE)
-        if self.store.should_prune(trial.number, epoch):
-            return Decision(TrialState.PRUNED, f"pruned at epoch {epoch}")
-        return GO_ON
+        reason = self.store.prune_reason(trial.number, epoch)
+        return Decision(TrialState.PRUNED, reason) if reason else GO_ON
 
     def on_finished(self, trial: Assignment, outcome: Decision, seconds: float) -> TrialFinished:
         """Finish the trial; its row."""

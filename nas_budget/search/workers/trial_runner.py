@@ -146,8 +146,9 @@ class TrialRunner:
 
 
 def mean_of(results: tuple[EpochResult, ...]) -> EpochResult:
-    """The mean of the same epoch of several trainings; their seconds are added."""
+    """The mean of the same epoch of several trainings, with the sum of their seconds and the most micro-batches."""
     means: dict[str, Any] = {
         name: fmean(getattr(r, name) for r in results) for name in ("train_loss", "accuracy", "validation_loss")
     }
-    return replace(results[0], **means, seconds=sum(r.seconds for r in results))
+    micro_batches = max(r.micro_batches for r in results)
+    return replace(results[0], **means, seconds=sum(r.seconds for r in results), micro_batches=micro_batches)
