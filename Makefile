@@ -19,7 +19,7 @@ help:
 	@echo "make quick    the same without the slow tests"
 	@echo "make docs     set up, then build the documentation: open site/index.html"
 	@echo "make benchmark-gpu   training speed on a CUDA GPU, some twenty minutes (OUTPUT=folder for its results)"
-	@echo "make evidence   go on with the runs that the results are made of, for MINUTES=8 of a CUDA GPU"
+	@echo "make evidence   resume the runs that the results are made of, for MINUTES=8 on a CUDA GPU"
 
 search: $(VENV)/.installed
 	$(BIN)/nas-budget search $(ARGS)

@@ -29,7 +29,7 @@ DONE = "done.json"
 SHAPES = "shapes-"
 """How the studies are called that spend one budget in different ways."""
 GRIDS: dict[str, tuple[tuple[str, str], dict[str, str]]] = {
-    "5m": (("paper", "strong"), {"the paper's network": "reference", "the best found": "winner-5m"}),
+    "5m": (("paper", "strong"), {"the paper's network": "reference", "the best found": "best-5m"}),
     "150k": (
         ("paper", "fast"),
         {

@@ -53,10 +53,10 @@ def test_a_training_stands_among_the_known_networks_by_its_accuracy(folder: Path
 
 
 def test_recipe_and_architecture_are_compared_once_all_four_are_there(folder: Path) -> None:
-    for name, accuracy in (("reference-paper", 0.93), ("reference-strong", 0.96), ("winner-5m-paper", 0.94)):
+    for name, accuracy in (("reference-paper", 0.93), ("reference-strong", 0.96), ("best-5m-paper", 0.94)):
         add_run(folder, name, name.rpartition("-")[2], accuracy)
     assert results.recipes() == "Nothing yet."
-    add_run(folder, "winner-5m-strong", "strong", 0.97)
+    add_run(folder, "best-5m-strong", "strong", 0.97)
     *_, reference, winner = results.recipes().splitlines()
     assert reference.startswith("| the paper's network | 97,044 | 93.00 ±")
     assert winner.startswith("| the best found | 97,044 | 94.00 ±")

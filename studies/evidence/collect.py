@@ -1,9 +1,9 @@
-"""Bring what the steps of the evidence gave under `studies/results/`, without weights, and draw its pictures.
+"""Copy what the steps of a plan gave to `studies/results/`, without weights, and draw the pages as pictures.
 
     python studies/evidence/collect.py [--plan studies/evidence/gpu.toml] [--runs-dir runs/evidence]
 
-Of each step that is done: the tables and records of its folder, the study file it was given, and its page as a picture
-(for which Chromium is needed). `docs/results.py` makes the page of results from these.
+Of each step that is done: the tables and records of its folder, the study file it was given, and a picture of its page
+where Chromium is installed. `docs/results.py` makes the page of results from these files.
 """
 
 from __future__ import annotations
@@ -17,52 +17,51 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from plan import PLAN, Notes, Step, read_plan
+from run import DONE, FAILED, PLAN, TO_DO, Step, read_notes, read_plan
 
 from nas_budget.records.run_folder import kind_of
 
-KEPT = (
+COPIED = (
     "trials.csv", "finalists.csv", "best.json", "settings.json",  # of a study
     "result.json", "run.json", "spec.json", "metrics.jsonl", "confusion.csv",  # of a training
-    "gpu.json", "training.json", "comparison.json", "comparison.csv",  # of a benchmark
+    "gpu.json", "training.json", "comparison.json",  # of a benchmark
 )  # fmt: skip
-"""Files that are brought along."""
-STUDY, TIME, DONE = "study.toml", "time.json", "done.json"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZE = "1280,1500"
 
 
-def collect(step: Step, source: Path, target: Path) -> None:
+def collect(step: Step, runs: Path, results: Path) -> None:
     """Copy what a step gave, and the study file it was given."""
+    words = step.words(runs)
+    options = dict(pairwise(words))
+    source = Path(options.get("--output", runs / step.name))
+    if options.get("--runs-dir", str(runs)) != str(runs):
+        source = Path(options["--runs-dir"])
+    target = results / source.name
     target.mkdir(parents=True, exist_ok=True)
-    for name in KEPT:
+    for name in COPIED:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
-    for study in (word for word in step.words(source.parent) if word.endswith(".toml")):
-        shutil.copyfile(study, target / STUDY)
+    for study in (word for word in words if word.endswith(".toml")):
+        shutil.copyfile(study, target / "study.toml")
+    if kind_of(target):
+        draw(target)
 
 
-def folder_of(step: Step, runs: Path) -> Path:
-    """Where a step leaves what it gives: where a benchmark was told to, or the folder of the step's name."""
-    option = dict(pairwise(step.words(runs)))
-    if option.get("--runs-dir", str(runs)) != str(runs):
-        return Path(option["--runs-dir"])
-    return Path(option.get("--output", runs / step.name))
-
-
-def draw(folder: Path, picture: Path) -> bool:
-    """Draw the page of a study or a training as a picture; whether there was a browser to do it."""
+def draw(folder: Path) -> None:
+    """Draw the page of a study or a training as a picture beside it, where there is a browser to do it."""
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if browser is None:
-        return False
+        print("no Chromium: the page is not drawn")
+        return
     with TemporaryDirectory() as place:
-        page, profile = Path(place) / "page.html", Path(place) / "profile"
+        page = Path(place) / "page.html"
         command = [sys.executable, "-m", "nas_budget", "report", str(folder), "--quiet", "--output", str(page)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=15000"]
-        options = [f"--user-data-dir={profile}", f"--window-size={SIZE}", f"--screenshot={picture.resolve()}"]
+        picture = (folder / "page.png").resolve()
+        options = [f"--user-data-dir={place}/profile", f"--window-size={SIZE}", f"--screenshot={picture}"]
         subprocess.run([browser, *flags, *options, page.as_uri()], check=True, capture_output=True, timeout=120)
-    return True
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -72,24 +71,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/evidence"))
     parser.add_argument("--results", type=Path, default=Path("studies/results"))
     given = parser.parse_args(arguments)
-    notes = Notes.of_runs(given.runs_dir)
-    seconds: dict[Path, float] = {}
+    notes, list_of_done = read_notes(given.runs_dir), given.results / "done.json"
+    done = {*json.loads(list_of_done.read_text())} if list_of_done.exists() else set()
     for step in read_plan(given.plan):
-        source, note = folder_of(step, given.runs_dir), notes.of(step)
-        target = given.results / source.name
-        print(f"{step.name}: {note.state}")
-        # A benchmark that could not measure all of its figures has the others.
-        if note.state == "done" or (note.state == "failed" and source.is_dir() and not kind_of(source)):
-            collect(step, source, target)
-            if kind_of(target):
-                draw(target, target / "page.png") or print("no Chromium: its page is not drawn")
-            elif not (target / "comparison.json").exists():  # other benchmarks do not note what time they took
-                seconds[target] = seconds.get(target, 0.0) + note.seconds
-                (target / TIME).write_text(json.dumps({"seconds": round(seconds[target])}) + "\n")
-        if note.state == "done":
-            known = given.results / DONE
-            done = json.loads(known.read_text()) if known.exists() else []
-            known.write_text(json.dumps(sorted({*done, step.name}), indent=2) + "\n")
+        state = notes.get(step.name, TO_DO)
+        print(f"{step.name}: {state}")
+        # A benchmark that failed to measure some figures has the others.
+        if state == DONE or (state == FAILED and "--output" in step.command):
+            collect(step, given.runs_dir, given.results)
+        if state == DONE:
+            done.add(step.name)
+    given.results.mkdir(parents=True, exist_ok=True)
+    list_of_done.write_text(json.dumps(sorted(done), indent=2) + "\n")
 
 
 if __name__ == "__main__":
