@@ -6,7 +6,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+import torch
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
@@ -71,3 +73,21 @@ def test_mistakes_are_errors_of_the_package(npz: Path, tmp_path: Path) -> None:
         search({"search": {"sampler": "best"}}, runs_dir=tmp_path)
     with pytest.raises(NothingFitsError, match="cheapest"):
         search({**study_of(npz), "budget": {"params": 10}}, runs_dir=tmp_path)
+
+
+def test_the_callers_process_stays_as_it_is(npz: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    level, threads = optuna.logging.get_verbosity(), torch.get_num_threads()
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    torch.set_num_threads(2)
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    try:
+        torch.manual_seed(1)
+        search(study_of(npz, threads=1, trials=2), runs_dir=tmp_path, callbacks=[lambda *_: torch.get_num_threads()])
+        assert torch.equal(torch.rand(3), expected)
+        assert torch.get_num_threads() == 2
+        assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    finally:
+        optuna.logging.set_verbosity(level)
+        torch.set_num_threads(threads)
+    assert capfd.readouterr().err == ""  # Optuna announces studies at level INFO

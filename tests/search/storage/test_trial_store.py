@@ -1,0 +1,131 @@
+"""What every store of trials promises, whichever storage of Optuna's lies below it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.pruners import ThresholdPruner
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
+from optuna.trial import TrialState
+
+from nas_budget.search.storage.journal import Journal
+from nas_budget.search.storage.optuna_adapter import optuna_warnings_only
+from nas_budget.search.storage.trial_store import TrialStore, this_worker
+
+STORAGES: dict[str, Callable[[Path], BaseStorage]] = {
+    "memory": lambda _: InMemoryStorage(),
+    "journal": lambda folder: JournalStorage(Journal(folder / "study.journal")),
+    "sqlite": lambda folder: RDBStorage(f"sqlite:///{folder}/trials.db"),
+}
+Open = Callable[..., TrialStore]
+
+
+@pytest.fixture(params=STORAGES)
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """Opens the store of one study, each time as another worker would."""
+    held = STORAGES["memory"](tmp_path) if request.param == "memory" else None
+
+    def call(shared: bool = False) -> TrialStore:
+        storage = held or STORAGES[request.param](tmp_path)
+        with optuna_warnings_only():
+            study = optuna.create_study(
+                study_name="s", storage=storage, direction="maximize", load_if_exists=True,
+                pruner=ThresholdPruner(lower=0.5),
+            )  # fmt: skip
+        return TrialStore(study, {"device": "a CPU"}, shared)
+
+    return call
+
+
+def test_a_trial_is_made_whole_and_finished_with_its_last_accuracy(opened: Open) -> None:
+    store = opened()
+    number = store.create({"network": "8-16"})
+    made = store.get(number)
+    assert (made.state, made.user_attrs["network"], made.user_attrs["device"]) == (TrialState.RUNNING, "8-16", "a CPU")
+    assert made.user_attrs["worker"] == this_worker()
+    for epoch, accuracy in enumerate((0.2, 0.9, 0.6), start=1):
+        store.report(number, epoch, accuracy, train_loss=1.0 / epoch)
+    ended = store.finish(number, TrialState.COMPLETE, seconds=3.5)
+    assert (ended.state, ended.value, ended.user_attrs["seconds"]) == (TrialState.COMPLETE, 0.6, 3.5)
+    assert [ended.user_attrs[f"train_loss_{epoch}"] for epoch in (1, 2, 3)] == [1.0, 0.5, 1.0 / 3]
+    assert "reason" not in ended.user_attrs
+
+
+@pytest.mark.parametrize("state", [TrialState.PRUNED, TrialState.FAIL])
+def test_a_trial_that_is_not_complete_keeps_its_reason(opened: Open, state: TrialState) -> None:
+    store = opened()
+    number = store.create({})
+    assert store.finish(number, state, 1.0, "because").user_attrs["reason"] == "because"
+    assert store.study.trials[number].state == state
+
+
+def test_the_pruner_is_asked_at_the_last_epoch_and_gives_a_reason(opened: Open) -> None:
+    store = opened()
+    number = store.create({})
+    store.report(number, 1, 0.9)
+    assert store.prune_reason(number, 1) == ""
+    store.report(number, 2, 0.1)
+    assert store.prune_reason(number, 2) == "pruned at epoch 2"
+
+
+def test_each_worker_sees_each_trial_begin_and_end_once(opened: Open) -> None:
+    ours, theirs = opened(), opened()
+    number = ours.create({})
+    assert [t.number for t in theirs.look()[0]] == [number]
+    assert [t.number for t in theirs.running()] == [number]
+    ours.report(number, 1, 0.5)
+    ours.finish(number, TrialState.COMPLETE, 1.0)
+    begun, ended = theirs.look()
+    assert (begun, [t.number for t in ended], theirs.running()) == ([], [number], [])
+    assert theirs.look() == ([], [])
+    assert theirs.n_trials == 1
+
+
+def test_a_lost_trial_is_resumed_and_repeats_what_it_had_reported(opened: Open) -> None:
+    gone = opened()
+    number = gone.create({})
+    gone.report(number, 1, 0.9)
+    gone.report(number, 2, 0.1)
+    store = opened()
+    store.look()
+    (lost,) = store.running()
+    assert store.is_lost(lost)  # by this very process: a search that starts has nothing under way
+    store.resume(lost, repeated_seconds=2.0)
+    assert store.get(number).user_attrs["resumed"]
+    store.report(number, 1, 0.3)
+    assert store.prune_reason(number, 1) == ""  # its earlier attempt went on
+    store.report(number, 2, 0.1)
+    assert store.prune_reason(number, 2)
+    ended = store.finish(number, TrialState.PRUNED, 5.0, "low")
+    assert ended.intermediate_values == {1: 0.9, 2: 0.1}
+    assert ended.user_attrs["repeated_seconds"] == 2.0
+
+
+def test_a_lost_trial_that_had_come_to_its_end_is_only_finished(opened: Open) -> None:
+    gone = opened()
+    number = gone.create({})
+    gone.report(number, 1, 0.7)
+    store = opened()
+    store.look()
+    store.finish_lost(store.running()[0], seconds=4.0)
+    (trial,) = store.study.trials
+    assert (trial.state, trial.value, trial.user_attrs["seconds"]) == (TrialState.COMPLETE, 0.7, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "shared", "lost"),
+    [
+        ({"host": "elsewhere"}, False, True),  # one search a run folder: it can only be a container of before
+        ({"host": "elsewhere"}, True, False),
+        ({"pid": 1, "started": 0.0}, True, True),  # the number is another process's now
+        ({"pid": 2**22 + 1}, True, True),
+    ],
+)
+def test_whose_process_is_gone(opened: Open, change: dict[str, object], shared: bool, lost: bool) -> None:
+    store = opened(shared)
+    store.note(store.create({}), worker={**this_worker(), **change})
+    store.look()
+    assert store.is_lost(store.running()[0]) is lost

@@ -1,0 +1,149 @@
+"""What every scheduler promises to the workers that ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from nas_budget.search.storage.storage import open_study
+from nas_budget.search.storage.tables import FINALISTS_STUDY, finalists
+from nas_budget.search.workers.events import FinalistFinished, TrialFinished
+from nas_budget.search.workers.finalist_scheduler import FinalistScheduler
+from nas_budget.search.workers.scheduler import GO_ON, Assignment, Decision, NoMoreTrials, Scheduler, SearchScheduler
+from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.engine.loop import EpochResult
+from tests.search.studies import make, settings
+
+ABOUT = {"device": "a CPU", "versions": "of today", "worker_index": 0}
+N_TRIALS = 4
+COMPLETE = Decision(TrialState.COMPLETE)
+Make = Callable[[], Scheduler]
+
+
+@pytest.fixture(params=["search", "finalists"])
+def new(request: pytest.FixtureRequest, dataset: Dataset, tmp_path: Path) -> Make:
+    """Makes a scheduler of one study with four trials to give, each time as another worker would."""
+    changes: dict[str, Any] = {"search__finalists": 2, "search__finalist_seeds": 2, "search__pruner": "none"}
+    if request.param == "finalists":
+        for _ in make(dataset, tmp_path, search__pruner="none").events():
+            pass
+
+    def call() -> Scheduler:
+        made = settings(dataset, tmp_path, **changes)
+        study = open_study(made, tmp_path, "of today")
+        if request.param == "search":
+            return SearchScheduler(made, study, tmp_path, ABOUT)
+        again = open_study(made, tmp_path, "of today", FINALISTS_STUDY)
+        return FinalistScheduler(made, again, tmp_path, ABOUT, finalists(study, 2))
+
+    return call
+
+
+def result(epoch: int, loss: float = 1.0, accuracy: float = 0.5, **more: Any) -> EpochResult:
+    return EpochResult(epoch, loss, accuracy, 1.0, 0.1, 1.0, **more)
+
+
+def train(scheduler: Scheduler, trial: Assignment, loss: float = 1.0) -> Decision:
+    """Train a trial to its end as a runner does; the last decision."""
+    scheduler.on_start(trial, None)
+    for epoch in range(1, trial.rungs[-1] + 1):
+        decision = scheduler.on_epoch(trial, result(epoch, loss))
+        if decision.goes_on and epoch in trial.rungs:
+            decision = scheduler.on_rung(trial, epoch)
+        if not decision.goes_on:
+            return decision
+    raise AssertionError("a trial ends at its last rung")
+
+
+def assignments(suggested: list[Assignment] | NoMoreTrials) -> list[Assignment]:
+    assert not isinstance(suggested, NoMoreTrials), suggested
+    return suggested
+
+
+def test_it_gives_every_trial_once_and_then_says_that_there_are_no_more(new: Make) -> None:
+    scheduler, given = new(), list[Assignment]()
+    while not isinstance(suggested := scheduler.suggest(), NoMoreTrials):
+        for trial in suggested:
+            assert train(scheduler, trial) == COMPLETE
+            event = scheduler.on_finished(trial, COMPLETE, 1.0)
+            assert isinstance(event, TrialFinished | FinalistFinished)
+        given += suggested
+    assert suggested == NoMoreTrials("")
+    assert sorted(trial.number for trial in given) == list(range(N_TRIALS))
+    assert len({(trial.candidate, trial.seeds) for trial in given}) == N_TRIALS
+    assert new().suggest() == NoMoreTrials("")
+
+
+def test_the_last_rung_is_the_last_epoch(new: Make) -> None:
+    for trial in assignments(new().suggest()):
+        assert list(trial.rungs) == sorted(set(trial.rungs))
+        assert trial.rungs[-1] == trial.candidate.recipe.epochs
+        assert trial.seeds
+        assert not trial.resumed
+
+
+def test_two_workers_never_get_the_same_trial(new: Make) -> None:
+    first, second = new(), new()
+    ours = assignments(first.suggest())
+    theirs = second.suggest()
+    # A trial of this very process counts as lost for another scheduler of it, so it comes as resumed or not at all.
+    if not isinstance(theirs, NoMoreTrials):
+        assert all(trial.resumed or trial.number not in {t.number for t in ours} for trial in theirs)
+
+
+def test_a_loss_that_is_no_number_ends_a_trial_with_a_reason(new: Make) -> None:
+    scheduler = new()
+    trial, *_ = assignments(scheduler.suggest())
+    scheduler.on_start(trial, 0.001)
+    assert scheduler.on_epoch(trial, result(1)) == GO_ON
+    decision = scheduler.on_epoch(trial, result(2, loss=nan))
+    assert (decision.state, decision.goes_on) == (TrialState.PRUNED, False)
+    assert decision.reason == "diverged in epoch 2 at learning rate 0.1"
+    scheduler.on_finished(trial, decision, 2.0)
+
+
+def test_what_a_worker_left_is_given_again_first(new: Make) -> None:
+    gone = new()
+    left = assignments(gone.suggest())
+    gone.on_start(left[0], None)
+    gone.on_epoch(left[0], result(1))
+    scheduler, again = new(), list[Assignment]()
+    for _ in left:
+        (trial,) = assignments(scheduler.suggest())
+        again.append(trial)
+        scheduler.on_finished(trial, train(scheduler, trial), 1.0)
+    assert [trial.number for trial in again] == [trial.number for trial in left]
+    assert all(trial.resumed for trial in again)
+    assert [(t.candidate, t.seeds, t.rungs) for t in again] == [(t.candidate, t.seeds, t.rungs) for t in left]
+
+
+def test_a_trial_that_was_left_after_its_last_epoch_is_not_given_again(new: Make) -> None:
+    gone = new()
+    trial, *_others = assignments(gone.suggest())
+    train(gone, trial)
+    suggested = new().suggest()
+    given = [] if isinstance(suggested, NoMoreTrials) else suggested
+    assert trial.number not in {t.number for t in given}
+
+
+def test_a_failed_trial_ends_too(new: Make) -> None:
+    scheduler = new()
+    trial, *_ = assignments(scheduler.suggest())
+    scheduler.on_start(trial, None)
+    event = scheduler.on_finished(trial, Decision(TrialState.FAIL, "no memory"), 0.5)
+    reason = event.record.reason if isinstance(event, TrialFinished) else event.reason  # type: ignore[union-attr]
+    assert reason == "no memory"
+
+
+def test_a_batch_that_was_split_is_noted(new: Make) -> None:
+    scheduler = new()
+    trial, *_ = assignments(scheduler.suggest())
+    scheduler.on_start(trial, None)
+    scheduler.on_epoch(trial, result(1, micro_batches=4))
+    store = scheduler.store  # type: ignore[attr-defined]
+    assert store.get(trial.number).user_attrs["micro_batches"] == 4
