@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
@@ -14,6 +17,17 @@ from nas_budget.errors import UsageError
 from nas_budget.space.space import Dimension
 
 POPULATION = 20
+
+
+@contextmanager
+def optuna_warnings_only() -> Iterator[None]:
+    """Optuna logs warnings and worse within it; the caller's level comes back."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(level)
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:

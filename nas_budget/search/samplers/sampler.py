@@ -17,7 +17,7 @@ from nas_budget.search.pruners.front import losses_of
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.evolution import Learned, mutated
 from nas_budget.search.samplers.learning_curve import Forecast
-from nas_budget.search.samplers.optuna_samplers import distribution, make_sampler
+from nas_budget.search.samplers.optuna_samplers import distribution, make_sampler, optuna_warnings_only
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ class Proposer:
         self.distributions = {d.name: distribution(d) for d in self.dimensions}
         self.n_startup_trials = n_startup_trials
         self.chance = random.Random(f"{seed} {stream}")
-        self.study = optuna.create_study(direction="maximize", sampler=make_sampler(sampler, seed, stream))
+        with optuna_warnings_only():
+            self.study = optuna.create_study(direction="maximize", sampler=make_sampler(sampler, seed, stream))
         self.forecast = Forecast()
         self.places: dict[int, int] = {}
         self.learned: list[Learned] = []

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,17 +48,6 @@ def describe_study(study: Study, objective: str, note: str) -> None:
     storage.set_study_system_attr(study_id, METRIC_NAMES, [objective])
     storage.set_study_system_attr(study_id, NOTE_TEXT, note)
     storage.set_study_system_attr(study_id, NOTE_VERSION, 1)
-
-
-@contextmanager
-def optuna_warnings_only() -> Iterator[None]:
-    """Optuna logs warnings and worse within it; the caller's level comes back."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(max(level, logging.WARNING))
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(level)
 
 
 def quiet_optuna() -> None:

@@ -18,8 +18,9 @@ from nas_budget.errors import StudyError, UsageError
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.config.study_file import Sections
 from nas_budget.search.pruners.factory import make_pruner
+from nas_budget.search.samplers.optuna_samplers import optuna_warnings_only
 from nas_budget.search.storage.journal import Journal
-from nas_budget.search.storage.optuna_adapter import describe_study, optuna_warnings_only
+from nas_budget.search.storage.optuna_adapter import describe_study
 from nas_budget.search.storage.url import ADDRESSES, JOURNAL, database_file, parse_address, shown, trouble
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)

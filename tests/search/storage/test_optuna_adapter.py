@@ -8,11 +8,11 @@ from pathlib import Path
 import optuna
 import pytest
 
+from nas_budget.search.samplers.optuna_samplers import optuna_warnings_only
 from nas_budget.search.storage.optuna_adapter import (
     NOTE_TEXT,
     NOTE_VERSION,
     describe_study,
-    optuna_warnings_only,
 )
 from nas_budget.search.storage.storage import COORDINATES, open_study
 from nas_budget.space.space import SearchSpace

@@ -11,8 +11,8 @@ from optuna.pruners import ThresholdPruner
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.trial import TrialState
 
+from nas_budget.search.samplers.optuna_samplers import optuna_warnings_only
 from nas_budget.search.storage.journal import Journal
-from nas_budget.search.storage.optuna_adapter import optuna_warnings_only
 from nas_budget.search.storage.trial_store import TrialStore, this_worker
 
 STORAGES: dict[str, Callable[[Path], BaseStorage]] = {
