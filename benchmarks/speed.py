@@ -32,7 +32,7 @@ from nas_budget.search.config.study_file import read_study_file
 from nas_budget.train.data.dataset import open_dataset
 from nas_budget.train.data.split import SplitImages, split_images
 from nas_budget.train.engine.device import choose_device, describe_device
-from nas_budget.train.profile.time_model import STEP_MACS, SpeedModel, Timing, time_step, time_steps
+from nas_budget.train.profile.time_model import STEP_MACS, TimeModel, Timing, time_step, time_steps
 
 STUDIES = ("studies/quickstart.toml", "studies/cifar10-5m.toml")
 LARGER = 3
@@ -60,7 +60,7 @@ def figures(predicted: np.ndarray, seconds: np.ndarray) -> tuple[float, float, f
 def both(known: list[Timing], timed: list[Timing], kind: str) -> list[tuple[float, float, float, float]]:
     """The figures of the model and of its peer."""
     seconds = np.array([t.seconds for t in timed])
-    model = SpeedModel.fitted(known, kind)
+    model = TimeModel.fit(known, kind)
     ours = np.array([model.step_seconds(t.spec, t.recipe) for t in timed])
     share = macs_of(known) / np.array([t.seconds for t in known])
     return [figures(ours, seconds), figures(macs_of(timed) * share.sum() / (share @ share), seconds)]

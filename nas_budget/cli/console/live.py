@@ -25,7 +25,7 @@ from nas_budget.search.workers.events import (
     TrialFinished,
     TrialStarted,
 )
-from nas_budget.train.profile.time_model import SpeedModel
+from nas_budget.train.profile.time_model import TimeModel
 
 N_SHOWN = 8
 
@@ -35,7 +35,7 @@ class View:
 
     def __init__(
         self, before: Sequence[TrialRecord], settings: StudyConfig, trial_s: float, log: Callable[[str], None],
-        speed: SpeedModel | None = None,
+        speed: TimeModel | None = None,
     ) -> None:  # fmt: skip
         self.records = list(before)
         self.settings = settings

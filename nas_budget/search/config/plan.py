@@ -15,7 +15,7 @@ from nas_budget.space.feasible import FeasibleSpace
 from nas_budget.space.space import OPTIONS, SearchSpace
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.optim.recipe import Recipe
-from nas_budget.train.profile.time_model import SpeedModel, calibrate
+from nas_budget.train.profile.time_model import TimeModel, calibrate
 
 N_PROPOSED = 50
 N_TIMED = 6
@@ -43,7 +43,7 @@ class Plan:
     share_fitting: float
     trial_s: float
     total_s: float
-    speed: SpeedModel
+    speed: TimeModel
 
 
 def make_plan(settings: StudyConfig, images: SplitImages, n_left: int) -> Plan:
@@ -83,7 +83,7 @@ def to_time(proposals: Sequence[ResNetSpec]) -> list[ResNetSpec]:
     return spread[::2] + spread[1::2]
 
 
-def _mean_seconds(proposals: Sequence[ResNetSpec], speed: SpeedModel, settings: StudyConfig, n_left: int) -> float:
+def _mean_seconds(proposals: Sequence[ResNetSpec], speed: TimeModel, settings: StudyConfig, n_left: int) -> float:
     """Mean of the seconds predicted for the trials left: those of the queue, and others like the proposals."""
     queue = [trial_seconds(speed, spec, settings) for spec in settings.queue[: max(1, n_left)]]
     others = [trial_seconds(speed, spec, settings) for spec in proposals]
@@ -91,7 +91,7 @@ def _mean_seconds(proposals: Sequence[ResNetSpec], speed: SpeedModel, settings: 
     return (sum(queue) + n_others * sum(others) / len(others)) / max(1, n_left)
 
 
-def trial_seconds(speed: SpeedModel, spec: ResNetSpec, settings: StudyConfig, recipe: Recipe | None = None) -> float:
+def trial_seconds(speed: TimeModel, spec: ResNetSpec, settings: StudyConfig, recipe: Recipe | None = None) -> float:
     """Seconds a trial of this network is predicted to take to its end, with all its seeds."""
     recipe = recipe or settings.recipe
     epoch = speed.epoch_seconds(spec, recipe, settings.n_train, settings.n_validation)
@@ -107,7 +107,7 @@ class TimeLeft:
         speed: What predicted them; None takes all trials for alike.
     """
 
-    def __init__(self, settings: StudyConfig, trial_s: float, speed: SpeedModel | None = None) -> None:
+    def __init__(self, settings: StudyConfig, trial_s: float, speed: TimeModel | None = None) -> None:
         self.settings, self.trial_s, self.speed = settings, trial_s, speed
         self.n_ended = 0
         self.observed = self.trained = self.whole = 0.0

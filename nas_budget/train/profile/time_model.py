@@ -1,4 +1,4 @@
-"""How fast a network trains here, predicted from what it costs after a few timings."""
+"""Training time of a network on this device, predicted from its cost after a few timed steps."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from nas_budget.arch.cost import cost
 from nas_budget.arch.layers import Layer, layers
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.train.data.split import SplitImages
-from nas_budget.train.engine.device import is_out_of_memory, keep_freed_memory
+from nas_budget.train.engine.device import is_out_of_memory
 from nas_budget.train.engine.model import build
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.muon import N_ITERATIONS
 from nas_budget.train.optim.recipe import Recipe
 
-LANES = 8
-"""Widths are computed in multiples of it, by vector registers of a CPU and tensor cores of a GPU alike."""
+WIDTH_MULTIPLE = 8
+"""Widths are computed in multiples of it, by the vector registers of a CPU and the tensor cores of a GPU alike."""
 PASSES = 3
-"""Passes of a training step, one forward and two backward, as long as each other."""
+"""Passes of a training step, one forward and two backward, that take equally long."""
 USUAL = {
     "cpu": (6.5e-11, 2e-9, 1e-4, 1.5e-4, 1.5e-8),  # two cores of an AMD EPYC
-    "cuda": (1e-13, 3e-11, 1e-7, 5e-5, 3e-11),  # reckoned, not measured
+    "cuda": (1e-13, 3e-11, 1e-7, 5e-5, 3e-11),  # estimated, not measured
 }
-"""A model of each kind of device; what timings do not tell apart is taken to be in proportion to it."""
-DOUBT = 0.05
-"""How far timings are off, relatively; what is usual counts as much as one timing that is off by all of it."""
+"""Coefficients of a usual device of each kind: the prior that they are fitted from."""
+PRIOR_WEIGHT = 0.05
+"""A coefficient 100 % away from the usual one counts as much as one timing that is off by this share."""
 CALIBRATION_S = 4.0
 N_STEPS, N_ROUNDS = 2, 2
 STEP_MACS = 1_000_000_000
 """MACs of all images of a step that is timed on a CPU, a tenth of a second; a larger batch is cut to it."""
-LEAST_TIMED = 8
+MIN_TIMED = 8
 """Images of a step that is timed, however many MACs they are."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that a training step of a network took by a recipe."""
+    """Seconds that a training step of a network took with a recipe."""
 
     spec: ResNetSpec
     recipe: Recipe
@@ -53,15 +53,32 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class SpeedModel:
-    """Predicts the time of a training step as a sum of what it consists of, each in seconds a piece.
+class TimeModel:
+    """Predicts how long a network trains on this device: a linear model of what a training step consists of.
+
+    The five coefficients are fitted to a few timed steps (`calibrate` times and fits), so that relative errors are
+    least and no coefficient is negative. What the timings cannot tell apart keeps the proportions of a usual device
+    (`USUAL`). Memory is not predicted. `benchmarks/speed.py` compares predictions with timed steps.
 
     Attributes:
-        per_mac: Of a multiply-accumulate and its gradients, widths padded to whole registers.
-        per_element: Of a number that a layer writes.
-        per_image: Of making an image ready.
-        per_layer: Of beginning a layer, however small it is.
-        per_param: Of learning a parameter.
+        per_mac: Seconds for a multiply-accumulate and its gradients, with widths padded to `WIDTH_MULTIPLE`.
+        per_element: Seconds for a number that a layer writes.
+        per_image: Seconds to load and augment an image.
+        per_layer: Seconds to start a layer, however small it is.
+        per_param: Seconds to update a parameter.
+
+    Examples:
+        >>> from nas_budget import ResNetSpec
+        >>> from nas_budget.train.optim.recipe import Recipe
+        >>> from nas_budget.train.profile.time_model import TimeModel, Timing
+        >>> small, large, recipe = ResNetSpec((8, 16)), ResNetSpec((32, 64)), Recipe(batch_size=128)
+        >>> model = TimeModel.fit([Timing(small, recipe, seconds=0.1)])
+        >>> round(model.step_seconds(small, recipe), 3)
+        0.1
+        >>> model.step_seconds(large, recipe) > 0.1
+        True
+        >>> model.epoch_seconds(small, recipe, n_train=1280) == 10 * model.step_seconds(small, recipe)
+        True
     """
 
     per_mac: float = 0.0
@@ -71,27 +88,28 @@ class SpeedModel:
     per_param: float = 0.0
 
     @classmethod
-    def fitted(cls, timings: Sequence[Timing], kind: str = "cpu") -> SpeedModel:
-        """The model of least relative errors, no part of which takes less than no time; zero without timings.
+    def fit(cls, timings: Sequence[Timing], kind: str = "cpu") -> TimeModel:
+        """The model that fits timings; it predicts 0 seconds where there are none.
 
         Args:
-            timings: What to fit; one will do.
-            kind: Of device, "cpu" or "cuda".
+            timings: Timed steps; one is enough to scale the usual device.
+            kind: Kind of device, "cpu" or "cuda".
         """
         if not timings:
             return cls()
         usual = np.array(USUAL[kind])
-        parts = np.array([work(t.spec, t.recipe) / t.seconds for t in timings]) * usual
-        whole = parts.sum(axis=1)
-        pace = whole.sum() / (whole @ whole)  # how much slower this device is than the usual one
-        rows = np.vstack([parts * pace, DOUBT * np.eye(len(usual))])
-        wanted = np.append(np.ones(len(parts)), np.full(len(usual), DOUBT))
-        found, _ = nnls(rows, wanted)
-        return cls(*(found * pace * usual).tolist())
+        terms = np.array([step_features(t.spec, t.recipe) / t.seconds for t in timings]) * usual
+        predicted = terms.sum(axis=1)  # by the usual device, as a share of the time that was measured
+        slowdown = predicted.sum() / (predicted @ predicted)  # least squares of slowdown * predicted = 1
+        # One row a timing, and one a coefficient that draws it to the usual one: ridge regression.
+        rows = np.vstack([terms * slowdown, PRIOR_WEIGHT * np.eye(len(usual))])
+        targets = np.append(np.ones(len(terms)), np.full(len(usual), PRIOR_WEIGHT))
+        factors, _ = nnls(rows, targets)
+        return cls(*(factors * slowdown * usual).tolist())
 
     def step_seconds(self, spec: ResNetSpec, recipe: Recipe) -> float:
         """Predicted seconds of a training step of the recipe's batch."""
-        return float(work(spec, recipe) @ astuple(self))
+        return float(step_features(spec, recipe) @ astuple(self))
 
     def epoch_seconds(self, spec: ResNetSpec, recipe: Recipe, n_train: int, n_validation: int = 0) -> float:
         """Predicted seconds of an epoch of `n_train` images and an evaluation on `n_validation` others."""
@@ -100,17 +118,17 @@ class SpeedModel:
         return step * (n_train // batch + n_validation / batch / PASSES)
 
 
-def work(spec: ResNetSpec, recipe: Recipe) -> NDArray[np.float64]:
-    """What a training step consists of, (5,): MACs, elements, images, layers, parameters, as in `SpeedModel`."""
-    macs, elements, n_layers, params, update = _work(spec)
+def step_features(spec: ResNetSpec, recipe: Recipe) -> NDArray[np.float64]:
+    """What a training step consists of, (5,): MACs, elements, images, layers, parameters, as in `TimeModel`."""
+    macs, elements, n_layers, params, update = _features(spec)
     batch = recipe.batch_size
-    of_update = update / PASSES if recipe.optimizer == "muon" else 0
-    return np.array([macs * batch + of_update, elements * batch, batch, n_layers, params], dtype=np.float64)
+    muon = update / PASSES if recipe.optimizer == "muon" else 0  # an update is one pass, a MAC here is three
+    return np.array([macs * batch + muon, elements * batch, batch, n_layers, params], dtype=np.float64)
 
 
 @lru_cache(maxsize=4_096)
-def _work(spec: ResNetSpec) -> tuple[float, int, int, int, int]:
-    """Padded MACs and elements of an image, layers, parameters, MACs of an update by Muon."""
+def _features(spec: ResNetSpec) -> tuple[float, int, int, int, int]:
+    """Padded MACs and elements of an image, layers, parameters, and MACs of an update by Muon."""
     walk = layers(spec)
     return (
         sum(map(_padded_macs, walk)),
@@ -122,13 +140,13 @@ def _work(spec: ResNetSpec) -> tuple[float, int, int, int, int]:
 
 
 def _padded_macs(layer: Layer) -> float:
-    """MACs of the layer if its widths were the next multiples of `LANES`."""
+    """MACs of the layer if its widths were the next multiples of `WIDTH_MULTIPLE`."""
     widths = layer.in_shape[0], layer.out_shape[0]
-    return layer.macs * prod(-(-width // LANES) * LANES / width for width in widths)
+    return layer.macs * prod(-(-width // WIDTH_MULTIPLE) * WIDTH_MULTIPLE / width for width in widths)
 
 
 def _update_macs(layer: Layer) -> int:
-    """MACs of making the gradient of a convolution orthogonal: three products in each iteration."""
+    """MACs of Muon for a convolution: three matrix products in each iteration that orthogonalizes its gradient."""
     short, long = sorted((layer.out_shape[0], layer.params // layer.out_shape[0]))
     return N_ITERATIONS * short * short * (2 * long + short)
 
@@ -136,18 +154,18 @@ def _update_macs(layer: Layer) -> int:
 def calibrate(
     specs: Sequence[ResNetSpec], images: SplitImages, recipe: Recipe, precision: str = "fp32",
     time_s: float = CALIBRATION_S,
-) -> SpeedModel:  # fmt: skip
-    """The model of the device of the images, fitted to timed steps of these networks."""
-    return SpeedModel.fitted(time_steps(specs, images, recipe, precision, time_s), images.mean.device.type)
+) -> TimeModel:  # fmt: skip
+    """The time model of the device that holds the images, fitted to timed steps of these networks."""
+    return TimeModel.fit(time_steps(specs, images, recipe, precision, time_s), images.mean.device.type)
 
 
 def time_steps(
     specs: Sequence[ResNetSpec], images: SplitImages, recipe: Recipe, precision: str = "fp32",
     time_s: float = CALIBRATION_S,
 ) -> list[Timing]:  # fmt: skip
-    """Timed steps of those networks for which there is memory and time.
+    """Timed steps of the networks, without those for which memory or `time_s` seconds did not suffice.
 
-    They are timed in turn, and of each the least counts: what else the machine does only adds.
+    The networks are timed in rounds. Of each the least time counts, since other work on the machine only adds.
     """
     deadline = time.perf_counter() + time_s
     best: dict[ResNetSpec, Timing] = {}
@@ -159,7 +177,7 @@ def time_steps(
                 raise
         else:
             best[spec] = min(timing, best.get(spec, timing), key=lambda t: t.seconds)
-        _give_back(images.mean.device)
+        _free_memory(images.mean.device)
         if time.perf_counter() > deadline:
             break
     return [*best.values()]
@@ -168,11 +186,13 @@ def time_steps(
 def time_step(
     spec: ResNetSpec, images: SplitImages, recipe: Recipe, precision: str = "fp32", most_macs: int = STEP_MACS
 ) -> Timing:
-    """The least time of some training steps after a first one; on a CPU of at most so many MACs in a batch."""
+    """The least time of `N_STEPS` training steps after a first one.
+
+    On a CPU the batch is cut so that it takes at most `most_macs` MACs; the timing's recipe has the batch size used.
+    """
     batch = min(recipe.batch_size, len(images.train))
     if images.mean.device.type == "cpu":
-        keep_freed_memory()
-        batch = min(batch, max(LEAST_TIMED, most_macs // cost(spec).macs))
+        batch = min(batch, max(MIN_TIMED, most_macs // cost(spec).macs))
     recipe = replace(recipe, batch_size=max(2, batch), epochs=N_STEPS + 1)
     trainer = Trainer(build(spec), images, recipe, precision=precision)
     trainer.network.train()
@@ -187,7 +207,7 @@ def _seconds_of_step(trainer: Trainer, chosen: torch.Tensor) -> float:
     return time.perf_counter() - start
 
 
-def _give_back(device: torch.device) -> None:
+def _free_memory(device: torch.device) -> None:
     if device.type == "cuda":
-        gc.collect()  # optimisers and schedules hold each other, and with them the weights
+        gc.collect()  # optimizers and schedules hold each other, and with them the weights
         torch.cuda.empty_cache()

@@ -21,11 +21,11 @@ from nas_budget.search.workers.events import TrialFinished
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.split import split_images
 from nas_budget.train.profile import time_model as speed
-from nas_budget.train.profile.time_model import SpeedModel, Timing
+from nas_budget.train.profile.time_model import TimeModel, Timing
 from tests.report.trials import record
 
 CPU = torch.device("cpu")
-SPEED = SpeedModel(per_mac=1e-9)
+SPEED = TimeModel(per_mac=1e-9)
 SMALL, LARGE = ResNetSpec((8, 8), 1, strides=2), ResNetSpec((32, 32), 1, strides=1)
 
 
@@ -62,7 +62,7 @@ def test_the_time_is_the_mean_over_the_queue_and_many_proposals(
 ) -> None:
     timed: list[ResNetSpec] = []
 
-    def calibrate(specs: list[ResNetSpec], *_: object) -> SpeedModel:
+    def calibrate(specs: list[ResNetSpec], *_: object) -> TimeModel:
         timed.extend(specs)
         return SPEED
 
@@ -160,7 +160,7 @@ class TestTimeLeft:
         assert self.left(settings, ended(LARGE, settings, 9.0, state="failed", epochs=1)).seconds() == 200
 
     def test_the_recipe_of_a_trial_counts(self, settings: StudyConfig) -> None:
-        few_steps, many_steps = (TimeLeft(settings, 1.0, SpeedModel(per_layer=1e-3)) for _ in range(2))
+        few_steps, many_steps = (TimeLeft(settings, 1.0, TimeModel(per_layer=1e-3)) for _ in range(2))
         few_steps.add(ended(SMALL, settings, batch_size=50))
         many_steps.add(ended(SMALL, settings, batch_size=10))
         assert many_steps.whole > 3 * few_steps.whole
@@ -173,7 +173,7 @@ class TestTimeLeft:
         assert self.left(both).seconds() == 200 + 6 * 10
 
     def test_without_a_plan_it_is_the_pace_of_the_trials(self, settings: StudyConfig) -> None:
-        nothing = TimeLeft(settings, 0.0, SpeedModel())
+        nothing = TimeLeft(settings, 0.0, TimeModel())
         assert nothing.seconds() == 0
         nothing.add(ended(SMALL, settings, seconds=4.0))
         nothing.add(ended(LARGE, settings, seconds=6.0))
