@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas_budget.records.finalists import FINALISTS, read_finalists
+from nas_budget.records.finalists import read_finalists
+from nas_budget.records.paths import FINALISTS_TABLE
 from nas_budget.records.run_folder import RUN, STUDY, kind_of
 from nas_budget.records.time_ledger import ledger
 from nas_budget.records.training_run import RunResult, read_result
@@ -58,5 +59,5 @@ def benchmark(name: str) -> dict[str, Any]:
 
 def spent(name: str, trials: list[TrialRecord]) -> float:
     """Device seconds of a search, with its finalists."""
-    finals = read_finalists(RESULTS / name / FINALISTS)
+    finals = read_finalists(RESULTS / name / FINALISTS_TABLE)
     return ledger(trials, sum(run.seconds for run in finals), sum(run.repeated_seconds for run in finals)).spent

@@ -18,8 +18,9 @@ from typing import Any
 from result_tables import PLAN, RESULTS, benchmark, percent, runs, spent, studies, table
 
 from nas_budget import ResNetSpec
-from nas_budget.records.finalists import FINALISTS, read_finalists, summarize_finalists
+from nas_budget.records.finalists import read_finalists, summarize_finalists
 from nas_budget.records.formatting import in_short, seconds_in_words
+from nas_budget.records.paths import FINALISTS_TABLE
 from nas_budget.records.training_run import RunResult
 from nas_budget.records.trials import TrialRecord, best_of, front_of
 from nas_budget.report.tables.known import known_networks
@@ -90,7 +91,7 @@ def searches() -> str:
 
 
 def _searched(name: str, trials: list[TrialRecord]) -> tuple[str, ...]:
-    best, finals = best_of(trials), summarize_finalists(read_finalists(RESULTS / name / FINALISTS))
+    best, finals = best_of(trials), summarize_finalists(read_finalists(RESULTS / name / FINALISTS_TABLE))
     accuracy = percent(finals[0].mean, finals[0].deviation) if finals else percent(best and best.accuracy)
     params = finals[0].params if finals else best.params if best else 0
     complete = sum(trial.state == "complete" for trial in trials)

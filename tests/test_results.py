@@ -109,7 +109,9 @@ def test_device_time_is_summed_by_device(folder: Path) -> None:
     add_run(folder, "other", "fast", 0.8)
     assert results.total().endswith("| AMD EPYC (1 thread) | 4 min |")
     (folder / "gpu").mkdir()
-    (folder / "gpu" / "gpu.json").write_text(json.dumps({"about": {"device": "a GPU", "torch": "2.11"}, "seconds": 600}))
+    (folder / "gpu" / "gpu.json").write_text(
+        json.dumps({"about": {"device": "a GPU", "torch": "2.11"}, "seconds": 600})
+    )
     assert results.total().endswith("| a GPU | 10 min |")
 
 

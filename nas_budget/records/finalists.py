@@ -13,7 +13,6 @@ from typing import Any, get_type_hints
 from nas_budget.errors import TableError
 from nas_budget.records.atomic_write import write_whole
 
-FINALISTS = "finalists.csv"
 CONFIDENCE = 0.95
 
 

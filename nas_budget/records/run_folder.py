@@ -13,16 +13,13 @@ from typing import Any
 
 from nas_budget.arch.budget import LIMITS
 from nas_budget.errors import NasBudgetError
-from nas_budget.records.finalists import FINALISTS, FinalistRun, read_finalists
-from nas_budget.records.training_run import METRICS, RESULT, read_metrics, read_result
-from nas_budget.records.trial_reader import TABLE, read_columns
+from nas_budget.records.finalists import FinalistRun, read_finalists
+from nas_budget.records.paths import FINALISTS_TABLE, JOURNAL, METRICS, RESULT, RUN_SETTINGS, TRIALS_TABLE, WEIGHTS
+from nas_budget.records.training_run import read_metrics, read_result
+from nas_budget.records.trial_reader import read_columns
 
-SETTINGS = "run.json"
-JOURNAL = "study.journal"
-BEST = "best.json"
-WEIGHTS = "model.safetensors"
 STUDY, RUN = "study", "run"
-CHANGING = (TABLE, FINALISTS, JOURNAL, RESULT, METRICS, SETTINGS)
+CHANGING = (TRIALS_TABLE, FINALISTS_TABLE, JOURNAL, RESULT, METRICS, RUN_SETTINGS)
 """Files whose time tells when a folder last changed."""
 COLUMNS = ("state", "accuracy", "params", "data", "weight_format", *(f"budget_{name}" for name in LIMITS))
 
@@ -89,9 +86,9 @@ def folders(runs: Path) -> list[Path]:
 
 def kind_of(folder: Path) -> str:
     """What a folder holds: "study", "run", or nothing where it is neither."""
-    if any(is_file(folder / name) for name in (TABLE, JOURNAL)):
+    if any(is_file(folder / name) for name in (TRIALS_TABLE, JOURNAL)):
         return STUDY
-    return RUN if any(is_file(folder / name) for name in (RESULT, SETTINGS)) else ""
+    return RUN if any(is_file(folder / name) for name in (RESULT, RUN_SETTINGS)) else ""
 
 
 def has_weights(run: Path) -> bool:
@@ -135,7 +132,7 @@ def _changed(folder: Path) -> float:
 def _study(folder: Path) -> dict[str, Any]:
     """The figures of a study; of one without a table no trial has ended yet."""
     counts = {"complete": 0, "pruned": 0, "failed": 0}
-    rows = read_columns(folder / TABLE, COLUMNS) if (folder / TABLE).exists() else []
+    rows = read_columns(folder / TRIALS_TABLE, COLUMNS) if (folder / TRIALS_TABLE).exists() else []
     best: tuple[float, int] | None = None
     for state, accuracy, params, *_ in rows:
         counts[str(state)] += 1
@@ -143,7 +140,7 @@ def _study(folder: Path) -> dict[str, Any]:
             raise ValueError(f"an accuracy is {accuracy}, not from 0 to 1")
         if state == "complete" and accuracy:
             best = max(best or (-1.0, 0), (float(accuracy), -int(params or 0)))
-    finals = read_finalists(folder / FINALISTS)
+    finals = read_finalists(folder / FINALISTS_TABLE)
     if finals:
         best = max((mean, -size) for mean, size in means(finals))
     about: dict[str, Any] = {"trials": counts}
@@ -173,7 +170,7 @@ def _run(folder: Path) -> dict[str, Any]:
 
 def unfinished(folder: Path) -> dict[str, Any]:
     """How far a run has come that has not ended, as fields of an entry."""
-    held = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    held = json.loads((folder / RUN_SETTINGS).read_text(encoding="utf-8"))
     rows = read_metrics(folder)
     done = {row.seed for row in rows if row.epoch == held["recipe.epochs"]}
     last = rows[-1].epoch if rows and rows[-1].seed not in done else 0

@@ -13,12 +13,7 @@ from typing import Any
 
 from nas_budget.errors import ModelError
 from nas_budget.records.atomic_write import write_whole
-
-SPEC = "spec.json"
-METRICS = "metrics.jsonl"
-RESULT = "result.json"
-MISTAKES = "mistakes.png"
-"""The images of `RunResult.mistakes` in their order, side by side, as the data set has them."""
+from nas_budget.records.paths import METRICS, RESULT
 
 MOST_DIGITS = 18
 KINDS: dict[str, Any] = {

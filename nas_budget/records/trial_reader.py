@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from nas_budget.errors import TableError
+from nas_budget.records.paths import trials_table
 from nas_budget.records.trials import COLUMNS, TrialRecord, problem_of
 
-TABLE = "trials.csv"
 NEEDED = ("number", "state", "accuracy", "epochs", "max_epochs", "params", "macs", "seconds", "spec")
 READERS: dict[str, Callable[[str], Any]] = {
     "str": str,
@@ -34,7 +34,7 @@ def read_trials(path: Path) -> list[TrialRecord]:
         TableError: It is missing or damaged.
     """
     kinds = [str(field.type) for field in fields(TrialRecord)]
-    file = table_of(path)
+    file = trials_table(path)
     try:
         records = [TrialRecord(*map(_read, kinds, row)) for row in read_columns(file, COLUMNS)]
     except ValueError as error:
@@ -42,11 +42,6 @@ def read_trials(path: Path) -> list[TrialRecord]:
     if problem := next(filter(None, map(problem_of, records)), ""):
         raise TableError(f"{file}: {problem}; the table is damaged, and a search that goes on writes it anew")
     return sorted(records, key=lambda record: record.number)
-
-
-def table_of(path: Path) -> Path:
-    """The trials table of a run folder, or the path itself."""
-    return path / TABLE if path.is_dir() else path
 
 
 def read_columns(file: Path, names: Sequence[str]) -> list[list[str | None]]:

@@ -14,10 +14,10 @@ from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import NothingFitsError, StudyError, UsageError
 from nas_budget.records.formatting import in_short
+from nas_budget.records.paths import BEST_SPEC, TRIAL_SETTINGS, TRIALS_TABLE, trial_folder
 from nas_budget.search.config.resolve import SMALL_MACS
 from nas_budget.search.config.settings import budget_of, check_crop, images_of, spec_for
 from nas_budget.search.config.study_file import Sections
-from nas_budget.search.storage.tables import BEST, TABLE
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.split import split_sizes
 from nas_budget.train.engine.run_config import RunConfig
@@ -56,7 +56,7 @@ def winner_of_study(folder: Path, trial: int | None = None, budget: Budget | Non
     if trial is not None:
         found = _trial(folder, trial, f"{folder} has no trial {trial}")
         return Winner(f"{folder.name}-trial{trial}", found["spec"], found["recipe"])
-    best = _read(folder / BEST, f"{folder} holds no study with a trial that was trained to the end")
+    best = _read(folder / BEST_SPEC, f"{folder} holds no study with a trial that was trained to the end")
     name, rows = f"{folder.name}-best", _complete_rows(folder)
     if budget and (passed := _passed(budget, best)):
         best = _best_within(folder, rows, budget)
@@ -93,14 +93,14 @@ def _complete_rows(folder: Path) -> list[dict[str, str]]:
 
 def _rows(folder: Path) -> list[dict[str, str]]:
     try:
-        with (folder / TABLE).open(newline="", encoding="utf-8") as file:
+        with (folder / TRIALS_TABLE).open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
     except (OSError, csv.Error, UnicodeDecodeError):
         return []
 
 
 def _trial_file(folder: Path, number: int | str) -> Path:
-    return folder / "trials" / str(number) / "trial.json"
+    return trial_folder(folder, number) / TRIAL_SETTINGS
 
 
 def _trial(folder: Path, number: int | str, problem: str = "") -> Any:

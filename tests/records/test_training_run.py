@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from nas_budget.errors import ModelError
-from nas_budget.records.training_run import METRICS, RESULT, read_metrics, read_result, write_result
+from nas_budget.records.paths import METRICS, RESULT
+from nas_budget.records.training_run import read_metrics, read_result, write_result
 from tests.report.runs import MISTAKE, SEEDS, epochs, result, write
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.records.training_run import METRICS, MISTAKES, EpochRow, RunResult, SeedResult, write_result
+from nas_budget.records.paths import METRICS, MISTAKES
+from nas_budget.records.training_run import EpochRow, RunResult, SeedResult, write_result
 from nas_budget.report.pages.training_run import write_run_page
 from nas_budget.train.data.image_files import write_row
 from nas_budget.train.optim.recipe import RECIPES

@@ -16,6 +16,7 @@ from nas_budget.cli.options.completion import complete_data, complete_weight_for
 from nas_budget.cli.options.help import OUTPUT
 from nas_budget.cli.options.network import BUDGET_PANEL, NETWORK_PANEL, option
 from nas_budget.records.formatting import in_short
+from nas_budget.records.paths import SPACE_PAGE
 
 if TYPE_CHECKING:
     from nas_budget.arch.budget import Budget
@@ -82,7 +83,7 @@ def explore(
     logger(quiet)(f"counting what fits {limits} ...")
     with progress("exploring", quiet) as tell:
         found = look(space, limits, seed, tell)
-    page = output or Path("runs") / name / "space.html"
+    page = output or Path("runs") / name / SPACE_PAGE
     write_space_page(found, page, name)
     if as_json:
         out_json({**_json(found), "page": str(page)})

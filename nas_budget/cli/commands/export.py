@@ -84,7 +84,7 @@ def _folder(source: Path, output: Path | None) -> Path:
 
 
 def _tell(made: Certificate, folder: Path) -> None:
-    from nas_budget.train.export.certificate import CERTIFICATE
+    from nas_budget.records.paths import CERTIFICATE
 
     rows = [
         (f.file, f.format, f"{f.bytes:,}", f"{f.params:,}", _checked(f.max_difference)) for f in made.files

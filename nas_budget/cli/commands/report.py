@@ -11,10 +11,9 @@ import typer
 from nas_budget.cli.console.output import log, out, out_json, show, table
 from nas_budget.cli.options.completion import RUNS, complete_folder
 from nas_budget.errors import UsageError
+from nas_budget.records.paths import COMPARISON_PAGE, PAGE, RESULT
 from nas_budget.records.run_folder import RUN, is_file, kind_of
-from nas_budget.records.training_run import RESULT, read_result
-
-PAGE, COMPARISON = "report.html", "comparison.html"
+from nas_budget.records.training_run import read_result
 
 
 def report(
@@ -103,7 +102,7 @@ def _report_studies(sources: Sequence[Path], output: Path | None, as_json: bool,
 
     studies = read_studies(sources)
     folder = sources[0] if sources[0].is_dir() else sources[0].parent
-    path = output or (folder / PAGE if len(sources) == 1 else Path(COMPARISON))
+    path = output or (folder / PAGE if len(sources) == 1 else Path(COMPARISON_PAGE))
     write_page(studies, path)
     fronts = [front(study.table.assign(study=study.name)).iloc[::-1] for study in studies]
     leading = [row for rows in fronts for row in rows.to_dict("records")]

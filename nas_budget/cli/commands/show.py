@@ -9,8 +9,8 @@ import typer
 
 from nas_budget.cli.options.completion import RUNS, complete_named
 from nas_budget.errors import UsageError
+from nas_budget.records.paths import TRIALS_TABLE
 from nas_budget.records.run_folder import STUDY, folders, kind_of, printable
-from nas_budget.records.trial_reader import TABLE
 
 N_NAMED = 8
 
@@ -52,7 +52,7 @@ def find(folder: Path) -> Path:
     Raises:
         UsageError: It holds neither a study nor a run; with what there is.
     """
-    if folder.name == TABLE and folder.is_file():
+    if folder.name == TRIALS_TABLE and folder.is_file():
         return folder.parent
     for place in folder, RUNS / folder:
         if kind_of(place):

@@ -16,12 +16,13 @@ from nas_budget.cli.console.fields import WIDEST, command, commands, field
 from nas_budget.cli.console.finalists import finalist_lines
 from nas_budget.cli.console.output import out, out_json, show, table, terminal_width
 from nas_budget.cli.console.text_plot import Point, characters, plot
-from nas_budget.records.finalists import FINALISTS, FinalistRun, FinalistSummary, read_finalists, summarize_finalists
-from nas_budget.records.run_folder import BEST, RUN, folders, has_weights, kind_of
+from nas_budget.records.finalists import FinalistRun, FinalistSummary, read_finalists, summarize_finalists
+from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, TRIALS_TABLE
+from nas_budget.records.run_folder import RUN, folders, has_weights, kind_of
 from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import Ledger, ledger
 from nas_budget.records.training_run import read_result
-from nas_budget.records.trial_reader import TABLE, read_trials
+from nas_budget.records.trial_reader import read_trials
 from nas_budget.records.trials import TrialRecord, best_of, front_of
 
 INDENT = 7
@@ -29,8 +30,8 @@ INDENT = 7
 
 def show_study(folder: Path, as_json: bool) -> None:
     """Print a study."""
-    records = read_trials(folder) if (folder / TABLE).exists() else []
-    finals = read_finalists(folder / FINALISTS)
+    records = read_trials(folder) if (folder / TRIALS_TABLE).exists() else []
+    finals = read_finalists(folder / FINALISTS_TABLE)
     ranked = summarize_finalists(finals)
     spent = _spent(records, finals)
     if as_json:
@@ -104,7 +105,7 @@ def _print_plot(points: list[Point], limit: int | None) -> None:
 def _next(folder: Path, records: list[TrialRecord]) -> list[str]:
     """The commands that go on from here."""
     lines = []
-    if (folder / BEST).exists():
+    if (folder / BEST_SPEC).exists():
         lines.append(command("train", "--study", folder))
         if run := run_of(folder):
             lines.append(command("export", run, "--format", "onnx"))
@@ -117,7 +118,7 @@ def _next(folder: Path, records: list[TrialRecord]) -> list[str]:
 def run_of(folder: Path) -> Path | None:
     """A finished run, beside a study, of its best network."""
     try:
-        best = ResNetSpec.from_json((folder / BEST).read_text(encoding="utf-8"))
+        best = ResNetSpec.from_json((folder / BEST_SPEC).read_text(encoding="utf-8"))
         runs = [path for path in folders(folder.parent) if kind_of(path) == RUN and has_weights(path)]
         return next((run for run in sorted(runs) if ResNetSpec.from_dict(read_result(run).spec) == best), None)
     except (OSError, ValueError):

@@ -13,9 +13,10 @@ from nas_budget.cli.console.output import out, out_json, show, table
 from nas_budget.cli.console.text_plot import sparkline
 from nas_budget.errors import ModelError
 from nas_budget.records.formatting import in_short, seconds_in_words
-from nas_budget.records.run_folder import SETTINGS, has_weights, unfinished
+from nas_budget.records.paths import LOCK, RESULT, RUN_SETTINGS
+from nas_budget.records.run_folder import has_weights, unfinished
 from nas_budget.records.statistics import half_width
-from nas_budget.records.training_run import RESULT, EpochRow, RunResult, read_metrics, read_result
+from nas_budget.records.training_run import EpochRow, RunResult, read_metrics, read_result
 
 FIGURES = {
     "accuracy": "accuracy",
@@ -105,14 +106,14 @@ def _tell_curve(rows: list[EpochRow]) -> None:
 
 def _files(folder: Path) -> dict[str, int]:
     """Files a reader may want, with their bytes."""
-    hidden = (".lock", ".tmp")
+    hidden = (LOCK, ".tmp")
     names = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     return {path.name: path.stat().st_size for path in names if path.suffix not in hidden}
 
 
 def _show_unfinished(folder: Path, as_json: bool) -> None:
     try:
-        held = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        held = json.loads((folder / RUN_SETTINGS).read_text(encoding="utf-8"))
         about = unfinished(folder) | {
             "images": int(held["data.images"]),
             "validation_images": int(held["data.validation_images"]),
@@ -120,7 +121,7 @@ def _show_unfinished(folder: Path, as_json: bool) -> None:
         recipe = {key.removeprefix("recipe."): value for key, value in held.items() if key.startswith("recipe.")}
         recipe_in_words(recipe)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder / SETTINGS}: cannot be read as the settings of a run ({error})") from None
+        raise ModelError(f"{folder / RUN_SETTINGS}: cannot be read as the settings of a run ({error})") from None
     rows = read_metrics(folder)
     if as_json:
         rows_ = [asdict(row) for row in rows]

@@ -16,8 +16,9 @@ from nas_budget.cli.console.study import accuracy_in_words, budget_of
 from nas_budget.cli.console.text_plot import sparkline
 from nas_budget.errors import UsageError
 from nas_budget.records.formatting import seconds_in_words
+from nas_budget.records.paths import TRIAL_SETTINGS, TRIALS_TABLE, trial_folder
 from nas_budget.records.statistics import half_width
-from nas_budget.records.trial_reader import TABLE, read_trials
+from nas_budget.records.trial_reader import read_trials
 from nas_budget.records.trials import TrialRecord
 from nas_budget.report.pages.next_steps import network_options
 
@@ -56,11 +57,11 @@ def show_trial(folder: Path, number: int, as_json: bool) -> None:
 
 
 def _find(folder: Path, number: int) -> TrialRecord:
-    records = read_trials(folder) if (folder / TABLE).exists() else []
+    records = read_trials(folder) if (folder / TRIALS_TABLE).exists() else []
     for record in records:
         if record.number == number:
             return record
-    if (folder / "trials" / str(number)).is_dir():
+    if trial_folder(folder, number).is_dir():
         raise UsageError(f"{folder}: trial {number} has not ended yet; it shows up when it has")
     known = f"there are {_ranges([r.number for r in records])}" if records else "none has ended yet"
     raise UsageError(f"{folder}: no trial {number}; {known}")
@@ -127,7 +128,7 @@ def _next(folder: Path, record: TrialRecord, spec: ResNetSpec) -> list[str]:
     }
     words = [word for option, limit in limits.items() if limit for word in (option, limit)]
     counted = command("count", *network_options(spec, image=True), *words)
-    if not (folder / "trials" / str(record.number) / "trial.json").exists():
+    if not (trial_folder(folder, record.number) / TRIAL_SETTINGS).exists():
         return [counted]
     return [command("train", "--study", folder, "--trial", record.number), counted]
 
@@ -135,7 +136,7 @@ def _next(folder: Path, record: TrialRecord, spec: ResNetSpec) -> list[str]:
 def _recipe(folder: Path, number: int) -> dict[str, Any]:
     """The whole recipe, which the trial's own folder has; empty where it is not there."""
     try:
-        values = json.loads((folder / "trials" / str(number) / "trial.json").read_text(encoding="utf-8"))
+        values = json.loads((trial_folder(folder, number) / TRIAL_SETTINGS).read_text(encoding="utf-8"))
         recipe = values["recipe"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}

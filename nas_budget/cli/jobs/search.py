@@ -16,6 +16,7 @@ from nas_budget.cli.console.live import LiveView, PlainView
 from nas_budget.cli.console.output import log
 from nas_budget.errors import StoppedError
 from nas_budget.records.formatting import seconds_in_words
+from nas_budget.records.paths import PAGE
 from nas_budget.search.config.plan import Plan, make_plan
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.open_study import Opened, open_search
@@ -23,8 +24,6 @@ from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.storage import count_finished
 from nas_budget.search.workers.search_runner import Search
 from nas_budget.train.engine.device import describe_device
-
-PAGE = "report.html"
 
 
 @dataclass(frozen=True)

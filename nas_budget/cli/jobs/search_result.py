@@ -8,10 +8,9 @@ from typing import Any
 from nas_budget.arch.budget import Verdict
 from nas_budget.cli.console.finalists import finalist_lines
 from nas_budget.cli.console.output import out, out_json, verdict_line
-from nas_budget.cli.jobs.search import PAGE, Run
-from nas_budget.records.finalists import FINALISTS
+from nas_budget.cli.jobs.search import Run
+from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, PAGE, TRIALS_TABLE
 from nas_budget.search.api import SearchResult, result_of
-from nas_budget.search.storage.tables import BEST, TABLE
 from nas_budget.search.workers.search_runner import Search
 
 STATES = ("complete", "pruned", "failed")
@@ -74,5 +73,5 @@ def _verdict(found: SearchResult) -> Verdict:
 
 
 def _files(run: Run, found: SearchResult) -> dict[str, str]:
-    names = [TABLE, BEST, PAGE, *([FINALISTS] if found.finalists else [])]
+    names = [TRIALS_TABLE, BEST_SPEC, PAGE, *([FINALISTS_TABLE] if found.finalists else [])]
     return {name: str(run.folder / name) for name in names}

@@ -19,6 +19,7 @@ from nas_budget.cli.console.output import log, out, out_json, show, table
 from nas_budget.cli.jobs.search import this_command
 from nas_budget.errors import StoppedError, UsageError
 from nas_budget.records.formatting import seconds_in_words
+from nas_budget.records.paths import PAGE
 from nas_budget.records.training_run import EpochRow, RunResult
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.selection import (
@@ -38,7 +39,6 @@ from nas_budget.train.engine.run_config import RunConfig
 from nas_budget.train.profile.time_model import calibrate
 
 PLAIN_EVERY_S = 30.0
-PAGE = "report.html"
 FIGURES = {
     "accuracy": "test accuracy, one forward pass",
     "flipped": "... mean with the mirror image",

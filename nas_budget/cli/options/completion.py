@@ -9,7 +9,8 @@ from pathlib import Path
 import typer
 
 from nas_budget.errors import NasBudgetError
-from nas_budget.records.run_folder import BEST, JOURNAL, RUN, STUDY, WEIGHTS, folders, kind_of
+from nas_budget.records.paths import BEST_SPEC, JOURNAL, WEIGHTS
+from nas_budget.records.run_folder import RUN, STUDY, folders, kind_of
 
 RUNS = Path("runs")
 RECIPES = ("fast", "brief", "paper", "strong")
@@ -56,7 +57,7 @@ def complete_named(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 complete_folder = _run_folders(lambda folder: bool(kind_of(folder)))
-complete_study = _run_folders(lambda folder: kind_of(folder) == STUDY and (folder / BEST).exists())
+complete_study = _run_folders(lambda folder: kind_of(folder) == STUDY and (folder / BEST_SPEC).exists())
 complete_trained = _run_folders(lambda folder: kind_of(folder) == RUN and (folder / WEIGHTS).exists())
 complete_journal = _run_folders(lambda folder: (folder / JOURNAL).exists())
 complete_recipe = one_of(*RECIPES)

@@ -11,9 +11,10 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from nas_budget.cli.console.output import log
 from nas_budget.cli.serve.http import THIS_MACHINE, address_of, listen, serve_until_interrupted
 from nas_budget.errors import NasBudgetError, StudyError, UsageError
+from nas_budget.records.paths import JOURNAL
 from nas_budget.search.storage.journal import Journal
 from nas_budget.search.storage.tables import FINALISTS_STUDY
-from nas_budget.search.storage.url import ADDRESSES, JOURNAL, database_file, shown, trouble
+from nas_budget.search.storage.url import ADDRESSES, database_file, shown, trouble
 
 
 def open_journal(folder: Path) -> BaseStorage:

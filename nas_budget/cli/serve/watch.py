@@ -12,11 +12,10 @@ from plotly.offline import get_plotlyjs
 from nas_budget.cli.console.output import log
 from nas_budget.cli.serve.http import THIS_MACHINE, address_of, listen, serve_until_interrupted
 from nas_budget.errors import NasBudgetError, UsageError
-from nas_budget.records.finalists import FINALISTS
+from nas_budget.records.paths import FINALISTS_TABLE, trials_table
 from nas_budget.report.pages.study import page
 from nas_budget.report.pages.templates import render
 from nas_budget.report.tables.studies import read_studies
-from nas_budget.report.tables.trials import TABLE
 
 Answer = Callable[[str, list[tuple[str, str]]], Any]
 DAY = 86_400
@@ -46,8 +45,8 @@ class LivePage:
 
     def __init__(self, sources: Sequence[Path]) -> None:
         self.sources = sources
-        tables = [source / TABLE if source.is_dir() else source for source in sources]
-        self.files = [*tables, *(table.with_name(FINALISTS) for table in tables)]
+        tables = [*map(trials_table, sources)]
+        self.files = [*tables, *(table.with_name(FINALISTS_TABLE) for table in tables)]
         self.made: tuple[str, str] | None = None
         self.lock = threading.Lock()
 

@@ -18,7 +18,8 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import ModelError, NasBudgetError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.formatting import duration
-from nas_budget.records.training_run import MISTAKES, EpochRow, RunResult, read_metrics, read_result
+from nas_budget.records.paths import CONFUSION_TABLE, MISTAKES, PAGE
+from nas_budget.records.training_run import EpochRow, RunResult, read_metrics, read_result
 from nas_budget.report.assets import asset
 from nas_budget.report.figures.training_run import (
     accuracy_figure,
@@ -39,8 +40,6 @@ from nas_budget.report.tables.per_class import (
     share_of_all,
 )
 
-PAGE = "report.html"
-CONFUSION = "confusion.csv"
 SECOND_FIGURES = {
     "flipped": "With mirror images",
     "ema": "With EMA weights",
@@ -74,7 +73,7 @@ def write_confusion(folder: Path, result: RunResult) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["true class", *result.classes])
     writer.writerows([name, *row] for name, row in zip(result.classes, result.confusion, strict=True))
-    write_whole(folder / CONFUSION, text.getvalue())
+    write_whole(folder / CONFUSION_TABLE, text.getvalue())
 
 
 def run_page(result: RunResult, metrics: Sequence[EpochRow], folder: Path | None = None) -> str:

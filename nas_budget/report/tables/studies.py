@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from nas_budget.errors import UsageError
-from nas_budget.records.finalists import FINALISTS, FinalistRun, FinalistSummary, read_finalists, summarize_finalists
+from nas_budget.records.finalists import FinalistRun, FinalistSummary, read_finalists, summarize_finalists
+from nas_budget.records.paths import FINALISTS_TABLE, JOURNAL, TRIALS_TABLE, trials_table
 from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import Ledger, ledger
 from nas_budget.records.trials import COLUMNS, TrialRecord
-from nas_budget.report.tables.trials import TABLE, best, read_table
+from nas_budget.report.tables.trials import best, read_table
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,11 @@ def read_study(source: Path) -> StudyTable:
     """
     table = read_table(source)
     folder = source if source.is_dir() else source.parent
-    is_run = source.is_dir() or (source.name == TABLE and (folder / "study.journal").exists())
+    is_run = source.is_dir() or (source.name == TRIALS_TABLE and (folder / JOURNAL).exists())
     return StudyTable(
         name=str(table["study"].iloc[0]) or source.stem,
         table=table,
-        finalists=_of_table(read_finalists(folder / FINALISTS), table),
+        finalists=_of_table(read_finalists(folder / FINALISTS_TABLE), table),
         folder=str(folder) if is_run else "",
     )
 
@@ -118,7 +119,7 @@ def read_studies(sources: Sequence[Path]) -> list[StudyTable]:
         UsageError: A source is given twice.
         TableError: One is missing, or is no trials table of this version.
     """
-    places = [(source / TABLE if source.is_dir() else source).resolve() for source in sources]
+    places = [trials_table(source).resolve() for source in sources]
     if twice := next((source for source, place in zip(sources, places, strict=True) if places.count(place) > 1), None):
         raise UsageError(f"{twice}: given twice; a study is compared with others")
     studies = [read_study(source) for source in sources]

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from nas_budget.errors import TableError
+from nas_budget.records.paths import TRIALS_TABLE
 from nas_budget.records.statistics import pareto_front
 from nas_budget.records.trials import COLUMNS, CURVE, STATES, TrialRecord
 
-TABLE = "trials.csv"
 TEXT = tuple(f.name for f in fields(TrialRecord) if f.type == "str")
 NEEDED = (
     "number", "epochs", "max_epochs", "params", "macs", "seconds", "repeated_seconds", "images", "validation_images",
@@ -30,13 +30,13 @@ def read_table(path: Path) -> pd.DataFrame:
         TableError: It is missing, has other columns, or values that are not numbers where they must be.
     """
     if path.is_dir():
-        path = path / TABLE
+        path = path / TRIALS_TABLE
     try:
         table = pd.read_csv(
             path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values={c: [""] for c in NUMBERS}
         )
     except FileNotFoundError:
-        raise TableError(f"{path}: no such file; give a run folder such as runs/quickstart, or a {TABLE}") from None
+        raise TableError(f"{path}: no such file; give a run folder such as runs/quickstart") from None
     except (OSError, ValueError) as error:
         raise TableError(f"{path}: cannot be read as a trials table ({str(error).splitlines()[0]})") from None
     if missing := [name for name in COLUMNS if name not in table]:

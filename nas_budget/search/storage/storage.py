@@ -15,13 +15,14 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from nas_budget.errors import StudyError, UsageError
+from nas_budget.records.paths import JOURNAL, LOCK
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.config.study_file import Sections
 from nas_budget.search.pruners.factory import make_pruner
 from nas_budget.search.samplers.optuna_samplers import optuna_warnings_only
 from nas_budget.search.storage.journal import Journal
 from nas_budget.search.storage.optuna_adapter import describe_study
-from nas_budget.search.storage.url import ADDRESSES, JOURNAL, database_file, parse_address, shown, trouble
+from nas_budget.search.storage.url import ADDRESSES, database_file, parse_address, shown, trouble
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -139,7 +140,7 @@ def only_runner(folder: Path) -> Iterator[None]:
         StudyError: Another process runs the study.
     """
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / LOCK, timeout=0):
             yield
     except Timeout:
         raise StudyError(

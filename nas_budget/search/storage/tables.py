@@ -9,7 +9,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.records.atomic_write import write_whole
-from nas_budget.records.finalists import FINALISTS, FinalistRun, summarize_finalists, write_finalists
+from nas_budget.records.finalists import FinalistRun, summarize_finalists, write_finalists
+from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, TRIALS_TABLE
 from nas_budget.records.time_ledger import Ledger, ledger
 from nas_budget.records.trials import TrialRecord, best_of, write_table
 from nas_budget.search.config.settings import StudyConfig
@@ -17,8 +18,6 @@ from nas_budget.search.storage.rows import candidate_of, finalist_runs, row_of
 from nas_budget.search.storage.storage import existing_study, open_study
 from nas_budget.search.storage.tracker import TrialTracker
 
-TABLE = "trials.csv"
-BEST = "best.json"
 FINALISTS_STUDY = " finalists"
 """What the name of the finalists' study adds to that of its study."""
 TABLE_SHARE = 20
@@ -82,13 +81,13 @@ class StudyTables:
     def write(self) -> None:
         """Write `trials.csv`, `best.json` and `finalists.csv` anew."""
         start = time.monotonic()
-        write_table(self.folder / TABLE, self.rows())
+        write_table(self.folder / TRIALS_TABLE, self.rows())
         if spec := self.best_spec():
-            write_whole(self.folder / BEST, spec + "\n")
+            write_whole(self.folder / BEST_SPEC, spec + "\n")
         if runs := self.finalist_runs():
-            write_finalists(self.folder / FINALISTS, runs)
+            write_finalists(self.folder / FINALISTS_TABLE, runs)
         else:
-            (self.folder / FINALISTS).unlink(missing_ok=True)  # those of an earlier end
+            (self.folder / FINALISTS_TABLE).unlink(missing_ok=True)  # those of an earlier end
         now = time.monotonic()
         self.next_write = now + TABLE_SHARE * (now - start)
 

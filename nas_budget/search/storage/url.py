@@ -9,8 +9,6 @@ from sqlalchemy.engine import URL, make_url
 
 from nas_budget.errors import UsageError
 
-JOURNAL = "study.journal"
-"""The file of a study in the folder of its run."""
 ADDRESSES = "sqlite:///trials.db or postgresql+psycopg://user@host/name"
 
 

@@ -14,6 +14,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.arch.cost import cost
+from nas_budget.records.paths import TRIAL_EPOCHS, TRIAL_FOLDERS
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.initial_design import startup_points
@@ -26,7 +27,6 @@ from nas_budget.search.workers.stop_rules import reason_to_stop
 from nas_budget.space.feasible import FeasibleSpace
 from nas_budget.train.engine.loop import EpochResult, diverged
 
-EPOCHS = "epochs.jsonl"
 MOST_TOGETHER = 10
 """Startup trials trained side by side. Each holds its network's weights meanwhile."""
 
@@ -142,7 +142,7 @@ class StoredTrials:
         """The next trial whose process is gone, made this worker's; those that had come to their end are finished."""
         for lost in filter(candidate_of, self.store.running()):
             if self.store.is_lost(lost):
-                seconds = _seconds_in(self.folder / str(lost.number) / EPOCHS)
+                seconds = _seconds_in(self.folder / str(lost.number) / TRIAL_EPOCHS)
                 if not was_done(lost):
                     self.store.resume(lost, seconds)
                     return lost
@@ -170,7 +170,7 @@ class SearchScheduler(StoredTrials):
         self, settings: StudyConfig, study: Study, run_folder: Path, about: Mapping[str, Any],
         deadline: float | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(settings, study, run_folder / "trials", about, run_folder)
+        super().__init__(settings, study, run_folder / TRIAL_FOLDERS, about, run_folder)
         self.deadline = deadline
         self.stats = TrialStats()
         self.seen: set[Candidate] = set()

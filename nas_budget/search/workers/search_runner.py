@@ -12,6 +12,7 @@ import torch
 from optuna.study import Study
 
 from nas_budget.records.atomic_write import write_whole
+from nas_budget.records.paths import STUDY_SETTINGS
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.rows import versions
@@ -122,7 +123,7 @@ class Search:
         """
         deadline = None if self.settings.timeout is None else time.time() + self.settings.timeout
         with only_runner(self.folder):
-            write_whole(self.folder / "settings.json", json.dumps(self.settings.sections, indent=2) + "\n")
+            write_whole(self.folder / STUDY_SETTINGS, json.dumps(self.settings.sections, indent=2) + "\n")
             self.tables.write()
             try:
                 yield from self._phase(Phase(self.settings, self.folder, self.data_dir, deadline, of_finalists=False))

@@ -17,9 +17,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from nas_budget.arch.cost import cost
 from nas_budget.errors import NasBudgetError, StudyError
 from nas_budget.records.atomic_write import write_whole
+from nas_budget.records.paths import TRIAL_EPOCHS, TRIAL_ERROR, TRIAL_SETTINGS
 from nas_budget.search.storage.rows import versions
 from nas_budget.search.workers.events import Event, SearchEnded, TrialEpoch, TrialFinished, TrialStarted
-from nas_budget.search.workers.scheduler import EPOCHS, GO_ON, Assignment, Decision, NoMoreTrials, Scheduler
+from nas_budget.search.workers.scheduler import GO_ON, Assignment, Decision, NoMoreTrials, Scheduler
 from nas_budget.search.workers.trainer import CandidateTrainer
 from nas_budget.train.engine.loop import EpochResult
 
@@ -112,7 +113,7 @@ class TrialRunner:
             self.seconds += time.perf_counter() - start
             first_line = (str(error).splitlines() or [""])[0]
             self.decision = Decision(TrialState.FAIL, f"{type(error).__name__}: {first_line}")
-            write_whole(self.trial.folder / "error.txt", traceback.format_exc())
+            write_whole(self.trial.folder / TRIAL_ERROR, traceback.format_exc())
 
     def judge(self) -> None:
         """Ask the scheduler whether the trial goes on; one that has ended is not asked about."""
@@ -133,10 +134,10 @@ class TrialRunner:
             "seeds": trial.seeds, "device": self.trainer.device, "precision": self.trainer.precision,
             "versions": versions(),
         }  # fmt: skip
-        write_whole(trial.folder / "trial.json", json.dumps(about, indent=2) + "\n")
+        write_whole(trial.folder / TRIAL_SETTINGS, json.dumps(about, indent=2) + "\n")
         self.scheduler.on_start(trial, self.trainer.latency_s(trial.candidate.spec))
         trainings = [self.trainer.train(trial.candidate, seed) for seed in trial.seeds]
-        with (trial.folder / EPOCHS).open("w") as file:
+        with (trial.folder / TRIAL_EPOCHS).open("w") as file:
             for results in zip(*trainings, strict=True):
                 result = mean_of(results)
                 file.write(json.dumps(asdict(result)) + "\n")

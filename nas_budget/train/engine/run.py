@@ -20,18 +20,18 @@ from torch.nn import functional as F  # noqa: N812
 from nas_budget.arch.cost import cost
 from nas_budget.errors import ModelError, TrainingError
 from nas_budget.records.atomic_write import write_whole
-from nas_budget.records.training_run import (
+from nas_budget.records.paths import (
+    EMA_WEIGHTS,
+    LOCK,
     METRICS,
     MISTAKES,
     RESULT,
+    RUN_SETTINGS,
     SPEC,
-    EpochRow,
-    RunResult,
-    SeedResult,
-    read_metrics,
-    read_result,
-    write_result,
+    WEIGHTS,
+    checkpoint,
 )
+from nas_budget.records.training_run import EpochRow, RunResult, SeedResult, read_metrics, read_result, write_result
 from nas_budget.records.versions import package_versions
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.image_files import write_row
@@ -41,9 +41,9 @@ from nas_budget.train.engine.device import describe_device, deterministic, is_ou
 from nas_budget.train.engine.evaluate import accuracy_of, confusion_of, evaluate, mistakes_of, scores
 from nas_budget.train.engine.loop import EpochResult, diverged, train_epoch
 from nas_budget.train.engine.model import build
-from nas_budget.train.engine.run_config import SETTINGS, RunConfig, check_same
+from nas_budget.train.engine.run_config import RunConfig, check_same
 from nas_budget.train.engine.trainer import Trainer
-from nas_budget.train.engine.weights import EMA, MODEL, Model, save_model, weights_digest
+from nas_budget.train.engine.weights import Model, save_model, weights_digest
 
 N_MISTAKES = 24
 CHECKPOINT_SHARE = 20
@@ -104,14 +104,11 @@ class FullTraining:
         self.finished = read_result(self.folder) if (self.folder / RESULT).exists() else None
         done = {seed.seed for seed in self.finished.seeds} if self.finished else set()
         for seed in done:
-            self._checkpoint(seed).unlink(missing_ok=True)  # a kill may have left it
-        write_whole(self.folder / SETTINGS, json.dumps(held, indent=2) + "\n")
+            checkpoint(self.folder, seed).unlink(missing_ok=True)  # a kill may have left it
+        write_whole(self.folder / RUN_SETTINGS, json.dumps(held, indent=2) + "\n")
         write_whole(self.folder / SPEC, self.settings.spec.to_json() + "\n")
         self.rows = [row for row in read_metrics(self.folder) if row.seed in done]
         return [seed for seed in self.settings.seeds if seed not in done]
-
-    def _checkpoint(self, seed: int) -> Path:
-        return self.folder / f"checkpoint-seed{seed}.safetensors"
 
     @property
     def first_seed(self) -> int:
@@ -136,14 +133,14 @@ class FullTraining:
             start = time.monotonic()
             if start >= next_write or epoch == self.settings.recipe.epochs:
                 place = {"epoch": epoch, "spent_s": self.spent_s, "lost_s": self.lost_s}
-                save_checkpoint(self._checkpoint(trainer.seed), trainer, place)
+                save_checkpoint(checkpoint(self.folder, trainer.seed), trainer, place)
                 self.saved = trainer.seed, epoch
                 next_write = time.monotonic() + CHECKPOINT_SHARE * (time.monotonic() - start)
             yield row
 
     def _take_up(self, trainer: Trainer) -> int:
         """Go on from the seed's checkpoint if there is one; the epochs that are done."""
-        path, epoch = self._checkpoint(trainer.seed), 0
+        path, epoch = checkpoint(self.folder, trainer.seed), 0
         began = [row for row in read_metrics(self.folder) if row.seed == trainer.seed]
         if path.exists():
             place = load_checkpoint(path, trainer)
@@ -205,9 +202,9 @@ class FullTraining:
             repeated_seconds=self.lost_s,
             digest=weights_digest({name: tensor.cpu() for name, tensor in plain.network.state_dict().items()}),
         )
-        self._save(plain, MODEL, trainer.seed, ended.accuracy)
+        self._save(plain, WEIGHTS, trainer.seed, ended.accuracy)
         if ema:
-            self._save(ema, EMA, trainer.seed, ended.ema)
+            self._save(ema, EMA_WEIGHTS, trainer.seed, ended.ema)
         confusion = confusion_of(told[0], test.labels)
         worst = [asdict(mistake) for mistake in mistakes_of(told[0], test.labels, N_MISTAKES)]
         if self.finished:
@@ -216,7 +213,7 @@ class FullTraining:
             write_row(self.folder / MISTAKES, test.images[[mistake["index"] for mistake in worst]].cpu().numpy())
         self.finished = self._result(ended, trainer.micro_batches, len(test), confusion, worst)
         write_result(self.folder, self.finished)
-        self._checkpoint(trainer.seed).unlink(missing_ok=True)
+        checkpoint(self.folder, trainer.seed).unlink(missing_ok=True)
 
     def _model(self, trainer: Trainer, network: nn.Module, weights: str) -> Model:
         mean, std = (tuple(values.tolist()) for values in (trainer.images.mean, trainer.images.std))
@@ -262,7 +259,7 @@ def _alone(folder: Path) -> Iterator[None]:
     """Keep every other process out of a run's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / LOCK, timeout=0):
             yield
     except Timeout:
         raise ModelError(f"{folder}: another process is at this run; wait for it, or use another --name") from None

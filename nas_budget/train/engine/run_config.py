@@ -9,11 +9,11 @@ from typing import Any
 
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import ModelError
+from nas_budget.records.paths import RUN_SETTINGS, TRIAL_FOLDERS, TRIALS_TABLE
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.optim.recipe import Recipe
 
-SETTINGS = "run.json"
-STUDY_FILES = ("trials", "trials.csv")
+STUDY_FILES = (TRIAL_FOLDERS, TRIALS_TABLE)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def check_same(folder: Path, held: dict[str, Any], name: str) -> None:
     Raises:
         ModelError: It does, or its settings cannot be read.
     """
-    path = folder / SETTINGS
+    path = folder / RUN_SETTINGS
     if not path.exists():
         if any((folder / name).exists() for name in STUDY_FILES):
             raise ModelError(f"{folder}: holds a study; give the run another --name")

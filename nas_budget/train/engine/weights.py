@@ -20,11 +20,10 @@ from torch import Tensor, nn
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import DataError, ModelError, SpecError
 from nas_budget.records.atomic_write import write_whole
+from nas_budget.records.paths import EMA_WEIGHTS, WEIGHTS
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.engine.model import build
 
-MODEL = "model.safetensors"
-EMA = "ema.safetensors"
 FORMAT = "nas-budget model 2"
 
 
@@ -88,7 +87,7 @@ def load_model(source: Path, ema: bool = False) -> Model:
     Raises:
         ModelError: A file that is missing, damaged, or holds the weights of another network.
     """
-    path = source / (EMA if ema else MODEL) if source.is_dir() else source
+    path = source / (EMA_WEIGHTS if ema else WEIGHTS) if source.is_dir() else source
     tensors, values = load_tensors(path, FORMAT)
     try:
         spec = ResNetSpec.from_dict(values["spec"])

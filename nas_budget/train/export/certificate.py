@@ -18,11 +18,11 @@ from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import ModelError
 from nas_budget.records.atomic_write import write_whole
+from nas_budget.records.paths import CERTIFICATE
 from nas_budget.train.engine.evaluate import scores
 from nas_budget.train.engine.weights import load_model
 from nas_budget.train.export.standalone import run_standalone
 
-CERTIFICATE = "certificate.json"
 TOLERANCE = 1e-4
 """Greatest difference of scores that is allowed, as a share of the greatest score, or of 1 where that is less."""
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")

@@ -17,15 +17,15 @@ from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
 from nas_budget.errors import ModelError, UsageError
 from nas_budget.records.atomic_write import write_whole
+from nas_budget.records.paths import CERTIFICATE, SPEC, WEIGHTS
 from nas_budget.train.engine.evaluate import scores
-from nas_budget.train.engine.weights import MODEL, Model, save_model, weights_digest
+from nas_budget.train.engine.weights import Model, save_model, weights_digest
 from nas_budget.train.export import certificate
-from nas_budget.train.export.certificate import CERTIFICATE, Certificate, FileRecord, Reading
+from nas_budget.train.export.certificate import Certificate, FileRecord, Reading
 from nas_budget.train.export.onnx_export import write_onnx
 from nas_budget.train.export.standalone import standalone_text
 from nas_budget.train.export.torch_export import write_torch
 
-SPEC = "spec.json"
 BATCHES = (1, 2, 7)
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -141,7 +141,7 @@ def _write_python(path: Path, model: Model) -> None:
 
 FORMATS = {
     "safetensors": Format(
-        MODEL,
+        WEIGHTS,
         save_model,
         certificate.read_safetensors,
         f"shapes in the header, without {', '.join(certificate.BUFFERS)}",

@@ -13,8 +13,9 @@ import pytest
 
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
+from nas_budget.records.paths import EMA_WEIGHTS, WEIGHTS
 from nas_budget.train.engine.model import build
-from nas_budget.train.engine.weights import EMA, MODEL, Model, load_model, save_model, weights_digest
+from nas_budget.train.engine.weights import Model, load_model, save_model, weights_digest
 from tests.conftest import Ran
 
 Run = Callable[..., Ran]
@@ -30,8 +31,8 @@ def _save(path: Path, seed: int, weights: str) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A run folder with plain and ema weights."""
-    _save(tmp_path / "run" / MODEL, 0, "plain")
-    _save(tmp_path / "run" / EMA, 1, "ema")
+    _save(tmp_path / "run" / WEIGHTS, 0, "plain")
+    _save(tmp_path / "run" / EMA_WEIGHTS, 1, "ema")
     return tmp_path / "run"
 
 
@@ -65,11 +66,11 @@ def test_averaged_weights_of_a_run_folder(run: Run, folder: Path) -> None:
     expected = load_model(folder, ema=True).network.state_dict()
     assert told["weights_digest"] == weights_digest(expected)
     assert told["training"]["weights"] == "ema"
-    assert run("export", folder / EMA, "--ema", "--json").json["weights_digest"] == told["weights_digest"]
+    assert run("export", folder / EMA_WEIGHTS, "--ema", "--json").json["weights_digest"] == told["weights_digest"]
 
 
 def test_a_file_goes_to_a_folder_of_its_name(run: Run, folder: Path) -> None:
-    (folder / MODEL).rename(folder / "model-seed1.safetensors")
+    (folder / WEIGHTS).rename(folder / "model-seed1.safetensors")
     assert run("export", folder / "model-seed1.safetensors").code == 0
     assert (folder / "model-seed1-export" / "certificate.json").exists()
 
@@ -133,9 +134,9 @@ def test_mistakes_are_one_line(
 
 
 def test_a_damaged_file_is_told_and_nothing_is_written(run: Run, folder: Path) -> None:
-    content = bytearray((folder / MODEL).read_bytes())
+    content = bytearray((folder / WEIGHTS).read_bytes())
     content[-5] ^= 1
-    (folder / MODEL).write_bytes(content)
+    (folder / WEIGHTS).write_bytes(content)
     ran = run("export", folder)
     assert ran.code == 1
     assert "the file is damaged" in ran.err
@@ -151,7 +152,7 @@ def test_missing_onnx_is_one_line(run: Run, folder: Path, monkeypatch: pytest.Mo
 
 def test_unknown_accuracy_is_said_to_be(run: Run, folder: Path) -> None:
     made = load_model(folder)
-    save_model(folder / MODEL, replace(made, about={"accuracy": "high"}))
+    save_model(folder / WEIGHTS, replace(made, about={"accuracy": "high"}))
     assert "accuracy     unknown, plain weights" in run("export", folder).out
 
 

@@ -18,15 +18,11 @@ from nas_budget.cli.commands.ls import middle
 from nas_budget.errors import TableError
 from nas_budget.records import run_folder as run_folders
 from nas_budget.records import trial_reader
-from nas_budget.records.finalists import FINALISTS, FinalistRun, write_finalists
-from nas_budget.records.run_folder import BEST, JOURNAL, WEIGHTS
-from nas_budget.records.trial_reader import TABLE, read_trials
+from nas_budget.records.finalists import FinalistRun, write_finalists
+from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, JOURNAL, TRIALS_TABLE
+from nas_budget.records.trial_reader import read_trials
 from nas_budget.records.trials import write_table
 from nas_budget.report.pages.next_steps import network_options
-from nas_budget.search.storage import tables as books
-from nas_budget.search.storage import url as addresses
-from nas_budget.train.engine import run_config as run_settings
-from nas_budget.train.engine import weights as saved
 from tests.cli.runs import SPEC, plain, terminal, write_run, write_unfinished
 from tests.conftest import Ran
 
@@ -48,13 +44,6 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for path in (folder / name).iterdir():
             os.utime(path, (time.time() - 3 * 3600 * age, time.time() - 3 * 3600 * age))
     return Path("runs")
-
-
-def test_the_files_are_called_as_those_who_write_them_call_them() -> None:
-    assert (TABLE, BEST) == (books.TABLE, books.BEST)
-    assert JOURNAL == addresses.JOURNAL
-    assert run_settings.SETTINGS == "run.json"
-    assert WEIGHTS == saved.MODEL
 
 
 def test_studies_and_runs_are_listed_the_last_changed_first(run: Run, runs: Path) -> None:
@@ -84,9 +73,9 @@ def test_where_nothing_lies_one_line_says_what_to_run(run: Run, tmp_path: Path) 
 
 @pytest.mark.parametrize("damage", ["", "a,b\n1,2\n", "cut", "\x00"])
 def test_a_damaged_folder_gets_a_row_and_a_reason(run: Run, runs: Path, damage: str) -> None:
-    text = (runs / "cifar10-150k" / TABLE).read_text()
+    text = (runs / "cifar10-150k" / TRIALS_TABLE).read_text()
     (runs / "damaged").mkdir()
-    (runs / "damaged" / TABLE).write_text(text[:3000] if damage == "cut" else damage)
+    (runs / "damaged" / TRIALS_TABLE).write_text(text[:3000] if damage == "cut" else damage)
     (runs / "torn").mkdir()
     (runs / "torn" / "result.json").write_text("{")
     ran = run("ls")
@@ -123,7 +112,7 @@ def test_names_are_cut_in_their_middle() -> None:
 def test_of_two_hundred_studies_each_table_is_read_once(run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(200):
         (runs / f"study{i}").mkdir()
-        shutil.copy(STUDY / TABLE, runs / f"study{i}" / TABLE)
+        shutil.copy(STUDY / TRIALS_TABLE, runs / f"study{i}" / TRIALS_TABLE)
     read: list[Path] = []
     real = trial_reader.read_columns
     monkeypatch.setattr(run_folders, "read_columns", lambda file, names: read.append(file) or real(file, names))
@@ -148,7 +137,7 @@ def test_a_study_is_shown(run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch)
         "nas-budget report runs/cifar10-150k",
     ):
         assert said in ran.out, said
-    shown = run("show", runs / "cifar10-150k" / TABLE, "--json").json
+    shown = run("show", runs / "cifar10-150k" / TRIALS_TABLE, "--json").json
     assert shown["best"]["number"] == 21
     assert shown["margins"]["params"]["margin"] == 37_938
     assert [row["params"] for row in shown["front"]] == sorted(row["params"] for row in shown["front"])
@@ -164,7 +153,7 @@ def test_finalists_lead_where_there_are_some(run: Run, runs: Path) -> None:
         for r, accuracy in ((smaller, 0.5), (best, 0.4))
         for seed in (1, 2)
     ]
-    write_finalists(folder / FINALISTS, again)
+    write_finalists(folder / FINALISTS_TABLE, again)
     out = run("show", folder).out
     assert "best   51.50% ± 2.15% of 2,000 validation images, mean of 2 more trainings" in out
     assert "trial 9: 12-9-8" in out
@@ -175,7 +164,7 @@ def test_finalists_lead_where_there_are_some(run: Run, runs: Path) -> None:
 
 def test_the_export_of_a_study_is_that_of_the_run_of_its_best_network(run: Run, runs: Path) -> None:
     shutil.rmtree(runs / "long")
-    (runs / "cifar10-150k" / BEST).write_text(SPEC.to_json())
+    (runs / "cifar10-150k" / BEST_SPEC).write_text(SPEC.to_json())
     assert "export" not in run("show", "cifar10-150k").out
     write_run(runs / "long")
     assert "nas-budget export runs/long" in run("show", "cifar10-150k").out
@@ -193,7 +182,7 @@ def test_the_export_of_a_study_is_that_of_the_run_of_its_best_network(run: Run, 
     ],
 )
 def test_a_table_no_search_writes_is_damaged(run: Run, runs: Path, column: str, value: str) -> None:
-    path = runs / "cifar10-150k" / TABLE
+    path = runs / "cifar10-150k" / TRIALS_TABLE
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     rows[3] = {**rows[3], "state": "complete", column: value}
@@ -223,7 +212,7 @@ def test_a_study_without_a_finished_trial_says_so(run: Run, runs: Path) -> None:
     assert run("show", "young", "--json").json["trials"] == {"complete": 0, "pruned": 0, "failed": 0}
     assert "no trials yet" in run("ls").out
     only = replace(read_trials(STUDY)[0], state="failed", accuracy=None, curve="", epochs=0, reason="out of memory")
-    write_table(runs / "young" / TABLE, [only])
+    write_table(runs / "young" / TRIALS_TABLE, [only])
     assert "1 failed" in run("show", "young").out
     assert "failed after 0 of 6 epochs: out of memory" in run("show", "young", "0").out
 
@@ -322,7 +311,7 @@ def test_what_cannot_be_shown_is_said_in_one_line(
     run: Run, runs: Path, arguments: list[str], code: int, said: str
 ) -> None:
     (runs / "cifar10-150k" / "trials" / "40").mkdir(parents=True)
-    for name, file in ("torn", TABLE), ("torn-run", "run.json"):
+    for name, file in ("torn", TRIALS_TABLE), ("torn-run", "run.json"):
         if arguments[0] == name:
             (runs / name).mkdir()
             (runs / name / file).write_text("{")
@@ -352,10 +341,10 @@ def test_a_table_of_an_older_version_is_read_by_name() -> None:
 
 
 def test_a_table_that_lacks_what_is_needed_is_refused(tmp_path: Path) -> None:
-    (tmp_path / TABLE).write_text("number,state\n1,complete\n")
+    (tmp_path / TRIALS_TABLE).write_text("number,state\n1,complete\n")
     with pytest.raises(TableError, match="has no column accuracy"):
         read_trials(tmp_path)
-    text = (STUDY / TABLE).read_text().replace(",25901,", ",many,")
-    (tmp_path / TABLE).write_text(text)
+    text = (STUDY / TRIALS_TABLE).read_text().replace(",25901,", ",many,")
+    (tmp_path / TRIALS_TABLE).write_text(text)
     with pytest.raises(TableError, match="many"):
         read_trials(tmp_path)

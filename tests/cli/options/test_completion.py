@@ -15,7 +15,7 @@ from nas_budget.arch.blocks import FAMILIES
 from nas_budget.arch.cost import BYTES_PER_WEIGHT
 from nas_budget.cli.commands import evaluate
 from nas_budget.cli.options import completion
-from nas_budget.records.run_folder import BEST, JOURNAL, WEIGHTS
+from nas_budget.records.paths import BEST_SPEC, JOURNAL, WEIGHTS
 from nas_budget.search.config.sections import SECTIONS
 from nas_budget.train.data.dataset import NAMED
 from nas_budget.train.export.export import check_formats
@@ -46,7 +46,7 @@ def offered(folder: Path, line: str, code: str = COMMAND) -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder whose runs hold a study that goes on, one that is only a table, a run, and one that goes on."""
-    held = {"study": (JOURNAL, BEST, "trials.csv"), "table": ("trials.csv",), "run": ("result.json", WEIGHTS)}
+    held = {"study": (JOURNAL, BEST_SPEC, "trials.csv"), "table": ("trials.csv",), "run": ("result.json", WEIGHTS)}
     for name, files in {**held, "begun": ("run.json",), "else": ("notes.txt",)}.items():
         (tmp_path / "runs" / name).mkdir(parents=True)
         for file in files:

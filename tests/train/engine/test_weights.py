@@ -15,18 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import DataError, ModelError
+from nas_budget.records.paths import EMA_WEIGHTS, WEIGHTS
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.engine.model import build
-from nas_budget.train.engine.weights import (
-    EMA,
-    FORMAT,
-    MODEL,
-    Model,
-    load_model,
-    save_model,
-    save_tensors,
-    weights_digest,
-)
+from nas_budget.train.engine.weights import FORMAT, Model, load_model, save_model, save_tensors, weights_digest
 
 SPEC = ResNetSpec((4, 8), blocks=1, image_size=8, classes=3, pool="global")
 
@@ -38,8 +30,8 @@ def model(seed: int = 0, spec: ResNetSpec = SPEC) -> Model:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    save_model(tmp_path / MODEL, model())
-    return tmp_path / MODEL
+    save_model(tmp_path / WEIGHTS, model())
+    return tmp_path / WEIGHTS
 
 
 def test_what_is_read_is_what_was_written(path: Path) -> None:
@@ -59,7 +51,7 @@ def test_any_reader_of_safetensors_reads_it(path: Path) -> None:
 
 def test_a_run_folder_has_plain_and_averaged_weights(path: Path) -> None:
     other = model(seed=1)
-    save_model(path.parent / EMA, replace(other, about={**other.about, "weights": "ema"}))
+    save_model(path.parent / EMA_WEIGHTS, replace(other, about={**other.about, "weights": "ema"}))
     assert load_model(path.parent).about["seed"] == 0
     assert load_model(path.parent, ema=True).about["seed"] == 1
 
@@ -143,7 +135,7 @@ def test_a_header_that_does_not_fit_the_weights_is_told(path: Path, change: dict
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="cannot be written"):
-        save_model(tmp_path / "file" / MODEL, model())
+        save_model(tmp_path / "file" / WEIGHTS, model())
 
 
 def test_the_digest_is_of_names_shapes_and_values() -> None:

@@ -25,6 +25,7 @@ from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import ModelError, UsageError
+from nas_budget.records.paths import CERTIFICATE
 from nas_budget.train.engine.weights import Model, load_model, weights_digest
 from nas_budget.train.export import certificate, export
 from nas_budget.train.export import onnx_export as onnx_file
@@ -120,7 +121,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 def test_the_certificate_says_what_was_asked(small: Exported) -> None:
-    told = json.loads((small.folder / certificate.CERTIFICATE).read_text())
+    told = json.loads((small.folder / CERTIFICATE).read_text())
     assert told == small.certificate.to_dict()
     used = cost(SMALL)
     assert (told["params"], told["macs"], told["spec"]) == (used.params, used.macs, SMALL.to_dict())
@@ -186,11 +187,11 @@ def test_a_file_of_another_network_is_found_out_and_removed(
 ) -> None:
     form = export.FORMATS[name]
     monkeypatch.setitem(export.FORMATS, name, replace(form, write=_other(form.write, change)))
-    (tmp_path / certificate.CERTIFICATE).write_text("of before")
+    (tmp_path / CERTIFICATE).write_text("of before")
     with pytest.raises(ModelError, match=problem):
         export.export(model(), tmp_path, Budget(), [name])
     assert not (tmp_path / form.file).exists()
-    assert not (tmp_path / certificate.CERTIFICATE).exists()
+    assert not (tmp_path / CERTIFICATE).exists()
 
 
 @pytest.mark.parametrize(
