@@ -53,7 +53,7 @@ class Opened:
         finally:
             torch.set_num_threads(before)
 
-    def search(self, should_stop: Callable[[], bool] = lambda: False) -> Search:
+    def search(self, should_stop: Callable[[], bool] | None = None) -> Search:
         """The search; its study is created or resumed."""
         return Search(self.settings, self.images, self.folder, should_stop, self.data_dir)
 

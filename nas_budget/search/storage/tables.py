@@ -16,7 +16,7 @@ from nas_budget.records.trials import TrialRecord, best_of, write_table
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.storage.rows import candidate_of, finalist_runs, row_of
 from nas_budget.search.storage.storage import existing_study, open_study
-from nas_budget.search.storage.tracker import TrialTracker
+from nas_budget.search.storage.trial_store import TrialTracker
 
 FINALISTS_STUDY = " finalists"
 """What the name of the finalists' study adds to that of its study."""

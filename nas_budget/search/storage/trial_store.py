@@ -1,4 +1,4 @@
-"""`TrialStore`: the trials of one study as a worker makes, resumes, reports and finishes them."""
+"""`TrialStore`: the trials of one study as a worker makes, resumes, reports, finishes and tracks them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas_budget.search.pruners.front import FrontPruner, loss_key
 from nas_budget.search.storage.optuna_adapter import create_running_trial, frozen_trial, live_trial
-from nas_budget.search.storage.tracker import TrialTracker
 
 
 class TrialStore:
@@ -156,6 +155,29 @@ class TrialStore:
         value = curve[max(curve)] if state == TrialState.COMPLETE else None
         self.study.tell(self._live[number], value, state)
         return frozen_trial(self._live.pop(number))
+
+
+class TrialTracker:
+    """What is new in a study, whoever changes it. A trial that has ended is read once, however many there are."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.n_known = 0
+        self.open: dict[int, FrozenTrial] = {}
+
+    def look(self) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
+        """The trials that have begun and those that have ended since the last look, by number."""
+        trials = self.study.get_trials(deepcopy=False)
+        begun = trials[self.n_known :]
+        self.n_known = len(trials)
+        open_now = [*self.open, *(trial.number for trial in begun)]
+        ended = [trials[number] for number in open_now if trials[number].state.is_finished()]
+        self.open = {number: trials[number] for number in open_now if not trials[number].state.is_finished()}
+        return begun, ended
+
+    def running(self) -> list[FrozenTrial]:
+        """The trials that had not ended at the last look, by number."""
+        return [*self.open.values()]
 
 
 def this_worker() -> dict[str, Any]:

@@ -20,10 +20,9 @@ from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.initial_design import startup_points
 from nas_budget.search.samplers.sampler import Proposal, Proposer
 from nas_budget.search.storage.rows import candidate_of, row_of
-from nas_budget.search.storage.tracker import TrialStats
 from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.workers.events import Event, TrialFinished
-from nas_budget.search.workers.stop_rules import reason_to_stop
+from nas_budget.search.workers.stop_rules import TrialStats, reason_to_stop
 from nas_budget.space.feasible import FeasibleSpace
 from nas_budget.train.engine.loop import EpochResult, diverged
 

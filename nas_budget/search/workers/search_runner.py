@@ -102,8 +102,9 @@ class Search:
 
     def __init__(
         self, settings: StudyConfig, trainer: CandidateTrainer | SplitImages, folder: Path,
-        should_stop: Callable[[], bool] = lambda: False, data_dir: str | None = None,
+        should_stop: Callable[[], bool] | None = None, data_dir: str | None = None,
     ) -> None:  # fmt: skip
+        should_stop = should_stop or (lambda: False)
         self.settings = settings
         self.trainer = torch_trainer(settings, trainer, should_stop) if isinstance(trainer, SplitImages) else trainer
         self.folder = folder

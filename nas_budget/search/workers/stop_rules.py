@@ -1,11 +1,51 @@
-"""When a search has done enough."""
+"""Stop rules: whether a search has done enough, by figures of its trials."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
+from operator import itemgetter
 
+from optuna.trial import FrozenTrial, TrialState
+
+from nas_budget.records.statistics import pareto_front
 from nas_budget.search.config.settings import StudyConfig
-from nas_budget.search.storage.tracker import TrialStats
+
+
+@dataclass
+class TrialStats:
+    """Figures of the trials that have ended.
+
+    Attributes:
+        ended: How many are complete or pruned.
+        seconds: Time of all trials together, failed ones and repeated work too.
+        best: The highest accuracy of a complete trial, 0 to 1.
+        front: Parameters and accuracy of the complete trials that no other beats.
+        since_progress: Complete or pruned trials since one joined the front.
+    """
+
+    ended: int = 0
+    seconds: float = 0.0
+    best: float = 0.0
+    front: list[tuple[int, float]] = field(default_factory=list)
+    since_progress: int = 0
+
+    def add(self, trial: FrozenTrial) -> None:
+        """Count a trial that has ended."""
+        known = trial.user_attrs
+        self.seconds += known.get("seconds", 0.0) + known.get("repeated_seconds", 0.0)
+        if trial.state == TrialState.FAIL:
+            return
+        self.ended += 1
+        self.since_progress += 1
+        if trial.state == TrialState.COMPLETE and trial.value is not None:
+            self.best = max(self.best, trial.value)
+            self._join(int(known["params"]), trial.value)
+
+    def _join(self, params: int, accuracy: float) -> None:
+        front = pareto_front([*self.front, (params, accuracy)], itemgetter(0), itemgetter(1))
+        if front != self.front:
+            self.front, self.since_progress = front, 0
 
 
 def reason_to_stop(settings: StudyConfig, stats: TrialStats, deadline: float | None) -> str:

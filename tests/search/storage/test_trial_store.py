@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from nas_budget.search.samplers.optuna_samplers import optuna_warnings_only
 from nas_budget.search.storage.journal import Journal
-from nas_budget.search.storage.trial_store import TrialStore, this_worker
+from nas_budget.search.storage.trial_store import TrialStore, TrialTracker, this_worker
 
 STORAGES: dict[str, Callable[[Path], BaseStorage]] = {
     "memory": lambda _: InMemoryStorage(),
@@ -129,3 +129,18 @@ def test_whose_process_is_gone(opened: Open, change: dict[str, object], shared: 
     store.note(store.create({}), worker={**this_worker(), **change})
     store.look()
     assert store.is_lost(store.running()[0]) is lost
+
+
+def test_a_tracker_gives_each_trial_once() -> None:
+    study = optuna.create_study()
+    tracker = TrialTracker(study)
+    first, second = study.ask(), study.ask()
+    assert [[t.number for t in part] for part in tracker.look()] == [[0, 1], []]
+    study.tell(second, 1.0)
+    third = study.ask()
+    assert [[t.number for t in part] for part in tracker.look()] == [[2], [1]]
+    assert [t.number for t in tracker.running()] == [0, 2]
+    study.tell(first, 1.0)
+    study.tell(third, state=TrialState.FAIL)
+    assert [[t.number for t in part] for part in tracker.look()] == [[], [0, 2]]
+    assert tracker.look() == ([], [])

@@ -11,9 +11,8 @@ import pytest
 from optuna.trial import TrialState
 
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
-from nas_budget.search.storage.tracker import TrialStats, TrialTracker
 from nas_budget.search.workers.events import SearchEnded
-from nas_budget.search.workers.stop_rules import reason_to_stop
+from nas_budget.search.workers.stop_rules import TrialStats, reason_to_stop
 from nas_budget.train.data.dataset import Dataset
 from tests.search.studies import make, settings
 
@@ -81,18 +80,3 @@ def test_a_search_ends_with_the_reason_and_goes_on_with_another_rule(dataset: Da
     assert [type(e) for e in search.events()] == [SearchEnded]
     list(make(dataset, tmp_path).events())
     assert search.tables.finished() == 4
-
-
-def test_a_watch_tells_each_trial_once() -> None:
-    study = optuna.create_study()
-    watch = TrialTracker(study)
-    first, second = study.ask(), study.ask()
-    assert [[t.number for t in part] for part in watch.look()] == [[0, 1], []]
-    study.tell(second, 1.0)
-    third = study.ask()
-    assert [[t.number for t in part] for part in watch.look()] == [[2], [1]]
-    assert [t.number for t in watch.running()] == [0, 2]
-    study.tell(first, 1.0)
-    study.tell(third, state=TrialState.FAIL)
-    assert [[t.number for t in part] for part in watch.look()] == [[], [0, 2]]
-    assert watch.look() == ([], [])
