@@ -46,6 +46,7 @@ from nas_budget.search.open_study import Opened, open_search
 from nas_budget.search.storage.storage import existing_study
 from nas_budget.search.workers.events import TrialFinished
 from nas_budget.search.workers.search_runner import Search
+from nas_budget.space.spec_factory import smallest_specs
 from nas_budget.train.engine.device import describe_device
 
 TALK_S = 30.0
@@ -131,7 +132,7 @@ def go_on(arguments: argparse.Namespace, method: str, seed: int, should_stop: Ca
     opened = open_search(arguments.study, given, name, arguments.runs_dir, on_message=say)
     check_device(arguments, opened)
     search = opened.search(should_stop)
-    search.trainer.latency_s(search.settings.space.smallest()[0])  # the first use of a device is no method's cost
+    search.trainer.latency_s(smallest_specs(search.settings.space)[0])  # the first use of a device is no method's cost
     METHODS[method][0](search, progress(name, search))
 
 

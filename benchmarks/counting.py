@@ -22,7 +22,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torchinfo import summary
 
-from nas_budget import Budget, ResNetSpec, SearchSpace, build, cost, cost_table
+from nas_budget import Budget, ResNetSpec, SearchSpace, build, cost, cost_table, count_fitting, count_networks, sample
 
 REFERENCE = ResNetSpec((32, 64, 96, 128, 185))
 N_ROWS = 1_000_000
@@ -102,20 +102,19 @@ def spaces(n_runs: int, per_network_us: float) -> None:
     """Print what counting and drawing from a space takes."""
     print(f"\n{'a space':64} {'seconds':>9} {'min':>7} {'max':>7}")
     jobs: dict[str, Callable[[], object]] = {
-        f"{SPACE.count():,} networks, within 5 M parameters": lambda: SPACE.count_fitting(Budget()),
-        "the same, and within 500 M MACs": lambda: SPACE.count_fitting(Budget(macs=500_000_000)),
-        "10,000 draws within 50,000 parameters, of networks up to 1,024 wide": lambda: HUGE.sample(
-            10_000, Budget(50_000)
+        f"{count_networks(SPACE):,} networks, within 5 M parameters": lambda: count_fitting(SPACE, Budget()),
+        "the same, and within 500 M MACs": lambda: count_fitting(SPACE, Budget(macs=500_000_000)),
+        "10,000 draws within 50,000 parameters, of networks up to 1,024 wide": lambda: sample(
+            HUGE, 10_000, Budget(50_000)
         ),
     }
     for name, work in jobs.items():
         taken = [seconds(work) for _ in range(n_runs)]
         print(f"{name:64} {statistics.median(taken):9.3f} {min(taken):7.3f} {max(taken):7.3f}")
-    one_by_one = SPACE.count() * per_network_us / 1e6
+    one_by_one = count_networks(SPACE) * per_network_us / 1e6
     print(f"{'the first one by one in cost_table would take':64} {one_by_one:9.0f}")
-    print(
-        f"\nfit: {SPACE.count_fitting(Budget()):,}, and {SPACE.count_fitting(Budget(macs=500_000_000)):,} with the MACs"
-    )
+    fitting, with_macs = (count_fitting(SPACE, budget) for budget in (Budget(), Budget(macs=500_000_000)))
+    print(f"\nfit: {fitting:,}, and {with_macs:,} with the MACs")
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from nas_budget.search.config.resolve import resolve
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.samplers.candidate import Candidate
 from nas_budget.search.workers.search_runner import Search
+from nas_budget.space.spec_factory import make_spec
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.engine.loop import EpochResult
 
@@ -107,7 +108,7 @@ def usual(table: Table, seed: int) -> Spending:
         low, high = SPACE.width
         widths = [trial.suggest_int(f"width_{i}", low, high, step=SPACE.width_step) for i in (1, 2, 3)]
         blocks = [trial.suggest_int(f"blocks_{i}", *SPACE.blocks) for i in (1, 2, 3)]
-        spec = SPACE.make(widths, blocks, (3, 3, 3), (2, 2, 2), OPTIONS)
+        spec = make_spec(SPACE, widths, blocks, (3, 3, 3), (2, 2, 2), OPTIONS)
         spending.proposed += 1
         if not BUDGET.check(spec).fits:
             raise optuna.TrialPruned

@@ -23,7 +23,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from nas_budget import Budget, ResNetSpec, build, cost
+from nas_budget import Budget, ResNetSpec, build, cost, count_fitting, sample
 from nas_budget.space.space import SearchSpace
 from nas_budget.train.data.dataset import open_dataset
 from nas_budget.train.data.split import SplitImages, split_images
@@ -72,10 +72,10 @@ def joined(values: tuple[int, ...]) -> str:
 def every_spec() -> list[ResNetSpec]:
     """Every network of the space that fits, by parameters."""
     found: dict[ResNetSpec, None] = {}
-    n = SPACE.count_fitting(BUDGET)
+    n = count_fitting(SPACE, BUDGET)
     seed = 0
     while len(found) < n:
-        found.update(dict.fromkeys(SPACE.sample(1_000, BUDGET, seed)))
+        found.update(dict.fromkeys(sample(SPACE, 1_000, BUDGET, seed)))
         seed += 1
     return sorted(found, key=lambda spec: (cost(spec).params, spec.channels, spec.blocks))
 

@@ -32,7 +32,10 @@ from nas_budget.search.samplers.candidate import Candidate
 from nas_budget.search.storage.rows import versions
 from nas_budget.search.storage.storage import only_runner
 from nas_budget.search.workers.search_runner import Search
-from nas_budget.space.space import OPTIONS, Dimension, SearchSpace
+from nas_budget.space.dimensions import Dimension
+from nas_budget.space.space import OPTIONS, SearchSpace
+from nas_budget.space.spec_factory import make_spec
+from nas_budget.space.width_grid import width_grid
 
 OVER_BUDGET = "over budget"
 """How the reason of a trial begins that was not trained, as its network does not fit."""
@@ -152,9 +155,11 @@ def suggest(trial: Trial, dimension: Dimension) -> Any:
 def suggested_network(trial: Trial, space: SearchSpace, pick: Pick) -> ResNetSpec:
     """The network of a trial; widths are multiples of the space's step."""
     step = space.width_step
-    steps = space.narrowest // step, space.widest // step
+    grid = width_grid(space)
+    steps = grid[0] // step, grid[-1] // step
     stages = range(1, pick("stages", space.stages[0]) + 1)
-    return space.make(
+    return make_spec(
+        space,
         [step * trial.suggest_int(f"width_{i}", *steps, log=True) for i in stages],
         [pick(f"blocks_{i}", space.blocks[0]) for i in stages],
         [pick(f"kernel_{i}", space.kernels[0]) for i in stages],

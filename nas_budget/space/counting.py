@@ -32,6 +32,7 @@ from nas_budget.space.layout_graph import (
     ways_of,
 )
 from nas_budget.space.space import SearchSpace
+from nas_budget.space.width_grid import growth_bounds, width_grid
 
 MOST_HALVES = 500_000_000
 """Halves that are listed before a count is given up: some ten seconds with one limit."""
@@ -56,10 +57,10 @@ def count_fitting(space: SearchSpace, budget: Budget) -> int:
     return total
 
 
-def count_all(space: SearchSpace) -> int:
+def count_networks(space: SearchSpace) -> int:
     """How many different networks the space holds, exactly."""
-    grid = range(space.narrowest, space.widest + 1, space.width_step)
-    bounds = [space.growth_bounds(width) for width in grid]
+    grid = width_grid(space)
+    bounds = [growth_bounds(space, width) for width in grid]
     follow = [(bisect_left(grid, low), bisect_right(grid, high)) for low, high in bounds]
     n_ways, total = len(ways_of(space)), 0
     stems = [_stems_before(space, width) for width in grid]

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from nas_budget.arch.budget import LIMITS, Budget
 from nas_budget.arch.cost_table import Counts, columns_of, cost_table, fits_table, parts_table
 from nas_budget.errors import SpaceTooLargeError
-from nas_budget.space.counting import count_all, count_fitting
+from nas_budget.space.counting import count_fitting, count_networks
 from nas_budget.space.layout_graph import Chain, ends, layouts, make_chain, pools_of
 from nas_budget.space.sampling import Rows, draw_fitting, estimate_fitting
 from nas_budget.space.space import OPTIONS, SearchSpace
+from nas_budget.space.width_grid import width_grid
 
 N_DRAWN = 10_000
 N_TRIED = 1_000
@@ -108,7 +109,7 @@ def explore(
     rows = draw_fitting(space, N_DRAWN, budget, seed)
     tell(DONE["drawn"])
     n_fitting, bounds, n_near = _count(space, budget, seed, tell)
-    n_networks = count_all(space)
+    n_networks = count_networks(space)
     tell(DONE["counted"])
     choices = tuple(_choices(space, budget, rows, draw_fitting(space, N_DRAWN, None, seed)))
     tell(DONE["compared"])
@@ -147,7 +148,7 @@ def _choices(space: SearchSpace, budget: Budget, fitting: Rows, drawn: Rows) -> 
 
 def _values(space: SearchSpace) -> Iterator[tuple[str, int, list[Any]]]:
     """Name, stage (0: the network) and values of each choice that has more than one."""
-    grid = [*range(space.narrowest, space.widest + 1, space.width_step)]
+    grid = [*width_grid(space)]
     blocks = [*range(space.blocks[0], space.blocks[1] + 1)]
     pools = sorted({pool for layout in layouts(space) for pool in pools_of(space, layout)})
     found = [("stages", 0, [*range(space.stages[0], space.stages[1] + 1)]), ("pool", 0, pools)]
@@ -200,8 +201,8 @@ def _passable(chain: Chain) -> list[NDArray[np.bool_]]:
 
 def _hints(space: SearchSpace, budget: Budget) -> Iterator[str]:
     """The widest range of widths of which a tenth fits, and the most blocks; each by itself."""
-    grid = [*range(space.narrowest, space.widest + 1, space.width_step)]
-    widths = [replace(space, width=(space.narrowest, width)) for width in grid]
+    grid = width_grid(space)
+    widths = [replace(space, width=(grid[0], width)) for width in grid]
     depths = [replace(space, blocks=(space.blocks[0], most)) for most in range(space.blocks[0], space.blocks[1] + 1)]
     for key, spaces in ("width", widths), ("blocks", depths):
         low, high, share = 0, len(spaces) - 1, 0.0  # the first of them fits best

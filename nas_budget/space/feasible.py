@@ -19,8 +19,10 @@ from nas_budget.arch.cost_table import Counts
 from nas_budget.arch.fit import last_fitting, scaled_widths
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import NothingFitsError
-from nas_budget.space.neighbors import neighbours
-from nas_budget.space.space import OPTIONS, SearchSpace, pooled
+from nas_budget.space.neighbors import neighbors
+from nas_budget.space.space import OPTIONS, SearchSpace
+from nas_budget.space.spec_factory import clip_pool, make_spec, map_sizes, smallest_specs
+from nas_budget.space.width_grid import growth_bounds, least_widths, width_grid
 
 Shape = dict[str, Any]
 """A network but for its widths: blocks, kernels, strides and options, as `SearchSpace.make` takes them."""
@@ -38,7 +40,7 @@ class FeasibleSpace:
     budget: Budget
 
     def __post_init__(self) -> None:
-        if not any(map(self.fits, self.space.smallest())):
+        if not any(map(self.fits, smallest_specs(self.space))):
             raise nothing_fits(self.space, self.budget)
 
     def fits(self, spec: ResNetSpec) -> bool:
@@ -47,7 +49,7 @@ class FeasibleSpace:
 
     def smallest(self) -> ResNetSpec:
         """A network with every number at its least, that fits."""
-        return next(filter(self.fits, self.space.smallest()))
+        return next(filter(self.fits, smallest_specs(self.space)))
 
     def decode(self, point: Mapping[str, Any]) -> ResNetSpec:
         """The spec of a proposal, always inside the space and the budget.
@@ -73,7 +75,7 @@ class FeasibleSpace:
         """The coordinates nearest to a spec, so that a sampler can learn from it; choices it has not are left out."""
         values: dict[str, Any] = {"stages": len(spec.channels), "first_stride": spec.strides[0]}
         values |= {name: getattr(spec, name) for name in OPTIONS}
-        values["pool"] = next((p for p in self.space.pool if pooled(p, spec.maps[-1]) == spec.pool_size), None)
+        values["pool"] = next((p for p in self.space.pool if clip_pool(p, spec.maps[-1]) == spec.pool_size), None)
         values["stem_width"] = next(
             (w for w in self.space.stem_width if spec.stem_channels == (w or spec.channels[0])), None
         )
@@ -103,7 +105,7 @@ class FeasibleSpace:
         Distance is the number of single changes (one width, one block, one kernel, ...).
         """
         reached: set[ResNetSpec] = set()
-        for start in (spec, *filter(self.fits, self.space.smallest())):
+        for start in (spec, *filter(self.fits, smallest_specs(self.space))):
             for candidate in self._outward(start, reached):
                 if candidate not in seen:
                     return candidate
@@ -114,7 +116,7 @@ class FeasibleSpace:
         while edge:
             reached.update(edge)
             yield from edge
-            near = dict.fromkeys(near for spec in edge for near in neighbours(self.space, spec))
+            near = dict.fromkeys(near for spec in edge for near in neighbors(self.space, spec))
             edge = [spec for spec in near if spec not in reached and self.fits(spec)]
 
     def _shape(self, point: Mapping[str, Any]) -> Shape:
@@ -130,7 +132,7 @@ class FeasibleSpace:
         }
 
     def _narrowest(self, shape: Shape) -> ResNetSpec:
-        return self.space.make(self.space.least_widths(len(shape["blocks"])), **shape)
+        return make_spec(self.space, least_widths(self.space, len(shape["blocks"])), **shape)
 
     def _shrink(self, shape: Shape) -> Shape:
         """The shape, with blocks and kernels taken away until its narrowest network fits, or another that does."""
@@ -152,27 +154,28 @@ class FeasibleSpace:
 
     def _most_like(self, shape: Shape) -> Shape:
         """Of the smallest networks that fit the one most like the shape."""
-        size = self.space.maps(shape["strides"])[-1]
-        options = {**shape["options"], "pool": pooled(shape["options"]["pool"], size)}
+        size = map_sizes(self.space, shape["strides"])[-1]
+        options = {**shape["options"], "pool": clip_pool(shape["options"]["pool"], size)}
 
         def unlikeness(spec: ResNetSpec) -> tuple[int, int]:
             differ = sum(getattr(spec, name) != value for name, value in options.items())
             return abs(len(spec.channels) - len(shape["blocks"])), differ
 
-        best = min(filter(self.fits, self.space.smallest()), key=unlikeness)
+        best = min(filter(self.fits, smallest_specs(self.space)), key=unlikeness)
         return _shape_of(best)
 
     def _widest(self, shape: Shape, relative: Sequence[float], budget: Budget) -> ResNetSpec:
         """The network of a shape with the largest widths in these proportions that fits, or the narrowest."""
         space = self.space
-        widths, _ = scaled_widths(relative, space.width_step, space.narrowest, space.widest)
+        grid = width_grid(space)
+        widths, _ = scaled_widths(relative, grid.step, grid[0], grid[-1])
         widths = widths[self._grows(widths)]
-        size = space.maps(shape["strides"])[-1]
-        options = {**shape["options"], "pool": pooled(shape["options"]["pool"], size)}
+        size = map_sizes(space, shape["strides"])[-1]
+        options = {**shape["options"], "pool": clip_pool(shape["options"]["pool"], size)}
         image = {name: getattr(space, name) for name in ("image_size", "in_channels", "classes")}
         parts = {name: shape[name] for name in ("blocks", "kernels", "strides")}
         found = last_fitting(widths, budget, {**parts, **options, **image}) if len(widths) else None
-        return self._narrowest(shape) if found is None else space.make(widths[found].tolist(), **shape)
+        return self._narrowest(shape) if found is None else make_spec(space, widths[found].tolist(), **shape)
 
     def _grows(self, widths: Counts) -> NDArray[np.bool_]:
         """Which rows of widths keep to the growth."""
@@ -185,7 +188,7 @@ class FeasibleSpace:
 @cache
 def _growth_bounds(space: SearchSpace) -> Counts:
     """Narrowest and widest that may follow each width from 0 to the widest, shape (2, widest + 1)."""
-    return np.array([space.growth_bounds(width) for width in range(space.widest + 1)]).T
+    return np.array([growth_bounds(space, width) for width in range(width_grid(space)[-1] + 1)]).T
 
 
 def _shape_of(spec: ResNetSpec) -> Shape:
@@ -199,7 +202,7 @@ def nothing_fits(space: SearchSpace, budget: Budget) -> NothingFitsError:
     def worst_share(spec: ResNetSpec) -> float:
         return max(m.used / m.limit for m in budget.check(spec).margins)
 
-    cheapest = min(space.smallest(), key=worst_share)
+    cheapest = min(smallest_specs(space), key=worst_share)
     return NothingFitsError(
         f"nothing in the space fits: its cheapest network ({cheapest}) needs {budget.check(cheapest).excess}; "
         "raise the limit or allow narrower, shallower stages"

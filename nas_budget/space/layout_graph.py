@@ -20,7 +20,9 @@ from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import BYTES_PER_WEIGHT
 from nas_budget.arch.cost_table import together
 from nas_budget.errors import SpaceTooLargeError
-from nas_budget.space.space import SearchSpace, pooled
+from nas_budget.space.space import SearchSpace
+from nas_budget.space.spec_factory import clip_pool, map_sizes, stride_patterns
+from nas_budget.space.width_grid import growth_bounds, width_grid
 
 MOST_CHOICES = 20_000_000
 """Choices of one link that are held in memory."""
@@ -106,7 +108,7 @@ def layouts(space: SearchSpace) -> Iterator[dict[str, Any]]:
     """Every layout of a space: strides, block, se_reduction and shortcut_kernel, as `cost_table` takes them."""
     kinds = [*product(*map(dict.fromkeys, (space.block, space.se_reduction, space.shortcut_kernel)))]
     for n in range(space.stages[0], space.stages[1] + 1):
-        for strides in dict.fromkeys(space.stride_patterns(n)):
+        for strides in dict.fromkeys(stride_patterns(space, n)):
             for block, se_reduction, shortcut_kernel in kinds:
                 yield {
                     "strides": strides,
@@ -128,8 +130,8 @@ def stems_of(space: SearchSpace) -> tuple[tuple[int, int], ...]:
 
 def pools_of(space: SearchSpace, layout: dict[str, Any]) -> tuple[int, ...]:
     """The different pools on the last map of a layout."""
-    size = space.maps(layout["strides"])[-1]
-    return tuple(dict.fromkeys(pooled(pool, size) for pool in space.pool))
+    size = map_sizes(space, layout["strides"])[-1]
+    return tuple(dict.fromkeys(clip_pool(pool, size) for pool in space.pool))
 
 
 def repeats(space: SearchSpace, layout: dict[str, Any]) -> bool:
@@ -137,7 +139,7 @@ def repeats(space: SearchSpace, layout: dict[str, Any]) -> bool:
 
     A shortcut's kernel says nothing where there is no projection.
     """
-    keeps = space.maps(layout["strides"])[-1] == space.image_size
+    keeps = map_sizes(space, layout["strides"])[-1] == space.image_size
     return keeps and bool(layout["shortcut_kernel"] != min(space.shortcut_kernel))
 
 
@@ -147,7 +149,8 @@ def make_chain(space: SearchSpace, layout: dict[str, Any], budget: Budget) -> Ch
     Raises:
         SpaceTooLargeError: Too many widths to hold their pairs.
     """
-    ways, stems, pools, maps = ways_of(space), stems_of(space), pools_of(space, layout), space.maps(layout["strides"])
+    ways, stems, pools = ways_of(space), stems_of(space), pools_of(space, layout)
+    maps = map_sizes(space, layout["strides"])
     resources = _resources(budget)
     widths = _affordable(space, layout, maps, resources)
     if len(widths) ** 2 * len(ways) > MOST_CHOICES:
@@ -184,7 +187,7 @@ def _total(counted: closed_form.Counted, names: Sequence[str]) -> Counts:
 
 def _affordable(space: SearchSpace, layout: dict[str, Any], maps: Sequence[int], resources: list[Resource]) -> Counts:
     """The widths of the grid at which a stage of the cheapest kind is not beyond a limit by itself."""
-    grid = np.arange(space.narrowest, space.widest + 1, space.width_step)
+    grid = np.array(width_grid(space))
     kept = np.ones(len(grid), bool)
     for names, limit in resources:
         stages = [
@@ -211,7 +214,7 @@ def _counted(
     shape = len(stems), len(widths), len(ways)
     begun = closed_form.stem(block, space.in_channels, first, stem_kernels, size, columns)
     n_in = first
-    for after in space.maps(layout["strides"]):
+    for after in map_sizes(space, layout["strides"]):
         counted = closed_form.stage(
             block, n_in, n_out, blocks, kernels, size, after, layout["shortcut_kernel"], layout["se_reduction"], columns
         )
@@ -228,7 +231,7 @@ def _opened(
     """Which nodes may follow which: the growth is kept, and no network appears twice."""
     stem_widths = np.array([width for _, width in stems])[:, None]
     yield ((stem_widths != widths) | (0 not in space.stem_width))[:, :, None]
-    low, high = np.array([space.growth_bounds(int(width)) for width in widths]).T[:, :, None]
+    low, high = np.array([growth_bounds(space, int(width)) for width in widths]).T[:, :, None]
     for _ in range(n_stages - 1):
         yield ((low <= widths) & (widths <= high))[:, :, None]
     yield np.ones((len(widths), n_pools, 1), bool)

@@ -8,9 +8,10 @@ from typing import Any
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import SpecError
 from nas_budget.space.space import OPTIONS, SearchSpace
+from nas_budget.space.spec_factory import contains, make_spec
 
 
-def neighbours(space: SearchSpace, spec: ResNetSpec) -> Iterator[ResNetSpec]:
+def neighbors(space: SearchSpace, spec: ResNetSpec) -> Iterator[ResNetSpec]:
     """Every spec of the space that differs in one number of one stage, or in one other choice."""
     for stage, (width, blocks) in enumerate(zip(spec.channels, spec.blocks, strict=True)):
         choices = {
@@ -35,8 +36,8 @@ def _changed(space: SearchSpace, spec: ResNetSpec, name: str, stage: int | None,
     else:
         parts[name] = (*parts[name][:stage], value, *parts[name][stage + 1 :])
     try:
-        changed = space.make(**parts, options=options)
+        changed = make_spec(space, **parts, options=options)
     except SpecError:
         return
-    if changed != spec and space.contains(changed):
+    if changed != spec and contains(space, changed):
         yield changed

@@ -19,6 +19,7 @@ from nas_budget.space.feasible import nothing_fits
 from nas_budget.space.layout_graph import Chain, repeats
 from nas_budget.space.path_sampler import Draws, Roster, rosters
 from nas_budget.space.space import OPTIONS, SearchSpace
+from nas_budget.space.spec_factory import make_spec
 
 BATCH = 1_000
 ENOUGH = 0.1
@@ -46,7 +47,7 @@ def sample(space: SearchSpace, n: int, budget: Budget | None = None, seed: int =
     found = []
     for channels, blocks, kernels, strides, option in zip(*stages, options, strict=True):
         k = len(channels) - channels.count(0)
-        found.append(space.make(channels[:k], blocks[:k], kernels[:k], strides[:k], option))
+        found.append(make_spec(space, channels[:k], blocks[:k], kernels[:k], strides[:k], option))
     return found
 
 

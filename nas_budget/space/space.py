@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate, pairwise, product
-from math import ceil, floor, isfinite
-from typing import TYPE_CHECKING, Any, Literal
+from math import isfinite
+from typing import Literal
 
 from nas_budget.arch.blocks import FAMILIES
-from nas_budget.arch.spec import MAX_BLOCKS, MAX_CHANNELS, MAX_KERNEL, MAX_STRIDE, ResNetSpec
+from nas_budget.arch.spec import MAX_BLOCKS, MAX_CHANNELS, MAX_KERNEL, MAX_STRIDE
 from nas_budget.errors import SpecError
-
-if TYPE_CHECKING:
-    from nas_budget.arch.budget import Budget
+from nas_budget.space.dimensions import Dimension
 
 MAX_STAGES = 16
 Pool = int | Literal["global"]
 
 OPTIONS = ("pool", "stem_kernel", "shortcut_kernel", "block", "se_reduction", "stem_width")
 """What a network has once and a space may leave open; the space's choices have the names of the spec's fields."""
-
-
-def pooled(pool: Pool, size: int) -> int:
-    """The pool's size on a map of this size: at most the whole map."""
-    return size if pool == "global" else min(pool, size)
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """One coordinate of a proposal: a range, or choices when `choices` is not empty."""
-
-    name: str
-    low: float = 0
-    high: float = 0
-    choices: tuple[Any, ...] = ()
-    whole: bool = False
-    log: bool = False
-
-    def contains(self, value: Any) -> bool:
-        """Whether the value is one of the choices, or within the range."""
-        return value in self.choices if self.choices else bool(self.low <= value <= self.high)
 
 
 @dataclass(frozen=True)
@@ -133,16 +109,6 @@ class SearchSpace:
         if not self.block or any(block not in FAMILIES for block in self.block):
             yield f"block: {list(self.block)} not allowed; known are {', '.join(FAMILIES)}"
 
-    @property
-    def narrowest(self) -> int:
-        """The smallest width on the grid."""
-        return -(-self.width[0] // self.width_step) * self.width_step
-
-    @property
-    def widest(self) -> int:
-        """The largest width on the grid."""
-        return self.width[1] // self.width_step * self.width_step
-
     def dimensions(self) -> tuple[Dimension, ...]:
         """The coordinates of a proposal; those with a single value are left out.
 
@@ -158,128 +124,3 @@ class SearchSpace:
         every += [Dimension(f"stride_{i}", choices=self.strides) for i in range(2, n + 1)]
         every.append(Dimension("size", 0.0, 1.0 if self.fill[0] < self.fill[1] else 0.0))
         return tuple(d for d in every if len(set(d.choices)) > 1 or d.low < d.high)
-
-    def snap(self, width: float) -> int:
-        """The nearest allowed width."""
-        on_grid = floor(width / self.width_step + 0.5) * self.width_step
-        return min(max(on_grid, self.narrowest), self.widest)
-
-    def make(
-        self, channels: Sequence[int], blocks: Sequence[int], kernels: Sequence[int], strides: Sequence[int],
-        options: Mapping[str, Any],
-    ) -> ResNetSpec:  # fmt: skip
-        """The spec with these parts, the same for all parts that build the same network.
-
-        A pool larger than the last map becomes the whole map; where no block changes shape the kernel
-        of shortcuts becomes the least.
-
-        Args:
-            channels: Width of each stage.
-            blocks: Blocks of each.
-            kernels: Kernel size of each.
-            strides: Stride of each.
-            options: A value for each of `OPTIONS`.
-        """
-        size = self.maps(strides)[-1]
-        options = {**options, "pool": pooled(options["pool"], size)}
-        if len({options["stem_width"] or channels[0], *channels}) == 1 and size == self.image_size:
-            options["shortcut_kernel"] = min(self.shortcut_kernel)
-        image = {name: getattr(self, name) for name in ("dropout", "image_size", "in_channels", "classes")}
-        return ResNetSpec(channels, blocks, kernels, strides=strides, **options, **image)
-
-    def maps(self, strides: Sequence[int]) -> list[int]:
-        """Height and width of the map after each of some stages of these strides."""
-        return [*accumulate(strides, lambda size, stride: -(-size // stride), initial=self.image_size)][1:]
-
-    def stride_patterns(self, n_stages: int) -> Iterator[tuple[int, ...]]:
-        """Every choice of strides for so many stages."""
-        return product(self.first_stride, *[self.strides] * (n_stages - 1))
-
-    def least_widths(self, n_stages: int, first: int = 0) -> tuple[int, ...]:
-        """The smallest widths of so many stages that keep to the growth; the first at least `first`."""
-        widths = [max(self.narrowest, first)] + [self.narrowest] * (n_stages - 1)
-        before: list[int] = []
-        while widths != before:  # raise what is too narrow beside its neighbour until nothing is
-            before = list(widths)
-            for i, (left, right) in enumerate(pairwise(before)):
-                low, high = self.growth_bounds(left)
-                widths[i + 1] = max(widths[i + 1], self._up(low))
-                if right > high:
-                    widths[i] = max(widths[i], left + self.width_step)
-        return tuple(widths)
-
-    def _up(self, width: int) -> int:
-        return -(-width // self.width_step) * self.width_step
-
-    def smallest(self) -> tuple[ResNetSpec, ...]:
-        """The networks with every number at its least, for each choice that has no least, such as strides."""
-        least = {"stem_kernel": min(self.stem_kernel), "shortcut_kernel": min(self.shortcut_kernel)}
-        se_reduction = 0 if 0 in self.se_reduction else max(self.se_reduction)
-        return tuple(
-            self.make(
-                widths, (self.blocks[0],) * n, (min(self.kernels),) * n, strides,
-                {**least, "pool": pool, "block": block, "se_reduction": se_reduction, "stem_width": stem_width},
-            )
-            for n in range(self.stages[0], self.stages[1] + 1)
-            for strides in self.stride_patterns(n)
-            for pool, block, stem_width in product(self.pool, self.block, self.stem_width)
-            for widths in dict.fromkeys((self.least_widths(n), self.least_widths(n, self.snap(stem_width))))
-        )  # fmt: skip
-
-    def contains(self, spec: ResNetSpec) -> bool:
-        """Whether the space may propose the spec; growth is held to within the rounding of widths."""
-        n = len(spec.channels)
-        if not self.stages[0] <= n <= self.stages[1]:
-            return False
-        options = {name: getattr(spec, name) for name in OPTIONS}
-        if spec != self.make(spec.channels, spec.blocks, spec.kernels, spec.strides, options):
-            return False
-        stems = {width or spec.channels[0] for width in self.stem_width}
-        return (
-            all(self.blocks[0] <= blocks <= self.blocks[1] for blocks in spec.blocks)
-            and set(spec.kernels) <= set(self.kernels)
-            and all(options[name] in getattr(self, name) for name in OPTIONS if name not in ("pool", "stem_width"))
-            and spec.stem_channels in stems
-            and spec.pool in {pooled(pool, spec.maps[-1]) for pool in self.pool}
-            and spec.strides[0] in self.first_stride
-            and set(spec.strides[1:]) <= set(self.strides)
-            and all(w % self.width_step == 0 and self.narrowest <= w <= self.widest for w in spec.channels)
-            and all(self._grows(before, after) for before, after in pairwise(spec.channels))
-        )
-
-    def _grows(self, before: int, after: int) -> bool:
-        low, high = self.growth_bounds(before)
-        return low <= after <= high
-
-    def growth_bounds(self, width: int) -> tuple[int, int]:
-        """Narrowest and widest that may follow a stage of this width; growth is held to within rounding."""
-        half = self.width_step / 2
-        low = floor(self.growth[0] * (width - half) - half)
-        high = ceil(self.growth[1] * (width + half) + half)
-        return min(low, self.widest), max(high, self.narrowest)
-
-    def count(self) -> int:
-        """How many different networks the space holds, exactly."""
-        from nas_budget.space.counting import count_all  # NumPy is loaded only by whoever counts
-
-        return count_all(self)
-
-    def count_fitting(self, budget: Budget) -> int:
-        """How many different networks of the space keep every limit of the budget, exactly.
-
-        Raises:
-            SpaceTooLargeError: Too many to count in reasonable time; it says what would do.
-        """
-        from nas_budget.space.counting import count_fitting
-
-        return count_fitting(self, budget)
-
-    def sample(self, n: int, budget: Budget | None = None, seed: int = 0) -> list[ResNetSpec]:
-        """`n` networks drawn, each on its own and all equally likely, from those that keep every limit.
-
-        Raises:
-            NothingFitsError: None does.
-        """
-        from nas_budget.space.sampling import sample
-
-        return sample(self, n, budget, seed)

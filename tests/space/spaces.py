@@ -10,6 +10,8 @@ from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import Cost, cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.space.space import OPTIONS, SearchSpace
+from nas_budget.space.spec_factory import contains, make_spec, stride_patterns
+from nas_budget.space.width_grid import width_grid
 
 SMALL = {
     "plain": SearchSpace(stages=(1, 3), blocks=(1, 2), kernels=(3,), pool=(2, "global"), width=(4, 7)),
@@ -56,14 +58,14 @@ def fitting(name: str, budget: Budget | None) -> set[ResNetSpec]:
 
 def _listed(space: SearchSpace) -> Iterator[ResNetSpec]:
     """One by one, some more than once."""
-    grid = range(space.narrowest, space.widest + 1, space.width_step)
+    grid = width_grid(space)
     ways = [*product(range(space.blocks[0], space.blocks[1] + 1), space.kernels)]
     for n in range(space.stages[0], space.stages[1] + 1):
         for widths, through, strides in product(
-            product(grid, repeat=n), product(ways, repeat=n), space.stride_patterns(n)
+            product(grid, repeat=n), product(ways, repeat=n), stride_patterns(space, n)
         ):
             for values in product(*(getattr(space, name) for name in OPTIONS)):
                 blocks, kernels = zip(*through, strict=True)
-                spec = space.make(widths, blocks, kernels, strides, dict(zip(OPTIONS, values, strict=True)))
-                if space.contains(spec):
+                spec = make_spec(space, widths, blocks, kernels, strides, dict(zip(OPTIONS, values, strict=True)))
+                if contains(space, spec):
                     yield spec

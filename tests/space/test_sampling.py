@@ -18,8 +18,9 @@ from nas_budget.space import sampling
 from nas_budget.space.counting import count_paths
 from nas_budget.space.layout_graph import layouts, make_chain
 from nas_budget.space.path_sampler import Roster
-from nas_budget.space.sampling import draw_fitting
+from nas_budget.space.sampling import draw_fitting, sample
 from nas_budget.space.space import SearchSpace
+from nas_budget.space.spec_factory import contains, make_spec
 from tests.space.spaces import BUDGETS, SMALL, fitting
 
 
@@ -37,10 +38,10 @@ def test_draws_are_even_over_what_fits(name: str, budget: Budget | None) -> None
     space, listed = SMALL[name], fitting(name, budget)
     if not listed:
         with pytest.raises(NothingFitsError):
-            space.sample(1, budget)
+            sample(space, 1, budget)
         return
     n = min(20 * len(listed), 10_000)
-    counts = Counter[object](space.sample(n, budget, seed=3))
+    counts = Counter[object](sample(space, n, budget, seed=3))
     assert set(counts) <= listed
     if len(listed) > 1:
         assert abs(chi_square_share(n, counts, len(listed))) < 4
@@ -60,7 +61,7 @@ def test_a_coarse_grid_is_made_finer_and_stays_even(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(roster, "FEWEST_STEPS", 1)
     monkeypatch.setattr(roster, "MOST_STEPS", 1)
     monkeypatch.setattr(sampling, "ENOUGH", 0.9)
-    counts = Counter[object](space.sample(20 * len(listed), budget))
+    counts = Counter[object](sample(space, 20 * len(listed), budget))
     assert abs(chi_square_share(20 * len(listed), counts, len(listed))) < 4
 
 
@@ -76,13 +77,13 @@ def test_rounded_counts_enclose_the_exact_count() -> None:
 
 def test_a_small_budget_in_a_huge_space_takes_seconds() -> None:
     space = SearchSpace(stages=(3, 5), blocks=(1, 6), kernels=(3, 5, 7), width=(8, 1024), growth=(0.1, 10.0))
-    largest = space.make((1024,) * 5, (6,) * 5, (7,) * 5, (1, 2, 2, 2, 2), {**OPTIONS, "pool": 2})
+    largest = make_spec(space, (1024,) * 5, (6,) * 5, (7,) * 5, (1, 2, 2, 2, 2), {**OPTIONS, "pool": 2})
     assert cost(largest).params > 500_000_000
     budget, begin = Budget(50_000), time.perf_counter()
-    drawn = space.sample(10_000, budget)
+    drawn = sample(space, 10_000, budget)
     assert time.perf_counter() - begin < 60  # seconds here; the margin is for a busy machine
     assert len(drawn) == 10_000
-    assert all(cost(spec).params <= 50_000 and space.contains(spec) for spec in drawn[:500])
+    assert all(cost(spec).params <= 50_000 and contains(space, spec) for spec in drawn[:500])
     assert len(set(drawn)) > 9_900
 
 
@@ -91,14 +92,14 @@ OPTIONS = {"stem_kernel": 3, "shortcut_kernel": 3, "block": "basic", "se_reducti
 
 def test_the_seed_gives_the_same_again() -> None:
     space = SMALL["options"]
-    assert space.sample(50, Budget(6_000), seed=1) == space.sample(50, Budget(6_000), seed=1)
-    assert space.sample(50, Budget(6_000), seed=1) != space.sample(50, Budget(6_000), seed=2)
+    assert sample(space, 50, Budget(6_000), seed=1) == sample(space, 50, Budget(6_000), seed=1)
+    assert sample(space, 50, Budget(6_000), seed=1) != sample(space, 50, Budget(6_000), seed=2)
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_rows_are_the_specs_as_arrays(name: str) -> None:
     budget = BUDGETS[4]
-    rows, specs = draw_fitting(SMALL[name], 60, budget, 5), SMALL[name].sample(60, budget, 5)
+    rows, specs = draw_fitting(SMALL[name], 60, budget, 5), sample(SMALL[name], 60, budget, 5)
     counted = cost_table(**rows)
     assert fits_table(counted, budget).all()
     assert counted["params"].tolist() == [cost(spec).params for spec in specs]

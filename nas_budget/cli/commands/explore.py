@@ -108,8 +108,9 @@ def _read(file: Path | None, overrides: dict[str, Any], log: Callable[[str], Non
 
 def _print_sample(space: SearchSpace, limits: Budget, n: int, seed: int, as_json: bool) -> None:
     from nas_budget.arch.cost import cost
+    from nas_budget.space.sampling import sample
 
-    drawn = space.sample(n, limits, seed)
+    drawn = sample(space, n, limits, seed)
     if as_json:
         out_json([spec.to_dict() for spec in drawn])
         return

@@ -13,6 +13,8 @@ from nas_budget.records.trials import TrialRecord
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.space.feasible import FeasibleSpace
 from nas_budget.space.space import OPTIONS, SearchSpace
+from nas_budget.space.spec_factory import make_spec, smallest_specs, stride_patterns
+from nas_budget.space.width_grid import snap_width
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.optim.recipe import Recipe
 from nas_budget.train.profile.time_model import TimeModel, calibrate
@@ -61,7 +63,7 @@ def make_plan(settings: StudyConfig, images: SplitImages, n_left: int) -> Plan:
     speed = calibrate(to_time(proposals), images, settings.recipe, settings.precision)
     trial_s = _mean_seconds(proposals, speed, settings, n_left)
     return Plan(
-        smallest=min(cost(spec).params for spec in space.smallest() if feasible.fits(spec)),
+        smallest=min(cost(spec).params for spec in smallest_specs(space) if feasible.fits(spec)),
         largest=max(cost(spec).params for spec in filled),
         share_fitting=drawn / N_DRAWN,
         trial_s=trial_s,
@@ -161,10 +163,11 @@ def _point(space: SearchSpace, chance: random.Random) -> dict[str, Any]:
 def _drawn(space: SearchSpace, chance: random.Random) -> ResNetSpec:
     """A random network as other tools draw it: each width on its own, whatever it costs."""
     n = chance.randint(*space.stages)
-    return space.make(
-        [space.snap(chance.uniform(*space.width)) for _ in range(n)],
+    return make_spec(
+        space,
+        [snap_width(space, chance.uniform(*space.width)) for _ in range(n)],
         [chance.randint(*space.blocks) for _ in range(n)],
         [chance.choice(space.kernels) for _ in range(n)],
-        chance.choice([*space.stride_patterns(n)]),
+        chance.choice([*stride_patterns(space, n)]),
         {name: chance.choice(getattr(space, name)) for name in OPTIONS},
     )

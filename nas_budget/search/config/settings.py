@@ -14,6 +14,7 @@ from nas_budget.search.pruners.front import default_rungs
 from nas_budget.search.samplers.candidate import CHOICES, RANGES, RecipeSpace
 from nas_budget.search.samplers.optuna_samplers import check_sampler
 from nas_budget.space.space import SearchSpace
+from nas_budget.space.spec_factory import contains
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.optim.recipe import Recipe
 
@@ -186,7 +187,7 @@ def _queue(asked: Any, images: dict[str, Any], space: SearchSpace, budget: Budge
     if asked != "auto":
         return tuple(_queued(values, images, space, budget) for values in asked)
     spec = replace(ResNetSpec(**REFERENCE, **images), dropout=space.dropout)
-    return (spec,) if space.contains(spec) and budget.check(spec).fits else ()
+    return (spec,) if contains(space, spec) and budget.check(spec).fits else ()
 
 
 def _queued(values: dict[str, Any], images: dict[str, Any], space: SearchSpace, budget: Budget) -> ResNetSpec:

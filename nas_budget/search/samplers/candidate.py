@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from nas_budget.arch.spec import ResNetSpec
+from nas_budget.space.dimensions import Dimension
 from nas_budget.space.feasible import FeasibleSpace
-from nas_budget.space.space import Dimension
 from nas_budget.train.optim.recipe import Recipe
 
 RANGES = ("learning_rate", "weight_decay")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas_budget.search.samplers.candidate import Candidate
-from nas_budget.space.space import Dimension
+from nas_budget.space.dimensions import Dimension
 
 REACH = 0.2
 """Standard deviation of a change, as a share of the coordinate's range."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from nas_budget.search.samplers.candidate import CandidateSpace
-from nas_budget.space.space import Dimension
+from nas_budget.space.dimensions import Dimension
+from nas_budget.space.sampling import sample
 
 
 def startup_points(space: CandidateSpace, n: int, seed: int) -> list[dict[str, Any]]:
@@ -18,7 +19,7 @@ def startup_points(space: CandidateSpace, n: int, seed: int) -> list[dict[str, A
     """
     feasible = space.feasible
     points = spread(space.dimensions(), n, seed)
-    drawn = feasible.space.sample(n // 2, feasible.budget, seed) if n > 1 else []
+    drawn = sample(feasible.space, n // 2, feasible.budget, seed) if n > 1 else []
     for point, spec in zip(points, drawn, strict=False):
         point.update(feasible.encode(spec))
     return points

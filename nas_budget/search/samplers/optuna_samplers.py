@@ -14,7 +14,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from nas_budget.errors import UsageError
-from nas_budget.space.space import Dimension
+from nas_budget.space.dimensions import Dimension
 
 POPULATION = 20
 

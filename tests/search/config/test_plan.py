@@ -18,6 +18,7 @@ from nas_budget.search.config.resolve import resolve
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.workers.events import TrialFinished
+from nas_budget.space.spec_factory import smallest_specs
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.split import split_images
 from nas_budget.train.profile import time_model as speed
@@ -48,7 +49,7 @@ def test_a_plan_tells_sizes_and_time(dataset: Dataset) -> None:
     settings = settings_of(dataset)
     images = split_images(dataset, CPU, settings.n_train, settings.n_validation)
     made = make_plan(settings, images, n_left=7)
-    assert made.smallest == min(cost(s).params for s in settings.space.smallest() if settings.budget.check(s).fits)
+    assert made.smallest == min(cost(s).params for s in smallest_specs(settings.space) if settings.budget.check(s).fits)
     assert made.smallest < made.largest <= 50_000
     assert 0 <= made.share_fitting < 0.5
     assert made.total_s == pytest.approx(7 * made.trial_s)
