@@ -89,7 +89,7 @@ def run(file: str, n: int, n_rounds: int) -> None:
     seconds = [t.seconds for t in timed.values()]
     spread = f"{min(seconds) * 1e3:.0f} to {max(seconds) * 1e3:.0f} ms"
     print(f"\n{file}: {len(timed)} networks, {spread} a step, calibration {median(spent):.1f} s")
-    print(f"{describe_device(images.mean.device)}, {settings.precision}, recipe {settings.sections['recipe']['name']}")
+    print(f"{describe_device(images.mean.device)}, {settings.precision}, recipe {settings.recipe_name}")
     print(f"{'predicted by':16} {'median error':>13} {'90th percentile':>16} {'Spearman':>9} {'all / timed':>12}")
     for name, found in zip(("model", "MACs alone"), zip(*rows, strict=True), strict=True):
         middle, far, ranks, total = (median(values) for values in zip(*found, strict=True))

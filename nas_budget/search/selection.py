@@ -15,8 +15,8 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import NothingFitsError, StudyError, UsageError
 from nas_budget.records.formatting import in_short
 from nas_budget.records.paths import BEST_SPEC, TRIAL_SETTINGS, TRIALS_TABLE, trial_folder
+from nas_budget.search.config.build import budget_of, check_crop, images_of, spec_for
 from nas_budget.search.config.resolve import SMALL_MACS
-from nas_budget.search.config.settings import budget_of, check_crop, images_of, spec_for
 from nas_budget.search.config.study_file import Sections
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.split import split_sizes

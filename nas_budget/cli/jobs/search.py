@@ -74,7 +74,7 @@ def plan_lines(run: Run) -> list[str]:
         f"widths {_range(space.width)}",
         f"         what fits has {plan.smallest:,} to about {plan.largest:,} parameters; "
         f"{_percent(plan.share_fitting)} of networks drawn at random fit, every proposal here does",
-        f"recipe   {s.sections['recipe']['name']}: {recipe.optimizer}, learning rate {recipe.learning_rate:g}, "
+        f"recipe   {s.recipe_name}: {recipe.optimizer}, learning rate {recipe.learning_rate:g}, "
         f"batch {recipe.batch_size}, {recipe.epochs} epochs",
         f"search   {s.sampler}; {_pruning(s)}",
         f"time     {n_left} trials of about {seconds_in_words(plan.trial_s)}{_workers(s)}: "
@@ -82,7 +82,7 @@ def plan_lines(run: Run) -> list[str]:
     ]
     lines[-1:-1] = _finals(s)
     if s.chosen:
-        settings = ", ".join(f"{key}={value}" for key, value in s.chosen.items())
+        settings = ", ".join(f"{key}={value}" for key, value in s.chosen_values.items())
         lines.append(f"chosen for this device (change with --set): {settings}")
     return lines
 
@@ -90,7 +90,7 @@ def plan_lines(run: Run) -> list[str]:
 def plan_json(run: Run) -> dict[str, Any]:
     """The plan for a program."""
     about = {"study": run.settings.name, "device": describe_device(run.opened.device), "finished": run.n_before}
-    return {**about, "plan": asdict(run.plan), "settings": run.settings.sections}
+    return {**about, "plan": asdict(run.plan), "settings": run.settings.to_dict()}
 
 
 def run_search(run: Run, should_stop: Callable[[], bool], live: bool, log: Callable[[str], None]) -> Search:

@@ -1,26 +1,26 @@
-"""From a study file to concrete settings: what the file leaves to the device is decided here, once."""
+"""`resolve`: from the sections of a study file to a `StudyConfig`, deciding what they leave to the device."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 
 from nas_budget.arch.budget import Budget
 from nas_budget.errors import StudyError, StudyFileError, UsageError
-from nas_budget.search.config.settings import StudyConfig, budget_of, build_config, next_name, space_of
+from nas_budget.search.config.build import budget_of, build_config, images_of, space_of
+from nas_budget.search.config.sections import FROM_DATA, SECTIONS
+from nas_budget.search.config.settings import FORMAT, StudyConfig, next_name
 from nas_budget.search.config.study_file import Sections
 from nas_budget.space.space import SearchSpace
 from nas_budget.train.data.dataset import Dataset, open_dataset
 from nas_budget.train.data.split import split_sizes
 from nas_budget.train.engine.device import choose_device, choose_precision, describe_device
-from nas_budget.train.optim.recipe import RECIPES
 
 HELD_KEYS = ("search.seed", "search.precision", "search.trial_seeds")
-"""Keys of `[search]` that must stay when a study goes on, like every key of the other sections."""
+"""Keys of `[search]` that must stay when a study is resumed, like every key of the other sections."""
 
 IMAGES = {
     "auto": (32, 3, 10),
@@ -59,26 +59,33 @@ DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def resolve(
-    name: str, sections: Sections, device: torch.device, dataset: Dataset, recorded: Sections | None = None
+    name: str, sections: Sections, device: torch.device, dataset: Dataset, recorded: Mapping[str, Any] | None = None
 ) -> StudyConfig:
-    """Concrete settings: what is "auto" is as the study recorded it, or else as suits the device.
+    """The settings of a study: what is "auto" is as the study recorded it, or else as suits the device and the data.
+
+    Args:
+        name: Name of the study.
+        sections: As `read_study_file` gives them.
+        device: Where the study trains.
+        dataset: The images.
+        recorded: What an existing study recorded (`StudyConfig.to_dict`); None for a new one.
 
     Raises:
-        StudyFileError: Values that contradict each other or the data.
-        StudyError: A study recorded with other settings.
+        StudyFileError: Values that contradict each other, the data or the device.
+        StudyError: The study was recorded with other settings.
     """
+    if recorded and recorded.get("format") != FORMAT:
+        raise StudyError(
+            f"study {name} was recorded by another version of nas-budget, and this one reads {FORMAT!r}; start another "
+            f"study with --name {next_name(name)}"
+        )
     full = copy.deepcopy(sections)
-    chosen: dict[str, Any] = {}
-    for key, default in DEVICE_DEFAULTS["cpu" if device.type == "cpu" else "gpu"].items():
-        section, field = key.split(".")
-        if full[section][field] == "auto":
-            suited = _suited(key, default, dataset, full)
-            known = recorded[section] if recorded and _is_held(key) else {}
-            full[section][field] = known.get(field, suited)
-            chosen[key] = full[section][field]
-    full["recipe"] = {**asdict(RECIPES[full["recipe"]["name"]]), **full["recipe"]}
+    chosen = tuple(_open_keys(full, device))
+    for section, field in (key.split(".") for key in chosen):
+        known = recorded[section] if recorded and _is_held(f"{section}.{field}") else {}
+        full[section][field] = known.get(field, _suited(f"{section}.{field}", device, dataset, full))
     full["data"].update(name=dataset.name, digest=dataset.digest)
-    storage = full["search"].pop("storage")  # it may hold a password
+    storage = full["search"].pop("storage")
     if recorded and full["search"]["precision"] == "auto":
         full["search"]["precision"] = recorded["search"]["precision"]
     try:
@@ -88,44 +95,58 @@ def resolve(
         n_train = None if full["data"]["images"] == "all" else full["data"]["images"]
         n_validation, n_train = split_sizes(dataset, n_train, full["data"]["validation_images"])
         full["data"].update(images=n_train, validation_images=n_validation)
-        settings = build_config(name, full, storage, dataset, chosen)
+        config = build_config(name, full, images_of(dataset), storage, chosen)
     except UsageError as error:
         raise StudyFileError([f"{name}: {error}"]) from None
-    if recorded and (changes := list(_differences(recorded, full))):
+    if recorded and (changes := list(_differences(recorded, config.to_dict()))):
         raise StudyError(
             f"study {name} was made with other settings: {'; '.join(changes)}; "
-            f"go on with those, or begin another study with --name {next_name(name)}"
+            f"resume it with those, or start another study with --name {next_name(name)}"
         )
-    return settings
+    return config
 
 
 def space_and_budget(
     sections: Sections, on_message: Callable[[str], None]
 ) -> tuple[SearchSpace, Budget, dict[str, Any]]:
-    """Space and budget of a study that is not run, and what was decided for the device.
+    """Space and budget of a study that is not run, and the values that the device decided, by "section.key".
 
     Raises:
         UsageError: An unknown data set.
         DataError: A file of images that is missing or damaged.
     """
-    full, chosen = copy.deepcopy(sections), dict[str, Any]()
-    device = choose_device(sections["search"]["device"])
-    for key, default in DEVICE_DEFAULTS["cpu" if device.type == "cpu" else "gpu"].items():
-        section, field = key.split(".")
-        if section in ("budget", "space") and full[section][field] == "auto":
-            full[section][field] = chosen[key] = default
+    full, device = copy.deepcopy(sections), choose_device(sections["search"]["device"])
+    defaults = _device_defaults(device)
+    chosen = {key: defaults[key] for key in _open_keys(full, device) if key.startswith(("budget.", "space."))}
+    for (section, field), value in ((key.split("."), value) for key, value in chosen.items()):
+        full[section][field] = value
     name = full["data"]["name"]
-    if name in IMAGES:
-        image_size, in_channels, classes = IMAGES[name]
-    else:
-        dataset = open_dataset(name, None, on_message)
-        image_size, in_channels, classes = dataset.image_size, dataset.in_channels, len(dataset.classes)
-    images: dict[str, Any] = {"image_size": image_size, "in_channels": in_channels, "classes": classes}
-    return space_of(full["space"], images), budget_of(full["budget"]), chosen
+    images = dict(zip(FROM_DATA, IMAGES[name], strict=True)) if name in IMAGES else None
+    return (
+        space_of(full["space"], images or images_of(open_dataset(name, None, on_message))),
+        budget_of(full["budget"]),
+        chosen,
+    )
 
 
-def _suited(key: str, default: Any, dataset: Dataset, full: Sections) -> Any:
-    """The device's default, fitted to data (at most four fifths train, a fifth validates) and networks."""
+def _device_defaults(device: torch.device) -> dict[str, Any]:
+    return DEVICE_DEFAULTS["cpu" if device.type == "cpu" else "gpu"]
+
+
+def _open_keys(sections: Sections, device: torch.device) -> Iterator[str]:
+    """The keys, as "section.key", that are left to the device."""
+    for key in _device_defaults(device):
+        section, field = key.split(".")
+        if sections[section][field] == "auto":
+            yield key
+
+
+def _suited(key: str, device: torch.device, dataset: Dataset, full: Sections) -> Any:
+    """The device's default for a key, fitted to the data and the networks.
+
+    At most four fifths of the training images train, and a fifth is for validation.
+    """
+    default = _device_defaults(device)[key]
     if key == "data.validation_images" and (default is None or full["data"]["images"] == "all"):
         return max(1, dataset.n_train // 10)
     if key == "data.validation_images":
@@ -140,13 +161,13 @@ def _suited(key: str, default: Any, dataset: Dataset, full: Sections) -> Any:
 
 
 def _is_held(key: str) -> bool:
-    """Whether a study that goes on must have the value it was made with: what its results depend on."""
+    """Whether a resumed study must have the value it was made with: its results depend on it."""
     return key in HELD_KEYS or not key.startswith("search.")
 
 
-def _differences(recorded: Sections, asked: Sections) -> Iterator[str]:
-    for section, values in asked.items():
-        for field, value in values.items():
-            before = recorded[section].get(field)
-            if _is_held(f"{section}.{field}") and before != value:
-                yield "the images are others" if field == "digest" else f"{section}.{field} is {before}, not {value}"
+def _differences(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:
+    for key in (f"{section}.{field}" for section in SECTIONS for field in asked[section]):
+        section, field = key.split(".")
+        before, value = recorded[section].get(field), asked[section][field]
+        if _is_held(key) and before != value:
+            yield "the images are others" if field == "digest" else f"{key} is {before}, not {value}"

@@ -1,67 +1,87 @@
-"""Everything a study needs to know, as each layer takes it."""
+"""`StudyConfig`: everything a study needs to know, and its file `settings.json`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.errors import UsageError
+from nas_budget.records.atomic_write import write_whole
+from nas_budget.records.paths import STUDY_SETTINGS
+from nas_budget.search.config.sections import SearchSection
 from nas_budget.search.config.study_file import Sections
-from nas_budget.search.pruners.front import default_rungs
-from nas_budget.search.samplers.candidate import CHOICES, RANGES, RecipeSpace
-from nas_budget.search.samplers.optuna_samplers import check_sampler
+from nas_budget.search.samplers.candidate import RecipeSpace
 from nas_budget.space.space import SearchSpace
-from nas_budget.space.spec_factory import contains
-from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.optim.recipe import Recipe
 
-REFERENCE: dict[str, Any] = {"channels": (32, 64, 96, 128, 185)}
-"""The reference paper's network, but for its images."""
+FORMAT = "nas-budget settings 2"
 
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """Everything a study needs to know, with nothing left open.
+    """Everything a study needs to know, with nothing left open: no "auto" and no "none".
+
+    `resolve` makes it from a study file, a device and a data set. Its fields are the keys of the study file's sections
+    (docs/study-files.md says what each changes); `budget`, `space`, `recipes` and `queue` are the objects that the
+    other layers take. `to_dict` gives what a study records.
 
     Attributes:
-        name: Of the study.
-        budget: Limits every trial keeps.
+        name: Name of the study.
+        budget: Limits that every trial keeps.
         space: Networks that may be proposed.
-        recipes: How each is trained, and what of that may vary.
-        n_train: Images that train.
-        n_validation: Images that accuracy is measured on.
-        trials: Trials to be completed or pruned in all.
-        timeout: Seconds after which no trial begins; None for no limit. The next three likewise.
-        device_time: Seconds of all trials together after which none begins.
-        patience: Trials in a row without one that joins the front after which none begins.
-        target: Accuracy, 0 to 1, that ends the search when a trial reaches it.
-        sampler: "tpe", "gp", "nsga2", "cmaes", "evolution" or "random".
+        recipe_name: Named recipe that `recipes` was made from.
+        recipes: How networks are trained, and what of that may vary.
+        data_name: Data set, as it was asked for.
+        data_digest: Differs when the images differ.
+        n_train: Images to train on.
+        n_validation: Images to measure accuracy on.
+        trials: Complete or pruned trials in all.
+        timeout: Seconds after which no trial starts; None for no limit.
+        device_time: Seconds of all trials together after which none starts; None for no limit.
+        patience: Trials in a row without a new one on the Pareto front after which none starts; None for no limit.
+        target: Accuracy, 0 to 1, that ends the search; None for none.
+        sampler: Name of the sampler.
         n_startup_trials: Trials spread over the space before the sampler is asked.
-        pruner: "front", "halving", "hyperband", "median" or "none".
+        pruner: Name of the pruner.
         rungs: Epochs at which trials are compared.
-        pruner_metric: By what "front" compares them: "loss" of training or validation "accuracy".
-        trial_seeds: Trainings of each trial, of which the mean counts.
-        finalists: How many of the best trials are trained again at the end.
+        pruner_metric: "loss" of training or validation "accuracy".
+        trial_seeds: Trainings of each trial.
+        finalists: Best trials that are trained again at the end.
         finalist_seeds: Seeds each of them is trained with.
-        finalist_epochs: For how long.
-        workers: Processes that run trials.
-        seed: Of sampler and training.
+        finalist_epochs: Epochs of each of those trainings.
+        workers: Processes that train.
+        seed: Seed of proposals and trainings.
+        device: Device as it was asked for, such as "auto" or "cuda:1".
         precision: "fp32", "bf16" or "fp16".
-        threads: Threads a training uses on a CPU.
-        graph: Whether passes are replayed from a CUDA graph.
+        threads: Threads of a training on a CPU.
+        graph: Whether training steps are replayed from a CUDA graph.
         queue: Networks to train before any is proposed.
-        storage: "journal", or the address of a database.
-        sections: The same as plain values, as the study records it.
-        chosen: Keys decided for the device, with their values, in the order of the file.
+        storage: "journal", or the URL of a database; it may hold a password and is never recorded.
+        chosen: Keys, as "section.key", whose values the device decided.
+
+    Examples:
+        >>> import torch
+        >>> from nas_budget.search.config.resolve import resolve
+        >>> from nas_budget.search.config.study_file import read_study_file
+        >>> from nas_budget.train.data.dataset import open_dataset
+        >>> sections = read_study_file(None, {"budget.params": "250k", "search.trials": 20})
+        >>> config = resolve("tiny", sections, torch.device("cpu"), open_dataset("shapes"))
+        >>> config.budget.params, config.recipe.epochs, config.rungs
+        (250000, 6, (1, 2, 3, 4))
+        >>> config.chosen_values["data.images"]
+        2500
     """
 
     name: str
     budget: Budget
     space: SearchSpace
+    recipe_name: str
     recipes: RecipeSpace
+    data_name: str
+    data_digest: str
     n_train: int
     n_validation: int
     trials: int
@@ -80,18 +100,50 @@ class StudyConfig:
     finalist_epochs: int
     workers: int
     seed: int
+    device: str
     precision: str
     threads: int
     graph: bool
     queue: tuple[ResNetSpec, ...]
-    storage: str
-    sections: Sections
-    chosen: dict[str, Any]
+    storage: str = field(default="journal", compare=False)
+    chosen: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def recipe(self) -> Recipe:
         """How a network is trained when nothing else is proposed."""
         return self.recipes.decode({})
+
+    @property
+    def chosen_values(self) -> dict[str, Any]:
+        """The values that the device decided, by "section.key"."""
+        sections = self.to_dict()
+        return {key: sections[section][name] for key in self.chosen for section, name in [key.split(".")]}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings by section and key, as plain values: what a study records, in the format `FORMAT`.
+
+        The sections are those of a study file. `space` also holds the size, channels and classes of the images.
+        """
+        data = {"name": self.data_name, "images": self.n_train, "validation_images": self.n_validation}
+        search = {key: getattr(self, key) for key in SearchSection.model_fields if key != "storage"}
+        sections = {
+            "budget": asdict(self.budget),
+            "space": asdict(self.space),
+            "data": {**data, "digest": self.data_digest},
+            "recipe": {"name": self.recipe_name, **self.recipes.to_dict()},
+            "search": {**search, "queue": [spec.to_dict() for spec in self.queue]},
+        }
+        closed = {
+            section: {key: "none" if value is None else value for key, value in values.items()}
+            for section, values in sections.items()
+        }
+        plain: Sections = json.loads(json.dumps(closed))  # lists for tuples, as they are read back
+        return {"format": FORMAT, **plain}
+
+
+def write_config(config: StudyConfig, folder: Path) -> None:
+    """Write `settings.json` to the run folder of a study."""
+    write_whole(folder / STUDY_SETTINGS, json.dumps(config.to_dict(), indent=2) + "\n")
 
 
 def study_name(file: Path | None, sections: Sections) -> str:
@@ -114,137 +166,3 @@ def next_name(name: str) -> str:
     """A name for a study like this one: "mine-2" after "mine", "mine-3" after "mine-2"."""
     stem, dash, number = name.rpartition("-")
     return f"{stem}-{int(number) + 1}" if dash and number.isdigit() else f"{name}-2"
-
-
-def build_config(name: str, full: Sections, storage: str, dataset: Dataset, chosen: dict[str, Any]) -> StudyConfig:
-    """The settings of sections in which nothing is left to the device any more.
-
-    Raises:
-        UsageError: Values that contradict each other, or the images.
-    """
-    search = full["search"]
-    check_crop(full["recipe"]["crop_pad"], dataset.image_size)
-    images = images_of(dataset)
-    budget, space, recipes = budget_of(full["budget"]), space_of(full["space"], images), _recipes(full["recipe"])
-    check_sampler(search["sampler"], [*space.dimensions(), *recipes.dimensions()])
-    epochs = full["recipe"]["epochs"]
-    rules = ("timeout", "device_time", "patience", "target")
-    as_given = (
-        "trials", "sampler", "pruner", "pruner_metric", "trial_seeds", "finalists", "finalist_seeds", "workers", "seed",
-        "precision", "threads", "graph",
-    )  # fmt: skip
-    limits: dict[str, Any] = {key: None if search[key] == "none" else search[key] for key in rules}
-    return StudyConfig(
-        name=name,
-        budget=budget,
-        space=space,
-        recipes=recipes,
-        n_train=full["data"]["images"],
-        n_validation=full["data"]["validation_images"],
-        **limits,
-        **{key: search[key] for key in as_given},
-        n_startup_trials=_startup(search),
-        rungs=_rungs(search["rungs"], epochs),
-        finalist_epochs=epochs if search["finalist_epochs"] == "auto" else search["finalist_epochs"],
-        queue=_queue(search["queue"], images, space, budget),
-        storage=storage,
-        sections=full,
-        chosen=chosen,
-    )
-
-
-def _recipes(section: dict[str, Any]) -> RecipeSpace:
-    """The recipe of a section, in which a list stands for a range of a number or for choices."""
-    ranges = {name: tuple(section[name]) for name in RANGES if isinstance(section[name], list)}
-    choices = {name: tuple(section[name]) for name in CHOICES if isinstance(section[name], list)}
-    for name, (low, high) in ranges.items():
-        if not 0 < low <= high:
-            raise UsageError(f"recipe.{name}: [{low}, {high}] is no range; give the least, above 0, then the most")
-    first = {name: values[0] for name, values in (ranges | choices).items()}
-    fixed = {key: value for key, value in section.items() if key != "name"}
-    return RecipeSpace(Recipe(**{**fixed, **first}), ranges, choices)
-
-
-def _startup(search: dict[str, Any]) -> int:
-    """Trials spread over the space: a fifth of them, at least five and at most twenty, unless told otherwise."""
-    trials: int = search["trials"]
-    return min(20, max(5, trials // 5)) if search["n_startup_trials"] == "auto" else int(search["n_startup_trials"])
-
-
-def _rungs(asked: Any, epochs: int) -> tuple[int, ...]:
-    if asked == "auto":
-        return default_rungs(epochs)
-    if list(asked) != sorted(set(asked)) or any(rung >= epochs for rung in asked):
-        raise UsageError(
-            f"search.rungs: {list(asked)} does not go with recipe.epochs = {epochs}; "
-            f"give rising epochs from 1 to {epochs - 1}" + (", or [] for none" if epochs == 1 else "")
-        )
-    return tuple(asked)
-
-
-def _queue(asked: Any, images: dict[str, Any], space: SearchSpace, budget: Budget) -> tuple[ResNetSpec, ...]:
-    """The networks to train first; left to us, the reference where the space holds it and it fits."""
-    if asked != "auto":
-        return tuple(_queued(values, images, space, budget) for values in asked)
-    spec = replace(ResNetSpec(**REFERENCE, **images), dropout=space.dropout)
-    return (spec,) if contains(space, spec) and budget.check(spec).fits else ()
-
-
-def _queued(values: dict[str, Any], images: dict[str, Any], space: SearchSpace, budget: Budget) -> ResNetSpec:
-    """A network of the queue; it must fit like any other, and has the images of the data and the space's dropout."""
-    spec = spec_for({"dropout": space.dropout, **values}, images, "search.queue")
-    spec = replace(spec, pool=spec.pool_size)
-    for margin in budget.check(spec).margins:
-        if margin.margin < 0:
-            raise UsageError(
-                f"search.queue: {spec} needs {margin.used:,} {margin.words}, {margin.limit:,} allowed; "
-                "make it smaller (nas-budget fit finds the largest of its shape), or leave it out"
-            )
-    return spec
-
-
-def images_of(dataset: Dataset) -> dict[str, Any]:
-    """What a network's spec says of the images of a data set."""
-    return {
-        "image_size": dataset.image_size,
-        "in_channels": dataset.in_channels,
-        "classes": len(dataset.classes),
-    }
-
-
-def spec_for(values: dict[str, Any], images: dict[str, Any], where: str) -> ResNetSpec:
-    """The network of these values for these images.
-
-    Raises:
-        UsageError: The values are of a network for other images; `where` says whose they are.
-        SpecError: No network can be built of them.
-    """
-    if others := [key for key, value in images.items() if values.get(key, value) != value]:
-        wrong = ", ".join(f"{key} is {values[key]}, not {images[key]}" for key in others)
-        raise UsageError(f"{where}: a network for other images: {wrong}; leave {', '.join(others)} out")
-    return ResNetSpec.from_dict({**values, **images})
-
-
-def check_crop(pad: int, image_size: int) -> None:
-    """Check that images are larger than the largest shift.
-
-    Raises:
-        UsageError: They are not.
-    """
-    if pad >= image_size:
-        most = image_size - 1
-        raise UsageError(
-            f"recipe.crop_pad: {pad} is too much for images of {image_size} pixels; 0 to {most} is allowed"
-        )
-
-
-def budget_of(section: dict[str, Any]) -> Budget:
-    """The budget of a section."""
-    values: dict[str, Any] = {key: None if value == "none" else value for key, value in section.items()}
-    return Budget(**values)
-
-
-def space_of(section: dict[str, Any], images: dict[str, Any]) -> SearchSpace:
-    """The space of a section, for images of this size, channels and classes."""
-    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in section.items()}
-    return SearchSpace(**values, **images)

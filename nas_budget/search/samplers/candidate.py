@@ -48,6 +48,12 @@ class RecipeSpace:
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     choices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as plain values, with a list for what may vary."""
+        return asdict(self.base) | {
+            name: list(values) for name, values in (*self.ranges.items(), *self.choices.items())
+        }
+
     def dimensions(self) -> tuple[Dimension, ...]:
         """The coordinates of a proposal."""
         ranges = [Dimension(name, low, high, log=True) for name, (low, high) in self.ranges.items() if low < high]

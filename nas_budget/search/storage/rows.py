@@ -70,7 +70,7 @@ def row_of(trial: FrozenTrial, settings: StudyConfig) -> TrialRecord:
         seeds=settings.trial_seeds,
         curve=_points(curve),
         rungs=" ".join(map(str, settings.rungs)),
-        data=settings.sections["data"]["name"],
+        data=settings.data_name,
         images=settings.n_train,
         validation_images=settings.n_validation,
         budget_params=limits.params,

@@ -17,7 +17,6 @@ from optuna.trial import TrialState
 from nas_budget.errors import StudyError, UsageError
 from nas_budget.records.paths import JOURNAL, LOCK
 from nas_budget.search.config.settings import StudyConfig
-from nas_budget.search.config.study_file import Sections
 from nas_budget.search.pruners.factory import make_pruner
 from nas_budget.search.samplers.optuna_samplers import optuna_warnings_only
 from nas_budget.search.storage.journal import Journal
@@ -43,7 +42,7 @@ ATTRIBUTES = {
 """What optuna-dashboard shows of a trial, in words."""
 
 
-def recorded_settings(storage: str, folder: Path, name: str) -> Sections | None:
+def recorded_settings(storage: str, folder: Path, name: str) -> dict[str, Any] | None:
     """The settings a study was made with; None when there is no such study yet. Nothing is created.
 
     Raises:
@@ -88,7 +87,7 @@ def open_study(settings: StudyConfig, folder: Path, versions: str, part: str = "
                 sampler=RandomSampler(0),  # never asked: candidates come from search/samplers
             )
         describe_study(study, "accuracy", "\n".join(_note(settings)))
-        study.set_user_attr("settings", settings.sections)
+        study.set_user_attr("settings", settings.to_dict())
         study.set_user_attr("versions", versions)
     return study
 
@@ -123,7 +122,7 @@ def _open(storage: str, folder: Path) -> BaseStorage:
 
 def _note(settings: StudyConfig) -> Iterator[str]:
     """The lines of the note that optuna-dashboard shows beside a study."""
-    data = settings.sections["data"]["name"]
+    data = settings.data_name
     yield f"Objective: accuracy on {settings.n_validation:,} validation images of {data}."
     yield f"\nBudget: {settings.budget}; every trial keeps it.\n"
     yield "Parameters of a trial:\n"

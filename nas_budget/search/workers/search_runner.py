@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -11,9 +10,7 @@ from pathlib import Path
 import torch
 from optuna.study import Study
 
-from nas_budget.records.atomic_write import write_whole
-from nas_budget.records.paths import STUDY_SETTINGS
-from nas_budget.search.config.settings import StudyConfig
+from nas_budget.search.config.settings import StudyConfig, write_config
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.rows import versions
 from nas_budget.search.storage.storage import clear_errors, only_runner, open_study
@@ -50,10 +47,10 @@ class Phase:
     def __call__(self, index: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
         """The events of the worker of this index, in a process of its own."""
         quiet_optuna()
-        device = worker_device(self.settings.sections["search"]["device"], index)
+        device = worker_device(self.settings.device, index)
         if device.type == "cpu":
             torch.set_num_threads(self.settings.threads)
-        data = open_dataset(self.settings.sections["data"]["name"], self.data_dir, lambda _: None)
+        data = open_dataset(self.settings.data_name, self.data_dir, lambda _: None)
         images = split_images(data, device, self.settings.n_train, self.settings.n_validation)
         yield from self.events(torch_trainer(self.settings, images, should_stop), index)
 
@@ -124,7 +121,7 @@ class Search:
         """
         deadline = None if self.settings.timeout is None else time.time() + self.settings.timeout
         with only_runner(self.folder):
-            write_whole(self.folder / STUDY_SETTINGS, json.dumps(self.settings.sections, indent=2) + "\n")
+            write_config(self.settings, self.folder)
             self.tables.write()
             try:
                 yield from self._phase(Phase(self.settings, self.folder, self.data_dir, deadline, of_finalists=False))

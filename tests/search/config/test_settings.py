@@ -59,7 +59,7 @@ def test_the_space_knows_the_images(dataset: Dataset) -> None:
 
 def test_a_study_goes_on_with_what_it_recorded(dataset: Dataset) -> None:
     first = settings_of(dataset, data__images=120)
-    again = settings_of(dataset, GPU, recorded=first.sections, data__images=120, search__trials=99)
+    again = settings_of(dataset, GPU, recorded=first.to_dict(), data__images=120, search__trials=99)
     assert again.budget == first.budget
     assert again.recipe == first.recipe
     assert again.precision == "fp32"
@@ -71,7 +71,7 @@ def test_a_study_goes_on_with_what_it_recorded(dataset: Dataset) -> None:
     [("budget.params", 10_000), ("recipe.epochs", 9), ("space.kernels", [3]), ("data.images", 50), ("search.seed", 1)],
 )
 def test_a_study_made_with_other_settings_is_not_continued(dataset: Dataset, key: str, value: Any) -> None:
-    recorded = settings_of(dataset).sections
+    recorded = settings_of(dataset).to_dict()
     with pytest.raises(StudyError, match=f"{key} is .*--name"):
         settings_of(dataset, recorded=recorded, **{key.replace(".", "__"): value})
 
@@ -144,15 +144,15 @@ def test_a_time_that_is_none_is_refused(dataset: Dataset, text: Any) -> None:
 
 
 def test_how_a_study_searches_may_change_on_the_way(dataset: Dataset) -> None:
-    recorded = settings_of(dataset).sections
+    recorded = settings_of(dataset).to_dict()
     changed = {"sampler": "random", "pruner": "none", "workers": 2, "timeout": "1h", "finalists": 3, "rungs": [1]}
     settings = settings_of(dataset, recorded=recorded, **{f"search__{key}": value for key, value in changed.items()})
     assert (settings.sampler, settings.workers, settings.timeout) == ("random", 2, 3600)
 
 
 def test_another_name_is_offered_for_other_settings(dataset: Dataset) -> None:
-    recorded = settings_of(dataset).sections
-    with pytest.raises(StudyError, match="begin another study with --name s-2"):
+    recorded = settings_of(dataset).to_dict()
+    with pytest.raises(StudyError, match="start another study with --name s-2"):
         settings_of(dataset, recorded=recorded, recipe__epochs=9)
     assert next_name("mine-2") == "mine-3"
     assert next_name("cifar10-150k") == "cifar10-150k-2"
@@ -165,7 +165,7 @@ def test_workers_share_the_cores(dataset: Dataset, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_file_whose_images_changed_is_another_data_set(dataset: Dataset) -> None:
-    recorded = settings_of(dataset).sections
+    recorded = settings_of(dataset).to_dict()
     with pytest.raises(StudyError, match="the images are others"):
         settings_of(replace(dataset, digest="other"), recorded=recorded)
 
@@ -178,7 +178,7 @@ def test_a_shift_must_stay_within_the_image(dataset: Dataset) -> None:
 def test_an_address_with_a_password_is_not_recorded(dataset: Dataset) -> None:
     settings = settings_of(dataset, search__storage="postgresql+psycopg://me:secret@host/db")
     assert settings.storage.endswith("secret@host/db")
-    assert "secret" not in str(settings.sections)
+    assert "secret" not in str(settings.to_dict())
 
 
 def test_all_images_hold_out_a_tenth(dataset: Dataset) -> None:

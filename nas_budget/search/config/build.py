@@ -1,0 +1,196 @@
+"""From the sections of a study file, or of `settings.json`, to the objects that the other layers take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from nas_budget.arch.budget import Budget
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.errors import NasBudgetError, StudyError, UsageError
+from nas_budget.records.paths import STUDY_SETTINGS
+from nas_budget.search.config.sections import FROM_DATA, SearchSection
+from nas_budget.search.config.settings import FORMAT, StudyConfig
+from nas_budget.search.config.study_file import Sections
+from nas_budget.search.pruners.front import default_rungs
+from nas_budget.search.samplers.candidate import CHOICES, RANGES, RecipeSpace
+from nas_budget.search.samplers.optuna_samplers import check_sampler
+from nas_budget.space.space import SearchSpace
+from nas_budget.space.spec_factory import contains
+from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.optim.recipe import RECIPES, Recipe
+
+REFERENCE: dict[str, Any] = {"channels": (32, 64, 96, 128, 185)}
+"""The reference paper's network, but for its images."""
+
+
+def read_config(folder: Path) -> StudyConfig:
+    """The settings that the study in a run folder was made with, from its `settings.json`.
+
+    Its storage is not recorded and is given as "journal".
+
+    Raises:
+        StudyError: There is no such file, it is damaged, or another version wrote it.
+    """
+    path = folder / STUDY_SETTINGS
+    try:
+        sections = json.loads(path.read_text(encoding="utf-8"))
+        if sections.pop("format", None) != FORMAT:
+            raise StudyError(f"{path}: written by another version; this one reads {FORMAT!r}; run the study again")
+        return build_config(folder.name, sections, {key: sections["space"][key] for key in FROM_DATA})
+    except StudyError:
+        raise
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror}); give the run folder of a search") from None
+    except (ValueError, KeyError, TypeError, AttributeError, NasBudgetError) as error:
+        raise StudyError(f"{path}: damaged ({type(error).__name__}: {error}); run the study again") from None
+
+
+def build_config(
+    name: str, sections: Sections, images: Mapping[str, Any], storage: str = "journal", chosen: tuple[str, ...] = ()
+) -> StudyConfig:
+    """The settings of sections in which nothing is left to the device.
+
+    Args:
+        name: Name of the study.
+        sections: With the digest of the data set beside its name.
+        images: Size, channels and classes of the images.
+        storage: "journal", or the URL of a database.
+        chosen: Keys that the device decided.
+
+    Raises:
+        UsageError: Values that contradict each other, or the images.
+    """
+    search, data = sections["search"], sections["data"]
+    budget, space = budget_of(sections["budget"]), space_of(sections["space"], images)
+    recipes = _recipes(sections["recipe"])
+    epochs = recipes.base.epochs
+    check_crop(recipes.base.crop_pad, images["image_size"])
+    check_sampler(search["sampler"], [*space.dimensions(), *recipes.dimensions()])
+    resolved = {
+        **{key: _closed(key, search[key]) for key in SearchSection.model_fields if key != "storage"},
+        "n_startup_trials": _startup(search),
+        "rungs": _rungs(search["rungs"], epochs),
+        "finalist_epochs": epochs if search["finalist_epochs"] == "auto" else search["finalist_epochs"],
+        "queue": _queue(search["queue"], images, space, budget),
+    }
+    return StudyConfig(
+        name=name,
+        budget=budget,
+        space=space,
+        recipe_name=sections["recipe"]["name"],
+        recipes=recipes,
+        data_name=data["name"],
+        data_digest=data["digest"],
+        n_train=data["images"],
+        n_validation=data["validation_images"],
+        storage=storage,
+        chosen=chosen,
+        **resolved,
+    )
+
+
+def _closed(key: str, value: Any) -> Any:
+    """A value of `[search]`; None for no limit ("none" is also the name of a pruner)."""
+    return None if value == "none" and key != "pruner" else value
+
+
+def _recipes(section: Mapping[str, Any]) -> RecipeSpace:
+    """The recipe of a section, in which a list stands for a range of a number or for choices."""
+    values = {**asdict(RECIPES[section["name"]]), **section}
+    ranges = {name: tuple(values[name]) for name in RANGES if isinstance(values[name], list)}
+    choices = {name: tuple(values[name]) for name in CHOICES if isinstance(values[name], list)}
+    for name, (low, high) in ranges.items():
+        if not 0 < low <= high:
+            raise UsageError(f"recipe.{name}: [{low}, {high}] is no range; give the least, above 0, then the most")
+    first = {name: given[0] for name, given in (ranges | choices).items()}
+    fixed = {key: value for key, value in values.items() if key != "name"}
+    return RecipeSpace(Recipe(**{**fixed, **first}), ranges, choices)
+
+
+def _startup(search: Mapping[str, Any]) -> int:
+    """Startup trials: a fifth of all, at least five and at most twenty, unless told otherwise."""
+    trials: int = search["trials"]
+    return min(20, max(5, trials // 5)) if search["n_startup_trials"] == "auto" else int(search["n_startup_trials"])
+
+
+def _rungs(asked: Any, epochs: int) -> tuple[int, ...]:
+    if asked == "auto":
+        return default_rungs(epochs)
+    if list(asked) != sorted(set(asked)) or any(rung >= epochs for rung in asked):
+        raise UsageError(
+            f"search.rungs: {list(asked)} does not go with recipe.epochs = {epochs}; "
+            f"give rising epochs from 1 to {epochs - 1}" + (", or [] for none" if epochs == 1 else "")
+        )
+    return tuple(asked)
+
+
+def _queue(asked: Any, images: Mapping[str, Any], space: SearchSpace, budget: Budget) -> tuple[ResNetSpec, ...]:
+    """The networks to train first; left open, the reference network where the space holds it and it fits."""
+    if asked != "auto":
+        return tuple(_queued(values, images, space, budget) for values in asked)
+    spec = replace(ResNetSpec(**REFERENCE, **images), dropout=space.dropout)
+    return (spec,) if contains(space, spec) and budget.check(spec).fits else ()
+
+
+def _queued(values: Mapping[str, Any], images: Mapping[str, Any], space: SearchSpace, budget: Budget) -> ResNetSpec:
+    """A network of the queue: it must fit, and has the images of the data and the dropout of the space."""
+    spec = spec_for({"dropout": space.dropout, **values}, images, "search.queue")
+    spec = replace(spec, pool=spec.pool_size)
+    for margin in budget.check(spec).margins:
+        if margin.margin < 0:
+            raise UsageError(
+                f"search.queue: {spec} needs {margin.used:,} {margin.words}, {margin.limit:,} allowed; "
+                "make it smaller (nas-budget fit finds the largest of its shape), or leave it out"
+            )
+    return spec
+
+
+def images_of(dataset: Dataset) -> dict[str, int]:
+    """Size, channels and classes of the images of a data set, as a spec has them."""
+    return {
+        "image_size": dataset.image_size,
+        "in_channels": dataset.in_channels,
+        "classes": len(dataset.classes),
+    }
+
+
+def spec_for(values: Mapping[str, Any], images: Mapping[str, Any], where: str) -> ResNetSpec:
+    """The network of these values for these images.
+
+    Raises:
+        UsageError: The values are of a network for other images; `where` says whose they are.
+        SpecError: No network can be built of them.
+    """
+    if others := [key for key, value in images.items() if values.get(key, value) != value]:
+        wrong = ", ".join(f"{key} is {values[key]}, not {images[key]}" for key in others)
+        raise UsageError(f"{where}: a network for other images: {wrong}; leave {', '.join(others)} out")
+    return ResNetSpec.from_dict({**values, **images})
+
+
+def check_crop(pad: int, image_size: int) -> None:
+    """Check that images are larger than the largest shift.
+
+    Raises:
+        UsageError: They are not.
+    """
+    if pad >= image_size:
+        most = image_size - 1
+        raise UsageError(
+            f"recipe.crop_pad: {pad} is too much for images of {image_size} pixels; 0 to {most} is allowed"
+        )
+
+
+def budget_of(section: Mapping[str, Any]) -> Budget:
+    """The budget of a section."""
+    values: dict[str, Any] = {key: None if value == "none" else value for key, value in section.items()}
+    return Budget(**values)
+
+
+def space_of(section: Mapping[str, Any], images: Mapping[str, Any]) -> SearchSpace:
+    """The space of a section, for images of this size, channels and classes."""
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in section.items()}
+    return SearchSpace(**{**values, **images})
