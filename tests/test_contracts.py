@@ -78,7 +78,7 @@ def test_idle_threads_sleep() -> None:
 
 def _commands(path: Path) -> list[str]:
     blocks = re.findall(r"^```(?:console|sh)\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
-    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    lines = [line.lstrip("$! ") for block in blocks for line in block.splitlines()]
     return [line.split(" #")[0] for line in lines if line.startswith("nas-budget ")]
 
 

@@ -17,13 +17,33 @@ import pytest
 import nas_budget
 import nas_budget.search
 from tests.conftest import script
-from tests.report.browsing import CHROMIUM, FLAGS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 SHOWN = re.compile(r"^::: (\S+)$", re.MULTILINE)
+FOUND_BY = {
+    "Pareto": "search.html",
+    "resume": "how-to/resuming.html",
+    "ImageFolder": "how-to/own-images.html",
+    "custom model": "how-to/custom-model.html",
+    "latency": "budgets.html",
+    "quantization": "exporting.html",
+    "Colab": "how-to/colab-and-kaggle.html",
+    "Kaggle": "how-to/colab-and-kaggle.html",
+    "FAQ": "faq.html",
+    "RAM": "faq.html",
+    "Python API": "reference/api.html",
+    "hyperparameter": "search.html",
+    "pretrained": "faq.html",
+    "Jupyter": "notebook.html",
+    "Windows": "faq.html",
+    "macOS": "faq.html",
+    "validation": "glossary.html",
+}
+"""What people search for, and the page that answers it."""
+N_HITS = 3
 
 
 def plain(page: Path) -> str:
@@ -103,22 +123,32 @@ def test_the_site_is_built_without_a_warning_and_asks_for_nothing_elsewhere(site
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-def test_the_site_works_from_disk(site: Path) -> None:
-    from playwright.sync_api import sync_playwright
+def test_the_site_works_from_disk(site: Path, browser: Any) -> None:
+    window, trouble = browser.new_page(viewport={"width": 390, "height": 900}), []
+    window.on("pageerror", lambda error: trouble.append(str(error)))
+    window.on("request", lambda asked: trouble.append(asked.url) if asked.url.startswith("http") else None)
+    window.goto((site / "tutorial.html").as_uri())
+    assert window.evaluate("document.documentElement.scrollWidth") <= 390
+    window.set_viewport_size({"width": 1280, "height": 900})
+    window.get_by_role("button", name="Search").first.click()
+    window.keyboard.type("quantization", delay=50)
+    window.get_by_role("option").first.wait_for(timeout=60_000)
+    window.keyboard.press("Enter")
+    window.wait_for_url("**/exporting.html*", timeout=60_000)
+    assert trouble == []
 
-    with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=120_000)
-        window, trouble = browser.new_page(viewport={"width": 390, "height": 900}), []
-        window.on("pageerror", lambda error: trouble.append(str(error)))
-        window.on("request", lambda asked: trouble.append(asked.url) if asked.url.startswith("http") else None)
-        window.goto((site / "tutorial.html").as_uri())
-        assert window.evaluate("document.documentElement.scrollWidth") <= 390
-        window.set_viewport_size({"width": 1280, "height": 900})
-        window.get_by_role("button", name="Search").first.click()
-        window.keyboard.type("activations", delay=50)
-        window.get_by_text("Budgets").first.wait_for(timeout=60_000)
-        window.keyboard.press("Enter")
-        window.wait_for_url("**/budgets.html*", timeout=60_000)
-        assert trouble == []
-        browser.close()
+
+@pytest.mark.browser
+def test_search_shows_the_right_page_among_its_first_hits(site: Path, browser: Any) -> None:
+    window = browser.new_page(viewport={"width": 1280, "height": 900})
+    window.goto((site / "index.html").as_uri())
+    window.get_by_role("button", name="Search").first.click()
+    missed = {}
+    for words, page in FOUND_BY.items():
+        window.get_by_role("combobox", name="Search").fill(words)
+        hits = window.locator(f"[role=option][href*='?h={words.replace(' ', '+')}']")  # a hit carries what was searched
+        hits.first.wait_for(timeout=60_000)
+        found = [hit.get_attribute("href").partition("?")[0] for hit in hits.all()[:N_HITS]]
+        if (site / page).as_uri() not in found:
+            missed[words] = found
+    assert missed == {}
