@@ -39,8 +39,8 @@ from nas_budget.cli.commands.search import parse_assignment, toml_value
 from nas_budget.cli.serve.signals import signals
 from nas_budget.errors import NasBudgetError, StoppedError, UsageError
 from nas_budget.records.atomic_write import write_whole
-from nas_budget.records.trial_reader import read_trials, table_of
-from nas_budget.records.trials import TrialRecord
+from nas_budget.records.paths import trials_table
+from nas_budget.records.trials import TrialRecord, read_trials
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.open_study import Opened, open_search
 from nas_budget.search.storage.storage import existing_study
@@ -94,7 +94,7 @@ def runs(arguments: argparse.Namespace) -> list[tuple[str, int]]:
 def rows_of(arguments: argparse.Namespace, method: str, seed: int) -> list[TrialRecord]:
     """The trials of a run that have ended; none where it has not begun."""
     folder = arguments.runs_dir / run_name(arguments, method, seed)
-    return read_trials(folder) if table_of(folder).exists() else []
+    return read_trials(folder) if trials_table(folder).exists() else []
 
 
 def compare(arguments: argparse.Namespace, should_stop: Callable[[], bool]) -> None:

@@ -12,8 +12,7 @@ from nas_budget.records.paths import FINALISTS_TABLE
 from nas_budget.records.run_folder import RUN, STUDY, kind_of
 from nas_budget.records.time_ledger import ledger
 from nas_budget.records.training_run import RunResult, read_result
-from nas_budget.records.trial_reader import read_trials
-from nas_budget.records.trials import TrialRecord
+from nas_budget.records.trials import TrialRecord, read_trials
 
 STUDIES = Path(__file__).parents[1] / "studies"
 RESULTS = STUDIES / "results"

@@ -16,7 +16,7 @@ from nas_budget.errors import NasBudgetError
 from nas_budget.records.finalists import FinalistRun, read_finalists
 from nas_budget.records.paths import FINALISTS_TABLE, JOURNAL, METRICS, RESULT, RUN_SETTINGS, TRIALS_TABLE, WEIGHTS
 from nas_budget.records.training_run import read_metrics, read_result
-from nas_budget.records.trial_reader import read_columns
+from nas_budget.records.trials import STATES, read_columns
 
 STUDY, RUN = "study", "run"
 CHANGING = (TRIALS_TABLE, FINALISTS_TABLE, JOURNAL, RESULT, METRICS, RUN_SETTINGS)
@@ -131,11 +131,12 @@ def _changed(folder: Path) -> float:
 
 def _study(folder: Path) -> dict[str, Any]:
     """The figures of a study; of one without a table no trial has ended yet."""
-    counts = {"complete": 0, "pruned": 0, "failed": 0}
-    rows = read_columns(folder / TRIALS_TABLE, COLUMNS) if (folder / TRIALS_TABLE).exists() else []
+    counts = dict.fromkeys(STATES, 0)
+    table = folder / TRIALS_TABLE
+    rows = [*zip(*read_columns(table, COLUMNS).values(), strict=True)] if table.exists() else []
     best: tuple[float, int] | None = None
     for state, accuracy, params, *_ in rows:
-        counts[str(state)] += 1
+        counts[state] += 1
         if accuracy and not 0 <= float(accuracy) <= 1:
             raise ValueError(f"an accuracy is {accuracy}, not from 0 to 1")
         if state == "complete" and accuracy:

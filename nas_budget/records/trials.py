@@ -1,17 +1,19 @@
-"""The trials table: one row a trial, with the same columns for whoever writes or reads it."""
+"""The trials table: its columns, and the one place that writes, reads and checks it."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 from nas_budget.errors import TableError
 from nas_budget.records.atomic_write import write_whole
+from nas_budget.records.paths import trials_table
 from nas_budget.records.statistics import pareto_front
 
 
@@ -62,12 +64,17 @@ class TrialRecord:
         seed: Seed of the training, of several the first.
         device: Where it ran.
         precision: Number format it trained in.
+        micro_batches: Parts that each batch was computed in; 1 unless memory did not suffice for a whole batch.
         versions: Versions of this package, torch and Optuna.
         worker: Number of the worker that trained it, from 0.
         started: When, in UTC, ISO 8601.
         finished: When, in UTC, ISO 8601.
         reason: Why it was pruned or failed.
         spec: The whole spec as JSON.
+
+    Examples:
+        >>> COLUMNS[:5]
+        ('study', 'number', 'state', 'accuracy', 'epochs')
     """
 
     study: str
@@ -112,6 +119,7 @@ class TrialRecord:
     seed: int
     device: str
     precision: str
+    micro_batches: int
     versions: str
     worker: int
     started: str
@@ -120,25 +128,109 @@ class TrialRecord:
     spec: str
 
 
-COLUMNS = tuple(field.name for field in fields(TrialRecord))
+KINDS = {field.name: str(field.type) for field in fields(TrialRecord)}
+"""Type of each column."""
+COLUMNS = tuple(KINDS)
 STATES = ("complete", "pruned", "failed")
-CURVE = r"\s*([01](\.\d*)?([eE]-?\d+)?\s*)*"
-"""What a curve looks like, as a regular expression."""
+CURVE = re.compile(r"\s*([01](\.\d*)?([eE]-?\d+)?\s*)*")
+RUNGS = re.compile(r"[\d ]*")
+READERS: dict[str, Callable[[str], Any]] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "int | None": lambda text: int(text) if text else None,
+    "float | None": lambda text: float(text) if text else None,
+}
+"""What reads a cell, by the type of its column."""
 
 
-def problem_of(row: TrialRecord) -> str:
-    """What a row holds that no trial has; empty of one that may be."""
-    if row.state not in STATES:
-        return f"a trial is {row.state!r}, not {', '.join(STATES)}"
-    if row.accuracy is not None and not 0 <= row.accuracy <= 1:
-        return f"an accuracy is {row.accuracy}, not from 0 to 1"
-    if row.params < 1:
-        return f"a network has {row.params} parameters"
-    if not (isfinite(row.seconds) and isfinite(row.repeated_seconds)):
-        return "a trial took no finite time"
-    if not (re.fullmatch(CURVE, row.curve) and re.fullmatch(r"[\d ]*", row.rungs)):
-        return f"a curve or its rungs are no numbers: {row.curve or row.rungs!r}"
-    return ""
+def read_trials(path: Path) -> list[TrialRecord]:
+    """The trials of a `trials.csv`, or of the run folder that holds one, by number.
+
+    Raises:
+        TableError: It is missing, damaged, or of another version.
+    """
+    return [TrialRecord(*row) for row in zip(*read_checked(path).values(), strict=True)]
+
+
+def read_checked(path: Path) -> dict[str, list[Any]]:
+    """The same trials as columns by name, each value of the type of its field.
+
+    Raises:
+        TableError: As `read_trials`.
+    """
+    file = trials_table(path)
+    columns = {name: _converted(file, name, cells) for name, cells in read_columns(file, COLUMNS).items()}
+    if problem := next(_problems(columns), ""):
+        raise TableError(f"{file}: {problem}; the table is damaged, and a search that resumes writes it anew")
+    numbers = columns["number"]
+    order = sorted(range(len(numbers)), key=numbers.__getitem__)
+    return {name: [values[i] for i in order] for name, values in columns.items()}
+
+
+def read_columns(file: Path, names: Sequence[str]) -> dict[str, Sequence[str]]:
+    """The cells of some columns of a trials table by name, as texts; nothing of them is checked.
+
+    Raises:
+        TableError: It is missing, no trials table of this version, or its last row is cut off.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8") as opened:
+            head, *rows = csv.reader(opened, strict=True)
+    except FileNotFoundError:
+        raise TableError(f"{file}: no such file; give a run folder such as runs/quickstart") from None
+    except (OSError, ValueError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or "empty, cut off, or not a text"
+        raise TableError(f"{file}: cannot be read as a trials table ({reason})") from None
+    if missing := [name for name in COLUMNS if name not in head]:
+        raise TableError(f"{file}: {_of_another_version(missing)}")
+    if any(len(row) != len(head) for row in rows):
+        raise TableError(f"{file}: a row is cut off; a search that resumes writes the table anew")
+    cells = [*zip(*rows, strict=True)] or [()] * len(head)
+    return {name: cells[head.index(name)] for name in names}
+
+
+def _of_another_version(missing: Sequence[str]) -> str:
+    lacks = f"no column {', '.join(missing[:4])}{', ...' if len(missing) > 4 else ''}"
+    if len(missing) > len(COLUMNS) // 2:
+        return f"is no trials table ({lacks}); give one that nas-budget search wrote"
+    return f"was written by an older nas-budget ({lacks}); read it with the version that wrote it"
+
+
+def _converted(file: Path, name: str, cells: Sequence[str]) -> list[Any]:
+    """The values of a column."""
+    try:
+        return [*map(READERS[KINDS[name]], cells)]
+    except ValueError:
+        wanted = {"i": "whole numbers", "f": "numbers"}[KINDS[name][0]]
+        strange = next(cell for cell in cells if not _reads(name, cell))
+        found = f"holds {strange!r:.60}" if strange else "has an empty cell"
+        raise TableError(f"{file}: column {name} {found}, where {wanted} belong; the table is damaged") from None
+
+
+def _reads(name: str, cell: str) -> bool:
+    try:
+        READERS[KINDS[name]](cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _problems(columns: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+    """What no trial has."""
+    rules: dict[str, Callable[[Any], object]] = {
+        "state": lambda state: state in STATES,
+        "accuracy": lambda accuracy: accuracy is None or 0 <= accuracy <= 1,
+        "params": lambda params: params > 0,
+        "seconds": isfinite,
+        "repeated_seconds": isfinite,
+        "curve": CURVE.fullmatch,
+        "rungs": RUNGS.fullmatch,
+    }
+    for name, rule in rules.items():
+        for value in columns[name]:
+            if not rule(value):
+                yield f"column {name} holds {value!r:.60}"
 
 
 def best_of(records: Iterable[TrialRecord]) -> TrialRecord | None:

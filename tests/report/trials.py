@@ -62,6 +62,7 @@ def record(number: int = 0, **changes: Any) -> TrialRecord:
         "seed": 0,
         "device": "a CPU (2 threads)",
         "precision": "fp32",
+        "micro_batches": 1,
         "versions": "nas-budget 0.1.0, torch 2.13.0",
         "worker": 0,
         "started": "2026-01-01T00:00:00+00:00",

@@ -22,8 +22,7 @@ from nas_budget.records.run_folder import RUN, folders, has_weights, kind_of
 from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import Ledger, ledger
 from nas_budget.records.training_run import read_result
-from nas_budget.records.trial_reader import read_trials
-from nas_budget.records.trials import TrialRecord, best_of, front_of
+from nas_budget.records.trials import TrialRecord, best_of, front_of, read_trials
 
 INDENT = 7
 

@@ -18,8 +18,7 @@ from nas_budget.errors import UsageError
 from nas_budget.records.formatting import seconds_in_words
 from nas_budget.records.paths import TRIAL_SETTINGS, TRIALS_TABLE, trial_folder
 from nas_budget.records.statistics import half_width
-from nas_budget.records.trial_reader import read_trials
-from nas_budget.records.trials import TrialRecord
+from nas_budget.records.trials import TrialRecord, read_trials
 from nas_budget.report.pages.next_steps import network_options
 
 STATES = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
@@ -115,6 +114,8 @@ def _tell_time(record: TrialRecord) -> None:
     latency = f", {record.latency_s * 1e3:.2f} ms an image" if record.latency_s else ""
     field("device", f"{record.device}, {record.precision}, seed {record.seed}, worker {record.worker}{latency}")
     field("versions", f"{record.versions}")
+    if record.micro_batches > 1:
+        field("memory", f"did not suffice for a whole batch: each was computed in {record.micro_batches} micro-batches")
 
 
 def _next(folder: Path, record: TrialRecord, spec: ResNetSpec) -> list[str]:

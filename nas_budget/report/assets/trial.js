@@ -54,6 +54,7 @@ const SETTINGS = [
   ["Activations at their peak", (id) => `${count(cell("activation_bytes", id))} B`],
   ["Epochs", (id) => `${cell("epochs", id)} of ${cell("max_epochs", id)}`], ["Time", (id) => `${cell("seconds", id).toFixed(1)} s`],
   ["Recipe", (id) => `${cell("optimizer", id)}, learning rate ${Number(cell("learning_rate", id)).toPrecision(3) * 1}, weight decay ${Number(cell("weight_decay", id)).toPrecision(3) * 1}, batch ${cell("batch_size", id)}`],
+  ["Memory", (id) => cell("micro_batches", id) > 1 ? `each batch computed in ${cell("micro_batches", id)} micro-batches, as it did not suffice for a whole one` : ""],
   ["Why it ended", (id) => cell("reason", id)],
 ];
 

@@ -183,6 +183,8 @@ def _facts(study: StudyTable) -> Iterable[tuple[str, str]]:
         "Data",
         f"{first['data']}: {first['images']:,} images trained on, {first['validation_images']:,} for validation",
     )
+    if n_split := int((table["micro_batches"] > 1).sum()):
+        yield "Split into micro-batches", f"{n_split} trial{'' if n_split == 1 else 's'}, as memory did not suffice"
     yield "Epochs of a trial", f"{first['max_epochs']}"
     yield "Device", ", ".join(d for d in table["device"].unique() if d)
     yield "Precision, seed", f"{first['precision']}, {first['seed']}"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,63 +10,26 @@ import numpy as np
 import pandas as pd
 
 from nas_budget.errors import TableError
-from nas_budget.records.paths import TRIALS_TABLE
+from nas_budget.records.paths import trials_table
 from nas_budget.records.statistics import pareto_front
-from nas_budget.records.trials import COLUMNS, CURVE, STATES, TrialRecord
-
-TEXT = tuple(f.name for f in fields(TrialRecord) if f.type == "str")
-NEEDED = (
-    "number", "epochs", "max_epochs", "params", "macs", "seconds", "repeated_seconds", "images", "validation_images",
-    "seeds",
-)  # fmt: skip
-NUMBERS = tuple(name for name in COLUMNS if name not in TEXT)
+from nas_budget.records.trials import KINDS, read_checked
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The trials of a `trials.csv`, or of the run folder that holds one, by number.
+    """The trials of a `trials.csv`, or of the run folder that holds one, by number; NaN for what is empty.
 
     Raises:
-        TableError: It is missing, has other columns, or values that are not numbers where they must be.
+        TableError: It is missing, damaged, of another version, or has no trials yet.
     """
-    if path.is_dir():
-        path = path / TRIALS_TABLE
-    try:
-        table = pd.read_csv(
-            path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values={c: [""] for c in NUMBERS}
-        )
-    except FileNotFoundError:
-        raise TableError(f"{path}: no such file; give a run folder such as runs/quickstart") from None
-    except (OSError, ValueError) as error:
-        raise TableError(f"{path}: cannot be read as a trials table ({str(error).splitlines()[0]})") from None
-    if missing := [name for name in COLUMNS if name not in table]:
-        raise TableError(f"{path}: has no column {', '.join(missing)}; it is not a trials table of this version")
-    if table.empty:
-        raise TableError(f"{path}: has no trials yet; run nas-budget search first")
-    if problem := next(_problems(table, path), None):
-        raise TableError(f"{path}: {problem}; the table is damaged, and a search that goes on writes it anew")
-    return table.sort_values("number", ignore_index=True)
+    columns = read_checked(path)
+    if not columns["number"]:
+        raise TableError(f"{trials_table(path)}: has no trials yet; run nas-budget search first")
+    return pd.DataFrame({name: _series(name, values) for name, values in columns.items()})
 
 
-def _problems(table: pd.DataFrame, path: Path) -> Iterator[str]:
-    for name in NUMBERS:
-        if not pd.api.types.is_numeric_dtype(table[name]):
-            yield f"column {name} holds text where numbers belong"
-    for name in NEEDED:
-        if table[name].isna().any():
-            yield f"a row has no {name}"
-    if not path.read_bytes().endswith(b"\n"):
-        yield "its last row is cut off"
-    rules = {
-        "params": table["params"] > 0,
-        "accuracy": table["accuracy"].isna() | table["accuracy"].between(0, 1),
-        "seconds": np.isfinite(table["seconds"]),
-        "repeated_seconds": np.isfinite(table["repeated_seconds"]),
-        "state": table["state"].isin(STATES),
-        "curve": table["curve"].str.fullmatch(CURVE),
-    }
-    for name, kept in rules.items():
-        if not kept.all():
-            yield f"column {name} holds {table.loc[~kept, name].iloc[0]!r}"
+def _series(name: str, values: list[Any]) -> pd.Series[Any]:
+    kind = {"str": "str", "int": "int64", "float": "float64"}[KINDS[name].partition(" ")[0]]
+    return pd.Series(values, dtype="float64" if None in values else kind)
 
 
 def complete(table: pd.DataFrame) -> pd.DataFrame:

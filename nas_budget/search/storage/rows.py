@@ -81,6 +81,7 @@ def row_of(trial: FrozenTrial, settings: StudyConfig) -> TrialRecord:
         seed=settings.seed,
         device=known.get("device", ""),
         precision=settings.precision,
+        micro_batches=known.get("micro_batches", 1),
         versions=known.get("versions", ""),
         worker=known.get("worker_index", 0),
         started=_utc(trial.datetime_start),

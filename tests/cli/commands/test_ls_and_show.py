@@ -15,13 +15,11 @@ import pytest
 
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.commands.ls import middle
-from nas_budget.errors import TableError
 from nas_budget.records import run_folder as run_folders
-from nas_budget.records import trial_reader
+from nas_budget.records import trials
 from nas_budget.records.finalists import FinalistRun, write_finalists
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, JOURNAL, TRIALS_TABLE
-from nas_budget.records.trial_reader import read_trials
-from nas_budget.records.trials import write_table
+from nas_budget.records.trials import read_trials, write_table
 from nas_budget.report.pages.next_steps import network_options
 from tests.cli.runs import SPEC, plain, terminal, write_run, write_unfinished
 from tests.conftest import Ran
@@ -114,7 +112,7 @@ def test_of_two_hundred_studies_each_table_is_read_once(run: Run, runs: Path, mo
         (runs / f"study{i}").mkdir()
         shutil.copy(STUDY / TRIALS_TABLE, runs / f"study{i}" / TRIALS_TABLE)
     read: list[Path] = []
-    real = trial_reader.read_columns
+    real = trials.read_columns
     monkeypatch.setattr(run_folders, "read_columns", lambda file, names: read.append(file) or real(file, names))
     assert len(run("ls", "--json").json) == 203
     assert len(read) == 201  # each table once, and no journal
@@ -332,19 +330,3 @@ def test_no_colour_where_none_is_wanted(run: Run, runs: Path, monkeypatch: pytes
     for name in "FORCE_COLOR", "NO_COLOR":
         monkeypatch.delenv(name)
     assert "\x1b" not in run("show", "cifar10-150k").out
-
-
-def test_a_table_of_an_older_version_is_read_by_name() -> None:
-    records = read_trials(STUDY)
-    assert [record.number for record in records] == list(range(30))
-    assert (records[3].accuracy, records[3].params, records[3].budget_weight_bytes) == (0.419, 29_193, None)
-
-
-def test_a_table_that_lacks_what_is_needed_is_refused(tmp_path: Path) -> None:
-    (tmp_path / TRIALS_TABLE).write_text("number,state\n1,complete\n")
-    with pytest.raises(TableError, match="has no column accuracy"):
-        read_trials(tmp_path)
-    text = (STUDY / TRIALS_TABLE).read_text().replace(",25901,", ",many,")
-    (tmp_path / TRIALS_TABLE).write_text(text)
-    with pytest.raises(TableError, match="many"):
-        read_trials(tmp_path)

@@ -87,6 +87,12 @@ def test_the_facts_are_counted(tmp_path: Path) -> None:
         assert part in text
 
 
+def test_trials_that_memory_did_not_suffice_for_are_counted(tmp_path: Path) -> None:
+    assert "micro-batches" not in seen(tmp_path, mixed())
+    split = [*mixed(), record(8, micro_batches=4)]
+    assert "Split into micro-batches 1 trial, as memory did not suffice" in seen(tmp_path, split)
+
+
 def test_what_fewer_parameters_cost_is_said(tmp_path: Path) -> None:
     text = seen(tmp_path, mixed())
     assert "Half of the parameters cost 13.3 points: trial 3, 62.00% with 12,345." in text

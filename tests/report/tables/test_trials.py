@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nas_budget.errors import TableError
-from nas_budget.records.trials import COLUMNS, TrialRecord, best_of, write_table
-from nas_budget.report.tables.trials import NUMBERS, TEXT, best, complete, front, network, read_table
+from nas_budget.records.trials import COLUMNS, KINDS, TrialRecord, best_of, read_trials, write_table
+from nas_budget.report.tables.trials import best, complete, front, network, read_table
 from tests.report.trials import EVIL, mixed, record, table_of
 
 in_a_folder = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -50,10 +50,14 @@ def test_every_value_comes_back_as_it_was_written(tmp_path: Path) -> None:
             assert pd.isna(row[name]) if value is None else row[name] == value, name
 
 
+def test_rows_come_back_as_records(tmp_path: Path) -> None:
+    write_table(tmp_path / "trials.csv", mixed()[::-1])
+    assert read_trials(tmp_path) == mixed()
+
+
 def test_columns_have_the_types_of_the_fields(tmp_path: Path) -> None:
     table = table_of(tmp_path, mixed())
-    assert set(TEXT) | set(NUMBERS) == set(COLUMNS)
-    assert all(pd.api.types.is_string_dtype(table[name]) for name in TEXT)
+    assert all(pd.api.types.is_string_dtype(table[name]) == (kind == "str") for name, kind in KINDS.items())
     assert all(pd.api.types.is_integer_dtype(table[name]) for name in ("number", "params", "macs", "epochs", "pool"))
     assert pd.api.types.is_float_dtype(table["accuracy"])
 
@@ -149,8 +153,10 @@ def test_a_table_that_is_missing_is_answered_with_what_to_give(tmp_path: Path) -
 
 
 def test_a_table_of_another_version_is_answered_with_its_columns(tmp_path: Path) -> None:
-    table_of(tmp_path, mixed()).drop(columns=["params", "spec"]).to_csv(tmp_path / "old.csv", index=False)
-    assert "has no column params, spec" in refusal(tmp_path / "old.csv")
+    table_of(tmp_path, mixed()).drop(columns=["micro_batches", "rungs"]).to_csv(tmp_path / "old.csv", index=False)
+    assert "was written by an older nas-budget (no column rungs, micro_batches)" in refusal(tmp_path / "old.csv")
+    (tmp_path / "other.csv").write_text("number,state\n1,complete\n")
+    assert "is no trials table (no column study, accuracy, epochs, max_epochs, ...)" in refusal(tmp_path / "other.csv")
 
 
 def test_a_table_without_trials_is_answered_with_what_to_run(tmp_path: Path) -> None:
@@ -161,13 +167,25 @@ def test_a_table_without_trials_is_answered_with_what_to_run(tmp_path: Path) -> 
 @pytest.mark.parametrize(("name", "value"), [("params", "many"), ("accuracy", EVIL), ("budget_params", "5M")])
 def test_text_where_a_number_belongs_is_refused(tmp_path: Path, name: str, value: Any) -> None:
     write_table(tmp_path / "trials.csv", [record(0), record(1, **{name: value})])
-    assert f"column {name} holds text" in refusal(tmp_path / "trials.csv")
+    assert f"column {name} holds {value!r}, where " in refusal(tmp_path / "trials.csv")
 
 
 @pytest.mark.parametrize("name", ["number", "params", "macs", "epochs", "seconds"])
 def test_a_number_that_every_trial_has_may_not_be_missing(tmp_path: Path, name: str) -> None:
     write_table(tmp_path / "trials.csv", [record(0), replace(record(1), **{name: ""})])
-    assert name in refusal(tmp_path / "trials.csv")
+    assert f"column {name} has an empty cell" in refusal(tmp_path / "trials.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("state", "running"), ("accuracy", 1.5), ("accuracy", float("nan")), ("params", 0), ("seconds", float("inf")),
+        ("repeated_seconds", float("nan")), ("curve", "0.1 much"), ("rungs", "2,4"),
+    ],
+)  # fmt: skip
+def test_what_no_trial_has_is_refused(tmp_path: Path, name: str, value: Any) -> None:
+    write_table(tmp_path / "trials.csv", [record(0), record(1, **{name: value})])
+    assert f"column {name} holds {value!r}; the table is damaged" in refusal(tmp_path / "trials.csv")
 
 
 def test_a_row_that_was_cut_off_is_refused(tmp_path: Path) -> None:
