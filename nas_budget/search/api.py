@@ -29,15 +29,37 @@ Callback = Callable[[Study, FrozenTrial], None]
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search has found.
+    """What a search has found: every trial, the best network, the Pareto front, and where the time went.
+
+    A trial's accuracy is on validation images. The test images are read by `nas-budget train` alone.
 
     Attributes:
-        settings: What it was asked to do.
-        folder: Where its files are.
-        trials: A row for each trial, by number.
-        finalists: The best trials trained again, the best first; empty when none were asked for.
-        ledger: Where the time went.
-        study: Optuna's study.
+        settings: What the search was asked to do.
+        folder: Where its files are: `trials.csv`, `best.json`, the storage, a folder for each trial.
+        trials: A row for each finished trial, by number: complete, pruned or failed.
+        finalists: The best trials trained again with other seeds, the best first; empty where none were asked for.
+        ledger: Device seconds, by what became of them.
+        study: Optuna's study, for Optuna's own tools.
+
+    Examples:
+        Two small networks of the built-in images. A real search takes a study file and minutes to hours:
+
+        >>> from tempfile import TemporaryDirectory
+        >>> from nas_budget.search import search
+        >>> study = {
+        ...     "budget": {"params": "20k"},
+        ...     "data": {"name": "shapes", "images": 100, "validation_images": 50},
+        ...     "recipe": {"epochs": 1},
+        ...     "search": {"trials": 2},
+        ... }
+        >>> with TemporaryDirectory() as folder:
+        ...     found = search(study, name="small", runs_dir=folder)
+        >>> [trial.number for trial in found.trials]
+        [0, 1]
+        >>> found.best.params <= 20_000
+        True
+        >>> found.settings.budget.check(found.best_spec).fits
+        True
     """
 
     settings: StudyConfig
@@ -60,7 +82,7 @@ class SearchResult:
         return ResNetSpec.from_json(self.best.spec) if self.best else None
 
     @property
-    def front(self) -> tuple[TrialRecord, ...]:
+    def pareto_front(self) -> tuple[TrialRecord, ...]:
         """The complete trials that no other beats in both size and accuracy, from the smallest."""
         return front_of(self.trials)
 
@@ -100,7 +122,7 @@ def search(
         on_message: Gets a line on which images are used, where the study leaves that open.
 
     Raises:
-        UsageError: StudyConfig that make no sense.
+        UsageError: Settings that make no sense.
         StudyError: A study made with other settings, one another process runs, trials that all fail.
         NothingFitsError: No network of the space is inside the budget.
     """

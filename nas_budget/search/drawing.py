@@ -43,8 +43,8 @@ def _accuracy(found: SearchResult) -> str:
 
 def _front(found: SearchResult) -> str:
     heads = "".join(f'<th style="{RIGHT if i < 4 else LEFT}">{name}</th>' for i, name in enumerate(FRONT))
-    best = sorted(found.front, key=lambda row: -row.params)[:MOST_ROWS]
-    n = len(found.front)
+    best = sorted(found.pareto_front, key=lambda row: -row.params)[:MOST_ROWS]
+    n = len(found.pareto_front)
     title = "The front" if len(best) == n else f"The front, the {MOST_ROWS} largest of {n}"
     return f"<h4>{title}</h4><table><thead><tr>{heads}</tr></thead><tbody>{''.join(map(_row, best))}</tbody></table>"
 

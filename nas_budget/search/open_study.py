@@ -73,7 +73,7 @@ def open_search(
         on_message: Gets a line on which images are used, where that is left open.
 
     Raises:
-        UsageError: StudyConfig that make no sense; every mistake of a file at once.
+        UsageError: Settings that make no sense; every mistake of a file at once.
         StudyError: A study made with other settings, or a storage that cannot be reached.
         DataError: Images that are missing or damaged.
     """

@@ -31,22 +31,22 @@ def study_of(npz: Path, **search_keys: Any) -> dict[str, dict[str, Any]]:
 
 
 def test_a_search_gives_table_front_best_and_time(npz: Path, tmp_path: Path) -> None:
-    told: list[Any] = []
+    events: list[Any] = []
     called: list[tuple[str, int, str]] = []
 
     def callback(study: Study, trial: FrozenTrial) -> None:
         called.append((study.study_name, trial.number, trial.state.name))
 
     study = study_of(npz, finalists=1, finalist_seeds=2)
-    found = search(study, name="mine", runs_dir=tmp_path, on_event=told.append, callbacks=[callback])
+    found = search(study, name="mine", runs_dir=tmp_path, on_event=events.append, callbacks=[callback])
     assert [row.number for row in found.trials] == [0, 1, 2, 3]
     assert sorted(called) == [("mine", row.number, row.state.upper()) for row in found.trials]
-    assert sum(isinstance(e, TrialFinished) for e in told) == 4
-    assert sum(isinstance(e, TrialStarted) for e in told) == 6
+    assert sum(isinstance(e, TrialFinished) for e in events) == 4
+    assert sum(isinstance(e, TrialStarted) for e in events) == 6
     assert list(found.table.columns) == list(COLUMNS)
     assert found.best is not None
-    assert found.front[-1] == found.best
-    assert all(a.params < b.params for a, b in pairwise(found.front))
+    assert found.pareto_front[-1] == found.best
+    assert all(a.params < b.params for a, b in pairwise(found.pareto_front))
     assert found.best_spec == ResNetSpec.from_json(found.finalists[0].spec)
     assert found.ledger.spent == pytest.approx(found.ledger.complete + found.ledger.pruned + found.ledger.finalists)
     assert found.study.study_name == "mine"
@@ -54,7 +54,7 @@ def test_a_search_gives_table_front_best_and_time(npz: Path, tmp_path: Path) -> 
     html = found._repr_html_()
     assert f"mean of {found.finalists[0].n_runs} runs" in html
     assert f"{cost(found.best_spec).params:,} parameters" in html
-    assert all(f">{row.params:,}</td>" in html for row in found.front)
+    assert all(f">{row.params:,}</td>" in html for row in found.pareto_front)
     again = search(study, name="mine", runs_dir=tmp_path)
     assert again.trials == found.trials
 

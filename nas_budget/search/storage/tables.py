@@ -48,7 +48,7 @@ class StudyTables:
 
     def rows(self) -> list[TrialRecord]:
         """A row for each finished trial, by number; those of other machines too."""
-        _begun, ended = self.tracker.look()
+        _started, ended = self.tracker.look()
         self._rows |= {trial.number: row_of(trial, self.settings) for trial in ended if candidate_of(trial)}
         return [self._rows[number] for number in sorted(self._rows)]
 

@@ -54,7 +54,7 @@ class TrialStore:
         return len(self.study.get_trials(deepcopy=False))
 
     def look(self) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
-        """The trials that began and those that ended since the last look, by number."""
+        """The trials that started and those that ended since the last look, by number."""
         return self.tracker.look()
 
     def running(self) -> list[FrozenTrial]:
@@ -166,14 +166,14 @@ class TrialTracker:
         self.open: dict[int, FrozenTrial] = {}
 
     def look(self) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
-        """The trials that have begun and those that have ended since the last look, by number."""
+        """The trials that started and those that ended since the last look, by number."""
         trials = self.study.get_trials(deepcopy=False)
-        begun = trials[self.n_known :]
+        started = trials[self.n_known :]
         self.n_known = len(trials)
-        open_now = [*self.open, *(trial.number for trial in begun)]
+        open_now = [*self.open, *(trial.number for trial in started)]
         ended = [trials[number] for number in open_now if trials[number].state.is_finished()]
         self.open = {number: trials[number] for number in open_now if not trials[number].state.is_finished()}
-        return begun, ended
+        return started, ended
 
     def running(self) -> list[FrozenTrial]:
         """The trials that had not ended at the last look, by number."""

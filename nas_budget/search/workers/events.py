@@ -56,7 +56,7 @@ class SearchEnded:
 
 @dataclass(frozen=True)
 class WorkerLost:
-    """A worker process ended unexpectedly; its trial is taken over by the others."""
+    """A worker process ended unexpectedly; another worker resumes its trial."""
 
     worker: int
     exit_code: int

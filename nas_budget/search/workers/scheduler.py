@@ -1,4 +1,4 @@
-"""`Scheduler`: what a worker asks which trials to train and how each goes on; `SearchScheduler` searches."""
+"""`Scheduler`: which trials a worker trains and how long; `SearchScheduler`: the one of a search."""
 
 from __future__ import annotations
 
@@ -209,9 +209,9 @@ class SearchScheduler(StoredTrials):
         return group
 
     def look(self) -> None:
-        """Take in the trials that began and ended: what was seen, what the sampler learns, what stop rules count."""
-        begun, ended = self.store.look()
-        for trial in begun:
+        """Take in the trials that started or ended: what was seen, what the sampler learns, what stop rules count."""
+        started, ended = self.store.look()
+        for trial in started:
             candidate = candidate_of(trial)
             if candidate and trial.number not in self.proposer.places:
                 self.seen.add(candidate)

@@ -20,8 +20,8 @@ class TrialStats:
         ended: How many are complete or pruned.
         seconds: Time of all trials together, failed ones and repeated work too.
         best: The highest accuracy of a complete trial, 0 to 1.
-        front: Parameters and accuracy of the complete trials that no other beats.
-        since_progress: Complete or pruned trials since one joined the front.
+        front: The Pareto front: parameters and accuracy of the complete trials that no other beats.
+        since_progress: Complete or pruned trials since one joined the Pareto front.
     """
 
     ended: int = 0
@@ -63,5 +63,5 @@ def reason_to_stop(settings: StudyConfig, stats: TrialStats, deadline: float | N
     if settings.target is not None and stats.best >= settings.target:
         return f"the target is reached: {stats.best:.2%} of {settings.target:.2%}"
     if settings.patience is not None and stats.since_progress >= settings.patience:
-        return f"no progress: none of the last {stats.since_progress} trials joined the front"
+        return f"no progress: none of the last {stats.since_progress} trials joined the Pareto front"
     return ""

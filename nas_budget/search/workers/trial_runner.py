@@ -31,7 +31,7 @@ def run_trials(scheduler: Scheduler, trainer: CandidateTrainer) -> Iterator[Even
     """Train what the scheduler suggests until there is no more, and yield what happens.
 
     Raises:
-        StoppedError: The trainer was told to stop. The trials under way are trained again when the study resumes.
+        StoppedError: The trainer was asked to stop. The trials under way are trained again when the study resumes.
         StudyError: Several trials in a row failed.
     """
     failures = 0
@@ -76,7 +76,7 @@ class TrialRunner:
 
     Args:
         trial: What to train.
-        scheduler: Told each epoch, asked at each rung.
+        scheduler: Gets each epoch and decides at each rung.
         trainer: Trains.
 
     Attributes:
@@ -93,7 +93,7 @@ class TrialRunner:
         self.results = self._results()
 
     def started(self) -> TrialStarted:
-        """What to tell of its beginning."""
+        """The event of its start."""
         trial, spec = self.trial, self.trial.candidate.spec
         return TrialStarted(trial.number, spec, cost(spec).params, trial.resumed, trial.finalist)
 
@@ -121,7 +121,7 @@ class TrialRunner:
             self.decision = self.scheduler.on_rung(self.trial, self.epoch)
 
     def finish(self) -> Event:
-        """Tell the scheduler that the trial has ended and give back what it held; what is to be told."""
+        """End the trial: the scheduler records it and the trainer frees its memory. The event of it."""
         self.results.close()
         event = self.scheduler.on_finished(self.trial, self.decision, self.seconds)
         self.trainer.release()

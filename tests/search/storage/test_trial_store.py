@@ -78,8 +78,8 @@ def test_each_worker_sees_each_trial_begin_and_end_once(opened: Open) -> None:
     assert [t.number for t in theirs.running()] == [number]
     ours.report(number, 1, 0.5)
     ours.finish(number, TrialState.COMPLETE, 1.0)
-    begun, ended = theirs.look()
-    assert (begun, [t.number for t in ended], theirs.running()) == ([], [number], [])
+    started, ended = theirs.look()
+    assert (started, [t.number for t in ended], theirs.running()) == ([], [number], [])
     assert theirs.look() == ([], [])
     assert theirs.n_trials == 1
 

@@ -134,7 +134,7 @@ def test_of_equals_the_smaller_comes_first() -> None:
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=4), min_size=1, max_size=5))
-def test_standings_hold_their_promises(groups: list[list[float]]) -> None:
+def test_summaries_hold_their_promises(groups: list[list[float]]) -> None:
     ranked = summarize_finalists(r for i, accuracies in enumerate(groups) for r in runs(i, *accuracies))
     assert sorted(s.trial for s in ranked) == list(range(len(groups)))
     assert ranked[0].tie

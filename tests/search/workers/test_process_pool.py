@@ -69,10 +69,10 @@ def is_alive(pid: str) -> bool:
 
 
 def test_the_events_of_all_workers_come_in_their_order() -> None:
-    told = reasons(run_processes(counts, 3, never))
-    assert sorted(told) == [f"{n} {i}" for n in range(3) for i in range(3)]
+    found = reasons(run_processes(counts, 3, never))
+    assert sorted(found) == [f"{n} {i}" for n in range(3) for i in range(3)]
     for n in range(3):
-        assert [t for t in told if t[0] == str(n)] == [f"{n} {i}" for i in range(3)]
+        assert [t for t in found if t[0] == str(n)] == [f"{n} {i}" for i in range(3)]
 
 
 def test_all_are_stopped_when_asked() -> None:
@@ -95,7 +95,7 @@ def test_none_is_left_when_whoever_listens_goes_away() -> None:
 
 
 @pytest.mark.slow
-def test_one_that_is_killed_is_told_and_the_others_go_on() -> None:
+def test_one_that_is_killed_is_reported_and_the_others_go_on() -> None:
     events = list(run_processes(dies_if_first, 2, never))
     assert WorkerLost(0, -signal.SIGKILL) in events
     assert reasons(iter(events)) == ["1 0", "1 1", "1 2"]

@@ -218,9 +218,9 @@ def test_a_space_that_is_used_up_ends_the_search(dataset: Dataset, tmp_path: Pat
         "space__shortcut_kernel": 1,
     }
     search = make(dataset, tmp_path, **few, recipe__epochs=1, search__trials=10)
-    told = SearchEnded("all 3 networks of the space that fit have been tried")
-    assert list(search.events())[-1] == told
-    assert list(make(dataset, tmp_path, **few, recipe__epochs=1, search__trials=10).events()) == [told]
+    ended = SearchEnded("all 3 networks of the space that fit have been tried")
+    assert list(search.events())[-1] == ended
+    assert list(make(dataset, tmp_path, **few, recipe__epochs=1, search__trials=10).events()) == [ended]
     tried = [candidate_of(t) for t in search.study.trials]
     assert sorted(candidate.spec.channels for candidate in tried if candidate) == [(4,), (5,), (6,)]
 

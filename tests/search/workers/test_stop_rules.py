@@ -42,7 +42,7 @@ def test_nothing_stops_a_search_by_default(dataset: Dataset, tmp_path: Path) -> 
     [
         ({"search__target": 0.9}, "the target is reached: 90.00% of 90.00%"),
         ({"search__device_time": 3}, "trials took 3 s, at least the 3 s of device_time"),
-        ({"search__patience": 1}, "none of the last 1 trials joined the front"),
+        ({"search__patience": 1}, "none of the last 1 trials joined the Pareto front"),
     ],
 )
 def test_each_rule_says_why(dataset: Dataset, tmp_path: Path, rule: dict[str, Any], reason: str) -> None:
