@@ -8,9 +8,10 @@ validation images, in evaluation mode for both. Losses and accuracies should dif
 
 from __future__ import annotations
 
-import nas_budget  # noqa: F401 - before torch: idle threads sleep
+from nas_budget.train.engine.process import own_process
 
-# isort: split
+own_process()  # before torch is imported
+
 import argparse
 import statistics
 import sys

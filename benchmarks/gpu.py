@@ -16,9 +16,10 @@ as MPS or a compiler, is no failure.
 
 from __future__ import annotations
 
-import nas_budget  # noqa: F401 - before torch: idle threads sleep
+from nas_budget.train.engine.process import own_process
 
-# isort: split
+own_process()  # before torch is imported
+
 import argparse
 import os
 import sys

@@ -8,9 +8,10 @@ situation of a trial, "long" as near to a final run as a CPU can come.
 
 from __future__ import annotations
 
-import nas_budget  # noqa: F401 - before torch: idle threads sleep
+from nas_budget.train.engine.process import own_process
 
-# isort: split
+own_process()  # before torch is imported
+
 import os
 import platform
 import statistics

@@ -10,9 +10,10 @@ factor that fits the same calibration best.
 
 from __future__ import annotations
 
-import nas_budget  # noqa: F401 - before torch: idle threads sleep
+from nas_budget.train.engine.process import own_process
 
-# isort: split
+own_process()  # before torch is imported
+
 import os
 import sys
 import time

@@ -21,7 +21,8 @@ NETWORKS = {
 WORKER = """
 import sys
 from dataclasses import replace
-import nas_budget
+from nas_budget.train.engine.process import own_process
+own_process()
 import torch
 from nas_budget import ResNetSpec, build
 from nas_budget.train.data.dataset import open_dataset

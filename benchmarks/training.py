@@ -15,9 +15,10 @@ Exit codes: 0 done, 1 figures failed, 2 wrong usage, 130 interrupted.
 
 from __future__ import annotations
 
-import nas_budget  # noqa: F401 - before torch: idle threads sleep
+from nas_budget.train.engine.process import keep_freed_memory, set_environment
 
-# isort: split
+set_environment()  # before torch is imported
+
 import argparse
 import os
 import random
@@ -45,7 +46,7 @@ from torch.utils.data import DataLoader, Dataset
 from nas_budget import ResNetSpec, build, cost
 from nas_budget.train.data.dataset import open_dataset
 from nas_budget.train.data.split import SplitImages, normalised, split_images
-from nas_budget.train.engine.device import autocast, choose_device, choose_precision, describe_device, keep_freed_memory
+from nas_budget.train.engine.device import autocast, choose_device, choose_precision, describe_device
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.recipe import RECIPES
 

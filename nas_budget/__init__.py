@@ -12,13 +12,9 @@ for type checkers, and for the loader below.
 """
 
 import ast
-import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-# Idle OpenMP threads that spin starve every other process of the machine; read once, when torch loads.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _LISTED = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")).body
 _MODULES = {name.name: found.module for found in _LISTED if isinstance(found, ast.ImportFrom) for name in found.names}

@@ -70,12 +70,6 @@ def test_the_example_of_the_package_runs() -> None:
     assert doctest.testmod(nas_budget).failed == 0
 
 
-def test_idle_threads_sleep() -> None:
-    code = "import os; os.environ.pop('OMP_WAIT_POLICY', None); import nas_budget.cli.jobs.search; "
-    code += "print(os.environ['OMP_WAIT_POLICY'])"
-    assert python(code).strip() == "PASSIVE"
-
-
 def _commands(path: Path) -> list[str]:
     blocks = re.findall(r"^```(?:console|sh)\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
     lines = [line.lstrip("$! ") for block in blocks for line in block.splitlines()]

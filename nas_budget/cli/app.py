@@ -28,6 +28,7 @@ from nas_budget.cli.console.output import log
 from nas_budget.cli.console.progress import plain_downloads
 from nas_budget.cli.options.help import Command, Group, examples
 from nas_budget.errors import NasBudgetError
+from nas_budget.train.engine.process import own_process
 
 INTERRUPTED = 130
 
@@ -86,8 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 is done, 1 failed, 2 wrong usage, 3 over budget or nothing fits, 130 interrupted.
     """
-    # NumPy's small matrix products are faster on one thread, and many times so beside other work; read when it loads.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    own_process()
     _replace_unknown()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments

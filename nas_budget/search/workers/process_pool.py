@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from nas_budget.errors import NasBudgetError, StoppedError, StudyError
 from nas_budget.search.workers.events import Event, WorkerLost
+from nas_budget.train.engine.process import child_environment, keep_freed_memory
 
 Job: TypeAlias = Callable[[int, Callable[[], bool]], Iterator[Event]]
 """What a worker does: its index from 0 and what tells it to stop, to events. It must be picklable."""
@@ -131,7 +132,8 @@ def _processes(
         for number in range(n):
             ours, theirs = context.Pipe(duplex=False)
             process = context.Process(target=_work, args=(job, number, theirs, stop, os.getpid()), daemon=True)
-            process.start()
+            with child_environment():
+                process.start()
             theirs.close()
             started.append(process)
             workers[ours] = number, process
@@ -147,6 +149,7 @@ def _processes(
 
 def _work(job: Job, number: int, channel: Connection, stop: Any, parent: int) -> None:
     """A worker's whole life."""
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the parent decides what it means
     try:
         for event in job(number, lambda: stop.value or os.getppid() != parent):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -17,8 +15,6 @@ import torch.utils.deterministic
 from nas_budget.errors import UsageError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""Names of parameters in glibc's malloc.h."""
 OUT_OF_MEMORY = (
     "can't allocate memory", "out of memory", "ALLOC_FAILED", "std::bad_alloc", "could not create a primitive",
 )  # fmt: skip
@@ -43,7 +39,7 @@ def choose_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError):
         n_gpus = torch.cuda.device_count()
         here = ", ".join(["auto", "cpu", *(f"cuda:{i}" for i in range(n_gpus))])
-        raise UsageError(f"device: {name!r} is not to be had here; allowed are {here}") from None
+        raise UsageError(f"device: {name!r} is not available; allowed are {here}") from None
     return device
 
 
@@ -70,20 +66,20 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return torch.autocast(device.type, PRECISIONS[precision], cache_enabled=False)
 
 
-def keep_freed_memory() -> None:
-    """Have the C library keep memory that is freed for what is allocated next, where it is glibc.
-
-    It gives each large block back to the system otherwise, and the system clears it page by page when it is wanted
-    again: a training step on a CPU, which allocates the same large blocks over and over, is up to 1.4 times slower.
-    """
-    if sys.platform != "linux":
-        return
+@contextmanager
+def seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Within it torch's global generators of the CPU and of this device start from the seed; it restores them after."""
+    generators = [torch.default_generator]
+    if device.type == "cuda":
+        generators.append(torch.cuda.default_generators[device.index or 0])
+    before = [generator.get_state() for generator in generators]
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return  # another C library
-    mallopt(M_MMAP_MAX, 0)  # no block is asked of the system alone, to be given back when freed
-    mallopt(M_TRIM_THRESHOLD, -1)  # nor is the end of the heap
+        for generator in generators:
+            generator.manual_seed(seed)
+        yield
+    finally:
+        for generator, state in zip(generators, before, strict=True):
+            generator.set_state(state)
 
 
 @contextmanager
@@ -92,22 +88,20 @@ def deterministic(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the GPU is first used
     guard: Any = torch.utils.deterministic
-    before = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.backends.cudnn.benchmark,
-        guard.fill_uninitialized_memory,
-    )
+    cudnn, variable = torch.backends.cudnn, "CUBLAS_WORKSPACE_CONFIG"
+    before = torch.are_deterministic_algorithms_enabled(), cudnn.benchmark, guard.fill_uninitialized_memory
+    workspace = os.environ.get(variable)
+    os.environ.setdefault(variable, ":4096:8")  # cuBLAS reads it when the GPU is first used
     torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = guard.fill_uninitialized_memory = (
-        False  # nothing here reads what it has not written
-    )
+    cudnn.benchmark = guard.fill_uninitialized_memory = False  # nothing here reads what it has not written
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0])
-        torch.backends.cudnn.benchmark, guard.fill_uninitialized_memory = before[1:]
+        cudnn.benchmark, guard.fill_uninitialized_memory = before[1:]
+        if workspace is None:
+            del os.environ[variable]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

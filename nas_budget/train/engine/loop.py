@@ -13,7 +13,7 @@ from torch import nn
 from nas_budget.errors import StoppedError
 from nas_budget.train.data.augment import seed_of
 from nas_budget.train.data.split import SplitImages
-from nas_budget.train.engine.device import keep_freed_memory
+from nas_budget.train.engine.device import seeded
 from nas_budget.train.engine.evaluate import evaluate
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.recipe import Recipe
@@ -79,15 +79,13 @@ def train_epoch(trainer: Trainer, epoch: int, should_stop: Callable[[], bool] = 
         StoppedError: `should_stop` said so.
     """
     start = time.perf_counter()
-    if trainer.device.type == "cpu":
-        keep_freed_memory()
-    torch.manual_seed(seed_of(trainer.seed, epoch))
     trainer.network.train()
     total = torch.zeros((), device=trainer.device)
-    for chosen in trainer.begin(epoch):
-        if should_stop():
-            raise StoppedError("stopped between two steps")
-        total += trainer.step(chosen)  # stays on the device: no wait for it within an epoch
+    with seeded(trainer.device, seed_of(trainer.seed, epoch)):
+        for chosen in trainer.begin(epoch):
+            if should_stop():
+                raise StoppedError("stopped between two steps")
+            total += trainer.step(chosen)  # stays on the device: no wait for it within an epoch
     accuracy, loss = evaluate(trainer.network, trainer.images.validation, trainer.images, trainer.precision)
     mean = total.item() / trainer.n_steps
     return EpochResult(

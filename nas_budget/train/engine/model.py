@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from nas_budget.arch.spec import ResNetSpec
+from nas_budget.train.engine.device import seeded
 
 
 def build(spec: ResNetSpec, seed: int = 0) -> nn.Module:
@@ -15,8 +16,7 @@ def build(spec: ResNetSpec, seed: int = 0) -> nn.Module:
     It maps images of shape (N, in_channels, image_size, image_size) to scores of shape (N, classes).
     Its submodules carry the names that `arch.layers.layers` gives them.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(torch.device("cpu"), seed):
         return ResNet(spec)
 
 

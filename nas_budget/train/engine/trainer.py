@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from nas_budget.train.data.augment import Augmentation
 from nas_budget.train.data.split import SplitImages
-from nas_budget.train.engine.device import autocast, is_out_of_memory
+from nas_budget.train.engine.device import autocast, is_out_of_memory, seeded
 from nas_budget.train.optim.ema import WeightEMA
 from nas_budget.train.optim.lr_schedule import pace
 from nas_budget.train.optim.optimizers import make_optimizers, set_pace
@@ -55,8 +55,7 @@ class Trainer:
 
     def compile(self) -> None:
         """Have the network compiled at its first step, and end with an error where torch would compute without."""
-        torch._dynamo.config.fail_on_recompile_limit_hit = True
-        self.compute = torch.compile(self.network)
+        self.compute = torch.compile(self.network, fullgraph=True)
 
     def record(self) -> None:
         """Have forward and backward pass of a whole batch recorded as a CUDA graph, which replays without launches.
@@ -69,7 +68,7 @@ class Trainer:
         self.is_recorded = True
         before = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.network.train()
-        with autocast(self.device, self.precision):
+        with seeded(self.device, self.seed), autocast(self.device, self.precision):
             self.compute = torch.cuda.make_graphed_callables(self.network, (sample,))
         self.network.load_state_dict(before)  # recording ran it on blank images, which batch norm has seen
         self._forget()

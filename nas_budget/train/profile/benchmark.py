@@ -25,8 +25,9 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.train.engine.device import autocast, describe_device, is_out_of_memory, keep_freed_memory
+from nas_budget.train.engine.device import autocast, describe_device, is_out_of_memory, seeded
 from nas_budget.train.engine.model import build
+from nas_budget.train.engine.process import keep_freed_memory
 
 if TYPE_CHECKING:
     from torch.utils.benchmark import Timer
@@ -112,7 +113,8 @@ def prepare(spec: ResNetSpec, device: torch.device, precision: str, training: bo
     """
     network: nn.Module = build(spec).to(device, memory_format=torch.channels_last).train(training)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, nesterov=True, fused=True)
-    images = torch.randn(batch, spec.in_channels, spec.image_size, spec.image_size)
+    shape = batch, spec.in_channels, spec.image_size, spec.image_size
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     images = images.to(device, memory_format=torch.channels_last)
     labels = torch.zeros(batch, dtype=torch.long, device=device)
 
@@ -143,7 +145,8 @@ def measure(spec: ResNetSpec, device: torch.device, precision: str = "fp32", tim
     inference, training = (partial(prepare, spec, device, precision, trains) for trains in (False, True))
     latency = [1e3 * seconds for seconds in repeat(inference(1), 0.15 * time_s)]
     inference_batch, inference_rate = fastest_batch(inference, 0.35 * time_s)
-    training_batch, training_rate = fastest_batch(training, 0.5 * time_s)
+    with seeded(device, 0):  # dropout draws from torch's global generator
+        training_batch, training_rate = fastest_batch(training, 0.5 * time_s)
     on_cpu = device.type == "cpu"
     peaks = (_peaks_on_cpu if on_cpu else _peaks_on_gpu)(spec, device, precision, training_batch)
     return Measurement(

@@ -18,7 +18,7 @@ from nas_budget.arch.cost import cost
 from nas_budget.arch.layers import Layer, layers
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.train.data.split import SplitImages
-from nas_budget.train.engine.device import is_out_of_memory
+from nas_budget.train.engine.device import is_out_of_memory, seeded
 from nas_budget.train.engine.model import build
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.muon import N_ITERATIONS
@@ -197,8 +197,9 @@ def time_step(
     trainer = Trainer(build(spec), images, recipe, precision=precision)
     trainer.network.train()
     chosen = next(trainer.begin(1))
-    trainer.step(chosen).item()
-    return Timing(spec, recipe, min(_seconds_of_step(trainer, chosen) for _ in range(N_STEPS)))
+    with seeded(trainer.device, 0):  # dropout draws from torch's global generator
+        trainer.step(chosen).item()
+        return Timing(spec, recipe, min(_seconds_of_step(trainer, chosen) for _ in range(N_STEPS)))
 
 
 def _seconds_of_step(trainer: Trainer, chosen: torch.Tensor) -> float:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import platform
-import subprocess
-import sys
+import os
 
 import pytest
 import torch
@@ -15,7 +13,7 @@ from nas_budget.train.engine.device import (
     choose_precision,
     describe_device,
     deterministic,
-    keep_freed_memory,
+    seeded,
 )
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -34,7 +32,7 @@ def test_a_device_may_be_named() -> None:
 
 @pytest.mark.parametrize("name", ["", "gpu", "cuda:99", "tpu", "CPU", "meta", "mps:7"])
 def test_a_device_that_is_not_there_is_answered_with_those_that_are(name: str) -> None:
-    with pytest.raises(UsageError, match="not to be had here; allowed are auto, cpu") as said:
+    with pytest.raises(UsageError, match="not available; allowed are auto, cpu") as said:
         choose_device(name)
     assert repr(name) in str(said.value)
     assert "\n" not in str(said.value)
@@ -86,32 +84,22 @@ def test_a_device_is_described_in_words(monkeypatch: pytest.MonkeyPatch) -> None
     assert describe_device(torch.device("mps")) == "mps"
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
-def test_freed_memory_is_kept_where_the_c_library_is_glibc() -> None:
-    code = (
-        "import torch, resource; from nas_budget.train.engine.device import keep_freed_memory; {}\n"
-        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "for _ in range(4): torch.ones(2**24).add_(1)\n"
-        "before = faults()\n"
-        "for _ in range(8): torch.ones(2**24).add_(1)\n"
-        "print(faults() - before)"
-    )
-    given_back, kept = (
-        int(subprocess.run([sys.executable, "-c", code.format(first)], capture_output=True, check=True).stdout)
-        for first in ("pass", "keep_freed_memory()")
-    )
-    assert kept < 1_000  # a block has 16,384 pages, or 32 huge ones, which the system clears for each fault
-    assert kept < given_back
-
-
-def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr("ctypes.CDLL", lambda *_: pytest.fail("looked for a library"))
-    keep_freed_memory()
-
-
-def test_determinism_is_for_as_long_as_asked() -> None:
+def test_determinism_is_for_as_long_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     for wanted in (True, False):
         with deterministic(wanted):
             assert torch.are_deterministic_algorithms_enabled() is wanted
+            assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) is wanted
         assert not torch.are_deterministic_algorithms_enabled()
+        assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+
+
+def test_draws_follow_from_the_seed_within_and_go_on_as_before_afterwards() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(4)
+    torch.manual_seed(5)
+    found = [torch.rand(2)]
+    with pytest.raises(ValueError, match="ends it"), seeded(CPU, 3):
+        assert torch.equal(torch.rand(2), torch.rand(2, generator=torch.Generator().manual_seed(3)))
+        raise ValueError("ends it")
+    assert torch.equal(torch.cat([*found, torch.rand(2)]), expected)
