@@ -1,10 +1,9 @@
-"""From a study, a study file or a spec to the settings of a full training."""
+"""`Selection`: the network of a study, of a study file or of a spec, and the settings of its full training."""
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,12 @@ from typing import Any
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.errors import NothingFitsError, StudyError, UsageError
+from nas_budget.errors import NothingFitsError, StudyError, TableError, UsageError
 from nas_budget.records.formatting import in_short
 from nas_budget.records.paths import BEST_SPEC, TRIAL_SETTINGS, TRIALS_TABLE, trial_folder
-from nas_budget.search.config.build import budget_of, check_crop, images_of, spec_for
+from nas_budget.records.trial_reader import read_trials
+from nas_budget.records.trials import TrialRecord
+from nas_budget.search.config.build import budget_of, check_crop, images_of, read_config, spec_for
 from nas_budget.search.config.resolve import SMALL_MACS
 from nas_budget.search.config.study_file import Sections
 from nas_budget.train.data.dataset import Dataset
@@ -29,13 +30,25 @@ STUDY_RECIPE = "study"
 
 
 @dataclass(frozen=True)
-class Winner:
-    """A network to be given a full training.
+class Selection:
+    """A network that was chosen for a full training.
+
+    `select_from_study` takes it from a search and `select_from_file` from a study file. `full_training_config` makes
+    the settings of a training from it.
 
     Attributes:
-        name: Where it is from, for the name of a run.
-        values: Fields of its spec.
-        recipe: How its trial was trained; None where it is of no trial.
+        name: Where it is from; names of runs begin with it.
+        values: Fields of its spec. Those that are missing have their defaults; size, channels and classes of the images
+            come from the data set.
+        recipe: How its trial was trained; None where no trial is known.
+
+    Examples:
+        >>> from nas_budget.search.config.study_file import read_study_file
+        >>> from nas_budget.train.data.dataset import open_dataset
+        >>> mine = Selection("mine", {"channels": [8, 16], "blocks": 1})
+        >>> config = full_training_config(mine, read_study_file(None), open_dataset("shapes"), "fp32", n_seeds=2)
+        >>> config.name, config.recipe_name, config.n_train, config.seeds
+        ('mine-strong', 'strong', 18000, (0, 1))
     """
 
     name: str
@@ -43,75 +56,72 @@ class Winner:
     recipe: Mapping[str, Any] | None = None
 
 
-def winner_of_study(folder: Path, trial: int | None = None, budget: Budget | None = None) -> Winner:
-    """The best network of a study's run folder, or that of a trial.
+def select_from_study(folder: Path, trial: int | None = None, budget: Budget | None = None) -> Selection:
+    """The best network of a study, or that of a trial.
 
-    Where the best is over a budget narrower than the study's, it is the most accurate one that was trained to the end
-    and fits.
+    If the best network is over the budget, it is the most accurate network that was trained to the end and fits.
+
+    Args:
+        folder: Run folder of the study.
+        trial: Number of a trial; None for the best.
+        budget: Limits of the full training; None for no limit.
 
     Raises:
-        StudyError: There is no such study or trial, or no trial has ended.
+        StudyError: There is no such study or trial, no trial is complete, or a file that is needed is damaged.
         NothingFitsError: No network that was trained to the end fits.
     """
     if trial is not None:
-        found = _trial(folder, trial, f"{folder} has no trial {trial}")
-        return Winner(f"{folder.name}-trial{trial}", found["spec"], found["recipe"])
-    best = _read(folder / BEST_SPEC, f"{folder} holds no study with a trial that was trained to the end")
-    name, rows = f"{folder.name}-best", _complete_rows(folder)
-    if budget and (passed := _passed(budget, best)):
-        best = _best_within(folder, rows, budget)
-        name += "".join(f"-{in_short(limit)}{'' if kind == 'params' else '-' + kind}" for kind, limit in passed)
-    for number in (row["number"] for row in rows):
-        if _trial_file(folder, number).exists() and (found := _trial(folder, number))["spec"] == best:
-            return Winner(name, best, found["recipe"])
-    return Winner(name, best)
+        found = _read(trial_folder(folder, trial) / TRIAL_SETTINGS, f"{folder} has no trial {trial}")
+        return Selection(f"{folder.name}-trial{trial}", found["spec"], found["recipe"])
+    best = _read(folder / BEST_SPEC, f"{folder} holds no study with a complete trial")
+    name, trials = f"{folder.name}-best", _complete_trials(folder)
+    if budget and (over := _limits_passed(budget, best)):
+        best = _best_within(folder, trials, budget)
+        name += "".join(f"-{in_short(limit)}{'' if kind == 'params' else '-' + kind}" for kind, limit in over)
+    for number in (one.number for one in trials if json.loads(one.spec) == best):
+        if (path := trial_folder(folder, number) / TRIAL_SETTINGS).exists():
+            return Selection(name, best, _read(path, f"trial {number} is damaged")["recipe"])
+    return Selection(name, best)
 
 
-def _passed(budget: Budget, values: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """The limits that a network passes, by name."""
+def _limits_passed(budget: Budget, values: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Name and value of each limit that a network is over."""
     margins = budget.check(ResNetSpec.from_dict(dict(values))).margins
     return [(margin.name, margin.limit) for margin in margins if margin.margin < 0]
 
 
-def _best_within(folder: Path, rows: list[dict[str, str]], budget: Budget) -> dict[str, Any]:
-    specs = [json.loads(row["spec"]) for row in rows]
-    for spec in specs:
-        if not _passed(budget, spec):
-            return dict(spec)
-    least = min((cost(ResNetSpec.from_dict(spec)).params for spec in specs), default=0)
+def _best_within(folder: Path, trials: Sequence[TrialRecord], budget: Budget) -> dict[str, Any]:
+    specs: list[dict[str, Any]] = [json.loads(trial.spec) for trial in trials]
+    if within := next((spec for spec in specs if not _limits_passed(budget, spec)), None):
+        return within
+    if not trials:
+        raise StudyError(f"{folder / TRIALS_TABLE}: missing, or without a complete trial; no smaller network is known")
     raise NothingFitsError(
         f"{folder}: of its {len(specs)} networks trained to the end none is within {budget}; the smallest has "
-        f"{least:,} parameters; raise the limit, or search with that budget"
+        f"{min(trial.params for trial in trials):,} parameters; raise the limit, or search with that budget"
     )
 
 
-def _complete_rows(folder: Path) -> list[dict[str, str]]:
-    """The trials that were trained to the end, the most accurate first, of equals the smaller; none without a table."""
-    rows = [row for row in _rows(folder) if row["state"] == "complete"]
-    return sorted(rows, key=lambda row: (-float(row["accuracy"]), int(row["params"])))
-
-
-def _rows(folder: Path) -> list[dict[str, str]]:
-    try:
-        with (folder / TRIALS_TABLE).open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-    except (OSError, csv.Error, UnicodeDecodeError):
+def _complete_trials(folder: Path) -> list[TrialRecord]:
+    """The complete trials, the most accurate first, of equals the smaller; none where there is no table."""
+    if not (folder / TRIALS_TABLE).exists():
         return []
-
-
-def _trial_file(folder: Path, number: int | str) -> Path:
-    return trial_folder(folder, number) / TRIAL_SETTINGS
-
-
-def _trial(folder: Path, number: int | str, problem: str = "") -> Any:
-    return _read(_trial_file(folder, number), problem)
+    try:
+        trials = [trial for trial in read_trials(folder) if trial.state == "complete"]
+    except TableError as error:
+        raise StudyError(str(error)) from None
+    return sorted(trials, key=lambda trial: (-(trial.accuracy or 0.0), trial.params))
 
 
 def study_defaults(folder: Path) -> dict[str, Any]:
-    """Data and limit of a study by "section.key", as its trials table tells; empty where there is no table."""
-    for row in _rows(folder)[:1]:
-        return {"data.name": row["data"], "budget.params": row["budget_params"] or "none"}
-    return {}
+    """Data set and limits of a study by "section.key", as its `settings.json` has them.
+
+    Raises:
+        StudyError: The file is missing or damaged, or another version wrote it.
+    """
+    recorded = read_config(folder).to_dict()
+    limits = {f"budget.{key}": value for key, value in recorded["budget"].items()}
+    return {"data.name": recorded["data"]["name"], **limits}
 
 
 def _read(path: Path, problem: str) -> Any:
@@ -121,7 +131,7 @@ def _read(path: Path, problem: str) -> Any:
         raise StudyError(f"{problem} ({path}: {getattr(error, 'strerror', None) or error})") from None
 
 
-def winner_of_file(sections: Sections, file: Path) -> Winner:
+def select_from_file(sections: Sections, file: Path) -> Selection:
     """The one network in the queue of a study file.
 
     Raises:
@@ -134,23 +144,23 @@ def winner_of_file(sections: Sections, file: Path) -> Winner:
             f"{file}: search.queue holds {n} networks; a full training takes one: give a queue of one, a spec.json, "
             "--channels or --study"
         )
-    return Winner(file.stem, {"dropout": sections["space"]["dropout"], **queue[0]})
+    return Selection(file.stem, {"dropout": sections["space"]["dropout"], **queue[0]})
 
 
 def full_training_config(
-    winner: Winner, sections: Sections, dataset: Dataset, precision: str, *, name: str | None = None,
+    selection: Selection, sections: Sections, dataset: Dataset, precision: str, *, name: str | None = None,
     recipe: str | None = None, n_seeds: int = 1, all_images: bool = False, deterministic: bool = False,
     compiled: bool = False, graphed: bool = False,
 ) -> RunConfig:  # fmt: skip
     """The settings of a full training.
 
     Args:
-        winner: The network.
+        selection: The network.
         sections: Of a study file; what is "auto" in it is all images, a tenth for validation, the recipe "strong".
         dataset: The images.
         precision: "fp32", "bf16" or "fp16".
         name: Of the run; None for one made of network and recipe.
-        recipe: "study" for that of the winner's trial; None for that of the sections.
+        recipe: "study" for that of the selection's trial; None for that of the sections.
         n_seeds: Trainings, with seeds from `search.seed` on.
         all_images: Whether no training image is set aside for validation.
         deterministic: Whether only deterministic algorithms are allowed.
@@ -158,11 +168,11 @@ def full_training_config(
         graphed: Whether its passes are replayed from a CUDA graph.
 
     Raises:
-        UsageError: StudyConfig that make no sense.
+        UsageError: Settings that contradict each other or the images.
         NothingFitsError: The network is over budget.
     """
-    spec = spec_for(dict(winner.values), images_of(dataset), winner.name)
-    recipe_name, how = _recipe(winner, sections["recipe"], recipe)
+    spec = spec_for(dict(selection.values), images_of(dataset), selection.name)
+    recipe_name, how = _recipe(selection, sections["recipe"], recipe)
     check_crop(how.crop_pad, dataset.image_size)
     data = sections["data"]
     n_train = None if data["images"] in ("auto", "all") else data["images"]
@@ -170,7 +180,7 @@ def full_training_config(
     validation, train = split_sizes(dataset, n_train, n_validation)
     first = sections["search"]["seed"]
     settings = RunConfig(
-        name=name or f"{winner.name}-{recipe_name}",
+        name=name or f"{selection.name}-{recipe_name}",
         spec=spec,
         recipe_name=recipe_name,
         recipe=how,
@@ -193,17 +203,17 @@ def threads_for(settings: RunConfig, asked: int | str, n_cores: int) -> int:
     return 1 if cost(settings.spec).macs <= SMALL_MACS else n_cores
 
 
-def _recipe(winner: Winner, section: Mapping[str, Any], asked: str | None) -> tuple[str, Recipe]:
+def _recipe(selection: Selection, section: Mapping[str, Any], asked: str | None) -> tuple[str, Recipe]:
     given = {key: value for key, value in section.items() if key != "name"}
     if ranges := [key for key, value in given.items() if isinstance(value, (list, tuple))]:
         raise UsageError(f"recipe.{ranges[0]}: {given[ranges[0]]} leaves it open; a full training takes one value")
     if asked == STUDY_RECIPE:
-        if winner.recipe is None:
+        if selection.recipe is None:
             raise UsageError(
-                f"--recipe {STUDY_RECIPE}: {winner.name} is of no trial whose recipe is known; give --study with a run "
-                f"folder, or one of {', '.join(RECIPES)}"
+                f"--recipe {STUDY_RECIPE}: {selection.name} is of no trial whose recipe is known; give --study with a "
+                f"run folder, or one of {', '.join(RECIPES)}"
             )
-        return STUDY_RECIPE, Recipe(**{**winner.recipe, **given})
+        return STUDY_RECIPE, Recipe(**{**selection.recipe, **given})
     name = DEFAULT_RECIPE if section["name"] == "auto" else section["name"]
     return name, Recipe(**{**asdict(RECIPES[name]), **given})
 
@@ -219,5 +229,5 @@ def _check_budget(settings: RunConfig, budget: Budget) -> None:
         if margin.margin < 0:
             raise NothingFitsError(
                 f"OVER BUDGET: {settings.spec} needs {margin.used:,} {margin.words}, {margin.limit:,} allowed; "
-                "make it smaller, or raise the limit (--budget none trains it all the same)"
+                f"make it smaller, or raise the limit (--set budget.{margin.name}=none trains it all the same)"
             )

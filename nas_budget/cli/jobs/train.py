@@ -23,13 +23,13 @@ from nas_budget.records.paths import PAGE
 from nas_budget.records.training_run import EpochRow, RunResult
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.selection import (
-    Winner,
+    Selection,
     full_training_budget,
     full_training_config,
+    select_from_file,
+    select_from_study,
     study_defaults,
     threads_for,
-    winner_of_file,
-    winner_of_study,
 )
 from nas_budget.train.data.dataset import Dataset, open_dataset
 from nas_budget.train.data.split import split_images
@@ -95,14 +95,14 @@ def open_full_training(asked: Asked, runs_dir: Path, data_dir: str | None) -> Op
     """Read and check everything the run needs."""
     defaults = study_defaults(asked.study) if asked.study else {}
     sections = read_study_file(asked.study_file, asked.overrides, defaults)
-    winner = _winner(asked, sections)
+    selection = _selection(asked, sections)
     device = choose_device(sections["search"]["device"])
     if asked.graphed and (device.type != "cuda" or asked.compiled):
         raise UsageError(f"--graph: needs a CUDA GPU and no --compile; the device is {describe_device(device)}")
     precision = choose_precision(sections["search"]["precision"], device)
     dataset = open_dataset(sections["data"]["name"], data_dir, log)
     settings = full_training_config(
-        winner, sections, dataset, precision, name=asked.name, recipe=asked.recipe, n_seeds=asked.n_seeds,
+        selection, sections, dataset, precision, name=asked.name, recipe=asked.recipe, n_seeds=asked.n_seeds,
         all_images=asked.all_images, deterministic=asked.deterministic, compiled=asked.compiled,
         graphed=asked.graphed,
     )  # fmt: skip
@@ -111,13 +111,13 @@ def open_full_training(asked: Asked, runs_dir: Path, data_dir: str | None) -> Op
     return Opened(settings, dataset, device, runs_dir / settings.name)
 
 
-def _winner(asked: Asked, sections: Any) -> Winner:
+def _selection(asked: Asked, sections: Any) -> Selection:
     if asked.network:
-        return Winner(*asked.network)
+        return Selection(*asked.network)
     if asked.study:
-        return winner_of_study(asked.study, asked.trial, full_training_budget(sections))
+        return select_from_study(asked.study, asked.trial, full_training_budget(sections))
     if asked.study_file:
-        return winner_of_file(sections, asked.study_file)
+        return select_from_file(sections, asked.study_file)
     raise UsageError("no network given; write --channels 32,64,96,128,185, --study runs/quickstart, or name a file")
 
 

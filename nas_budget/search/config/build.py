@@ -44,7 +44,9 @@ def read_config(folder: Path) -> StudyConfig:
     except StudyError:
         raise
     except OSError as error:
-        raise StudyError(f"{path}: cannot be read ({error.strerror}); give the run folder of a search") from None
+        raise StudyError(
+            f"{folder} holds no study ({path}: {error.strerror}); give the run folder of a search"
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError, NasBudgetError) as error:
         raise StudyError(f"{path}: damaged ({type(error).__name__}: {error}); run the study again") from None
 

@@ -79,6 +79,20 @@ def test_the_limit_is_the_studys_unless_a_file_or_an_option_gives_another(
     assert run(*study, recipe, "--budget", "20k").json["spec.channels"] == plain["spec.channels"]
 
 
+def test_the_data_are_the_studys_even_without_its_table(
+    run: Callable[..., Ran], quick: list[object], npz: Path, tmp_path: Path
+) -> None:
+    run(*quick, "--trials", 1, "--name", "s", "--quiet")
+    study = ("train", "--study", tmp_path / "s", "--dry-run", "--json")
+    plain = run(*study).json
+    (tmp_path / "s" / "trials.csv").unlink()
+    assert run(*study).json == plain
+    (tmp_path / "s" / "settings.json").unlink()
+    refused = run(*study)
+    assert (refused.code, refused.out) == (1, "")
+    assert "s holds no study" in refused.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
