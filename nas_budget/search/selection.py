@@ -14,8 +14,7 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import NothingFitsError, StudyError, TableError, UsageError
 from nas_budget.records.formatting import in_short
 from nas_budget.records.paths import BEST_SPEC, TRIAL_SETTINGS, TRIALS_TABLE, trial_folder
-from nas_budget.records.trial_reader import read_trials
-from nas_budget.records.trials import TrialRecord
+from nas_budget.records.trials import TrialRecord, read_trials
 from nas_budget.search.config.build import budget_of, check_crop, images_of, read_config, spec_for
 from nas_budget.search.config.resolve import SMALL_MACS
 from nas_budget.search.config.study_file import Sections

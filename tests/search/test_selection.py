@@ -148,7 +148,7 @@ def test_a_best_network_without_its_trials_can_be_trained(study: Path) -> None:
 
 def test_a_damaged_table_is_told(study: Path) -> None:
     (study / "trials.csv").write_text("number,state\n0")
-    with pytest.raises(StudyError, match="trials.csv: has no column"):
+    with pytest.raises(StudyError, match="trials.csv: is no trials table"):
         select_from_study(study)
 
 
