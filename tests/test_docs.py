@@ -21,6 +21,13 @@ from tests.conftest import script
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+EXPLAINING = [
+    page
+    for page in (ROOT / "README.md", *PAGES)
+    if page.parent.name != "reference" and page.stem not in ("architecture", "glossary")
+]
+AMBIGUOUS = {"Cost", "Scheduler"}
+"""Terms of the glossary that are ordinary words as well, in most places."""
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 SHOWN = re.compile(r"^::: (\S+)$", re.MULTILINE)
 FOUND_BY = {
@@ -79,6 +86,15 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert target.exists(), link
         assert target.is_relative_to(DOCS) or page.name == "README.md", f"{link}: not part of the site"
         assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", EXPLAINING, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_terms_are_linked_to_the_glossary(page: Path) -> None:
+    text = page.read_text()
+    prose = re.sub(r"^[#|].*$|`[^`]*`|!?\[[^]]*\]\([^)]*\)|\*\*[^*]*\*\*", "", plain(page), flags=re.MULTILINE)
+    for term in re.findall(r"^## (.*)$", (DOCS / "glossary.md").read_text(), re.MULTILINE):
+        if term not in AMBIGUOUS and re.search(rf"(?<![\w/.-]){re.escape(term)}(?![\w/-])", prose, re.IGNORECASE):
+            assert f"glossary.md#{term.lower().replace(' ', '-')})" in text, term
 
 
 def test_the_reference_of_commands_is_what_the_commands_say() -> None:
