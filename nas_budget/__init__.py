@@ -12,6 +12,7 @@ for type checkers, and for the loader below.
 """
 
 import ast
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ _LISTED = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8
 _MODULES = {name.name: found.module for found in _LISTED if isinstance(found, ast.ImportFrom) for name in found.names}
 
 __all__ = sorted(_MODULES)
+
+
+if _IPYTHON := sys.modules.get("IPython"):  # a notebook, or a shell: specs and search results show as drawings
+    import_module("nas_budget.report.notebook").load_ipython_extension(_IPYTHON.get_ipython())
 
 
 def __getattr__(name: str) -> Any:

@@ -147,12 +147,6 @@ class ResNetSpec:
             raise SpecError([f"spec: not JSON ({error})"]) from None
         return cls.from_dict(values)
 
-    def _repr_html_(self) -> str:
-        """A drawing with what each part costs, as notebooks show it."""
-        from nas_budget.arch.drawing import spec_html  # it counts, and counting needs this module
-
-        return spec_html(self)
-
     def __str__(self) -> str:
         """One short line: widths, blocks, kernels and what differs from the defaults."""
         parts = [

@@ -1,4 +1,4 @@
-"""Where the time of a search went."""
+"""The time ledger of a search: device seconds by what became of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nas_budget.records.trials import TrialRecord
 
 WORDS = {
     "complete": "on complete trials",
-    "pruned": "on those stopped early",
+    "pruned": "on pruned ones",
     "failed": "on failed ones",
     "duplicate": "on networks trained before",
     "repeated": "repeated after interruptions",
@@ -19,17 +19,25 @@ WORDS = {
 
 
 @dataclass(frozen=True)
-class Ledger:
-    """Device seconds, by what became of them; several workers on one device count each.
+class TimeLedger:
+    """Device seconds of a search, by what became of them. Of several workers on one device, each counts.
 
     Attributes:
         complete: Of trials that trained to the end.
-        pruned: Of trials that were stopped early.
+        pruned: Of trials that were pruned.
         failed: Of trials that failed.
-        duplicate: Of trainings of what had been trained before.
-        repeated: Of attempts that were interrupted and made again.
-        finalists: Of the best trained again with other seeds.
-        saved: What the trials stopped early would have taken to their end, at their own pace; not spent.
+        duplicate: Of networks that an earlier trial had trained by the same recipe.
+        repeated: Of attempts that were interrupted, before the trial was resumed or restarted.
+        finalists: Of the best trials, trained again with other seeds.
+        saved: What the pruned trials would have taken for their remaining epochs, at their own time per epoch. It is
+            not part of what was spent.
+
+    Examples:
+        >>> found = TimeLedger(complete=480.0, pruned=120.0, saved=240.0)
+        >>> found.spent
+        600.0
+        >>> found.in_words()
+        '10 min of training: 8 min on complete trials, 2 min on pruned ones; 4 min saved by pruning'
     """
 
     complete: float = 0.0
@@ -42,7 +50,7 @@ class Ledger:
 
     @property
     def spent(self) -> float:
-        """All of it together."""
+        """Device seconds in all."""
         return self.complete + self.pruned + self.failed + self.duplicate + self.repeated + self.finalists
 
     def to_dict(self) -> dict[str, float]:
@@ -50,17 +58,17 @@ class Ledger:
         return {name: round(value, 3) for name, value in (asdict(self) | {"spent": self.spent}).items()}
 
     def in_words(self) -> str:
-        """One line, such as "10 min of training: 8 min on complete trials, 2 min on those stopped early"."""
+        """One line, such as "10 min of training: 8 min on complete trials, 2 min on pruned ones"."""
         parts = [
             f"{seconds_in_words(value)} {words}" for name, words in WORDS.items() if (value := getattr(self, name))
         ]
-        saved = f"; {seconds_in_words(self.saved)} saved by stopping early" if self.saved else ""
+        saved = f"; {seconds_in_words(self.saved)} saved by pruning" if self.saved else ""
         whole = f"{seconds_in_words(self.spent)} of training"
         return whole + (f": {', '.join(parts)}" if len(parts) > 1 else "") + saved
 
 
-def ledger(records: Iterable[TrialRecord], finalists: float = 0.0, repeated: float = 0.0) -> Ledger:
-    """The ledger of trials.
+def ledger(records: Iterable[TrialRecord], finalists: float = 0.0, repeated: float = 0.0) -> TimeLedger:
+    """The ledger of these trials.
 
     Args:
         records: Rows of the trials table, by number.
@@ -73,7 +81,7 @@ def ledger(records: Iterable[TrialRecord], finalists: float = 0.0, repeated: flo
         if row.state == "pruned":
             sums["saved"] += row.seconds * (row.max_epochs - row.epochs) / max(1, row.epochs)
         repeated += row.repeated_seconds
-    return Ledger(**sums, repeated=repeated, finalists=finalists)
+    return TimeLedger(**sums, repeated=repeated, finalists=finalists)
 
 
 def trained_before(records: Iterable[TrialRecord]) -> Iterator[tuple[TrialRecord, bool]]:

@@ -13,10 +13,9 @@ from optuna.trial import FrozenTrial
 
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.records.finalists import FinalistSummary, summarize_finalists
-from nas_budget.records.time_ledger import Ledger
+from nas_budget.records.time_ledger import TimeLedger
 from nas_budget.records.trials import COLUMNS, TrialRecord, best_of, front_of
 from nas_budget.search.config.settings import StudyConfig
-from nas_budget.search.drawing import result_html
 from nas_budget.search.open_study import open_search
 from nas_budget.search.workers.events import Event, TrialFinished
 from nas_budget.search.workers.search_runner import Search
@@ -66,7 +65,7 @@ class SearchResult:
     folder: Path
     trials: tuple[TrialRecord, ...]
     finalists: tuple[FinalistSummary, ...]
-    ledger: Ledger
+    ledger: TimeLedger
     study: Study
 
     @property
@@ -85,10 +84,6 @@ class SearchResult:
     def pareto_front(self) -> tuple[TrialRecord, ...]:
         """The complete trials that no other beats in both size and accuracy, from the smallest."""
         return front_of(self.trials)
-
-    def _repr_html_(self) -> str:
-        """The best network, its cost and margins, and the front, as notebooks show them."""
-        return result_html(self)
 
     @property
     def table(self) -> pd.DataFrame:

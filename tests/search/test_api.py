@@ -16,6 +16,7 @@ from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import NothingFitsError, StudyFileError
 from nas_budget.records.trials import COLUMNS
+from nas_budget.report.notebook import result_html
 from nas_budget.search import search
 from nas_budget.search.workers.events import TrialFinished, TrialStarted
 
@@ -51,7 +52,7 @@ def test_a_search_gives_table_front_best_and_time(npz: Path, tmp_path: Path) -> 
     assert found.ledger.spent == pytest.approx(found.ledger.complete + found.ledger.pruned + found.ledger.finalists)
     assert found.study.study_name == "mine"
     assert (found.folder / "trials.csv").exists()
-    html = found._repr_html_()
+    html = result_html(found)
     assert f"mean of {found.finalists[0].n_runs} runs" in html
     assert f"{cost(found.best_spec).params:,} parameters" in html
     assert all(f">{row.params:,}</td>" in html for row in found.pareto_front)

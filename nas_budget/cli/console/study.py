@@ -20,7 +20,7 @@ from nas_budget.records.finalists import FinalistRun, FinalistSummary, read_fina
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, TRIALS_TABLE
 from nas_budget.records.run_folder import RUN, folders, has_weights, kind_of
 from nas_budget.records.statistics import half_width
-from nas_budget.records.time_ledger import Ledger, ledger
+from nas_budget.records.time_ledger import TimeLedger, ledger
 from nas_budget.records.training_run import read_result
 from nas_budget.records.trials import TrialRecord, best_of, front_of, read_trials
 
@@ -141,7 +141,7 @@ def budget_of(record: TrialRecord) -> Budget:
     )  # fmt: skip
 
 
-def _spent(records: list[TrialRecord], finals: list[FinalistRun]) -> Ledger:
+def _spent(records: list[TrialRecord], finals: list[FinalistRun]) -> TimeLedger:
     return ledger(records, sum(run.seconds for run in finals), sum(run.repeated_seconds for run in finals))
 
 
@@ -155,7 +155,7 @@ def _counts_in_words(records: list[TrialRecord]) -> str:
     return f"{len(records)} trial{'' if len(records) == 1 else 's'} ({counts})"
 
 
-def _json(folder: Path, records: list[TrialRecord], ranked: list[FinalistSummary], spent: Ledger) -> dict[str, Any]:
+def _json(folder: Path, records: list[TrialRecord], ranked: list[FinalistSummary], spent: TimeLedger) -> dict[str, Any]:
     best = next((r for r in records if ranked and r.number == ranked[0].trial), best_of(records))
     about: dict[str, Any] = {"folder": str(folder), "kind": "study", "trials": _counts(records)}
     if best:

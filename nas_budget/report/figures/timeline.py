@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from nas_budget.records.formatting import duration
-from nas_budget.records.time_ledger import Ledger
+from nas_budget.records.time_ledger import TimeLedger
 from nas_budget.report.figures.style import FAINT, GOOD, LIMIT, PAPER, SECOND, lay_out, plain
 
 Times = NDArray[np.float64]
@@ -32,7 +32,7 @@ LONGEST_PAUSE, PAUSE_SHARE = 60.0, 0.05
 """A time in which nothing was trained is cut to this share of the rest, where it is longer than that and a minute."""
 
 
-def ledger_figure(ledgers: Mapping[str, Ledger]) -> go.Figure:
+def ledger_figure(ledgers: Mapping[str, TimeLedger]) -> go.Figure:
     """Device time of each study by what became of it, and beside it what stopping early saved."""
     figure = go.Figure()
     most = max((asdict(spent)["saved"] + spent.spent for spent in ledgers.values()), default=0.0)

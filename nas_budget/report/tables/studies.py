@@ -13,7 +13,7 @@ from nas_budget.errors import UsageError
 from nas_budget.records.finalists import FinalistRun, FinalistSummary, read_finalists, summarize_finalists
 from nas_budget.records.paths import FINALISTS_TABLE, JOURNAL, TRIALS_TABLE, trials_table
 from nas_budget.records.statistics import half_width
-from nas_budget.records.time_ledger import Ledger, ledger
+from nas_budget.records.time_ledger import TimeLedger, ledger
 from nas_budget.records.trials import COLUMNS, TrialRecord
 from nas_budget.report.tables.trials import best, read_table
 
@@ -40,7 +40,7 @@ class StudyTable:
         return [TrialRecord(**{name: row[name] for name in COLUMNS}) for row in self.table.to_dict("records")]
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> TimeLedger:
         """Where its time went."""
         spent, again = (sum(getattr(run, name) for run in self.finalists) for name in ("seconds", "repeated_seconds"))
         return ledger(self.records, spent, again)

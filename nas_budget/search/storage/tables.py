@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.finalists import FinalistRun, summarize_finalists, write_finalists
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, TRIALS_TABLE
-from nas_budget.records.time_ledger import Ledger, ledger
+from nas_budget.records.time_ledger import TimeLedger, ledger
 from nas_budget.records.trials import TrialRecord, best_of, write_table
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.storage.rows import candidate_of, finalist_runs, row_of
@@ -71,7 +71,7 @@ class StudyTables:
         best = best_of(self.rows())
         return best.spec if best else None
 
-    def ledger(self) -> Ledger:
+    def ledger(self) -> TimeLedger:
         """Where the time went."""
         trials = self.finalists_study.get_trials(deepcopy=False) if self.finalists_study else []
         spent = sum(trial.user_attrs.get("seconds", 0.0) for trial in trials)

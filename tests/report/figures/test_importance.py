@@ -16,7 +16,7 @@ from nas_budget import ResNetSpec, cost
 from nas_budget.cli.options.network import network_values
 from nas_budget.errors import UsageError
 from nas_budget.records.finalists import FinalistRun, write_finalists
-from nas_budget.records.time_ledger import Ledger
+from nas_budget.records.time_ledger import TimeLedger
 from nas_budget.report.figures.cost_shares import parts_of, shares_figure
 from nas_budget.report.figures.curves import MOST_CURVES, curves_figure, drawn_curves, rungs_of
 from nas_budget.report.figures.importance import importance_figure, parallel_figure, slice_figures
@@ -185,7 +185,7 @@ def test_bars_of_the_best_are_divided_into_their_parts(tmp_path: Path) -> None:
 
 
 def test_the_ledger_is_a_bar_of_what_became_of_the_time() -> None:
-    figure = ledger_figure({"a": Ledger(complete=600, pruned=120, saved=60), "b": Ledger(failed=30)})
+    figure = ledger_figure({"a": TimeLedger(complete=600, pruned=120, saved=60), "b": TimeLedger(failed=30)})
     bars = {trace.name: list(trace.x) for trace in figure.data}
     assert bars == {
         "complete trials": [10, 0],
