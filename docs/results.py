@@ -22,7 +22,7 @@ from nas_budget.records.finalists import read_finalists, summarize_finalists
 from nas_budget.records.formatting import in_short, seconds_in_words
 from nas_budget.records.paths import FINALISTS_TABLE
 from nas_budget.records.training_run import RunResult
-from nas_budget.records.trials import TrialRecord, best_of, front_of
+from nas_budget.records.trials import TrialRecord, best_of, pareto_front_of
 from nas_budget.report.tables.known import known_networks
 
 PAGE = Path(__file__).with_name("results.md")
@@ -115,7 +115,7 @@ def fronts() -> str:
                 f"{trial.macs:,}",
                 percent(trial.accuracy),
             )
-            for trial in reversed(front_of(trials))
+            for trial in reversed(pareto_front_of(trials))
         ]
         head = ("channels", "blocks", "kernels", "parameters", "MACs", "validation accuracy")
         parts.append(f"`{name}`, single trainings:\n\n" + table(head, rows, 3))

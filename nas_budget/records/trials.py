@@ -239,7 +239,7 @@ def best_of(records: Iterable[TrialRecord]) -> TrialRecord | None:
     return max(ended, key=lambda r: (r.accuracy or 0.0, -r.params), default=None)
 
 
-def front_of(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
+def pareto_front_of(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
     """The complete trials that no other beats in both size and accuracy, from the smallest; of equals the first."""
     ended = sorted((r for r in records if r.state == "complete" and r.accuracy is not None), key=lambda r: r.number)
     return tuple(pareto_front(ended, lambda r: r.params, lambda r: r.accuracy or 0.0))

@@ -83,7 +83,7 @@ def result_html(found: Any) -> str:
         for margin in found.settings.budget.check(spec).margins
     )
     accuracy = f"<h3>{_accuracy(found)} on validation images</h3>"
-    return f"{title}{accuracy}<div>{margins}</div>{spec_html(spec)}{_front(found.front)}"
+    return f"{title}{accuracy}<div>{margins}</div>{spec_html(spec)}{_front(found.pareto_front)}"
 
 
 def _accuracy(found: Any) -> str:

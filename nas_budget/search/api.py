@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.records.finalists import FinalistSummary, summarize_finalists
 from nas_budget.records.time_ledger import TimeLedger
-from nas_budget.records.trials import COLUMNS, TrialRecord, best_of, front_of
+from nas_budget.records.trials import COLUMNS, TrialRecord, best_of, pareto_front_of
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.open_study import open_search
 from nas_budget.search.workers.events import Event, TrialFinished
@@ -83,7 +83,7 @@ class SearchResult:
     @property
     def pareto_front(self) -> tuple[TrialRecord, ...]:
         """The complete trials that no other beats in both size and accuracy, from the smallest."""
-        return front_of(self.trials)
+        return pareto_front_of(self.trials)
 
     @property
     def table(self) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from hypothesis import given
 from nas_budget import Budget, ResNetSpec, cost
 from nas_budget.records.finalists import FinalistSummary
 from nas_budget.records.time_ledger import TimeLedger
-from nas_budget.records.trials import best_of, front_of
+from nas_budget.records.trials import best_of, pareto_front_of
 from nas_budget.report.notebook import HEIGHT, UNIT, result_html, spec_html
 from nas_budget.search.api import SearchResult
 from tests.report.browsing import words
@@ -56,7 +56,7 @@ def found(records: list[Any], **changes: Any) -> SimpleNamespace:
     """What a view reads of the result of a search."""
     best = best_of(records)
     fields = {
-        "trials": records, "front": front_of(records), "best": best, "finalists": (),
+        "trials": records, "pareto_front": pareto_front_of(records), "best": best, "finalists": (),
         "best_spec": ResNetSpec((8, 16), pool="global") if best else None, "ledger": TimeLedger(complete=60.0),
         "settings": SimpleNamespace(name=f"mine {EVIL}", budget=Budget(params=500_000)),
     }  # fmt: skip

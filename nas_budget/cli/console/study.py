@@ -22,7 +22,7 @@ from nas_budget.records.run_folder import RUN, folders, has_weights, kind_of
 from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import TimeLedger, ledger
 from nas_budget.records.training_run import read_result
-from nas_budget.records.trials import TrialRecord, best_of, front_of, read_trials
+from nas_budget.records.trials import TrialRecord, best_of, pareto_front_of, read_trials
 
 INDENT = 7
 
@@ -72,7 +72,7 @@ def _finalist_in_words(leading: FinalistSummary, n_images: int) -> str:
 
 def _tell_front(records: list[TrialRecord]) -> None:
     """The front as a table and as a picture."""
-    leading = front_of(records)
+    leading = pareto_front_of(records)
     out("\nfront: no other trial is as small and as accurate")
     rows = [
         (str(r.number), f"{r.accuracy:.2%}", f"{r.params:,}", f"{r.macs:,}", f"{r.channels} x {r.blocks}")
@@ -164,5 +164,5 @@ def _json(folder: Path, records: list[TrialRecord], ranked: list[FinalistSummary
         half = (ranked[0].interval if ranked else None) or half_width(accuracy, best.validation_images)
         about |= {"accuracy": accuracy, "half_width": half, "best": asdict(best), "best_spec": spec.to_dict()}
         about |= budget_of(best).check(spec).to_dict()
-    about |= {"front": [asdict(record) for record in front_of(records)]}
+    about |= {"front": [asdict(record) for record in pareto_front_of(records)]}
     return about | {"finalists": [asdict(standing) for standing in ranked], "seconds": spent.to_dict()}
