@@ -1,4 +1,7 @@
-"""From a spec to the torch module that trains."""
+"""From a spec to the torch module that trains.
+
+`train.export.standalone` writes the source of `ResNet`, and of what it uses, into the file that needs PyTorch alone.
+"""
 
 from __future__ import annotations
 
@@ -13,40 +16,29 @@ from nas_budget.train.engine.device import seeded
 def build(spec: ResNetSpec, seed: int = 0) -> nn.Module:
     """The network of a spec, with fresh weights that follow from the seed, in fp32 on the CPU.
 
-    It maps images of shape (N, in_channels, image_size, image_size) to scores of shape (N, classes).
+    It maps images of shape (N, in_channels, image_size, image_size) to logits of shape (N, classes).
     Its submodules carry the names that `arch.layers.layers` gives them.
     """
     with seeded(torch.device("cpu"), seed):
-        return ResNet(spec)
+        network = ResNet(spec)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) != module.stride:
+            module.__class__ = PointwiseConv2d
+    return network
 
 
-def _conv(n_in: int, n_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """Convolution without bias, padded to keep the map."""
-    kind = PointwiseConv2d if kernel == 1 and stride > 1 else nn.Conv2d
-    return kind(n_in, n_out, kernel, stride, kernel // 2, bias=False)
+def conv(n_in: int, n_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution without bias, padded to keep the size of the map."""
+    return nn.Conv2d(n_in, n_out, kernel, stride, kernel // 2, bias=False)
 
 
-class PointwiseConv2d(nn.Conv2d):
-    """A 1x1 convolution with a stride: on a CPU, one with stride 1 of the pixels that it reads.
-
-    The result is the same. The gradient of the strided one writes beyond its memory in torch 2.13 on CPUs with AVX2
-    alone (oneDNN's brgconv_strided, channels last, widths that are no multiple of 8) and ends the process.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, n_in, H, W) to (N, n_out, ceil(H / stride), ceil(W / stride))."""
-        if x.is_cuda:
-            return super().forward(x)
-        return F.conv2d(F.avg_pool2d(x, 1, self.stride), self.weight)  # a pool of one pixel: the fastest way to skip
-
-
-def _conv_norm(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Sequential:
+def conv_bn(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Sequential:
     """The convolution and batch norm of a shortcut that changes the shape."""
-    return nn.Sequential(_conv(n_in, n_out, kernel, stride), nn.BatchNorm2d(n_out))
+    return nn.Sequential(conv(n_in, n_out, kernel, stride), nn.BatchNorm2d(n_out))
 
 
 class SqueezeExcite(nn.Module):
-    """Scales each channel by what the means of all channels say (Hu et al. 2017, arXiv:1709.01507)."""
+    """Scales each channel by factors computed from the means of all channels (Hu et al. 2017, arXiv:1709.01507)."""
 
     def __init__(self, width: int, reduction: int) -> None:
         super().__init__()
@@ -61,10 +53,6 @@ class SqueezeExcite(nn.Module):
         return scaled
 
 
-def _excite(width: int, reduction: int) -> nn.Module:
-    return SqueezeExcite(width, reduction) if reduction else nn.Identity()
-
-
 class BasicBlock(nn.Module):
     """conv-BN-ReLU-conv-BN plus shortcut, then ReLU (He et al. 2015, arXiv:1512.03385, figure 5 left).
 
@@ -76,15 +64,15 @@ class BasicBlock(nn.Module):
         self, n_in: int, n_out: int, kernel: int, stride: int, shortcut_kernel: int | None, se_reduction: int
     ) -> None:
         super().__init__()
-        self.conv1 = _conv(n_in, n_out, kernel, stride)
+        self.conv1 = conv(n_in, n_out, kernel, stride)
         self.bn1 = nn.BatchNorm2d(n_out)
-        self.conv2 = _conv(n_out, n_out, kernel)
+        self.conv2 = conv(n_out, n_out, kernel)
         self.bn2 = nn.BatchNorm2d(n_out)
-        self.se = _excite(n_out, se_reduction)
-        self.downsample = _conv_norm(n_in, n_out, shortcut_kernel, stride) if shortcut_kernel else nn.Identity()
+        self.se = SqueezeExcite(n_out, se_reduction) if se_reduction else nn.Identity()
+        self.downsample = conv_bn(n_in, n_out, shortcut_kernel, stride) if shortcut_kernel else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, n_in, H, W) to (N, n_out, ceil(H / stride), ceil(W / stride)); so do the other blocks."""
+        """(N, n_in, H, W) to (N, n_out, ceil(H / stride), ceil(W / stride))."""
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = self.se(self.bn2(self.conv2(out)))
         return F.relu(out + self.downsample(x), inplace=True)
@@ -102,14 +90,14 @@ class PreactBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(n_in)
-        self.conv1 = _conv(n_in, n_out, kernel, stride)
+        self.conv1 = conv(n_in, n_out, kernel, stride)
         self.bn2 = nn.BatchNorm2d(n_out)
-        self.conv2 = _conv(n_out, n_out, kernel)
-        self.se = _excite(n_out, se_reduction)
-        self.downsample = nn.Sequential(_conv(n_in, n_out, shortcut_kernel, stride)) if shortcut_kernel else None
+        self.conv2 = conv(n_out, n_out, kernel)
+        self.se = SqueezeExcite(n_out, se_reduction) if se_reduction else nn.Identity()
+        self.downsample = nn.Sequential(conv(n_in, n_out, shortcut_kernel, stride)) if shortcut_kernel else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `BasicBlock`."""
+        """(N, n_in, H, W) to (N, n_out, ceil(H / stride), ceil(W / stride))."""
         active = F.relu(self.bn1(x), inplace=True)
         out = F.relu(self.bn2(self.conv1(active)), inplace=True)
         out = self.se(self.conv2(out))
@@ -120,7 +108,8 @@ class PreactBlock(nn.Module):
 class BottleneckBlock(nn.Module):
     """1x1 to a quarter of the width, the stage's kernel, 1x1 back (He et al. 2015, figure 5 right).
 
-    The stride is on the middle convolution, and the shortcut as in `BasicBlock`.
+    The stride is on the middle convolution. The shortcut is the identity where the shape is kept
+    (`shortcut_kernel` is None), else a convolution with the block's stride and batch norm.
     """
 
     def __init__(
@@ -128,17 +117,17 @@ class BottleneckBlock(nn.Module):
     ) -> None:
         super().__init__()
         n_mid = max(1, n_out // 4)
-        self.conv1 = _conv(n_in, n_mid, 1)
+        self.conv1 = conv(n_in, n_mid, 1)
         self.bn1 = nn.BatchNorm2d(n_mid)
-        self.conv2 = _conv(n_mid, n_mid, kernel, stride)
+        self.conv2 = conv(n_mid, n_mid, kernel, stride)
         self.bn2 = nn.BatchNorm2d(n_mid)
-        self.conv3 = _conv(n_mid, n_out, 1)
+        self.conv3 = conv(n_mid, n_out, 1)
         self.bn3 = nn.BatchNorm2d(n_out)
-        self.se = _excite(n_out, se_reduction)
-        self.downsample = _conv_norm(n_in, n_out, shortcut_kernel, stride) if shortcut_kernel else nn.Identity()
+        self.se = SqueezeExcite(n_out, se_reduction) if se_reduction else nn.Identity()
+        self.downsample = conv_bn(n_in, n_out, shortcut_kernel, stride) if shortcut_kernel else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `BasicBlock`."""
+        """(N, n_in, H, W) to (N, n_out, ceil(H / stride), ceil(W / stride))."""
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = F.relu(self.bn2(self.conv2(out)), inplace=True)
         out = self.se(self.bn3(self.conv3(out)))
@@ -161,8 +150,9 @@ class ResNet(nn.Module):
     def __init__(self, spec: ResNetSpec) -> None:
         super().__init__()
         self.preact = preact = spec.block == "preact"
+        block_type = BLOCKS[spec.block]
         width, size = spec.stem_channels, spec.image_size
-        self.conv1 = _conv(spec.in_channels, width, spec.stem_kernel)
+        self.conv1 = conv(spec.in_channels, width, spec.stem_kernel)
         if not preact:
             self.bn1 = nn.BatchNorm2d(width)
         self.n_stages = len(spec.channels)
@@ -172,9 +162,7 @@ class ResNet(nn.Module):
                 stride = spec.strides[stage] if block == 0 else 1
                 keeps_shape = (width, size) == (channels, -(-size // stride))
                 shortcut = None if keeps_shape else spec.shortcut_kernel
-                blocks.append(
-                    BLOCKS[spec.block](width, channels, spec.kernels[stage], stride, shortcut, spec.se_reduction)
-                )
+                blocks.append(block_type(width, channels, spec.kernels[stage], stride, shortcut, spec.se_reduction))
                 width, size = channels, -(-size // stride)
             self.add_module(f"layer{stage + 1}", blocks)
         if preact:
@@ -193,8 +181,22 @@ class ResNet(nn.Module):
         if self.preact:
             x = F.relu(self.bn(x), inplace=True)
         x = self.avgpool(x).flatten(1)
-        scores: Tensor = self.fc(self.dropout(x))
-        return scores
+        logits: Tensor = self.fc(self.dropout(x))
+        return logits
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """A 1x1 convolution with a stride: on a CPU, one with stride 1 of the pixels that it reads.
+
+    The result is the same. The gradient of the strided one writes beyond its memory in torch 2.13 on CPUs with AVX2
+    alone (oneDNN's brgconv_strided, channels last, widths that are no multiple of 8) and ends the process.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, n_in, H, W) to (N, n_out, ceil(H / stride), ceil(W / stride))."""
+        if x.is_cuda:
+            return super().forward(x)
+        return F.conv2d(F.avg_pool2d(x, 1, self.stride), self.weight)  # a pool of one pixel: the fastest way to skip
 
 
 def summarise(spec: ResNetSpec) -> str:
