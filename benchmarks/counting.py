@@ -1,44 +1,34 @@
-"""What counting costs: one network by six tools, millions in a table, a space by halves; ratios of one run.
+"""What counting costs: one network by six tools, millions in a table, a whole space.
 
-python benchmarks/counting.py [runs]
+python benchmarks/counting.py [--rounds 5] [--rows 1000000]
 """
 
 from __future__ import annotations
 
+import argparse
 import os
-import platform
 import resource
 import statistics
-import sys
-import time
 import tracemalloc
 from collections.abc import Callable
-from importlib.metadata import version
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when NumPy loads
 
 import numpy as np
 import torch
+from harness import in_turn, machine, print_table, seconds_of
 from torch.utils.flop_counter import FlopCounterMode
 from torchinfo import summary
 
 from nas_budget import Budget, ResNetSpec, SearchSpace, build, cost, cost_table, count_fitting, count_networks, sample
 
 REFERENCE = ResNetSpec((32, 64, 96, 128, 185))
-N_ROWS = 1_000_000
 SPACE = SearchSpace(
     stages=(5, 5), blocks=(1, 6), kernels=(3,), pool=(2,), shortcut_kernel=(3,), width=(16, 256), width_step=16,
     growth=(0.01, 100.0),
 )  # fmt: skip
 HUGE = SearchSpace(stages=(3, 5), blocks=(1, 6), kernels=(3, 5, 7), width=(8, 1024), growth=(0.1, 10.0))
-
-
-def seconds(work: Callable[[], object], times: int = 1) -> float:
-    """Seconds of one call, the mean of some in a row."""
-    start = time.perf_counter()
-    for _ in range(times):
-        work()
-    return (time.perf_counter() - start) / times
+LARGE_TABLE = 4
 
 
 def on_meta() -> torch.nn.Module:
@@ -47,89 +37,87 @@ def on_meta() -> torch.nn.Module:
         return build(REFERENCE).eval()
 
 
-def ways_to_count() -> dict[str, tuple[Callable[[], object], int, int]]:
-    """What counts, how often in a row, and how many networks at once."""
-    chance = np.random.default_rng(0)
-    widths, blocks = chance.integers(16, 257, (N_ROWS, 5)), chance.integers(1, 7, (N_ROWS, 5))
+def ways_to_count(n_rows: int) -> dict[str, Callable[[], float]]:
+    """Microseconds a network, by what counts."""
+    rng = np.random.default_rng(0)
+    widths, blocks = rng.integers(16, 257, (n_rows, 5)), rng.integers(1, 7, (n_rows, 5))
     meta, image = on_meta(), torch.empty(1, 3, 32, 32, device="meta")
 
     def flops() -> None:
         with FlopCounterMode(display=False), torch.no_grad():
             meta(image)
 
-    return {
-        "cost_table, params": (lambda: cost_table(widths, blocks, columns=["params"]), 1, N_ROWS),
-        "cost_table, params, blocks alike": (lambda: cost_table(widths, 4, columns=["params"]), 1, N_ROWS),
-        "cost_table, params and MACs": (lambda: cost_table(widths, blocks, columns=["params", "macs"]), 1, N_ROWS),
-        "cost_table, all four columns": (lambda: cost_table(widths, blocks), 1, N_ROWS),
-        "cost, every figure": (lambda: cost.__wrapped__(REFERENCE), 20, 1),
-        "build on meta + numel": (lambda: sum(p.numel() for p in on_meta().parameters()), 2, 1),
-        "build + numel": (lambda: sum(p.numel() for p in build(REFERENCE).parameters()), 2, 1),
-        "torchinfo": (lambda: summary(on_meta(), (1, 3, 32, 32), depth=1, verbose=0, device="meta"), 2, 1),
-        "FlopCounterMode (built before)": (flops, 2, 1),
+    tables: dict[str, Callable[[], object]] = {
+        "cost_table, params": lambda: cost_table(widths, blocks, columns=["params"]),
+        "cost_table, params, blocks alike": lambda: cost_table(widths, 4, columns=["params"]),
+        "cost_table, params and MACs": lambda: cost_table(widths, blocks, columns=["params", "macs"]),
+        "cost_table, all four columns": lambda: cost_table(widths, blocks),
     }
+    single: dict[str, Callable[[], object]] = {
+        "cost, every figure": lambda: cost.__wrapped__(REFERENCE),
+        "build on meta + numel": lambda: sum(p.numel() for p in on_meta().parameters()),
+        "build + numel": lambda: sum(p.numel() for p in build(REFERENCE).parameters()),
+        "torchinfo": lambda: summary(on_meta(), (1, 3, 32, 32), depth=1, verbose=0, device="meta"),
+        "FlopCounterMode (built before)": flops,
+    }
+    ways = {name: lambda work=work: 1e6 * seconds_of(work) / n_rows for name, work in tables.items()}
+    return ways | {name: lambda work=work: 1e6 * seconds_of(work, 3) for name, work in single.items()}
 
 
-def compare(n_runs: int) -> dict[str, float]:
-    """Print microseconds a network of each way, and the ratio to the table; gives the medians."""
-    ways = ways_to_count()
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(n_runs + 1):  # the first warms up
-        for name, (work, times, n) in ways.items():
-            taken[name].append(1e6 * seconds(work, times) / n)
-    medians = {name: statistics.median(values[1:]) for name, values in taken.items()}
-    first = next(iter(medians.values()))
-    print(f"{'one five-stage network':34} {'microseconds':>14} {'min':>12} {'max':>12} {'ratio':>10}")
-    for name, values in taken.items():
-        low, high = min(values[1:]), max(values[1:])
-        print(f"{name:34} {medians[name]:14.3f} {low:12.3f} {high:12.3f} {medians[name] / first:10,.1f}")
-    return medians
+def print_ways(n_rounds: int, n_rows: int) -> float:
+    """Print microseconds a network of each way; gives those of the table for parameters."""
+    found = in_turn(ways_to_count(n_rows), n_rounds)
+    first, alike = (found[name]["median"] for name in ("cost_table, params", "cost_table, params, blocks alike"))
+    rows = [
+        (name, *(f"{row[key]:,.3f}" for key in ("median", "min", "max")), f"{row['median'] / first:,.1f}")
+        for name, row in found.items()
+    ]
+    print_table(("what counts", "microseconds a network", "min", "max", "ratio"), rows)
+    print(f"\n{1 / first:.1f} million networks a second for params, {1 / alike:.1f} million with blocks alike")
+    return float(first)
 
 
-def memory() -> None:
-    """Print what a table of four million rows holds beside its input and its result."""
-    widths = np.random.default_rng(1).integers(16, 257, (4_000_000, 5))
+def print_memory(n_rows: int) -> None:
+    """Print what a large table holds beside its input and its result."""
+    widths = np.random.default_rng(1).integers(16, 257, (n_rows, 5))
     tracemalloc.start()
     counted = cost_table(widths)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     beside = peak - sum(column.nbytes for column in counted.values())
-    print(f"\n4,000,000 rows, all columns: {beside / 2**20:.1f} MiB beside {widths.nbytes / 2**20:.0f} MiB of input "
-          "and the result")  # fmt: skip
+    print(
+        f"{n_rows:,} rows, four columns: {beside / 2**20:.1f} MiB beside result and input ({widths.nbytes >> 20} MiB)"
+    )
 
 
-def spaces(n_runs: int, per_network_us: float) -> None:
+def print_spaces(n_rounds: int, per_network_us: float) -> None:
     """Print what counting and drawing from a space takes."""
-    print(f"\n{'a space':64} {'seconds':>9} {'min':>7} {'max':>7}")
     jobs: dict[str, Callable[[], object]] = {
-        f"{count_networks(SPACE):,} networks, within 5 M parameters": lambda: count_fitting(SPACE, Budget()),
+        "networks within 5 M parameters": lambda: count_fitting(SPACE, Budget()),
         "the same, and within 500 M MACs": lambda: count_fitting(SPACE, Budget(macs=500_000_000)),
-        "10,000 draws within 50,000 parameters, of networks up to 1,024 wide": lambda: sample(
-            HUGE, 10_000, Budget(50_000)
-        ),
+        "draws within 50,000 parameters, up to 1,024 wide": lambda: len(sample(HUGE, 10_000, Budget(50_000))),
     }
+    rows = []
     for name, work in jobs.items():
-        taken = [seconds(work) for _ in range(n_runs)]
-        print(f"{name:64} {statistics.median(taken):9.3f} {min(taken):7.3f} {max(taken):7.3f}")
+        seconds = [seconds_of(work) for _ in range(n_rounds)]
+        rows.append((f"{work():,} {name}", *(f"{of(seconds):.3f}" for of in (statistics.median, min, max))))
+    print_table(("a space", "seconds", "min", "max"), rows)
     one_by_one = count_networks(SPACE) * per_network_us / 1e6
-    print(f"{'the first one by one in cost_table would take':64} {one_by_one:9.0f}")
-    fitting, with_macs = (count_fitting(SPACE, budget) for budget in (Budget(), Budget(macs=500_000_000)))
-    print(f"\nfit: {fitting:,}, and {with_macs:,} with the MACs")
+    print(f"\nthe {count_networks(SPACE):,} networks of the first space one by one in cost_table: {one_by_one:.0f} s")
 
 
 def main() -> None:
     """Print the comparison."""
-    n_runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="networks in a table")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "torchinfo"))
-    print(f"{platform.machine()}, one core, Python {platform.python_version()}, {packages}, medians of {n_runs} runs\n")
-    medians = compare(n_runs)
-    per_network = medians["cost_table, params"]
-    print(f"\n{1 / per_network:.1f} million networks a second for params, blocks of each stage given")
-    print(f"{1 / medians['cost_table, params, blocks alike']:.1f} million with blocks alike")
-    memory()
-    spaces(n_runs, per_network)
-    print(f"\npeak memory of all this: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB")
+    print(f"{machine('torch', 'numpy', 'torchinfo')}, one core, medians of {arguments.rounds} rounds in turn")
+    per_network = print_ways(arguments.rounds, arguments.rows)
+    print_memory(LARGE_TABLE * arguments.rows)
+    print_spaces(arguments.rounds, per_network)
+    print(f"peak memory of all this: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Whether speed is paid for in accuracy: the recipe `paper` in the notebook's own loop and in ours, epoch by epoch.
 
-    python benchmarks/curves.py [--epochs 12] [--images 8000] [--seeds 2] [--output FILE.html]
+    python benchmarks/curves.py [--epochs 12] [--images 8000] [--seeds 2]
 
 Same network, images and number of epochs; crops, flips and order are drawn by each on its own. Accuracy is on 5,000
 validation images, in evaluation mode for both. Losses and accuracies should differ by no more than seeds do.
@@ -18,9 +18,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 
-import plotly.graph_objects as go
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -73,20 +71,6 @@ def mean(curves: list[Curve], epoch: int, figure: int) -> float:
     return statistics.fmean(curve[epoch][figure] for curve in curves)
 
 
-def draw(found: dict[str, list[Curve]], path: Path) -> None:
-    """Both curves of each seed on one page."""
-    figure = go.Figure(layout={"template": "plotly_white", "width": 900, "height": 460})
-    for (way, curves), colour in zip(found.items(), ("#d97706", "#2563eb"), strict=True):
-        for number, curve in enumerate(curves):
-            accuracies = [accuracy for _, accuracy in curve]
-            figure.add_scatter(
-                x=[*range(1, len(curve) + 1)], y=accuracies, name=way, line={"color": colour}, showlegend=number == 0
-            )
-    figure.update_xaxes(title="epoch")
-    figure.update_yaxes(title="accuracy on 5,000 validation images", tickformat=".0%")
-    figure.write_html(path, include_plotlyjs=True)
-
-
 def main() -> None:
     """Train both ways with each seed and print the curves beside each other."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -94,7 +78,6 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=8_000)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device = torch.device("cpu")
@@ -111,8 +94,6 @@ def main() -> None:
     for epoch in range(arguments.epochs):
         losses, accuracies = ([mean(curves, epoch, figure) for curves in (theirs, own)] for figure in (0, 1))
         print(f"{epoch + 1:5}{losses[0]:16.3f}{losses[1]:8.3f}{accuracies[0]:20.2%}{accuracies[1]:8.2%}")
-    if arguments.output:
-        draw(found, arguments.output)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,16 @@
 
     python benchmarks/gpu.py [--parts steps profile trials] [--output FOLDER]
 
-Steps: images a second of forward, backward and optimiser; eager, replayed from a CUDA graph and, for the first network,
+Steps: images a second of forward, backward and optimizer; eager, replayed from a CUDA graph and, for the first network,
 compiled, at several batches. Profile: kernels, launches and what the GPU waits for the host in a step of the first
 network. Trials: how long a CUDA graph takes to record, and eight-epoch trainings of the first network on all images an
 hour, one to four processes on the GPU at once, without MPS and with it.
 
-With --output each figure is kept in FOLDER/gpu.json as soon as it is there: interrupted, the same command goes on.
-With --device cpu and few --images it runs, slowly, to be looked at.
+Each figure comes from a process of its own. With --output it is kept in FOLDER/gpu.json as soon as it is there: when
+interrupted, the same command resumes. With --device cpu and few --images it runs too, slowly.
 
-Exit codes: 0 done, 1 figures failed, 2 wrong usage, 130 interrupted. What a figure needs and this machine lacks, such
-as MPS or a compiler, is no failure.
+Exit codes: 0 done, 1 figures failed, 2 wrong usage, 130 interrupted. A figure that needs what this
+machine lacks, such as MPS or a compiler, is no failure.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 
-from gpu_profile import N_HELD_OUT, Setting, recording_s, speed, where_time_goes
+from gpu_profile import N_VALIDATION, Setting, recording_s, speed, where_time_goes
 from gpu_trials import Trials, trials_an_hour
-from results import Figure, Results, to_the_end, why_not
+from harness import Figure, Results, measured, run_to_end, why_not
 from training import EPOCH_IMAGES, NETWORKS, against_goal
 
 from nas_budget.train.data.dataset import open_dataset
@@ -41,13 +41,13 @@ GOAL_TRIALS_PER_HOUR, GOAL_EPOCHS = 400, 8
 """Trials of the reference, each of so many epochs on all images."""
 
 
-def tell_steps(arguments: argparse.Namespace, setting: Setting, kept: Results) -> None:
+def print_steps(arguments: argparse.Namespace, setting: Setting, kept: Results) -> None:
     """Measure and print images a second; compiled last, which takes longest."""
     print(f"\nsteps: {'network':26}{'batch':>6}  {'mode':8}{'images/s':>10}{'min':>10}{'max':>10}{'ready in s':>12}")
     rows = [*product(arguments.networks, arguments.batches, modes(setting))]
     rows += [(arguments.networks[0], batch, "compile") for batch in arguments.compile]
     for name, batch, mode in rows:
-        measure = partial(speed, setting, name, batch, mode)
+        measure = partial(measured, speed, setting, name, batch, mode)
         found = kept.figure("steps", f"{name}, batch {batch}", mode, measure=measure)
         print(f"       {name:26}{batch:6}  {mode:8}{speed_in_words(name, found)}", flush=True)
 
@@ -60,7 +60,7 @@ def speed_in_words(name: str, found: Figure) -> str:
     return f"{told}   {against_goal(found['median'])}" if name == "reference" else told
 
 
-def tell_profile(arguments: argparse.Namespace, setting: Setting, kept: Results) -> None:
+def print_profile(arguments: argparse.Namespace, setting: Setting, kept: Results) -> None:
     """Measure and print where the time of a step goes."""
     name = arguments.networks[0]
     print(f"\nwhere the time of a step goes: {name}")
@@ -68,7 +68,7 @@ def tell_profile(arguments: argparse.Namespace, setting: Setting, kept: Results)
         f"{'batch':>5}  {'mode':6}{'kernels':>9}{'launches':>10}{'graphs':>8}{'step ms':>10}{'busy ms':>9}{'idle':>7}"
     )
     for batch, mode in product(arguments.batches, modes(setting)):
-        measure = partial(where_time_goes, setting, name, batch, mode)
+        measure = partial(measured, where_time_goes, setting, name, batch, mode)
         found = kept.figure("profile", f"{name}, batch {batch}", mode, measure=measure)
         print(f"{batch:5}  {mode:6}{profile_in_words(found)}", flush=True)
 
@@ -85,10 +85,10 @@ def profile_in_words(found: Figure) -> str:
     )
 
 
-def tell_trials(arguments: argparse.Namespace, setting: Setting, kept: Results) -> None:
+def print_trials(arguments: argparse.Namespace, setting: Setting, kept: Results) -> None:
     """Measure and print how long a graph takes to record, and trials an hour."""
     if "graph" in modes(setting):
-        tell_recording(arguments, setting, kept)
+        print_recording(arguments, setting, kept)
     first, goal = arguments.networks[0], arguments.epochs == GOAL_EPOCHS and setting.n_train >= EPOCH_IMAGES
     print(f"\ntrials of {arguments.epochs} epochs of {setting.n_train:,} images an hour: {first}")
     for with_mps, n_processes, mode in product((False, True), arguments.processes, modes(setting)):
@@ -107,11 +107,11 @@ def trials_in_words(found: Figure, goal: bool) -> str:
     return f"{told}, {found['trials_per_hour'] / GOAL_TRIALS_PER_HOUR:.2g} of the goal" if goal else told
 
 
-def tell_recording(arguments: argparse.Namespace, setting: Setting, kept: Results) -> None:
+def print_recording(arguments: argparse.Namespace, setting: Setting, kept: Results) -> None:
     """Measure and print how long a CUDA graph takes to record."""
     print("\na CUDA graph is recorded in")
     for name in arguments.networks:
-        found = kept.figure("recording_s", name, measure=partial(recording_s, setting, name))
+        found = kept.figure("recording_s", name, measure=partial(measured, recording_s, setting, name))
         told = why_not(found) or f"{found['median']:.2f} s (most {found['max']:.2f})"
         print(f"{name:26}{told}", flush=True)
 
@@ -121,18 +121,14 @@ def modes(setting: Setting) -> list[str]:
     return ["eager"] if setting.device == "cpu" else ["eager", "graph"]
 
 
-PARTS = {"steps": tell_steps, "profile": tell_profile, "trials": tell_trials}
+PARTS = {"steps": print_steps, "profile": print_profile, "trials": print_trials}
 
 
-def main(arguments: argparse.Namespace) -> None:
-    """Print the parts asked for; with --output also keep their figures.
-
-    Raises:
-        FailedError: Figures failed.
-    """
+def main(arguments: argparse.Namespace) -> list[str]:
+    """Print the parts asked for, with --output also keep their figures; the names of those that failed."""
     device = choose_device(arguments.device)
     dataset = open_dataset(arguments.data)
-    _, n_train = split_sizes(dataset, arguments.images, N_HELD_OUT)
+    _, n_train = split_sizes(dataset, arguments.images, N_VALIDATION)
     setting = Setting(str(device), dataset.name, n_train, choose_precision("auto", device), arguments.stretch)
     about = {
         "device": describe_device(device), "cores": os.cpu_count(), "torch": version("torch"),
@@ -143,7 +139,7 @@ def main(arguments: argparse.Namespace) -> None:
     kept = Results(arguments.output and arguments.output / "gpu.json", about)
     for part in arguments.parts:
         PARTS[part](arguments, setting, kept)
-    kept.check()
+    return kept.failed
 
 
 def asked() -> argparse.Namespace:
@@ -167,4 +163,4 @@ def asked() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(to_the_end(main, asked()))
+    sys.exit(run_to_end(main, asked()))

@@ -1,18 +1,14 @@
-"""What a training step takes: how fast it is, and where its time goes."""
+"""What a training step takes: how fast it is, and where its time goes. Each generator here runs in its own process."""
 
 from __future__ import annotations
 
-import gc
-import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
-from results import Figure, UnmeasuredError, Worker, summary
+from harness import Figure, UnmeasuredError, seconds_of, summary
 from torch import Tensor
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, schedule
@@ -24,10 +20,8 @@ from nas_budget.train.data.split import SplitImages, split_images
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.recipe import RECIPES
 
-N_HELD_OUT = 5_000
+N_VALIDATION = 5_000
 N_STRETCHES, N_PROFILED, N_RECORDED, N_TOP = 5, 10, 3, 8
-LIMIT_S = 180.0
-"""How long a process that is profiled may be silent."""
 LAUNCHES = ("cudaLaunchKernel", "cudaLaunchCooperativeKernel", "cuLaunchKernel")
 GRAPH_LAUNCHES = ("cudaGraphLaunch", "cuGraphLaunch")
 GROUPS = {
@@ -65,106 +59,66 @@ class Setting:
     stretch_images: int
 
 
-@lru_cache(maxsize=1)
 def images_of(setting: Setting) -> SplitImages:
-    """The images, on the device; read once in a process."""
-    return split_images(open_dataset(setting.data), torch.device(setting.device), setting.n_train, N_HELD_OUT)
+    """The images, on the device."""
+    return split_images(open_dataset(setting.data), torch.device(setting.device), setting.n_train, N_VALIDATION)
 
 
-def trainer_of(setting: Setting, name: str, batch: int, mode: str) -> Trainer:
+def trainer_of(setting: Setting, images: SplitImages, name: str, batch: int, mode: str) -> Trainer:
     """A network about to train, eager, as a CUDA graph or to be compiled at its first step."""
-    release()
     recipe = replace(RECIPES["fast"], batch_size=batch, epochs=1_000)
-    trainer = Trainer(build(NETWORKS[name]), images_of(setting), recipe, precision=setting.precision)
+    trainer = Trainer(build(NETWORKS[name]), images, recipe, precision=setting.precision)
     trainer.network.train()
     if mode == "graph":
         trainer.record()
     if mode == "compile":
-        torch.compiler.reset()
         trainer.compile()
     return trainer
 
 
-def release() -> None:
-    """Give back what the network before held."""
-    gc.collect()  # optimisers and schedules hold each other, and with them the weights
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+def steps_s(trainer: Trainer, chosen: Tensor, n_steps: int) -> list[float]:
+    """Seconds of a step, in each of some stretches of steps after one that does not count."""
+    return [seconds_of(lambda: trainer.step(chosen), n_steps) for _ in range(N_STRETCHES + 1)][1:]
 
 
-def wait(device: torch.device) -> None:
-    """Wait until the device has done all it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def speed(setting: Setting, name: str, batch: int, mode: str) -> Iterator[Figure]:
+    """Images a second of forward, backward and optimizer, and the seconds until the first step was done."""
+    images = images_of(setting)
+    made: list[Trainer] = []
+
+    def first_step() -> None:
+        made.append(trainer_of(setting, images, name, batch, mode))
+        made[-1].step(next(made[-1].begin(1)))
+
+    ready_s = seconds_of(first_step)
+    trainer = made[-1]
+    seconds = steps_s(trainer, next(trainer.begin(1)), max(1, setting.stretch_images // trainer.batch_size))
+    yield summary([trainer.batch_size / s for s in seconds]) | {"ready_s": ready_s}
 
 
-def stretch_s(trainer: Trainer, chosen: Tensor, n_steps: int) -> float:
-    """Seconds of so many steps."""
-    wait(trainer.device)
-    start = time.perf_counter()
-    for _ in range(n_steps):
-        trainer.step(chosen)
-    wait(trainer.device)
-    return time.perf_counter() - start
-
-
-def stretches_s(trainer: Trainer, chosen: Tensor, n_steps: int) -> list[float]:
-    """Seconds of each of some stretches, after one that does not count."""
-    return [stretch_s(trainer, chosen, n_steps) for _ in range(N_STRETCHES + 1)][1:]
-
-
-def speed(setting: Setting, name: str, batch: int, mode: str) -> Figure:
-    """Images a second of forward, backward and optimiser, and the seconds until the first step was done."""
-    images_of(setting)
-    start = time.perf_counter()
-    trainer = trainer_of(setting, name, batch, mode)
-    chosen = next(trainer.begin(1))
-    stretch_s(trainer, chosen, 1)
-    ready_s = time.perf_counter() - start
-    n_steps = max(1, setting.stretch_images // trainer.batch_size)
-    n_images = n_steps * trainer.batch_size
-    return summary([n_images / s for s in stretches_s(trainer, chosen, n_steps)]) | {"ready_s": ready_s}
-
-
-def recording_s(setting: Setting, name: str) -> Figure:
+def recording_s(setting: Setting, name: str) -> Iterator[Figure]:
     """Seconds in which a network's CUDA graph is recorded, after a step of another that has loaded the kernels."""
-    batch = RECIPES["fast"].batch_size
-    first = trainer_of(setting, name, batch, "eager")
-    stretch_s(first, next(first.begin(1)), 1)
-    del first
-    seconds = []
-    for _ in range(N_RECORDED):
-        trainer = trainer_of(setting, name, batch, "eager")
-        wait(trainer.device)
-        start = time.perf_counter()
-        trainer.record()
-        wait(trainer.device)
-        seconds.append(time.perf_counter() - start)
-    return summary(seconds)
+    images, batch = images_of(setting), RECIPES["fast"].batch_size
+    first = trainer_of(setting, images, name, batch, "eager")
+    first.step(next(first.begin(1)))
+    trainers = [trainer_of(setting, images, name, batch, "eager") for _ in range(N_RECORDED)]
+    yield summary([seconds_of(trainer.record) for trainer in trainers])
 
 
-def where_time_goes(setting: Setting, name: str, batch: int, mode: str) -> Figure:
-    """Kernels, launches, busy time and groups of kernels of a step.
-
-    In a process of its own: what a profiler leaves behind slows down what is timed later, and a second one in a
-    process may see no kernels.
-    """
-    with Worker(_profile, setting, name, batch, mode) as worker:
-        found: Figure = worker.answer(LIMIT_S)
-    return found
-
-
-def _profile(pipe: Connection, setting: Setting, name: str, batch: int, mode: str) -> None:
-    trainer = trainer_of(setting, name, batch, mode)
+def where_time_goes(setting: Setting, name: str, batch: int, mode: str) -> Iterator[Figure]:
+    """Kernels, launches, busy time and groups of kernels of a step."""
+    trainer = trainer_of(setting, images_of(setting), name, batch, mode)
     chosen = next(trainer.begin(1))
-    n_steps = max(1, setting.stretch_images // trainer.batch_size)
-    wall_s = summary([s / n_steps for s in stretches_s(trainer, chosen, n_steps)])
+    wall_s = summary(steps_s(trainer, chosen, max(1, setting.stretch_images // trainer.batch_size)))
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (trainer.device.type == "cuda")
     with profile(activities=activities, schedule=schedule(wait=0, warmup=1, active=1, repeat=1)) as profiler:
         for _ in range(2):  # the first only warms the profiler up
-            stretch_s(trainer, chosen, N_PROFILED)
+            for _ in range(N_PROFILED):
+                trainer.step(chosen)
+            if trainer.device.type == "cuda":
+                torch.cuda.synchronize()
             profiler.step()
-    pipe.send(digest(profiler.events(), trainer.device.type, N_PROFILED, wall_s))
+    yield digest(profiler.events(), trainer.device.type, N_PROFILED, wall_s)
 
 
 def digest(events: Sequence[Any], device: str, n_steps: int, wall_s: Figure) -> Figure:

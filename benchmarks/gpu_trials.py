@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -10,22 +11,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from gpu_profile import Setting, images_of, release, stretch_s, trainer_of
-from results import AbsentError, Figure, UnmeasuredError, Worker, in_one_line, summary
+from gpu_profile import Setting, images_of, trainer_of
+from harness import LIMIT_S, Figure, UnmeasuredError, Worker, summary
 from training import NETWORKS
 
 from nas_budget import build
-from nas_budget.train.engine.loop import train_epoch
-from nas_budget.train.engine.trainer import Trainer
+from nas_budget.train.data.split import SplitImages
+from nas_budget.train.engine.loop import train
 from nas_budget.train.optim.recipe import RECIPES
 
 CONTROL = "nvidia-cuda-mps-control"
-CONTROL_LIMIT_S, LIMIT_S = 60.0, 180.0
-"""How long MPS may take to do as it is told, and a process to make itself ready or to train its share."""
+CONTROL_LIMIT_S = 60.0
+"""How long MPS may take for a command."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ def trials_an_hour(setting: Setting, trials: Trials, n_processes: int, with_mps:
     With MPS also its servers' process ids.
 
     Raises:
-        AbsentError: MPS is not installed, or had no server.
-        UnmeasuredError: A process failed or was silent, or MPS refuses.
+        UnmeasuredError: A process failed, or MPS is not installed, had no server or refused.
     """
     each = max(1, trials.n_trials // n_processes)
     with ExitStack() as stack:
@@ -74,34 +73,31 @@ def servers_of(tell: Callable[[str], str]) -> list[str]:
     """The process ids of MPS's servers.
 
     Raises:
-        AbsentError: There are none: the processes do without.
+        UnmeasuredError: There are none: the processes do without.
     """
     found = [word for word in tell("get_server_list").split() if word.isdigit()]
     if not found:
-        raise AbsentError("MPS had no server")
+        raise UnmeasuredError("MPS had no server", "absent")
     return found
 
 
-def _train(pipe: Connection, setting: Setting, trials: Trials, n: int) -> None:
-    """Make ready, wait for the word, train some networks one after the other as a search does."""
-    asker = os.getppid()
-    first = trainer_of(setting, trials.name, RECIPES["fast"].batch_size, "eager")
-    stretch_s(first, next(first.begin(1)), 1)  # kernels are loaded when first used
+def _train(setting: Setting, trials: Trials, n: int) -> Iterator[Any]:
+    """Load images and kernels, wait until asked, train some networks one after the other as a search does."""
+    images = images_of(setting)
+    first = trainer_of(setting, images, trials.name, RECIPES["fast"].batch_size, "eager")
+    first.step(next(first.begin(1)))
     del first
-    pipe.send("ready")
-    pipe.recv()
-    pipe.send([_trial_s(setting, trials, seed, lambda: os.getppid() != asker) for seed in range(n)])
+    yield "ready"
+    yield [_trial_s(setting, images, trials, seed) for seed in range(n)]
 
 
-def _trial_s(setting: Setting, trials: Trials, seed: int, should_stop: Callable[[], bool]) -> float:
-    release()
+def _trial_s(setting: Setting, images: SplitImages, trials: Trials, seed: int) -> float:
     start = time.perf_counter()
     recipe = replace(RECIPES["fast"], epochs=trials.epochs)
-    trainer = Trainer(build(NETWORKS[trials.name], seed), images_of(setting), recipe, seed, setting.precision)
-    if trials.graphed:
-        trainer.record()
-    for epoch in range(1, trials.epochs + 1):
-        train_epoch(trainer, epoch, should_stop)
+    network = build(NETWORKS[trials.name], seed)
+    for _ in train(network, images, recipe, seed, setting.precision, graphed=trials.graphed):
+        pass
+    gc.collect()  # optimizers and schedules hold each other, and with them the weights
     return time.perf_counter() - start
 
 
@@ -110,12 +106,11 @@ def mps() -> Iterator[Callable[[str], str]]:
     """MPS for the processes that are started while it lasts; gives what tells it a command and returns its answer.
 
     Raises:
-        AbsentError: It is not installed.
-        UnmeasuredError: It refuses to start or to answer.
+        UnmeasuredError: It is not installed, or refuses to start or to answer.
     """
     program = shutil.which(CONTROL)
     if not program:
-        raise AbsentError(f"{CONTROL} is not installed")
+        raise UnmeasuredError(f"{CONTROL} is not installed", "absent")
     with tempfile.TemporaryDirectory(prefix="mps-", ignore_cleanup_errors=True) as folder, _environment(folder):
         said = Path(folder, "said")
         with said.open("w") as file:  # not a pipe, which the daemon would hold open
@@ -150,4 +145,4 @@ def _run(command: list[str], **given: Any) -> subprocess.CompletedProcess[str]:
     except subprocess.TimeoutExpired:
         raise UnmeasuredError(f"{CONTROL} did not do as told within {CONTROL_LIMIT_S:.0f} s") from None
     except OSError as error:
-        raise UnmeasuredError(in_one_line(error)) from None
+        raise UnmeasuredError(str(error)) from None

@@ -1,73 +1,120 @@
-"""Training speed of small networks on one thread against every core, alone and beside a busy process.
+"""Small trainings on a CPU: one thread against every core, and one search worker against two.
 
-    python benchmarks/threads.py [runs]
+    python benchmarks/threads.py [--parts threads workers] [--rounds 5] [--trials 8]
 
-Each figure comes from processes of its own, in turn, so that a drift of the machine's speed hits both.
+Threads: images a second of small networks, alone and beside a busy process, each figure from a process of its own.
+Workers: seconds of the quickstart study with each trial trained to its end on one thread.
 """
 
 from __future__ import annotations
 
+from nas_budget.train.engine.process import own_process
+
+own_process()  # before torch is imported
+
+import argparse
 import os
-import platform
-import statistics
 import subprocess
 import sys
-from importlib.metadata import version
-
-NETWORKS = {
-    "8-12-16-24 (1.1 M MACs)": ((8, 12, 16, 24), (1, 1, 2, 1)),
-    "16-32-64 (4.6 M MACs)": ((16, 32, 64), (1, 1, 1)),
-}
-WORKER = """
-import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from nas_budget.train.engine.process import own_process
-own_process()
+from pathlib import Path
+
 import torch
+from harness import Worker, in_turn, machine, print_table
+
 from nas_budget import ResNetSpec, build
 from nas_budget.train.data.dataset import open_dataset
 from nas_budget.train.data.split import split_images
 from nas_budget.train.engine.loop import train
 from nas_budget.train.optim.recipe import RECIPES
 
-torch.set_num_threads(int(sys.argv[1]))
-channels, blocks = eval(sys.argv[2])
-spec = ResNetSpec(channels, blocks, strides=(2,) * len(channels))
-images = split_images(open_dataset("shapes"), torch.device("cpu"), 1000, 200)
-results = train(build(spec), images, replace(RECIPES["brief"], epochs=3))
-print(1000 / min(result.seconds for result in results))
-"""
+NETWORKS = {
+    "8-12-16-24, 1.1 M MACs": ResNetSpec((8, 12, 16, 24), (1, 1, 2, 1), strides=(2, 2, 2, 2)),
+    "16-32-64, 4.6 M MACs": ResNetSpec((16, 32, 64), (1, 1, 1), strides=(2, 2, 2)),
+}
+STUDY = Path(__file__).parents[1] / "studies" / "quickstart.toml"
 
 
-def images_per_second(n_threads: int, network: object) -> float:
-    """Images trained a second, of the best of three epochs in a fresh process."""
-    command = [sys.executable, "-c", WORKER, str(n_threads), repr(network)]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+def best_speed(n_threads: int, spec: ResNetSpec) -> Iterator[float]:
+    """Images trained a second, of the best of three epochs."""
+    torch.set_num_threads(n_threads)
+    images = split_images(open_dataset("shapes"), torch.device("cpu"), 1_000, 200)
+    yield 1_000 / min(result.seconds for result in train(build(spec), images, replace(RECIPES["brief"], epochs=3)))
 
 
-def compare(network: object, n_runs: int, busy: int) -> tuple[float, float]:
-    """Median images a second on one thread and on every core, beside `busy` processes that never rest."""
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
+def in_new_process(n_threads: int, spec: ResNetSpec) -> float:
+    """The same in a process of its own."""
+    with Worker(best_speed, n_threads, spec) as worker:
+        return float(worker.answer())
+
+
+@contextmanager
+def beside(n_busy: int) -> Iterator[None]:
+    """Processes that never rest."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n_busy)]
     try:
-        pairs = [[images_per_second(n, network) for n in (1, os.cpu_count() or 1)] for _ in range(n_runs)]
+        yield
     finally:
         for other in others:
             other.kill()
             other.wait()
-    one, every = (statistics.median(values) for values in zip(*pairs, strict=True))
-    return one, every
+
+
+def print_threads(arguments: argparse.Namespace) -> None:
+    """Images a second on one thread and on every core."""
+    n_cores, rows = os.cpu_count() or 1, []
+    for name, spec in NETWORKS.items():
+        for n_busy, words in enumerate(("nothing", "a busy process")):
+            ways: dict[str, Callable[[], float]] = {
+                "one": lambda spec=spec: in_new_process(1, spec),
+                "all": lambda spec=spec: in_new_process(n_cores, spec),
+            }
+            with beside(n_busy):
+                one, every = (row["median"] for row in in_turn(ways, arguments.rounds).values())
+            rows.append((name, words, f"{one:.0f}", f"{every:.0f}", f"{one / every:.2f}"))
+    print_table(("images a second", "beside", "1 thread", f"{n_cores} threads", f"1 / {n_cores}"), rows)
+
+
+def search_s(n_workers: int, n_trials: int) -> float:
+    """Seconds of a whole search from the command line."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--trials", n_trials, "--workers", n_workers, "--pruner", "none", "--sampler", "random"]
+        settings = ["--set", "search.threads=1", "--runs-dir", folder, "--quiet"]
+        command = [sys.executable, "-m", "nas_budget", "search", STUDY, *options, *settings]
+        start = time.perf_counter()
+        subprocess.run([*map(str, command)], check=True, capture_output=True)
+        return time.perf_counter() - start
+
+
+def print_workers(arguments: argparse.Namespace) -> None:
+    """Seconds of a search by one worker and by two."""
+    ways = {f"{n} worker{'s' * (n > 1)}": lambda n=n: search_s(n, arguments.trials) for n in (1, 2)}
+    found = in_turn(ways, arguments.rounds)
+    first = next(iter(found.values()))["median"]
+    rows = [
+        (name, *(f"{row[key]:.1f}" for key in ("median", "min", "max")), f"{first / row['median']:.2f}")
+        for name, row in found.items()
+    ]
+    print_table((f"{arguments.trials} trials", "seconds", "min", "max", "times as fast"), rows)
+
+
+PARTS = {"threads": print_threads, "workers": print_workers}
 
 
 def main() -> None:
-    """Print the comparison as a table."""
-    n_runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    print(f"{platform.machine()}, {os.cpu_count()} cores, torch {version('torch')}, medians of {n_runs} runs")
-    print(f"{'network':24} {'beside':>14} {'1 thread':>10} {'all':>8} {'1 / all':>8}   images a second")
-    for name, network in NETWORKS.items():
-        for busy in (0, 1):
-            one, every = compare(network, n_runs, busy)
-            beside = "nothing" if not busy else "a busy process"
-            print(f"{name:24} {beside:>14} {one:10.0f} {every:8.0f} {one / every:8.2f}")
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--trials", type=int, default=8, help="of a search")
+    arguments = parser.parse_args()
+    print(f"{machine('torch')}, medians of {arguments.rounds} rounds in turn")
+    for part in arguments.parts:
+        PARTS[part](arguments)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@
 
 Each way is a process of its own, since they want memory handled differently. In a round each trains the same number of
 images, one way after the other, so that a drift of the machine's speed hits all. Images are CIFAR-10 where it is there.
-With --output the figures of a network are kept once its rounds are over; the same command goes on with the next.
+With --output the figures of a network are kept after its rounds; the same command resumes with the next network.
 
 Exit codes: 0 done, 1 figures failed, 2 wrong usage, 130 interrupted.
 """
@@ -22,24 +22,22 @@ set_environment()  # before torch is imported
 import argparse
 import os
 import random
-import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import torch
+from harness import Figure, Results, Worker, run_to_end, summary, why_not
 from PIL import Image, ImageOps
-from results import Figure, Results, Worker, to_the_end, why_not
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -177,15 +175,14 @@ def images_per_second(run: Callable[[], int], device: torch.device) -> float:
     return n_images / (time.perf_counter() - start)
 
 
-def serve(pipe: Connection, way: str, network: str, arguments: argparse.Namespace) -> None:
-    """A process for one way: makes it ready, tells the peak memory of a first pass, then times a pass when asked."""
+def passes(way: str, network: str, arguments: argparse.Namespace) -> Iterator[float]:
+    """Peak memory of a first pass of one way, then images a second of a pass whenever asked."""
     images, device, precision = prepare(arguments)
     few = replace(images, train=images.validation)
-    pipe.send(peak_bytes(MAKERS[way](NETWORKS[network], few, precision), device))
+    yield peak_bytes(MAKERS[way](NETWORKS[network], few, precision), device)
     run = MAKERS[way](NETWORKS[network], images, precision)
     while True:
-        pipe.recv()
-        pipe.send(images_per_second(run, device))
+        yield images_per_second(run, device)
 
 
 def peak_bytes(run: Callable[[], int], device: torch.device) -> int:
@@ -225,40 +222,37 @@ def measure(name: str, arguments: argparse.Namespace) -> Figure:
     speeds: dict[str, list[float]] = {way: [] for way in WAYS}
     with ExitStack() as stack:
         for way in WAYS:
-            workers[way] = stack.enter_context(Worker(serve, way, name, theirs))
+            workers[way] = stack.enter_context(Worker(passes, way, name, theirs))
             peaks[way] = workers[way].answer()  # one after the other: no first pass runs beside another
         for _ in range(arguments.rounds):
             for way, worker in workers.items():
                 worker.ask()
                 speeds[way].append(worker.answer())
+    found = {way: summary(values) for way, values in speeds.items()}
     return {
-        way: {
-            "n": len(values), "images_per_second": statistics.median(values), "least": min(values), "most": max(values),
-            "epoch_s": EPOCH_IMAGES / statistics.median(values), "peak_bytes": peaks[way],
-        }
-        for way, values in speeds.items()
-    }  # fmt: skip
+        way: {**row, "epoch_s": EPOCH_IMAGES / row["median"], "peak_bytes": peaks[way]} for way, row in found.items()
+    }
 
 
-def tell(name: str, found: Figure) -> None:
+def print_network(name: str, found: Figure) -> None:
     """Print one network's table, and how near the reference is to its goal."""
     spec = NETWORKS[name]
     print(f"\n{name}: {cost(spec).params:,} parameters, {cost(spec).macs:,} MACs")
     if why := why_not(found):
         print(why, flush=True)
         return
-    base, limit = found[WAYS[0]]["images_per_second"], found[WAYS[-1]]["images_per_second"]
-    columns = ("images/s", "least", "most", "s/epoch", "x paper's", "of limit", "peak MB")
+    base, limit = found[WAYS[0]]["median"], found[WAYS[-1]]["median"]
+    columns = ("images/s", "min", "max", "s/epoch", "x paper's", "of limit", "peak MB")
     print(f"{'':22}" + "".join(f"{column:>11}" for column in columns))
     for way, row in found.items():
-        speed = row["images_per_second"]
+        speed = row["median"]
         print(
-            f"{way:22}{speed:11,.0f}{row['least']:11,.0f}{row['most']:11,.0f}{row['epoch_s']:11,.1f}"
+            f"{way:22}{speed:11,.0f}{row['min']:11,.0f}{row['max']:11,.0f}{row['epoch_s']:11,.1f}"
             f"{speed / base:11.2f}{speed / limit:11.0%}{row['peak_bytes'] / 1e6:11,.0f}"
         )
     if name == "reference":
         for way in WAYS[1:3]:
-            print(f"{way}: {against_goal(found[way]['images_per_second'])}")
+            print(f"{way}: {against_goal(found[way]['median'])}")
     sys.stdout.flush()
 
 
@@ -270,12 +264,8 @@ def against_goal(speed: float) -> str:
     )
 
 
-def main(arguments: argparse.Namespace) -> None:
-    """Measure every network and print the comparison; with --output also keep it as JSON.
-
-    Raises:
-        FailedError: Figures failed.
-    """
+def main(arguments: argparse.Namespace) -> list[str]:
+    """Measure every network and print the comparison, with --output also keep it; the names of what failed."""
     device = choose_device(arguments.device)
     precision, data = choose_precision("auto", device), open_dataset(arguments.data).name
     about = {
@@ -289,8 +279,8 @@ def main(arguments: argparse.Namespace) -> None:
     arguments.data = data  # what "auto" is has been said once
     kept = Results(arguments.output and arguments.output / "training.json", about)
     for name in arguments.networks:
-        tell(name, kept.figure("networks", name, measure=partial(measure, name, arguments)))
-    kept.check()
+        print_network(name, kept.figure("networks", name, measure=partial(measure, name, arguments)))
+    return kept.failed
 
 
 def asked() -> argparse.Namespace:
@@ -306,4 +296,4 @@ def asked() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(to_the_end(main, asked()))
+    sys.exit(run_to_end(main, asked()))
