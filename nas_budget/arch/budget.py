@@ -72,7 +72,7 @@ class Budget:
         params: Trainable parameters.
         macs: Multiply-accumulates for one image.
         weight_bytes: Bytes of parameters and buffers in the format `weight_format`.
-        activation_bytes: Peak bytes of live tensors for one image in fp32.
+        activation_bytes: Bytes of the most live elements for one image in fp32.
         weight_format: "fp32", "fp16" or "int8".
 
     Raises:

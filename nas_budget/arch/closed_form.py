@@ -1,7 +1,7 @@
 """What a stem, a stage and a head cost in closed form, for whole numbers or NumPy arrays of them.
 
 Each function gives the columns it is asked for: "params", "macs" and "buffers", which add up along a network, and
-"live", elements alive at the worst moment, of which a network has the largest.
+"live_elements", elements alive at the worst moment, of which a network has the largest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ def stem(
     """The first convolution, and its batch norm where the family has one there."""
     weights, area = kernel * kernel * in_channels * width, image_size * image_size
     norms = 0 if FAMILIES[block].preact else 2 * width
-    every = {"params": weights + norms, "macs": weights * area, "buffers": norms, "live": (in_channels + width) * area}
+    every = {
+        "params": weights + norms,
+        "macs": weights * area,
+        "buffers": norms,
+        "live_elements": (in_channels + width) * area,
+    }
     return {name: every[name] for name in columns}
 
 
@@ -36,7 +41,7 @@ def head(block: str, width: Numbers, size: Numbers, pool: Numbers, classes: int,
     norms = 2 * width if FAMILIES[block].preact else 0
     live = np.maximum(width * size * size + features, features + classes)
     macs = features * classes
-    every = {"params": macs + classes + norms, "macs": macs, "buffers": norms, "live": live}
+    every = {"params": macs + classes + norms, "macs": macs, "buffers": norms, "live_elements": live}
     return {name: every[name] for name in columns}
 
 
@@ -53,7 +58,7 @@ def stage(
     widths, areas = {"in": n_in, "mid": mid, "out": n_out}, (size_in * size_in, size_out * size_out)
     changes = _changes(n_in, n_out, size_in, size_out)
     counted: Counted = {}
-    if added := [name for name in columns if name != "live"]:
+    if added := [name for name in columns if name != "live_elements"]:
         path = _main_path(block, widths, blocks - 1, kernel * kernel, areas, added)
         project = _projection(family, n_in, n_out, shortcut_kernel, areas[1], added)
         excite = _squeeze(n_out, se_reduction, added)
@@ -61,10 +66,10 @@ def stage(
             counted[name] = path[name] + (project[name] if changes is True else project[name] * changes)
             if excite:
                 counted[name] = counted[name] + excite[name] * blocks
-    if "live" in columns:
+    if "live_elements" in columns:
         first = _live(family, widths, areas, se_reduction, projects=True)
         later = _live(family, {**widths, "in": n_out}, (areas[1], areas[1]), se_reduction, projects=False)
-        counted["live"] = np.maximum(first * changes, later * (blocks > changes))
+        counted["live_elements"] = np.maximum(first * changes, later * (blocks > changes))
     return counted
 
 

@@ -32,7 +32,7 @@ class Cost:
         macs: Multiply-accumulates of convolutions and linear layers for one image.
         buffers: Running means and variances of batch norm. (The batch counter that torch keeps
             beside them is not needed to run the network and not counted.)
-        activation_bytes: Peak of live tensors while one image runs in fp32, a block's input held
+        activation_bytes: Bytes of the most live elements while one image runs in fp32, a block's input held
             until its shortcut is added; batch norm, ReLU and addition work in place.
         depth: Convolutions and linear layers on the longest path, squeeze-excitations not counted.
         parts: The same by part, in order.
@@ -77,7 +77,7 @@ def cost(spec: ResNetSpec) -> Cost:
         params=sum(layer.params for layer in walk),
         macs=sum(layer.macs for layer in walk),
         buffers=sum(layer.buffers for layer in walk),
-        activation_bytes=BYTES_PER_WEIGHT["fp32"] * max(layer.live for layer in walk),
+        activation_bytes=BYTES_PER_WEIGHT["fp32"] * max(layer.live_elements for layer in walk),
         depth=2 + len(FAMILIES[spec.block].convs) * sum(spec.blocks),
         parts=_parts(walk),
     )

@@ -20,7 +20,7 @@ COLUMNS = ("params", "macs", "buffers", "activation_bytes")
 ROWS_AT_ONCE = 16_384
 """Rows of a piece: its arrays stay in a core's cache."""
 MOST = 2**62
-LIVE = {"activation_bytes": "live"}
+COUNTED_AS = {"activation_bytes": "live_elements"}
 PER_STAGE = {
     "channels": (0, MAX_CHANNELS),
     "blocks": (1, MAX_BLOCKS),
@@ -95,10 +95,10 @@ def cost_table(
     counted = {name: np.empty(len(rows["channels"]), np.int64) for name in columns}
     for kind, piece, where in _pieces(kinds, rows):
         whole: Mapping[str, Any] = {}
-        for part in _parts(kind, piece, image, [LIVE.get(name, name) for name in columns]):
+        for part in _parts(kind, piece, image, [COUNTED_AS.get(name, name) for name in columns]):
             whole = together(whole, part) if whole else part
         for name in columns:
-            counted[name][where] = 4 * whole["live"] if name == "activation_bytes" else whole[name]
+            counted[name][where] = 4 * whole["live_elements"] if name == "activation_bytes" else whole[name]
     return counted
 
 
@@ -192,8 +192,8 @@ def _parts(
 
 
 def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of two parts of a network: the larger of "live", the sum of the others."""
-    return {n: np.maximum(one[n], other[n]) if n == "live" else one[n] + other[n] for n in one}
+    """The columns of two parts of a network: the larger of "live_elements", the sum of the others."""
+    return {n: np.maximum(one[n], other[n]) if n == "live_elements" else one[n] + other[n] for n in one}
 
 
 def _problems(

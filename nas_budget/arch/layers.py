@@ -44,7 +44,7 @@ class Layer:
     kernel: int = 0
 
     @property
-    def live(self) -> int:
+    def live_elements(self) -> int:
         """Elements alive while this step runs: its input, its output (one tensor if in place), what is held."""
         return self.held + prod(self.out_shape) + (0 if self.kind in IN_PLACE else prod(self.in_shape))
 

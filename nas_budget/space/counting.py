@@ -1,35 +1,35 @@
 """How many networks of a space fit a budget: exactly, and without looking at each.
 
-The paths of a chain are split in halves that meet at a node in the middle. What the halves on either side cost is
-listed, and the pairs that fit together are counted by looking up sums: about the square root of the number of networks
-is enough (the idea of Horowitz and Sahni 1974, "Computing partitions with applications to the knapsack problem").
-Halves that cannot be completed within the limits are dropped as they arise; those that fit however they are completed
-are counted wholesale.
+The paths of a layered graph are split in halves that meet at a node in the middle. The costs of the halves on either
+side are listed, and the pairs that fit together are counted by looking up sums. About the square root of the number
+of networks is enough (the idea of Horowitz and Sahni 1974, "Computing partitions with applications to the knapsack
+problem"). A half that cannot be completed within the limits is dropped as it arises. A half that fits however it is
+completed is counted at once, with all its completions.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas_budget.arch.budget import Budget
 from nas_budget.errors import SpaceTooLargeError
 from nas_budget.space.layout_graph import (
-    Chain,
     Counts,
-    Ends,
-    Link,
-    ends,
+    Edges,
+    LayeredGraph,
+    build_graph,
+    costs_to_go,
+    has_repeats,
     layouts,
-    make_chain,
-    pools_of,
-    repeats,
-    stems_of,
-    ways_of,
+    pool_choices,
+    stage_variants,
+    stem_choices,
 )
 from nas_budget.space.space import SearchSpace
 from nas_budget.space.width_grid import growth_bounds, width_grid
@@ -40,20 +40,35 @@ MOST_HELD = 50_000_000
 """Halves that are held in memory at once."""
 FEW_PAIRS = 20_000
 """Pairs that are compared directly."""
+Count = Callable[[Counts, Counts], int]
+SMALL = 2**29
+"""Limits below it are counted in 32 bits: two costs, each at most one over a limit, add up to less than 2^31."""
 
 
-def count_fitting(space: SearchSpace, budget: Budget) -> int:
+def count_fitting(space: SearchSpace, budget: Budget, on_progress: Callable[[float], None] = lambda _: None) -> int:
     """How many different networks of the space keep every limit, exactly.
+
+    Args:
+        space: The networks.
+        budget: Limits on each of them.
+        on_progress: Called with the share of the layouts that are counted, above 0 and up to 1.
 
     Raises:
         SpaceTooLargeError: There are too many halves to list.
+
+    Examples:
+        >>> from nas_budget import Budget, SearchSpace
+        >>> space = SearchSpace(stages=(3, 4), blocks=(1, 2), width=(8, 64), width_step=8)
+        >>> count_networks(space), count_fitting(space, Budget(params=150_000))
+        (3181440, 1116552)
     """
-    total = 0
-    for layout in layouts(space):
-        chain = make_chain(space, layout, budget)
-        total += count_paths(chain)
-        if repeats(space, layout):
-            total -= count_paths(chain.constant())
+    total, every = 0, [*layouts(space)]
+    for n_counted, layout in enumerate(every, start=1):
+        graph = build_graph(space, layout, budget)
+        total += count_paths(graph)
+        if has_repeats(space, layout):
+            total -= count_paths(graph.constant())
+        on_progress(n_counted / len(every))
     return total
 
 
@@ -62,48 +77,51 @@ def count_networks(space: SearchSpace) -> int:
     grid = width_grid(space)
     bounds = [growth_bounds(space, width) for width in grid]
     follow = [(bisect_left(grid, low), bisect_right(grid, high)) for low, high in bounds]
-    n_ways, total = len(ways_of(space)), 0
+    n_variants, total = len(stage_variants(space)), 0
     stems = [_stems_before(space, width) for width in grid]
     for layout in layouts(space):
-        n_stages, n_pools = len(layout["strides"]), len(pools_of(space, layout))
+        n_stages, n_pools = len(layout["strides"]), len(pool_choices(space, layout))
+        # Backwards from the pools: completions of each width, where those that may follow it are a range of the grid.
         beyond = [n_pools] * len(grid)
         for _ in range(n_stages - 1):
             sums = [0, *accumulate(beyond)]
-            beyond = [n_ways * (sums[high] - sums[low]) for low, high in follow]
-        total += n_ways * sum(len(before) * n for before, n in zip(stems, beyond, strict=True))
-        if repeats(space, layout):
+            beyond = [n_variants * (sums[high] - sums[low]) for low, high in follow]
+        total += n_variants * sum(len(before) * n for before, n in zip(stems, beyond, strict=True))
+        if has_repeats(space, layout):
             one_width = (
                 sum(stem in (0, width) for stem in before)
                 for width, before, (low, high) in zip(grid, stems, bounds, strict=True)
                 if n_stages == 1 or low <= width <= high
             )
-            total -= sum(one_width) * n_ways**n_stages * n_pools
+            total -= sum(one_width) * n_variants**n_stages * n_pools
     return total
 
 
 def _stems_before(space: SearchSpace, width: int) -> list[int]:
     """Widths of the stems a first stage may have, none of them under two names."""
-    return [stem for _, stem in stems_of(space) if stem != width or 0 not in space.stem_width]
+    return [stem for _, stem in stem_choices(space) if stem != width or 0 not in space.stem_width]
 
 
-def count_paths(chain: Chain) -> int:
-    """How many paths of a chain are within its limits."""
-    if (chain.limits < 0).any():
+def count_paths(graph: LayeredGraph) -> int:
+    """How many paths of a graph are within its limits."""
+    if (graph.limits < 0).any():
         return 0
-    left = _Side(chain.links, chain.limits)
-    right = _Side([link.reversed() for link in reversed(chain.links)], chain.limits)
+    left = _Side(graph.edges, graph.limits)
+    right = _Side([edges.reversed() for edges in reversed(graph.edges)], graph.limits)
     total = 0
-    while left.level + right.level < len(chain.links) - 2:
+    # The shorter list grows first: the halves meet where the two lists are about as long.
+    while left.level + right.level < len(graph.edges) - 2:
         if left.n_next() <= right.n_next():
             total += left.extend(wholesale=True)
         else:
             right.extend()
     _refuse_more_than(MOST_HALVES, left.n_next() + right.n_next())
-    for node in range(left.links[left.level].open.shape[1]):
+    # The last step of both sides is made for one node at a time, so that what it lists is never held as a whole.
+    for node in range(left.edges[left.level].open.shape[1]):
         half = left.step(node, wholesale=True)
         total += half.wholesale
         if half.costs.size:
-            total += pairs_within(half.costs, right.step(node).costs, chain.limits)
+            total += pairs_within(left.limits[:, None] - half.costs, right.step(node).costs)
     return total
 
 
@@ -123,71 +141,151 @@ class _Step(NamedTuple):
 
 
 class _Side:
-    """The paths from one end of a chain through its first `level` links: node reached and cost of each."""
+    """The paths from one end of a graph through its first `level` layers of edges, sorted by the node they reach."""
 
-    def __init__(self, links: Sequence[Link], limits: Counts) -> None:
-        self.links, self.limits, self.level = links, limits, 0
-        self.beyond: list[Ends] = ends(links)
-        n = links[0].open.shape[0]
-        self.nodes, self.costs = np.arange(n), np.zeros((len(limits), n), limits.dtype)
+    def __init__(self, edges: Sequence[Edges], limits: Counts) -> None:
+        kind: Any = np.int32 if limits.max() < SMALL else np.int64  # half the memory to go through is half the time
+        self.edges, self.level = edges, 0
+        self.limits: Counts = limits.astype(kind)
+        self.beyond = costs_to_go(edges)
+        self._hold([np.zeros((len(limits), 1), kind)] * edges[0].open.shape[0])
+
+    def _hold(self, costs: Sequence[Counts]) -> None:
+        """Keep the paths to each node."""
+        self.n_paths = np.array([reached.shape[1] for reached in costs])
+        over = (self.limits + 1)[:, None]
+        self.least = np.stack([reached.min(axis=1, initial=over.max()) for reached in costs], axis=1)
+        self.costs = np.concatenate(costs, axis=1)
 
     def n_next(self) -> int:
-        """Paths through one link more, if none were dropped."""
-        branches = self.links[self.level].open.sum(axis=(1, 2))
-        return int(branches[self.nodes].sum())
+        """Paths through one layer more, if none were dropped."""
+        branches = self.edges[self.level].open.sum(axis=(1, 2))
+        return int(branches @ self.n_paths)
 
     def step(self, node: int, wholesale: bool = False) -> _Step:
-        """The paths through one link more that reach a node and can be completed within the limits."""
-        link, beyond = self.links[self.level], self.beyond[self.level + 1]
-        least, most, found, n_sure = beyond.least[:, node, None], beyond.most[:, node, None], [], 0
-        for way in range(link.open.shape[2]):
-            may = link.open[:, node, way][self.nodes]
-            nodes, before = (self.nodes, self.costs) if may.all() else (self.nodes[may], self.costs[:, may])
-            costs = before + link.costs[:, :, node, way][:, nodes]
-            alive = (costs + least <= self.limits[:, None]).all(axis=0)
-            if wholesale:
-                sure = (costs + most <= self.limits[:, None]).all(axis=0)
-                n_sure += int(sure.sum())
+        """The paths through one layer more that reach a node and can be completed within the limits."""
+        edges, beyond = self.edges[self.level], self.beyond[self.level + 1]
+        starts = np.concatenate([[0], np.cumsum(self.n_paths)])
+        alive_up_to = np.clip(self.limits - beyond.least[:, node], -1, self.limits).astype(self.limits.dtype)
+        sure_up_to = np.clip(self.limits - beyond.most[:, node], -1, self.limits).astype(self.limits.dtype)
+        found, n_sure = [self.costs[:, :0]], 0
+        for variant in range(edges.open.shape[2]):
+            # An edge that is not open costs more than any limit, so that its paths are dropped with those over a limit.
+            over = (self.limits + 1)[:, None]
+            added = np.where(edges.open[:, node, variant], np.minimum(edges.costs[:, :, node, variant], over), over)
+            added = added.astype(self.limits.dtype)
+            useful = np.flatnonzero(_within(self.least + added, alive_up_to))
+            if not useful.size:
+                continue
+            first, last = useful[0], useful[-1] + 1
+            costs = np.repeat(added[:, first:last], self.n_paths[first:last], axis=1)
+            costs += self.costs[:, starts[first] : starts[last]]
+            alive = _within(costs, alive_up_to)
+            if wholesale and (sure_up_to >= 0).all():
+                sure = _within(costs, sure_up_to)
+                n_sure += int(np.count_nonzero(sure))
                 alive &= ~sure
-            found.append(costs[:, alive])
-        return _Step(np.concatenate(found, axis=1), n_sure * beyond.ways[node] if n_sure else 0)
+            found.append(costs.compress(alive, axis=1))
+        return _Step(np.concatenate(found, axis=1), n_sure * beyond.n_paths[node] if n_sure else 0)
 
     def extend(self, wholesale: bool = False) -> int:
-        """Go through one link more; gives how many networks were counted at once."""
+        """Go through one layer more; gives how many networks were counted at once."""
         _refuse_more_than(MOST_HELD, self.n_next())
-        steps = [self.step(node, wholesale) for node in range(self.links[self.level].open.shape[1])]
-        self.nodes = np.repeat(np.arange(len(steps)), [step.costs.shape[1] for step in steps])
-        self.costs = np.concatenate([step.costs for step in steps], axis=1)
+        steps = [self.step(node, wholesale) for node in range(self.edges[self.level].open.shape[1])]
+        self._hold([step.costs for step in steps])
         self.level += 1
         return int(sum(step.wholesale for step in steps))
 
 
-def pairs_within(left: Counts, right: Counts, limits: Counts) -> int:
-    """How many pairs of a column of `left` and one of `right`, shapes (limits, n), add up to within every limit."""
-    n_pairs: int = left.shape[1] * right.shape[1]
-    if n_pairs == 0 or (left.min(axis=1) + right.min(axis=1) > limits).any():
+def _within(costs: Counts, most: Counts) -> NDArray[np.bool_]:
+    """Which columns of `costs`, shape (limits, n), are at most `most`, shape (limits,), in every row."""
+    kept: NDArray[np.bool_] = costs[0] <= most[0]
+    for row, limit in zip(costs[1:], most[1:], strict=True):
+        kept &= row <= limit
+    return kept
+
+
+def pairs_within(room: Counts, costs: Counts) -> int:
+    """How many pairs of a column of `room` and one of `costs` there are in which every cost is at most the room.
+
+    Args:
+        room: What each first half leaves of each limit, shape (limits, n).
+        costs: What each second half costs, shape (limits, m).
+    """
+    if not room.size or not costs.size:
         return 0
-    open_limits = left.max(axis=1) + right.max(axis=1) > limits
-    left, right, limits = left[open_limits], right[open_limits], limits[open_limits]
-    if not len(limits):
-        return n_pairs
-    if len(limits) == 1:
-        return _sums_within(left[0], right[0], int(limits[0]))
-    if n_pairs <= FEW_PAIRS:
-        return int((left[:, :, None] + right[:, None, :] <= limits[:, None, None]).all(axis=0).sum())
-    if left.shape[1] < right.shape[1]:
-        left, right = right, left
-    spread = (left.max(axis=1) - left.min(axis=1)) / (limits + 1)
-    order = np.argsort(left[spread.argmax()])
-    half = len(order) // 2
-    return sum(pairs_within(left[:, part], right, limits) for part in (order[:half], order[half:]))
+    if room.shape[1] * costs.shape[1] <= FEW_PAIRS:
+        return int((costs[:, None, :] <= room[:, :, None]).all(axis=0).sum())
+    # Most first halves leave so much of all limits but one that only this one can be passed. Which limits matter is
+    # asked of each of them; a number holds the answer, one bit a limit.
+    matters = np.zeros(room.shape[1], np.int8)
+    for bit, (left, cost) in enumerate(zip(room, costs, strict=True)):
+        matters |= (left < cost.max()).astype(np.int8) << bit
+    alive = _within(costs.min(axis=1)[:, None] - room, np.zeros(len(room), room.dtype))
+    total: int = int(np.count_nonzero(alive & (matters == 0))) * costs.shape[1]
+    for bits in range(1, 2 ** len(room)):
+        which = np.flatnonzero(alive & (matters == bits))
+        rows = [row for row in range(len(room)) if bits >> row & 1]
+        if which.size:
+            count: Count = (_count_lower, _count_lower_in_both, _count_lower_in_all)[min(len(rows), 3) - 1]
+            total += int(count(np.stack([room[row].take(which) for row in rows]), costs[rows]))
+    return total
 
 
-def _sums_within(left: Counts, right: Counts, limit: int) -> int:
-    """How many pairs add up to at most the limit."""
-    left, right = left[left <= limit], right[right <= limit]
-    if limit > 8 * (len(left) + len(right)):
-        found = np.searchsorted(np.sort(right), limit - np.sort(left), side="right")
+def _count_lower(room: Counts, costs: Counts) -> int:
+    """How many pairs there are in which the cost is at most the room, with one limit."""
+    highest = int(room.max())
+    if highest > 8 * (room.size + costs.size):
+        found = np.searchsorted(np.sort(costs[0]), np.sort(room[0]), side="right")
     else:
-        found = np.cumsum(np.bincount(right, minlength=limit + 1))[limit - left]
+        found = np.cumsum(np.bincount(costs[costs <= highest], minlength=highest + 1))[room[0]]
     return int(found.sum())
+
+
+def _count_lower_in_both(room: Counts, costs: Counts) -> int:
+    """The same for two limits, by a wavelet matrix (Claude, Navarro and Ordonez 2015) of ranks, bit by bit.
+
+    The costs are sorted by the first limit, so that those within the first room are a range of the list, from its
+    beginning. Of how many the rank by the second limit is low enough is read off level by level: the list is split by
+    one bit of the ranks, and each range goes on as a range of one of the parts.
+    """
+    first, second = costs[:, np.argsort(costs[0])]
+    end = np.searchsorted(first, room[0], side="right").astype(np.int32)
+    # Costs of one kind come with costs of the other: often all that keep the first limit keep the second too.
+    undecided = np.maximum.accumulate(second)[end - 1] > room[1]
+    total = int(end.sum(where=~undecided))
+    end, room = end[undecided], room[:, undecided]
+    first, second = first[: end.max(initial=0)], second[: end.max(initial=0)]
+    order = np.argsort(second)
+    ranks = np.empty(len(order), np.int32)
+    ranks[order] = np.arange(len(order), dtype=np.int32)
+    begin = np.zeros_like(end)
+    below = np.searchsorted(second[order], room[1], side="right")  # a rank below this keeps the second limit
+    zeros = np.zeros(len(order) + 1, np.int32)
+    for bit in reversed(range(len(order).bit_length())):
+        zero = ranks & (1 << bit) == 0
+        np.cumsum(zero, out=zeros[1:])
+        up, low_begin, low_end = below & (1 << bit) != 0, zeros[begin], zeros[end]
+        # Where the bit of `below` is 1, every rank of the range with a 0 there is below it.
+        total += int((low_end - low_begin).sum(where=up))
+        begin = np.where(up, zeros[-1] + begin - low_begin, low_begin)
+        end = np.where(up, zeros[-1] + end - low_end, low_end)
+        ranks = np.concatenate([ranks[zero], ranks[~zero]])
+    return total
+
+
+def _count_lower_in_all(room: Counts, costs: Counts) -> int:
+    """The same for three or more limits: the longer list is halved until few limits matter or few pairs are left."""
+    costs = costs[:, _within(costs, room.max(axis=1))]
+    if room.shape[1] < costs.shape[1]:
+        room, costs = _swapped(room, costs)
+    spread = (room.max(axis=1) - room.min(axis=1)) / (abs(room).max(axis=1) + 1)
+    order = np.argsort(room[spread.argmax()])
+    half = len(order) // 2
+    return sum(pairs_within(room[:, part], costs) for part in (order[:half], order[half:]))
+
+
+def _swapped(room: Counts, costs: Counts) -> tuple[Counts, Counts]:
+    """The same pairs from the other side: a cost is at most the room where the room's lack is at most the cost's."""
+    top = np.maximum(room.max(axis=1), costs.max(axis=1))[:, None]
+    return top - costs, top - room

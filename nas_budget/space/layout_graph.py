@@ -1,8 +1,8 @@
-"""A space as chains of choices, so that what fits can be counted and drawn without looking at every network.
+"""A space as layered graphs, so that what fits can be counted and drawn without looking at every network.
 
 What a stage costs depends on its own choices and on the width of the stage before it. So the networks that share a
-layout (count of stages, strides, kind of block, se_reduction, shortcut kernel) are the paths of a chain: from a stem,
-through a width after each stage, to a pool; the costs of a path add up.
+layout (count of stages, strides, kind of block, se_reduction, shortcut kernel) are the paths of a layered graph: from
+a stem, through a width after each stage, to a pool. The costs of a path add up.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nas_budget.space.spec_factory import clip_pool, map_sizes, stride_patterns
 from nas_budget.space.width_grid import growth_bounds, width_grid
 
 MOST_CHOICES = 20_000_000
-"""Choices of one link that are held in memory."""
+"""Choices of one edges that are held in memory."""
 NO_LIMIT = 2**62
 
 Counts = NDArray[np.int64]
@@ -34,74 +34,81 @@ Resource = tuple[tuple[str, ...], int]
 
 
 @dataclass(frozen=True)
-class Link:
-    """What may follow what between two nodes of a path, and at which cost.
+class Edges:
+    """One layer of a graph: which node may follow which, and at which cost.
 
     Attributes:
-        costs: What a way costs of each limit, over the least of the link; shape (limits, from, to, ways).
-        open: Which ways there are; shape (from, to, ways).
+        costs: What an edge costs of each limit, over the least of the layer; shape (limits, from, to, variants).
+        open: Which edges there are; shape (from, to, variants).
     """
 
     costs: Counts
     open: NDArray[np.bool_]
 
-    def reversed(self) -> Link:
-        """The link walked from its end."""
-        return Link(self.costs.transpose(0, 2, 1, 3), self.open.transpose(1, 0, 2))
+    def reversed(self) -> Edges:
+        """The layer walked from its end."""
+        return Edges(self.costs.transpose(0, 2, 1, 3), self.open.transpose(1, 0, 2))
 
 
 @dataclass(frozen=True)
-class Ends:
-    """What lies beyond each node: the least and most it costs, shape (limits, nodes), and in how many ways."""
+class CostToGo:
+    """What lies beyond each node of one layer.
+
+    Attributes:
+        least: What the cheapest completion costs of each limit by itself, shape (limits, nodes).
+        most: What the dearest one costs, shape (limits, nodes).
+        n_paths: How many completions there are, shape (nodes,); Python's whole numbers, as int64 is too small.
+    """
 
     least: Counts
     most: Counts
-    ways: NDArray[np.object_]
+    n_paths: NDArray[np.object_]
 
 
-def ends(links: Sequence[Link]) -> list[Ends]:
-    """What completing a path costs from the nodes before each link, then from the last ones (nothing)."""
-    n_limits, n_last = links[-1].costs.shape[0], links[-1].costs.shape[2]
+def costs_to_go(layers: Sequence[Edges]) -> list[CostToGo]:
+    """What completing a path costs from the nodes before each layer of edges, then from the last ones (nothing)."""
+    n_limits, n_last = layers[-1].costs.shape[0], layers[-1].costs.shape[2]
     nothing = np.zeros((n_limits, n_last), np.int64)
-    found = [Ends(nothing, nothing, np.ones(n_last, object))]
-    for link in reversed(links):
+    found = [CostToGo(nothing, nothing, np.ones(n_last, object))]
+    # Backwards (Bellman 1957): what is best beyond a node does not depend on how it was reached.
+    for edges in reversed(layers):
         beyond = found[0]
-        shut = ~(link.open & (beyond.ways > 0).astype(bool)[None, :, None])
-        least = np.where(shut, NO_LIMIT, link.costs + beyond.least[:, None, :, None]).min(axis=(2, 3))
-        most = np.where(shut, -1, link.costs + beyond.most[:, None, :, None]).max(axis=(2, 3))
-        found.insert(0, Ends(least, most, link.open.sum(axis=2).astype(object) @ beyond.ways))
+        shut = ~(edges.open & (beyond.n_paths > 0).astype(bool)[None, :, None])
+        least = np.where(shut, NO_LIMIT, edges.costs + beyond.least[:, None, :, None]).min(axis=(2, 3))
+        most = np.where(shut, -1, edges.costs + beyond.most[:, None, :, None]).max(axis=(2, 3))
+        found.insert(0, CostToGo(least, most, edges.open.sum(axis=2).astype(object) @ beyond.n_paths))
     return found
 
 
 @dataclass(frozen=True)
-class Chain:
-    """The networks of one layout; a path takes one way of each link.
+class LayeredGraph:
+    """The networks of one layout, as the paths of a graph; a path takes one edge of each layer.
 
     Attributes:
         layout: What they share: strides, block, se_reduction and shortcut_kernel, as `cost_table` takes them.
         widths: The widths of the nodes after each stage.
         stems: Kernel and width (0: that of the first stage) of each first node.
-        ways: Blocks and kernel of each way through a stage.
+        variants: Blocks and kernel of each of the edges that join two nodes.
         pools: Pool of each last node.
-        links: One a stage, then one to the pool.
+        edges: The layers: one a stage, then one to the pool.
         limits: What a path may cost in all, one number a limit; below 0 where nothing fits.
     """
 
     layout: dict[str, Any]
     widths: Counts
     stems: tuple[tuple[int, int], ...]
-    ways: tuple[tuple[int, int], ...]
+    variants: tuple[tuple[int, int], ...]
     pools: tuple[int, ...]
-    links: tuple[Link, ...]
+    edges: tuple[Edges, ...]
     limits: Counts
 
-    def constant(self) -> Chain:
+    def constant(self) -> LayeredGraph:
         """The paths of one width throughout."""
         stem_widths = np.array([width for _, width in self.stems])[:, None]
         kept = [(stem_widths == 0) | (stem_widths == self.widths)]
-        kept += [np.eye(len(self.widths), dtype=bool)] * (len(self.links) - 2)
-        links = [replace(x, open=x.open & y[:, :, None]) for x, y in zip(self.links, kept, strict=False)]
-        return replace(self, links=(*links, self.links[-1]))
+        kept += [np.eye(len(self.widths), dtype=bool)] * (len(self.edges) - 2)
+        edges = [replace(x, open=x.open & y[:, :, None]) for x, y in zip(self.edges, kept, strict=False)]
+        return replace(self, edges=(*edges, self.edges[-1]))
 
 
 def layouts(space: SearchSpace) -> Iterator[dict[str, Any]]:
@@ -118,23 +125,23 @@ def layouts(space: SearchSpace) -> Iterator[dict[str, Any]]:
                 }
 
 
-def ways_of(space: SearchSpace) -> tuple[tuple[int, int], ...]:
-    """Blocks and kernel of each way through a stage."""
+def stage_variants(space: SearchSpace) -> tuple[tuple[int, int], ...]:
+    """Blocks and kernel of each variant of a stage."""
     return tuple(product(range(space.blocks[0], space.blocks[1] + 1), dict.fromkeys(space.kernels)))
 
 
-def stems_of(space: SearchSpace) -> tuple[tuple[int, int], ...]:
+def stem_choices(space: SearchSpace) -> tuple[tuple[int, int], ...]:
     """Kernel and width (0: that of the first stage) of each stem."""
     return tuple(product(dict.fromkeys(space.stem_kernel), dict.fromkeys(space.stem_width)))
 
 
-def pools_of(space: SearchSpace, layout: dict[str, Any]) -> tuple[int, ...]:
+def pool_choices(space: SearchSpace, layout: dict[str, Any]) -> tuple[int, ...]:
     """The different pools on the last map of a layout."""
     size = map_sizes(space, layout["strides"])[-1]
     return tuple(dict.fromkeys(clip_pool(pool, size) for pool in space.pool))
 
 
-def repeats(space: SearchSpace, layout: dict[str, Any]) -> bool:
+def has_repeats(space: SearchSpace, layout: dict[str, Any]) -> bool:
     """Whether its networks that never change the shape belong to another layout too, and count there.
 
     A shortcut's kernel says nothing where there is no projection.
@@ -143,29 +150,30 @@ def repeats(space: SearchSpace, layout: dict[str, Any]) -> bool:
     return keeps and bool(layout["shortcut_kernel"] != min(space.shortcut_kernel))
 
 
-def make_chain(space: SearchSpace, layout: dict[str, Any], budget: Budget) -> Chain:
-    """The chain of a layout with the limits of a budget.
+def build_graph(space: SearchSpace, layout: dict[str, Any], budget: Budget) -> LayeredGraph:
+    """The graph of a layout with the limits of a budget.
 
     Raises:
         SpaceTooLargeError: Too many widths to hold their pairs.
     """
-    ways, stems, pools = ways_of(space), stems_of(space), pools_of(space, layout)
+    variants, stems, pools = stage_variants(space), stem_choices(space), pool_choices(space, layout)
     maps = map_sizes(space, layout["strides"])
     resources = _resources(budget)
     widths = _affordable(space, layout, maps, resources)
-    if len(widths) ** 2 * len(ways) > MOST_CHOICES:
+    if len(widths) ** 2 * len(variants) > MOST_CHOICES:
         coarse = -(-space.width_step * len(widths) // 500)
         raise SpaceTooLargeError(
             f"width: the pairs of {len(widths):,} widths are too many; width_step {coarse} would do"
         )
-    counted = [*_counted(space, layout, widths, stems, ways, pools, resources)]
+    counted = [*_counted(space, layout, widths, stems, variants, pools, resources)]
     opened = [*_opened(space, widths, stems, len(pools), len(maps))]
     if budget.activation_bytes is not None:
-        live = budget.activation_bytes // BYTES_PER_WEIGHT["fp32"]
-        opened = [is_open & (c["live"] <= live) for c, is_open in zip(counted, opened, strict=True)]
+        # The worst moment lies within one stage, so this limit closes edges and adds up to nothing.
+        most = budget.activation_bytes // BYTES_PER_WEIGHT["fp32"]
+        opened = [is_open & (c["live_elements"] <= most) for c, is_open in zip(counted, opened, strict=True)]
     costs, limits = _relative(counted, resources)
-    links = tuple(Link(c, np.broadcast_to(o, c.shape[1:])) for c, o in zip(costs, opened, strict=True))
-    return Chain(layout, widths, stems, ways, pools, links, limits)
+    edges = tuple(Edges(c, np.broadcast_to(o, c.shape[1:])) for c, o in zip(costs, opened, strict=True))
+    return LayeredGraph(layout, widths, stems, variants, pools, edges, limits)
 
 
 def _resources(budget: Budget) -> list[Resource]:
@@ -203,15 +211,15 @@ def _affordable(space: SearchSpace, layout: dict[str, Any], maps: Sequence[int],
 
 def _counted(
     space: SearchSpace, layout: dict[str, Any], widths: Counts, stems: Sequence[tuple[int, int]],
-    ways: Sequence[tuple[int, int]], pools: Sequence[int], resources: list[Resource],
+    variants: Sequence[tuple[int, int]], pools: Sequence[int], resources: list[Resource],
 ) -> Iterator[closed_form.Counted]:  # fmt: skip
-    """What each way of each link costs, in arrays of shape (from, to, ways)."""
-    columns = [*dict.fromkeys(name for names, _ in resources for name in names), "live"]
-    blocks, kernels = np.array(ways).T
+    """What the edges of each layer cost, in arrays of shape (from, to, variants)."""
+    columns = [*dict.fromkeys(name for names, _ in resources for name in names), "live_elements"]
+    blocks, kernels = np.array(variants).T
     (stem_kernels, stem_widths), size = np.array(stems).T[:, :, None, None], space.image_size
     block, n_out = layout["block"], widths[None, :, None]
     first = np.where(stem_widths == 0, n_out, stem_widths)
-    shape = len(stems), len(widths), len(ways)
+    shape = len(stems), len(widths), len(variants)
     begun = closed_form.stem(block, space.in_channels, first, stem_kernels, size, columns)
     n_in = first
     for after in map_sizes(space, layout["strides"]):
@@ -220,7 +228,7 @@ def _counted(
         )
         counted = together(begun, counted) if begun else counted
         yield {name: np.broadcast_to(values, shape) for name, values in counted.items()}
-        begun, n_in, size, shape = {}, widths[:, None, None], after, (len(widths), len(widths), len(ways))
+        begun, n_in, size, shape = {}, widths[:, None, None], after, (len(widths), len(widths), len(variants))
     last = closed_form.head(block, n_in, size, np.array(pools)[None, :, None], space.classes, columns)
     yield {name: np.broadcast_to(values, (len(widths), len(pools), 1)) for name, values in last.items()}
 
@@ -230,6 +238,7 @@ def _opened(
 ) -> Iterator[NDArray[np.bool_]]:
     """Which nodes may follow which: the growth is kept, and no network appears twice."""
     stem_widths = np.array([width for _, width in stems])[:, None]
+    # A stem of width 0 is as wide as the first stage: where that is allowed, the same width by number is a repeat.
     yield ((stem_widths != widths) | (0 not in space.stem_width))[:, :, None]
     low, high = np.array([growth_bounds(space, int(width)) for width in widths]).T[:, :, None]
     for _ in range(n_stages - 1):
@@ -238,7 +247,8 @@ def _opened(
 
 
 def _relative(counted: Sequence[closed_form.Counted], resources: list[Resource]) -> tuple[list[Counts], Counts]:
-    """Costs over the least of each link, and what is left of the limits; in the largest unit that divides them all."""
+    """Costs over the least of each edges, and what is left of the limits; in the largest unit that divides them all."""
+    # Every path pays the least of each layer: what is left are smaller numbers, and looser roundings of the sampler.
     costs = [np.stack([_total(c, names) for names, _ in resources]) for c in counted]
     least = [c.min(axis=(1, 2, 3), keepdims=True) for c in costs]
     costs = [c - low for c, low in zip(costs, least, strict=True)]

@@ -1,4 +1,4 @@
-"""The paths of a chain that fit by rounded costs: how many there are, and one of them drawn evenly.
+"""The paths of a graph that fit by rounded costs: how many there are, and one of them drawn evenly.
 
 Costs are rounded to a grid of some dozen steps along each limit, so that the ways to complete a path within what is
 left of the limits can be tabled for each node, backwards from the last (dynamic programming).
@@ -13,49 +13,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_budget.arch.budget import Budget
-from nas_budget.space.layout_graph import Chain, Counts, Link, ends, layouts, make_chain
+from nas_budget.space.layout_graph import Counts, Edges, LayeredGraph, build_graph, costs_to_go, layouts
 from nas_budget.space.space import SearchSpace
 
 Floats = NDArray[np.float64]
 
 WORK = 2e9
-"""Multiplications of one link's table that are worth a finer grid."""
+"""Multiplications of one edges's table that are worth a finer grid."""
 FEWEST_STEPS, MOST_STEPS = 6, 256
 
 
 @dataclass(frozen=True)
-class Draws:
-    """Paths of a chain: node after each link (first the stem's), way of each link, and the true costs."""
+class Paths:
+    """Paths of a graph: node after each edges (first the stem's), way of each edges, and the true costs."""
 
     nodes: Counts
-    ways: Counts
+    variants: Counts
     costs: Counts
 
 
-class Roster:
-    """The paths of a chain that fit by rounded costs: about how many there are, and a way to draw them evenly.
+class PathSampler:
+    """The paths of a graph that fit by rounded costs: about how many there are, and a way to draw them evenly.
 
     Args:
-        chain: The paths.
+        graph: The paths.
         n_steps: Steps of the grid along each limit.
         up: Whether costs are rounded up instead: then there are no more paths than truly fit.
     """
 
-    def __init__(self, chain: Chain, n_steps: int, up: bool = False) -> None:
-        self.chain = chain
-        beyond = ends(chain.links)
-        slack = chain.limits[:, None] - beyond[0].least
-        self.starts = np.flatnonzero((beyond[0].ways > 0).astype(bool) & (slack >= 0).all(axis=0))
+    def __init__(self, graph: LayeredGraph, n_steps: int, up: bool = False) -> None:
+        self.graph = graph
+        beyond = costs_to_go(graph.edges)
+        slack = graph.limits[:, None] - beyond[0].least
+        self.starts = np.flatnonzero((beyond[0].n_paths > 0).astype(bool) & (slack >= 0).all(axis=0))
         slack = slack[:, self.starts]
         most = slack.max(axis=1, initial=0)
         self.step = most // n_steps + 1
         self.shape = tuple((most // self.step + 1).tolist())
-        # A link is charged what it adds to the least that completes a path: the grid spans only what is left to choose.
-        pairs = zip(chain.links, beyond, beyond[1:], strict=False)
-        self.links = [_rounded(link, before.least, after, self.step, up) for link, before, after in pairs]
-        self.tables = [np.ones((len(chain.pools), *self.shape))]
-        for link in reversed(self.links):
-            self.tables.insert(0, _completions(link, self.tables[0]))
+        # An edge is charged what it adds to the least that completes a path: the grid spans only what can be chosen.
+        pairs = zip(graph.edges, beyond, beyond[1:], strict=False)
+        self.edges = [_rounded(edges, before.least, after, self.step, up) for edges, before, after in pairs]
+        self.tables = [np.ones((len(graph.pools), *self.shape))]
+        for edges in reversed(self.edges):
+            self.tables.insert(0, _completions(edges, self.tables[0]))
         self.cells = slack // self.step[:, None]
         self.weights: Floats = self.tables[0][(self.starts, *self.cells)]
 
@@ -64,50 +64,50 @@ class Roster:
         """Whether the grid is as fine as the costs."""
         return bool((self.step == 1).all())
 
-    def draw(self, n: int, chance: np.random.Generator) -> Draws:
+    def draw(self, n: int, rng: np.random.Generator) -> Paths:
         """`n` paths, each drawn evenly."""
-        chosen = chance.choice(len(self.starts), n, p=self.weights / self.weights.sum())
+        chosen = rng.choice(len(self.starts), n, p=self.weights / self.weights.sum())
         nodes, cells = self.starts[chosen], self.cells[:, chosen]
-        reached, ways, costs = [nodes], [], np.zeros_like(cells)
-        for place, link in enumerate(self.links):
-            after, way = self._follow(place, nodes, cells, chance)
-            cells = cells - link.costs[:, nodes, after, way]
-            costs = costs + self.chain.links[place].costs[:, nodes, after, way]
+        reached, variants, costs = [nodes], [], np.zeros_like(cells)
+        for place, edges in enumerate(self.edges):
+            after, variant = self._follow(place, nodes, cells, rng)
+            cells = cells - edges.costs[:, nodes, after, variant]
+            costs = costs + self.graph.edges[place].costs[:, nodes, after, variant]
             nodes = after
             reached.append(nodes)
-            ways.append(way)
-        return Draws(np.stack(reached), np.stack(ways), costs)
+            variants.append(variant)
+        return Paths(np.stack(reached), np.stack(variants), costs)
 
-    def _follow(self, place: int, nodes: Counts, cells: Counts, chance: np.random.Generator) -> tuple[Counts, Counts]:
+    def _follow(self, place: int, nodes: Counts, cells: Counts, rng: np.random.Generator) -> tuple[Counts, Counts]:
         """The next node and the way there of each path, in proportion to how many completions it leaves."""
-        link, table = self.links[place], self.tables[place + 1]
+        edges, table = self.edges[place], self.tables[place + 1]
         same, member = np.unique(np.vstack([nodes, cells]), axis=1, return_inverse=True)
         order = np.argsort(member, kind="stable")
         chosen = np.empty(len(nodes), np.int64)
         for (node, *cell), paths in zip(same.T, np.split(order, np.cumsum(np.bincount(member))[:-1]), strict=True):
-            left = np.array(cell)[:, None, None] - link.costs[:, node]
-            may = np.flatnonzero(link.open[node] & (left >= 0).all(axis=0))
-            targets = may // link.open.shape[2]
+            left = np.array(cell)[:, None, None] - edges.costs[:, node]
+            may = np.flatnonzero(edges.open[node] & (left >= 0).all(axis=0))
+            targets = may // edges.open.shape[2]
             sums = np.cumsum(table[(targets, *left.reshape(len(left), -1)[:, may])])
-            chosen[paths] = may[np.searchsorted(sums, chance.random(len(paths)) * sums[-1], side="right")]
-        return np.divmod(chosen, link.open.shape[2])
+            chosen[paths] = may[np.searchsorted(sums, rng.random(len(paths)) * sums[-1], side="right")]
+        return np.divmod(chosen, edges.open.shape[2])
 
 
-def _rounded(link: Link, least_before: Counts, after: Any, step: Counts, up: bool) -> Link:
-    """The link with what it adds to the least, in steps of the grid."""
-    is_open = link.open & (after.ways > 0).astype(bool)[None, :, None]
-    more = np.where(is_open, link.costs + after.least[:, None, :, None] - least_before[:, :, None, None], 0)
+def _rounded(edges: Edges, least_before: Counts, after: Any, step: Counts, up: bool) -> Edges:
+    """The edges with what it adds to the least, in steps of the grid."""
+    is_open = edges.open & (after.n_paths > 0).astype(bool)[None, :, None]
+    more = np.where(is_open, edges.costs + after.least[:, None, :, None] - least_before[:, :, None, None], 0)
     wide = step[:, None, None, None]
-    return Link(-(-more // wide) if up else more // wide, is_open)
+    return Edges(-(-more // wide) if up else more // wide, is_open)
 
 
-def _completions(link: Link, table: Floats) -> Floats:
-    """Ways to complete a path from each node before the link, by what is left; `table` has those after it."""
-    n_from, n_to, _ = link.open.shape
+def _completions(edges: Edges, table: Floats) -> Floats:
+    """Ways to complete a path from each node before the edges, by what is left; `table` has those after it."""
+    n_from, n_to, _ = edges.open.shape
     shape = table.shape[1:]
-    may = link.open & (link.costs < np.array(shape)[:, None, None, None]).all(axis=0)
+    may = edges.open & (edges.costs < np.array(shape)[:, None, None, None]).all(axis=0)
     pairs = np.broadcast_to(np.arange(n_from * n_to).reshape(n_from, n_to, 1), may.shape)[may]
-    shifts = np.ravel_multi_index([cost[may] for cost in link.costs], shape)
+    shifts = np.ravel_multi_index([cost[may] for cost in edges.costs], shape)
     order = np.argsort(shifts, kind="stable")
     kinds, begins = np.unique(shifts[order], return_index=True)
     made = np.zeros((n_from, *shape))
@@ -120,17 +120,17 @@ def _completions(link: Link, table: Floats) -> Floats:
     return made
 
 
-def rosters(space: SearchSpace, budget: Budget | None, finer: int = 1, up: bool = False) -> list[Roster]:
-    """A roster for each layout in which something may fit."""
+def path_samplers(space: SearchSpace, budget: Budget | None, finer: int = 1, up: bool = False) -> list[PathSampler]:
+    """A sampler for each layout in which something may fit."""
     found = []
     for layout in layouts(space):
-        chain = make_chain(space, layout, budget or Budget(None))
-        if (chain.limits >= 0).all():
-            found.append(Roster(chain, finer * _n_steps(chain), up))
-    return [roster for roster in found if roster.weights.sum() > 0]
+        graph = build_graph(space, layout, budget or Budget(None))
+        if (graph.limits >= 0).all():
+            found.append(PathSampler(graph, finer * _n_steps(graph), up))
+    return [sampler for sampler in found if sampler.weights.sum() > 0]
 
 
-def _n_steps(chain: Chain) -> int:
+def _n_steps(graph: LayeredGraph) -> int:
     """Steps along each limit that keep the work of a table in bounds."""
-    per_cell = len(chain.widths) ** 2
-    return int(np.clip((WORK / per_cell) ** (0.5 / len(chain.limits)), FEWEST_STEPS, MOST_STEPS))
+    per_cell = len(graph.widths) ** 2
+    return int(np.clip((WORK / per_cell) ** (0.5 / len(graph.limits)), FEWEST_STEPS, MOST_STEPS))

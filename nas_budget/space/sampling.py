@@ -2,7 +2,7 @@
 
 Paths are drawn evenly from those that fit by costs rounded down, and the few that are over a limit by true costs are
 drawn again: what remains is even among those that fit. Where the few are many the grid is made finer; at steps of one
-the rounded costs are the true ones, so this ends.
+the rounded costs are the true ones, so this costs_to_go.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from nas_budget.arch.budget import Budget
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.space.counting import count_fitting
 from nas_budget.space.feasible import nothing_fits
-from nas_budget.space.layout_graph import Chain, repeats
-from nas_budget.space.path_sampler import Draws, Roster, rosters
+from nas_budget.space.layout_graph import LayeredGraph, has_repeats
+from nas_budget.space.path_sampler import Paths, PathSampler, path_samplers
 from nas_budget.space.space import OPTIONS, SearchSpace
 from nas_budget.space.spec_factory import make_spec
 
@@ -53,13 +53,13 @@ def sample(space: SearchSpace, n: int, budget: Budget | None = None, seed: int =
 
 def draw_fitting(space: SearchSpace, n: int, budget: Budget | None, seed: int) -> Rows:
     """The same as arguments of `cost_table`, which is faster."""
-    chance, finer, kept, n_kept = np.random.default_rng(seed), 1, list[Rows](), 0
-    found = rosters(space, budget)
+    rng, finer, kept, n_kept = np.random.default_rng(seed), 1, list[Rows](), 0
+    found = path_samplers(space, budget)
     while n_kept < n:
         if not found:
             raise nothing_fits(space, budget or Budget(None))
         n_drawn = max(BATCH, round(1.2 * (n - n_kept)))
-        batch = _batch(space, found, n_drawn, chance)
+        batch = _batch(space, found, n_drawn, rng)
         kept.append(batch)
         n_kept += len(batch["channels"])
         if len(batch["channels"]) < ENOUGH * n_drawn:
@@ -74,60 +74,62 @@ def estimate_fitting(space: SearchSpace, budget: Budget, seed: int = 0) -> tuple
     The least and the most are certain (costs rounded up and down); the likely number is the most times the share of
     4,000 draws that truly fit.
     """
-    found = rosters(space, budget)
+    found = path_samplers(space, budget)
     if not found:
         return 0.0, 0.0, 0.0
-    most = float(sum(roster.weights.sum() for roster in found))
+    most = float(sum(sampler.weights.sum() for sampler in found))
     kept = len(_batch(space, found, 4 * BATCH, np.random.default_rng(seed))["channels"])
-    least = float(sum(roster.weights.sum() for roster in rosters(space, budget, up=True)))
+    least = float(sum(sampler.weights.sum() for sampler in path_samplers(space, budget, up=True)))
     return min(least, most * kept / (4 * BATCH)), most * kept / (4 * BATCH), most
 
 
-def _finer(space: SearchSpace, budget: Budget | None, found: list[Roster], finer: int) -> tuple[list[Roster], int]:
+def _finer(
+    space: SearchSpace, budget: Budget | None, found: list[PathSampler], finer: int
+) -> tuple[list[PathSampler], int]:
     """Rosters on a grid twice as fine, or the same where that is of no use."""
-    if all(roster.exact for roster in found):
+    if all(sampler.exact for sampler in found):
         return found, finer
-    if max(table.size << table.ndim for roster in found for table in roster.tables) > MOST_CELLS:
+    if max(table.size << table.ndim for sampler in found for table in sampler.tables) > MOST_CELLS:
         return (found if count_fitting(space, budget or Budget(None)) else []), finer
-    return rosters(space, budget, 2 * finer), 2 * finer
+    return path_samplers(space, budget, 2 * finer), 2 * finer
 
 
-def _batch(space: SearchSpace, found: list[Roster], n: int, chance: np.random.Generator) -> Rows:
+def _batch(space: SearchSpace, found: list[PathSampler], n: int, rng: np.random.Generator) -> Rows:
     """Of so many draws those that truly fit, in an order that says nothing."""
-    weights = np.array([roster.weights.sum() for roster in found])
-    shares, parts = chance.multinomial(n, weights / weights.sum()), []
-    for roster, n_drawn in zip(found, shares, strict=True):
+    weights = np.array([sampler.weights.sum() for sampler in found])
+    shares, parts = rng.multinomial(n, weights / weights.sum()), []
+    for sampler, n_drawn in zip(found, shares, strict=True):
         if not n_drawn:
             continue
-        drawn = roster.draw(n_drawn, chance)
-        rows = _rows(roster.chain, drawn, space.stages[1])
-        fits = (drawn.costs <= roster.chain.limits[:, None]).all(axis=0)
-        if repeats(space, roster.chain.layout):
-            fits &= ~_one_width(rows, len(roster.chain.layout["strides"]))
+        drawn = sampler.draw(n_drawn, rng)
+        rows = _rows(sampler.graph, drawn, space.stages[1])
+        fits = (drawn.costs <= sampler.graph.limits[:, None]).all(axis=0)
+        if has_repeats(space, sampler.graph.layout):
+            fits &= ~_one_width(rows, len(sampler.graph.layout["strides"]))
         parts.append({name: values[fits] for name, values in rows.items()})
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    order = chance.permutation(len(whole["channels"]))
+    order = rng.permutation(len(whole["channels"]))
     return {name: values[order] for name, values in whole.items()}
 
 
-def _rows(chain: Chain, drawn: Draws, most_stages: int) -> Rows:
-    """Draws as arguments of `cost_table`; stages there are not have width 0."""
-    ways, stems = np.array(chain.ways), np.array(chain.stems)
-    n_stages, n = len(chain.layout["strides"]), drawn.nodes.shape[1]
+def _rows(graph: LayeredGraph, drawn: Paths, most_stages: int) -> Rows:
+    """Paths as arguments of `cost_table`; stages there are not have width 0."""
+    variants, stems = np.array(graph.variants), np.array(graph.stems)
+    n_stages, n = len(graph.layout["strides"]), drawn.nodes.shape[1]
 
     def padded(values: NDArray[Any], fill: int) -> NDArray[Any]:
         return np.pad(values, ((0, 0), (0, most_stages - n_stages)), constant_values=fill)
 
-    through = ways[drawn.ways[:n_stages].T]
+    through = variants[drawn.variants[:n_stages].T]
     return {
-        "channels": padded(chain.widths[drawn.nodes[1:-1].T], 0),
+        "channels": padded(graph.widths[drawn.nodes[1:-1].T], 0),
         "blocks": padded(through[..., 0], 1),
         "kernels": padded(through[..., 1], 1),
-        "strides": padded(np.tile(chain.layout["strides"], (n, 1)), 1),
-        "pool": np.array(chain.pools)[drawn.nodes[-1]],
+        "strides": padded(np.tile(graph.layout["strides"], (n, 1)), 1),
+        "pool": np.array(graph.pools)[drawn.nodes[-1]],
         "stem_kernel": stems[drawn.nodes[0], 0],
         "stem_width": stems[drawn.nodes[0], 1],
-        **{name: np.full(n, chain.layout[name]) for name in ("block", "se_reduction", "shortcut_kernel")},
+        **{name: np.full(n, graph.layout[name]) for name in ("block", "se_reduction", "shortcut_kernel")},
     }
 
 

@@ -13,11 +13,11 @@ from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
 from nas_budget.arch.cost_table import cost_table, fits_table
 from nas_budget.errors import NothingFitsError
-from nas_budget.space import path_sampler as roster
+from nas_budget.space import path_sampler
 from nas_budget.space import sampling
 from nas_budget.space.counting import count_paths
-from nas_budget.space.layout_graph import layouts, make_chain
-from nas_budget.space.path_sampler import Roster
+from nas_budget.space.layout_graph import layouts, build_graph
+from nas_budget.space.path_sampler import PathSampler
 from nas_budget.space.sampling import draw_fitting, sample
 from nas_budget.space.space import SearchSpace
 from nas_budget.space.spec_factory import contains, make_spec
@@ -49,17 +49,17 @@ def test_draws_are_even_over_what_fits(name: str, budget: Budget | None) -> None
 
 def test_uneven_draws_are_noticed() -> None:
     """The yardstick itself: a tenth of the kinds drawn half more often."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     weights = np.where(np.arange(1_000) < 100, 1.5, 1.0)
-    drawn = Counter[object](chance.choice(1_000, 20_000, p=weights / weights.sum()).tolist())
+    drawn = Counter[object](rng.choice(1_000, 20_000, p=weights / weights.sum()).tolist())
     assert chi_square_share(20_000, drawn, 1_000) > 4
 
 
 def test_a_coarse_grid_is_made_finer_and_stays_even(monkeypatch: pytest.MonkeyPatch) -> None:
     space, budget = SMALL["plain"], Budget(3_500)
     listed = fitting("plain", budget)
-    monkeypatch.setattr(roster, "FEWEST_STEPS", 1)
-    monkeypatch.setattr(roster, "MOST_STEPS", 1)
+    monkeypatch.setattr(path_sampler, "FEWEST_STEPS", 1)
+    monkeypatch.setattr(path_sampler, "MOST_STEPS", 1)
     monkeypatch.setattr(sampling, "ENOUGH", 0.9)
     counts = Counter[object](sample(space, 20 * len(listed), budget))
     assert abs(chi_square_share(20 * len(listed), counts, len(listed))) < 4
@@ -68,9 +68,11 @@ def test_a_coarse_grid_is_made_finer_and_stays_even(monkeypatch: pytest.MonkeyPa
 def test_rounded_counts_enclose_the_exact_count() -> None:
     space, budget = SearchSpace(stages=(4, 4), width=(8, 64), width_step=8), Budget(300_000, macs=40_000_000)
     for layout in layouts(space):
-        chain = make_chain(space, layout, budget)
-        exact = count_paths(chain)
-        bounds = [(Roster(chain, n, up=True).weights.sum(), Roster(chain, n).weights.sum()) for n in (8, 16, 32)]
+        graph = build_graph(space, layout, budget)
+        exact = count_paths(graph)
+        bounds = [
+            (PathSampler(graph, n, up=True).weights.sum(), PathSampler(graph, n).weights.sum()) for n in (8, 16, 32)
+        ]
         for (low, high), (closer_low, closer_high) in pairwise(bounds):
             assert low <= closer_low <= exact <= closer_high <= high
 
