@@ -64,7 +64,7 @@ def export(
     with busy(f"exporting as {', '.join(['safetensors', *(formats or [])])}", quiet):
         made = export_model(model, folder, limits, formats or [])
     for name in left_over(folder, made):
-        logger(quiet)(f"NOTE: {folder / name} is of an earlier export; this certificate does not speak of it")
+        logger(quiet)(f"NOTE: {folder / name} is of an earlier export; this certificate does not list it")
     if as_json:
         out_json({"folder": str(folder), **made.to_dict()})
     else:
@@ -89,7 +89,7 @@ def _tell(made: Certificate, folder: Path) -> None:
     rows = [
         (f.file, f.format, f"{f.bytes:,}", f"{f.params:,}", _checked(f.max_difference)) for f in made.files
     ]  # fmt: skip
-    show(table(("file", "format", "bytes", "params", "scores differ by"), rows, left=(0, 1)))
+    show(table(("file", "format", "bytes", "params", "logits differ by"), rows, left=(0, 1)))
     weights = made.about.get("weights", "plain")
     known = (
         "unknown"

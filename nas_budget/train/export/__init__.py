@@ -1,1 +1,1 @@
-"""Trained networks as files for others, each with a certificate."""
+"""Export of trained networks, each with a certificate."""

@@ -1,4 +1,4 @@
-"""What an export is certified to be: exported files read back, run and counted again, beside the budget."""
+"""Certificate of an export: each file read back, run and counted again, beside the budget."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from nas_budget.train.engine.weights import load_model
 from nas_budget.train.export.standalone import run_standalone
 
 TOLERANCE = 1e-4
-"""Greatest difference of scores that is allowed, as a share of the greatest score, or of 1 where that is less."""
+"""Greatest difference of logits that is allowed, as a share of the greatest logit, or of 1 where that is less."""
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 Reading = tuple[int, Tensor]
-"""Trainable parameters counted in a file, and the scores it gives to images, float32 (n, classes)."""
+"""Trainable parameters counted in a file, and its logits of images, float32 (n, classes)."""
 
 
 @dataclass(frozen=True)
 class FileRecord:
-    """An exported file as it was found when it was read back.
+    """An exported file, as it was read back.
 
     Attributes:
         file: Its name.
@@ -41,8 +41,8 @@ class FileRecord:
         bytes: Its size on disk.
         sha256: Digest of its content, hexadecimal.
         params: Trainable parameters counted in it.
-        counted: How they were told from buffers.
-        max_difference: Greatest difference of its scores from torch's, measured as `TOLERANCE`; None for a spec.
+        counted: How they were told apart from buffers.
+        max_difference: Greatest difference of its logits from torch's, measured as `TOLERANCE`; None for a spec.
     """
 
     file: str
@@ -56,16 +56,28 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was exported, and that it is what it should be.
+    """What was exported, with proof that each file holds the same network, as `export` returns it.
+
+    Each file was read back. Its trainable parameters were counted and equal those of the spec, and its logits of
+    random images equal torch's up to `TOLERANCE`; a file that fails is never certified. A network over the budget
+    is certified too: `verdict` says so.
 
     Attributes:
         spec: The network.
         budget: The limits.
-        about: What is known of the training; "accuracy" is on test images.
-        weights_digest: `weights_digest` of the exported tensors.
+        about: What is known of the training: data, seed, weights ("plain" or "ema"), accuracy on test images.
+        weights_digest: SHA-256 over names, shapes and values of the exported tensors.
         files: Each file, in the order they were written.
         versions: Version of each package that took part.
-        date: When, in UTC.
+        date: Date and time, in UTC.
+
+    Examples:
+        >>> from nas_budget import Budget, ResNetSpec
+        >>> from nas_budget.train.export.certificate import Certificate
+        >>> spec = ResNetSpec((32, 64, 96, 128, 185))
+        >>> certificate = Certificate(spec, Budget(), {"accuracy": 0.93}, "", (), {}, "2026-01-01")
+        >>> certificate.verdict.fits, certificate.accuracy, certificate.to_dict()["params"]
+        (True, 0.93, 4907445)
     """
 
     spec: ResNetSpec
@@ -78,12 +90,12 @@ class Certificate:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the network keeps the budget."""
+        """Whether the network fits the budget, limit by limit."""
         return self.budget.check(self.spec)
 
     @property
     def accuracy(self) -> float | None:
-        """Share of test images classified correctly, 0 to 1, where it is known."""
+        """Accuracy on test images, 0 to 1; None where it is not known."""
         value = self.about.get("accuracy")
         return value if isinstance(value, float) else None
 
@@ -127,37 +139,37 @@ def record(path: Path, kind: str, counted: str, reading: Reading, expected: Tens
         kind: Its format.
         counted: How parameters were counted.
         reading: What was found in it.
-        expected: The scores of torch, (n, classes); None for a file that cannot be run.
+        expected: Logits of torch, (n, classes); None for a file that cannot be run.
         params: The parameters of the spec.
 
     Raises:
         ModelError: The file does not hold this network.
     """
-    found, told = reading
+    found, logits = reading
     if found != params:
         raise ModelError(f"{path}: {found:,} parameters are counted in it, the spec has {params:,}; it was removed")
-    difference = None if expected is None else max_difference(told, expected)
+    difference = None if expected is None else max_difference(logits, expected)
     if difference is not None and not difference <= TOLERANCE:
         raise ModelError(
-            f"{path}: its scores differ from torch's by {difference:.1e} of the greatest one, allowed is "
+            f"{path}: its logits differ from torch's by {difference:.1e} of the greatest one, allowed is "
             f"{TOLERANCE:.0e}; it was removed"
         )
     content = path.read_bytes()
     return FileRecord(path.name, kind, len(content), hashlib.sha256(content).hexdigest(), found, counted, difference)
 
 
-def max_difference(told: Tensor, expected: Tensor) -> float:
-    """Greatest difference of scores as a share of the greatest one, or of 1 where that is less; NaN where one is."""
-    return ((told - expected).abs().max() / expected.abs().max().clamp(min=1)).item()
+def max_difference(logits: Tensor, expected: Tensor) -> float:
+    """Greatest difference of logits as a share of the greatest one, or of 1 where that is less; NaN where one is."""
+    return ((logits - expected).abs().max() / expected.abs().max().clamp(min=1)).item()
 
 
 def read_spec_file(path: Path) -> Reading:
-    """The parameters of a spec, in closed form, and no scores."""
+    """The parameters of a spec, in closed form, and no logits."""
     return cost(ResNetSpec.from_json(path.read_text(encoding="utf-8"))).params, torch.empty(0)
 
 
 def read_safetensors(path: Path, images: Tensor, batches: Sequence[int]) -> Reading:
-    """Shapes of the file's header, and the scores of the model in it; as all that follow.
+    """Parameters by the shapes in the file's header, and the logits of the model in it.
 
     Args:
         path: The file.
@@ -173,10 +185,10 @@ def read_safetensors(path: Path, images: Tensor, batches: Sequence[int]) -> Read
 
 
 def read_onnx(path: Path, images: Tensor, batches: Sequence[int]) -> Reading:
-    """Every number stored in the graph but batch norm's running statistics and the images' mean and deviation.
+    """Parameters as the numbers stored in the graph, and its logits.
 
-    The former are what a BatchNormalization takes as its fourth and fifth input, the latter the constants of the
-    subtraction and division that images go through.
+    Not counted are the running statistics of batch norm (inputs 4 and 5 of a BatchNormalization), and the mean and
+    standard deviation of the images (constants of a subtraction and a division).
     """
     import onnx
     from onnxruntime import InferenceSession, SessionOptions
@@ -189,21 +201,21 @@ def read_onnx(path: Path, images: Tensor, batches: Sequence[int]) -> Reading:
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
     session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    told = [session.run(["scores"], {"images": raw(batch).numpy()})[0] for batch in images.split([*batches])]
-    return sum(prod(tensor.dims) for tensor in stored), torch.cat([*map(torch.from_numpy, told)])
+    logits = [session.run(["logits"], {"images": raw(batch).numpy()})[0] for batch in images.split([*batches])]
+    return sum(prod(tensor.dims) for tensor in stored), torch.cat([*map(torch.from_numpy, logits)])
 
 
 def read_torch(path: Path, images: Tensor, batches: Sequence[int]) -> Reading:
-    """What the loaded program names its parameters."""
+    """What the loaded program names its parameters, and its logits."""
     program = torch.export.load(path)
     run = program.module()
     with torch.inference_mode():
-        told = [run(raw(batch)) for batch in images.split([*batches])]
-    return sum(p.numel() for p in program.parameters()), torch.cat(told)
+        logits = [run(raw(batch)) for batch in images.split([*batches])]
+    return sum(p.numel() for p in program.parameters()), torch.cat(logits)
 
 
 def read_python(path: Path, images: Tensor, batches: Sequence[int]) -> Reading:
-    """The parameters of the module that the file builds when it is run, in a fresh Python."""
+    """Parameters of the module that the file builds in a fresh Python, and its logits."""
     return run_standalone(path, images, batches)
 
 

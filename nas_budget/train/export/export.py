@@ -1,4 +1,4 @@
-"""Trained networks as files for others: each written, read back, run and counted before it is believed."""
+"""Export of a trained network: each file is written, read back, run and counted."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Format:
     Attributes:
         file: Name of the file.
         write: Writes a model to a path.
-        read: Counts parameters in the file and gives its scores.
-        counted: How the parameters are told from buffers, in words.
+        read: Counts parameters in the file and computes its logits.
+        counted: How the parameters are told apart from buffers, in words.
     """
 
     file: str
@@ -53,9 +53,28 @@ def export(model: Model, folder: Path, budget: Budget, formats: Sequence[str] = 
     `spec.json` and `model.safetensors` are always written; the certificate is written last, to `certificate.json`.
     A network over the budget is exported as well: the certificate's verdict says so.
 
+    Args:
+        model: The trained network, as `load_model` reads it.
+        folder: Where the files go; it is made.
+        budget: The limits that the certificate checks.
+        formats: Any of "onnx", "torch" (a `torch.export` program) and "python" (a file that needs PyTorch alone).
+
     Raises:
         UsageError: An unknown format, or packages that are missing.
         ModelError: A file that cannot be written, or does not hold the network: it is removed.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from nas_budget import Budget, ResNetSpec, build
+        >>> from nas_budget.train.engine.weights import Model
+        >>> from nas_budget.train.export.export import export
+        >>> spec = ResNetSpec((4, 8), blocks=1, classes=2)
+        >>> model = Model(spec, build(spec).eval(), ("cat", "dog"), (125.0,) * 3, (60.0,) * 3)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     made = export(model, Path(folder), Budget(params=5_000))
+        >>> [file.file for file in made.files], made.verdict.fits
+        (['spec.json', 'model.safetensors'], True)
     """
     check_formats(formats)
     _check_model(model)
@@ -91,7 +110,7 @@ def check_formats(formats: Sequence[str]) -> None:
 
 
 def left_over(folder: Path, made: Certificate) -> list[str]:
-    """Files of an earlier export that a certificate does not speak of."""
+    """Files of an earlier export that a certificate does not list."""
     certified = {record.file for record in made.files}
     return [f.file for f in FORMATS.values() if f.file not in certified and (folder / f.file).exists()]
 
@@ -99,7 +118,7 @@ def left_over(folder: Path, made: Certificate) -> list[str]:
 def _check_model(model: Model) -> None:
     spec, numbers = model.spec, [*model.mean, *model.std]
     if len(model.classes) != spec.classes or not all(isinstance(name, str) for name in model.classes):
-        raise ModelError(f"the model names {len(model.classes)} classes and tells {spec.classes}")
+        raise ModelError(f"the model names {len(model.classes)} classes and has {spec.classes} logits")
     plain = all(isinstance(value, int | float) and isfinite(value) for value in numbers)
     if not plain or (len(model.mean), len(model.std)) != (spec.in_channels,) * 2 or min(model.std) <= 0:
         raise ModelError(f"the model's mean and std are not {spec.in_channels} numbers each, one for each channel")
@@ -128,7 +147,7 @@ def _write_all(model: Model, folder: Path, formats: Sequence[str]) -> Iterator[F
 
 
 def _examples(model: Model) -> tuple[Tensor, Tensor]:
-    """Random images, uint8 (n, size, size, channels), and the scores of torch, (n, classes)."""
+    """Random images, uint8 (n, size, size, channels), and torch's logits of them, (n, classes)."""
     spec = model.spec
     shape = (sum(BATCHES), spec.image_size, spec.image_size, spec.in_channels)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -150,7 +169,7 @@ FORMATS = {
         "model.onnx",
         write_onnx,
         certificate.read_onnx,
-        "initialisers, without batch norm's mean and variance (its inputs 4 and 5) and the images' mean and deviation",
+        "initializers, without batch norm's mean and variance (its inputs 4 and 5) and the images' mean and deviation",
     ),
     "torch": Format("model.pt2", write_torch, certificate.read_torch, "parameters of the loaded program"),
     "python": Format(

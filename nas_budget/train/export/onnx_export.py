@@ -1,4 +1,4 @@
-"""A trained network as an ONNX file that still shows its layers: batch norm unfolded, so parameters can be counted."""
+"""A trained network as an ONNX file. Batch norm is not folded into convolutions, so parameters can be counted."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def write_onnx(path: Path, model: Model) -> None:
         )
     made = _converted(model)
     _tidy(made.graph)
-    _forget(made)
+    _remove_traces(made)
     onnx.helper.set_model_props(made, describe(model))
     onnx.checker.check_model(made, full_check=True)
     write_whole(path, made.SerializeToString())
 
 
 def _converted(model: Model) -> ModelProto:
-    """What torch makes of it, without its optimiser, which folds batch norm into convolutions."""
+    """What torch makes of it, without its optimizer, which folds batch norm into convolutions."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = torch.onnx.export(
             program(model), dynamo=True, optimize=False, verbose=False, opset_version=OPSET,
-            input_names=["images"], output_names=["scores"],
+            input_names=["images"], output_names=["logits"],
         )  # fmt: skip
     if made is None:
         raise ModelError("torch.onnx gave no graph")
@@ -58,7 +58,7 @@ def _converted(model: Model) -> ModelProto:
 
 
 def _tidy(graph: GraphProto) -> None:
-    """Undo what the exporter adds without its optimiser; the network's own names for its tensors."""
+    """Remove what the exporter adds without its optimizer, and give tensors the network's own names."""
     sources = {output: node for node in graph.node for output in node.output}
     for node in graph.node:
         if node.op_type == "Conv":
@@ -93,8 +93,8 @@ def _drop_unused(graph: GraphProto) -> None:
             del graph.initializer[place]
 
 
-def _forget(made: ModelProto) -> None:
-    """Leave out what tells of the machine and the code that exported it."""
+def _remove_traces(made: ModelProto) -> None:
+    """Remove what describes the machine and the code that exported it."""
     graph = made.graph
     del made.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
     for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):

@@ -1,4 +1,4 @@
-"""A trained network as a graph that takes images as they are, for `torch.export` and what follows from it."""
+"""A trained network as a `torch.export` program that takes raw images; ONNX files are made from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nas_budget.train.engine.weights import Model, weights_digest
 
 
 class RawImages(nn.Module):
-    """A network that takes images as they are, float32 (N, channels, size, size) in 0..255, and normalises them."""
+    """A network that takes images as they are, float32 (N, channels, size, size) in 0..255, and normalizes them."""
 
     image_mean: Tensor
     image_std: Tensor
@@ -31,13 +31,13 @@ class RawImages(nn.Module):
         self.register_buffer("image_std", torch.tensor(model.std, dtype=torch.float32).view(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, channels, size, size) to scores (N, classes)."""
-        told: Tensor = self.network((images - self.image_mean) / self.image_std)
-        return told
+        """(N, channels, size, size) to logits (N, classes)."""
+        logits: Tensor = self.network((images - self.image_mean) / self.image_std)
+        return logits
 
 
 def _plain(network: nn.Module) -> nn.Module:
-    """A copy of a network in torch's own convolutions: what `PointwiseConv2d` avoids is a fault of training."""
+    """A copy of a network in torch's own convolutions: the fault that `PointwiseConv2d` avoids is in training alone."""
     made = copy.deepcopy(network).cpu().eval()
     for module in made.modules():
         if isinstance(module, PointwiseConv2d):
@@ -57,12 +57,12 @@ def program(model: Model) -> torch.export.ExportedProgram:
 
 
 def describe(model: Model) -> dict[str, str]:
-    """What a file says of itself to whoever opens it."""
+    """Metadata of an exported file: inputs, outputs, classes, parameters, spec, digest."""
     spec = model.spec
     shape = f"{spec.in_channels}, {spec.image_size}, {spec.image_size}"
     return {
         "images": f"float32 (batch, {shape}), pixels as they are, 0 to 255; normalised inside",
-        "scores": f"float32 (batch, {spec.classes}), one for each class; softmax gives probabilities",
+        "logits": f"float32 (batch, {spec.classes}), one for each class; softmax gives probabilities",
         "classes": json.dumps(model.classes),
         "params": str(cost(spec).params),
         "spec": spec.to_json(),

@@ -1,4 +1,4 @@
-"""Networks to export, and what they say."""
+"""Networks to export, and their logits."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def images_of(spec: ResNetSpec, n: int) -> torch.Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
 
 
-def scores_of(made: Model, images: torch.Tensor) -> torch.Tensor:
+def logits_of(made: Model, images: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
-        scores: torch.Tensor = made.network(made.normalised(images))
-    return scores
+        logits: torch.Tensor = made.network(made.normalised(images))
+    return logits

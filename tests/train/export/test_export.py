@@ -1,4 +1,4 @@
-"""Exported files: the same network in each, counted again in each, and found out when they are not."""
+"""Exported files: each holds the same network and is counted again; a file that does not is refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from nas_budget.train.export import onnx_export as onnx_file
 from nas_budget.train.export.certificate import TOLERANCE, Certificate, max_difference
 from nas_budget.train.export.standalone import standalone_text
 from nas_budget.train.export.torch_export import RawImages
-from tests.train.export.exported_models import SMALL, SPECS, images_of, model, scores_of
+from tests.train.export.exported_models import SMALL, SPECS, images_of, logits_of, model
 
 ALL = list(export.FORMATS)
 
@@ -54,8 +54,8 @@ def test_onnx_takes_raw_images_in_any_number(exported: Exported) -> None:
     for n in 1, 3, 11:
         images = images_of(spec, n)
         fed = np.ascontiguousarray(images.numpy().transpose(0, 3, 1, 2), np.float32)
-        told = torch.from_numpy(session.run(["scores"], {"images": fed})[0])
-        assert torch.allclose(told, scores_of(exported.model, images), atol=1e-5, rtol=1e-4)
+        logits = torch.from_numpy(session.run(["logits"], {"images": fed})[0])
+        assert torch.allclose(logits, logits_of(exported.model, images), atol=1e-5, rtol=1e-4)
     made = onnx.load(path, load_external_data=False)
     assert all(tensor.data_location != onnx.TensorProto.EXTERNAL for tensor in made.graph.initializer)
     kinds = [node.op_type for node in made.graph.node]
@@ -72,8 +72,8 @@ def test_torch_loads_the_program_for_any_number(exported: Exported) -> None:
     program = torch.export.load(exported.folder / "model.pt2").module()
     for n in 1, 5:
         images = images_of(exported.spec, n)
-        told = program(images.permute(0, 3, 1, 2).float())
-        assert torch.allclose(told, scores_of(exported.model, images), atol=1e-5, rtol=1e-4)
+        logits = program(images.permute(0, 3, 1, 2).float())
+        assert torch.allclose(logits, logits_of(exported.model, images), atol=1e-5, rtol=1e-4)
 
 
 def test_python_alone_runs_the_file(exported: Exported) -> None:
@@ -84,8 +84,8 @@ def test_python_alone_runs_the_file(exported: Exported) -> None:
     assert ran.stdout.count("random image ") == 4
     module = runpy.run_path(str(path))
     images = images_of(exported.spec, 3)
-    chances = module["predict"](module["load"](), images.numpy())
-    assert torch.allclose(chances, scores_of(exported.model, images).softmax(1), atol=1e-5)
+    probabilities = module["predict"](module["load"](), images.numpy())
+    assert torch.allclose(probabilities, logits_of(exported.model, images).softmax(1), atol=1e-5)
     assert module["CLASSES"] == exported.model.classes
 
 
@@ -175,14 +175,14 @@ def _larger(made: Model) -> Model:
 @pytest.mark.parametrize(
     ("name", "change", "problem"),
     [
-        ("safetensors", _nudged, "scores differ"),
+        ("safetensors", _nudged, "logits differ"),
         ("safetensors", _larger, "parameters are counted in it"),
-        ("onnx", _nudged, "scores differ"),
+        ("onnx", _nudged, "logits differ"),
         ("onnx", _larger, "parameters are counted in it"),
-        ("torch", _nudged, "scores differ"),
+        ("torch", _nudged, "logits differ"),
     ],
 )
-def test_a_file_of_another_network_is_found_out_and_removed(
+def test_a_file_of_another_network_is_refused_and_removed(
     name: str, change: Callable[[Model], Model], problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     form = export.FORMATS[name]
@@ -197,13 +197,13 @@ def test_a_file_of_another_network_is_found_out_and_removed(
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("self.bn2(self.conv2(out))", "self.conv2(out)", "scores differ"),
-        ("(images - mean) / std", "images / 255", "scores differ"),
+        ("self.bn2(self.conv2(out))", "self.conv2(out)", "logits differ"),
+        ("(images - mean) / std", "images / 255", "logits differ"),
         ("import torch\n", "import nas_budget, torch\n", "does not run .*nas_budget"),
         ("PARAMETERS = 1", "PARAMETERS = 2", "does not run .*certified are"),
     ],
 )
-def test_a_wrong_model_py_is_found_out_and_removed(
+def test_a_wrong_model_py_is_refused_and_removed(
     old: str, new: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = standalone_text(model())
@@ -217,20 +217,20 @@ def test_a_wrong_model_py_is_found_out_and_removed(
     assert (tmp_path / "model.safetensors").exists()
 
 
-def test_folded_batch_norm_would_be_found_out(tmp_path: Path) -> None:
+def test_folded_batch_norm_is_refused(tmp_path: Path) -> None:
     example = torch.zeros(2, 3, 8, 8)
     shapes = ({0: torch.export.Dim("batch")},)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = torch.onnx.export(
             RawImages(model()).eval(), (example,), dynamo=True, optimize=True, verbose=False, dynamic_shapes=shapes,
-            input_names=["images"], output_names=["scores"],
+            input_names=["images"], output_names=["logits"],
         )  # fmt: skip
     assert made is not None
     made.save(str(tmp_path / "folded.onnx"))
     images = images_of(SMALL, 3)
-    params, told = certificate.read_onnx(tmp_path / "folded.onnx", images, [1, 2])
-    assert torch.allclose(told, scores_of(model(), images), atol=1e-4)
+    params, logits = certificate.read_onnx(tmp_path / "folded.onnx", images, [1, 2])
+    assert torch.allclose(logits, logits_of(model(), images), atol=1e-4)
     assert params < cost(SMALL).params
 
 
@@ -238,7 +238,7 @@ def test_folded_batch_norm_would_be_found_out(tmp_path: Path) -> None:
 def test_weights_that_give_no_numbers_are_not_certified(value: float, tmp_path: Path) -> None:
     made = model()
     made.network.get_submodule("fc").bias.data[0] = value  # type: ignore[operator]
-    with pytest.raises(ModelError, match="scores differ from torch's by nan"):
+    with pytest.raises(ModelError, match="logits differ from torch's by nan"):
         export.export(made, tmp_path, Budget())
 
 
@@ -248,14 +248,14 @@ def test_whole_numbers_as_mean_and_deviation(tmp_path: Path) -> None:
     assert [f.format for f in found] == ["spec", *ALL]
 
 
-def test_differences_are_relative_to_the_greatest_score() -> None:
+def test_differences_are_relative_to_the_greatest_logit() -> None:
     small, large = torch.tensor([[0.5, -0.1]]), torch.tensor([[50.0, -100.0]])
     assert max_difference(small + 0.01, small) == pytest.approx(0.01)
     assert max_difference(large + 0.01, large) == pytest.approx(0.0001, rel=1e-3)
     assert not max_difference(torch.tensor([[1.0, float("nan")]]), small) <= TOLERANCE
 
 
-def test_unknown_formats_are_told() -> None:
+def test_unknown_formats_are_refused() -> None:
     with pytest.raises(
         UsageError, match=r"--format: 'tflite' is unknown; allowed are safetensors, onnx, torch, python"
     ):
@@ -263,7 +263,7 @@ def test_unknown_formats_are_told() -> None:
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
-def test_missing_packages_are_told_before_anything_is_written(
+def test_missing_packages_are_refused_before_anything_is_written(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
@@ -284,19 +284,19 @@ def test_missing_packages_are_told_before_anything_is_written(
         {"mean": (1.0, 2.0, "3")},
     ],
 )
-def test_a_model_that_does_not_know_its_classes_or_images_is_told(change: dict[str, Any], tmp_path: Path) -> None:
+def test_a_model_that_does_not_know_its_classes_or_images_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"the model('s| names)"):
         export.export(replace(model(), **change), tmp_path / "new", Budget())
     assert not (tmp_path / "new").exists()
 
 
-def test_more_than_one_onnx_file_holds_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_one_onnx_file_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_file, "MOST_BYTES", 1_000)
     with pytest.raises(ModelError, match="are more than the 1,000 that ONNX holds in a file"):
         export.export(model(), tmp_path, Budget(), ["onnx"])
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="cannot be written"):
         export.export(model(), tmp_path / "file", Budget())

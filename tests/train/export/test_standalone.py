@@ -1,4 +1,4 @@
-"""The file that needs PyTorch alone: its text is the network, whatever the spec."""
+"""The file that needs PyTorch alone: its text builds the network of any spec."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nas_budget.train.engine.weights import Model
 from nas_budget.train.export.certificate import max_difference
 from nas_budget.train.export.standalone import quoted, run_standalone, standalone_text
 from tests.strategies import specs
-from tests.train.export.exported_models import SMALL, SPECS, images_of, model, scores_of
+from tests.train.export.exported_models import SMALL, SPECS, images_of, logits_of, model
 
 
 @settings(max_examples=60)
@@ -33,8 +33,8 @@ def test_the_text_is_the_network(spec: ResNetSpec) -> None:
     network.load_state_dict(made.network.state_dict())
     images = images_of(spec, 2)
     with torch.inference_mode():
-        told = network.eval()(module["normalize"](images))
-    assert max_difference(told, scores_of(made, images)) < 1e-5
+        logits = network.eval()(module["normalize"](images))
+    assert max_difference(logits, logits_of(made, images)) < 1e-5
     assert module["PARAMETERS"] == cost(spec).params
 
 
