@@ -1,4 +1,4 @@
-"""What a trial tries: a network that fits, and the recipe it is trained by."""
+"""`Candidate`: a network and its recipe, and the spaces that hold all candidates of a search."""
 
 from __future__ import annotations
 
@@ -19,7 +19,20 @@ CHOICES = ("batch_size", "optimizer")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network and the recipe that trains it; two that are equal would be trained the same way."""
+    """A network and the recipe that trains it.
+
+    Two equal candidates are trained in the same way, so a search tries only one of them.
+
+    Attributes:
+        spec: The network.
+        recipe: How it is trained.
+
+    Examples:
+        >>> from nas_budget import ResNetSpec
+        >>> candidate = Candidate(ResNetSpec((8, 16), blocks=1), Recipe(epochs=3))
+        >>> Candidate.from_dict(candidate.to_dict()) == candidate
+        True
+    """
 
     spec: ResNetSpec
     recipe: Recipe
@@ -39,9 +52,18 @@ class RecipeSpace:
     """A recipe and what of it may vary.
 
     Attributes:
-        base: What does not vary.
-        ranges: Least and most of a number, on a log scale, by the recipe's field.
+        base: The recipe; its values hold where nothing varies.
+        ranges: Least and most value of a number, by the recipe's field; searched on a log scale.
         choices: Values to choose from, by the recipe's field.
+
+    Examples:
+        >>> space = RecipeSpace(Recipe(), {"learning_rate": (0.01, 0.4)}, {"optimizer": ("sgd", "muon")})
+        >>> [dimension.name for dimension in space.dimensions()]
+        ['learning_rate', 'optimizer']
+        >>> space.decode({"learning_rate": 0.1234, "optimizer": "muon"}).learning_rate
+        0.12
+        >>> space.decode({}).learning_rate  # the middle, on a log scale
+        0.063
     """
 
     base: Recipe
@@ -75,7 +97,22 @@ class RecipeSpace:
 
 @dataclass(frozen=True)
 class CandidateSpace:
-    """Every candidate a search may try."""
+    """Every candidate that a search may try: a network that fits, with any recipe of a recipe space.
+
+    Attributes:
+        feasible: Networks inside the space and the budget.
+        recipes: Recipes they may be trained by.
+
+    Examples:
+        >>> from nas_budget import Budget, FeasibleSpace, SearchSpace, cost
+        >>> networks = FeasibleSpace(SearchSpace(stages=(2, 2)), Budget(params=20_000))
+        >>> space = CandidateSpace(networks, RecipeSpace(Recipe()))
+        >>> candidate = space.decode({"size": 1.0, "growth_2": 2.0})
+        >>> cost(candidate.spec).params <= 20_000
+        True
+        >>> space.unseen(candidate, seen={candidate}) == candidate
+        False
+    """
 
     feasible: FeasibleSpace
     recipes: RecipeSpace

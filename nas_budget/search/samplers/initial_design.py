@@ -1,4 +1,4 @@
-"""The first candidates of a study, before a sampler has anything to learn from."""
+"""Initial design: the startup trials, before a sampler has anything to learn from."""
 
 from __future__ import annotations
 
@@ -12,24 +12,29 @@ from nas_budget.space.sampling import sample
 
 
 def startup_points(space: CandidateSpace, n: int, seed: int) -> list[dict[str, Any]]:
-    """`n` points: of networks drawn evenly from all that fit, then as many well spread over the coordinates.
+    """`n` points: half of networks drawn evenly from all that fit, the others spread over the coordinates.
 
-    Those drawn have the shapes and sizes most networks within the budget have: among them an accurate one
-    is found soon. The spread ones cover all sizes, and so the front.
+    The drawn networks have the shapes and sizes that most networks within the budget have, so an accurate one is found
+    soon. The others cover all sizes, and so the Pareto front.
+
+    Args:
+        space: Candidates that may be proposed.
+        n: Number of points.
+        seed: The same seed gives the same points.
     """
     feasible = space.feasible
-    points = spread(space.dimensions(), n, seed)
+    points = latin_hypercube(space.dimensions(), n, seed)
     drawn = sample(feasible.space, n // 2, feasible.budget, seed) if n > 1 else []
     for point, spec in zip(points, drawn, strict=False):
         point.update(feasible.encode(spec))
     return points
 
 
-def spread(dimensions: Sequence[Dimension], n: int, seed: int) -> list[dict[str, Any]]:
-    """`n` points well spread over the coordinates: along each, one in every n-th part (Latin hypercube)."""
-    chance = random.Random(f"spread {seed}")
-    columns = {d.name: chance.sample(range(n), n) for d in dimensions}
-    return [{d.name: _at(d, (columns[d.name][i] + chance.random()) / n) for d in dimensions} for i in range(n)]
+def latin_hypercube(dimensions: Sequence[Dimension], n: int, seed: int) -> list[dict[str, Any]]:
+    """`n` points of which each n-th part of each coordinate holds one (Latin hypercube; McKay et al. 1979)."""
+    rng = random.Random(f"spread {seed}")
+    columns = {d.name: rng.sample(range(n), n) for d in dimensions}
+    return [{d.name: _at(d, (columns[d.name][i] + rng.random()) / n) for d in dimensions} for i in range(n)]
 
 
 def _at(dimension: Dimension, share: float) -> Any:

@@ -1,4 +1,4 @@
-"""What a training will end with, judged by those that ended."""
+"""`LearningCurve`: predicts the final accuracy of a pruned trial from its training loss."""
 
 from __future__ import annotations
 
@@ -6,28 +6,43 @@ from collections.abc import Mapping
 
 import numpy as np
 
-ENOUGH = 5
-"""Trainings that must have ended before a line is fitted through them."""
+N_MIN_TRIALS = 5
+"""Complete trials that must be known before a line is fitted through them."""
 
 
-class Forecast:
-    """Final accuracy expected of a training that was stopped, from the training loss it had."""
+class LearningCurve:
+    """Predicts the accuracy that a pruned trial would have reached.
+
+    It fits a straight line from the training loss at an epoch to the final accuracy of the complete trials. The line
+    never rises: if a higher loss goes with a higher accuracy, which is chance, the mean accuracy is predicted.
+    Predictions stay within 0 and 1. With fewer than five complete trials that have a loss at that epoch, or without a
+    loss, the accuracy that the trial had is returned.
+
+    Examples:
+        >>> curve = LearningCurve()
+        >>> for loss in (1.0, 1.2, 1.4, 1.6, 1.8):
+        ...     curve.add({2: loss}, accuracy=0.9 - loss / 4)
+        >>> round(curve.predict({2: 1.5}, accuracy=0.3), 3)
+        0.525
+        >>> curve.predict({1: 1.5}, accuracy=0.3)
+        0.3
+    """
 
     def __init__(self) -> None:
-        self.ended: list[tuple[Mapping[int, float], float]] = []
+        self.complete: list[tuple[Mapping[int, float], float]] = []
 
-    def learn(self, losses: Mapping[int, float], final: float) -> None:
-        """Take in a training that went to its end: its loss at some epochs, and its accuracy, 0 to 1."""
-        self.ended.append((losses, final))
+    def add(self, losses: Mapping[int, float], accuracy: float) -> None:
+        """Add a complete trial: its training loss by epoch, and its final accuracy, 0 to 1."""
+        self.complete.append((losses, accuracy))
 
-    def final(self, losses: Mapping[int, float], now: float) -> float:
-        """The accuracy expected at the end, 0 to 1, of a training with these losses, which has `now` so far."""
+    def predict(self, losses: Mapping[int, float], accuracy: float) -> float:
+        """The final accuracy expected, 0 to 1, of a trial with these losses by epoch, which has `accuracy` so far."""
         if not losses:
-            return now
+            return accuracy
         epoch = max(losses)
-        pairs = [(known[epoch], final) for known, final in self.ended if epoch in known]
-        if len(pairs) < ENOUGH:
-            return now
+        pairs = [(known[epoch], final) for known, final in self.complete if epoch in known]
+        if len(pairs) < N_MIN_TRIALS:
+            return accuracy
         loss, final = np.array(pairs).T
         slope = min(0.0, float(np.cov(loss, final)[0, 1] / loss.var(ddof=1))) if loss.std() > 0 else 0.0
         return float(np.clip(final.mean() + slope * (losses[epoch] - loss.mean()), 0.0, 1.0))

@@ -31,7 +31,7 @@ def optuna_warnings_only() -> Iterator[None]:
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:
-    """The coordinate in Optuna's terms."""
+    """The distribution by which Optuna knows a coordinate."""
     if dimension.choices:
         return CategoricalDistribution(dimension.choices)
     if dimension.whole:
@@ -40,7 +40,7 @@ def distribution(dimension: Dimension) -> BaseDistribution:
 
 
 def make_sampler(name: str, seed: int, stream: str) -> BaseSampler:
-    """The sampler of a name; its chance follows from the study's seed and from the name of its stream."""
+    """The sampler of a name; its random numbers follow from the study's seed and the name of its stream."""
     digest = hashlib.sha256(f"{seed} {stream}".encode()).digest()
     start = int.from_bytes(digest[:4], "big")
     with warnings.catch_warnings():
@@ -57,7 +57,7 @@ def make_sampler(name: str, seed: int, stream: str) -> BaseSampler:
 
 
 def check_sampler(name: str, dimensions: Sequence[Dimension]) -> None:
-    """Whether the sampler can propose in these coordinates.
+    """Check that the sampler can propose in these coordinates.
 
     Raises:
         UsageError: CMA-ES in a space with choices, which it does not know.

@@ -1,4 +1,4 @@
-"""What to try next: well-spread candidates first, then what Optuna's samplers propose."""
+"""`CandidateSampler`: proposes the startup trials, then what Optuna's samplers or evolution suggest."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from nas_budget.arch.cost import cost
 from nas_budget.records.statistics import pareto_front
 from nas_budget.search.pruners.front import losses_of
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
-from nas_budget.search.samplers.evolution import Learned, mutated
-from nas_budget.search.samplers.learning_curve import Forecast
+from nas_budget.search.samplers.evolution import Observation, mutated
+from nas_budget.search.samplers.learning_curve import LearningCurve
 from nas_budget.search.samplers.optuna_samplers import distribution, make_sampler, optuna_warnings_only
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What is proposed.
+    """A candidate to try next.
 
     Attributes:
-        candidate: To be tried; no trial had it before.
+        candidate: One that no trial had before.
         point: Its coordinates.
-        place: Of the proposal in the sampler's study; None where the sampler was not asked.
+        place: Number of the proposal in the sampler's own study; None where the sampler was not asked.
     """
 
     candidate: Candidate
@@ -35,19 +35,39 @@ class Proposal:
     place: int | None = None
 
 
-class Proposer:
-    """Proposes candidates no trial had before.
+class CandidateSampler:
+    """Proposes candidates that fit and that no trial had before.
 
-    Optuna's sampler works on a study of its own in memory, not on the one that is stored. There it
-    learns from trials that were stopped early too, by the accuracy their training loss lets expect;
-    samplers such as GP and NSGA-II would otherwise ignore them.
+    The startup points come first. Then Optuna's sampler is asked, or, with "evolution", a candidate on the Pareto front
+    of all trials is changed in a coordinate or two. A candidate that a trial already had is replaced by the nearest one
+    that none had.
+
+    Optuna's sampler works on a study of its own in memory, not on the stored one. There it also learns from pruned
+    trials, by the final accuracy that `LearningCurve` predicts: GP and NSGA-II would otherwise ignore them. A trial
+    that diverged counts with the accuracy that it had; a failed trial teaches nothing.
+
+    The same arguments and the same trials give the same proposals.
 
     Args:
-        space: What may be proposed.
-        sampler: Its name, as in a study file.
-        seed: Of the study.
-        n_startup_trials: Points to propose before the sampler is asked.
-        stream: Names its stream of chance; another for each worker, and when a study goes on, so that none repeats.
+        space: Candidates that may be proposed.
+        sampler: "tpe", "gp", "nsga2", "cmaes", "evolution" or "random".
+        seed: Seed of the study.
+        startup_points: Points to propose before the sampler is asked.
+        stream: Name of a stream of random numbers. Each worker, and each start of a study, has its own, so that two do
+            not propose the same.
+
+    Examples:
+        >>> from nas_budget import Budget, FeasibleSpace, SearchSpace
+        >>> from nas_budget.search.samplers.candidate import RecipeSpace
+        >>> from nas_budget.train.optim.recipe import Recipe
+        >>> networks = FeasibleSpace(SearchSpace(stages=(2, 2), width=(4, 64)), Budget(params=20_000))
+        >>> sampler = CandidateSampler(CandidateSpace(networks, RecipeSpace(Recipe())), "random", seed=0)
+        >>> first = sampler.propose(seen=set())
+        >>> networks.fits(first.candidate.spec)
+        True
+        >>> sampler.begin(0, first)
+        >>> sampler.propose(seen={first.candidate}).candidate == first.candidate
+        False
     """
 
     def __init__(
@@ -55,23 +75,27 @@ class Proposer:
         space: CandidateSpace,
         sampler: str,
         seed: int,
-        n_startup_trials: Sequence[Mapping[str, Any]] = (),
+        startup_points: Sequence[Mapping[str, Any]] = (),
         stream: str = "",
     ) -> None:
         self.space = space
         self.name = sampler
         self.dimensions = space.dimensions()
         self.distributions = {d.name: distribution(d) for d in self.dimensions}
-        self.n_startup_trials = n_startup_trials
-        self.chance = random.Random(f"{seed} {stream}")
+        self.startup_points = startup_points
+        self.rng = random.Random(f"{seed} {stream}")
         with optuna_warnings_only():
             self.study = optuna.create_study(direction="maximize", sampler=make_sampler(sampler, seed, stream))
-        self.forecast = Forecast()
+        self.learning_curve = LearningCurve()
         self.places: dict[int, int] = {}
-        self.learned: list[Learned] = []
+        self.observations: list[Observation] = []
 
     def propose(self, seen: Collection[Candidate]) -> Proposal | None:
-        """What to try next; None when none is left."""
+        """The candidate to try next; None when all that fit have been tried.
+
+        Args:
+            seen: Candidates of all trials so far.
+        """
         point, place = self._wish()
         wished = self.space.decode(point)
         found = self.space.unseen(wished, seen)
@@ -82,19 +106,19 @@ class Proposer:
     def _wish(self) -> tuple[Mapping[str, Any], int | None]:
         """A point of the space, and its place in the sampler's study if it comes from there."""
         n_begun = len(self.places)
-        if n_begun < len(self.n_startup_trials):
-            return self.n_startup_trials[n_begun], None
+        if n_begun < len(self.startup_points):
+            return self.startup_points[n_begun], None
         if not self.dimensions:
             return {}, None
-        if self.name == "evolution" and self.learned:
-            front = pareto_front(self.learned, lambda known: known.params, lambda known: known.accuracy)
-            parent = self.coordinates(self.chance.choice(front).candidate)
-            return mutated(parent, self.dimensions, self.chance), None
+        if self.name == "evolution" and self.observations:
+            front = pareto_front(self.observations, lambda known: known.params, lambda known: known.accuracy)
+            parent = self.coordinates(self.rng.choice(front).candidate)
+            return mutated(parent, self.dimensions, self.rng), None
         asked = self.study.ask(self.distributions)
         return asked.params, asked.number
 
     def begin(self, number: int, proposal: Proposal) -> None:
-        """A trial of this number has begun."""
+        """Note that the trial of this number has started with a proposal."""
         place = proposal.place
         if place is None:
             place = len(self.study.get_trials(deepcopy=False))
@@ -106,7 +130,7 @@ class Proposer:
         self.places[number] = place
 
     def end(self, trial: FrozenTrial, candidate: Candidate) -> None:
-        """A trial that had begun has ended: learn from it."""
+        """Learn from a trial that has ended."""
         place = self.places[trial.number]
         curve = [value for _, value in sorted(trial.intermediate_values.items())]
         if trial.state == TrialState.FAIL or not curve:
@@ -114,10 +138,10 @@ class Proposer:
             return
         accuracy, losses = curve[-1], losses_of(trial)
         if trial.state == TrialState.COMPLETE:
-            self.forecast.learn(losses, accuracy)
+            self.learning_curve.add(losses, accuracy)
         elif not trial.user_attrs.get("diverged"):
-            accuracy = self.forecast.final(losses, accuracy)
-        self.learned.append(Learned(candidate, cost(candidate.spec).params, accuracy))
+            accuracy = self.learning_curve.predict(losses, accuracy)
+        self.observations.append(Observation(candidate, cost(candidate.spec).params, accuracy))
         self.study.tell(place, accuracy)
 
     def coordinates(self, candidate: Candidate) -> dict[str, Any]:

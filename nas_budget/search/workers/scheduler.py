@@ -18,7 +18,7 @@ from nas_budget.records.paths import TRIAL_EPOCHS, TRIAL_FOLDERS
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.initial_design import startup_points
-from nas_budget.search.samplers.sampler import Proposal, Proposer
+from nas_budget.search.samplers.sampler import CandidateSampler, Proposal
 from nas_budget.search.storage.rows import candidate_of, row_of
 from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.workers.events import Event, TrialFinished
@@ -178,7 +178,7 @@ class SearchScheduler(StoredTrials):
         host = f" {self.store.about['worker']['host']}" if self.store.shared else ""
         stream = f"{n_known} {about['worker_index']}{host}"
         startup = self._startup_points(space, n_known)
-        self.proposer = Proposer(space, settings.sampler, settings.seed, startup, stream)
+        self.sampler = CandidateSampler(space, settings.sampler, settings.seed, startup, stream)
 
     def _startup_points(self, space: CandidateSpace, n_known: int) -> list[dict[str, Any]]:
         """The coordinates of the startup. They are kept with the study, as drawing them can take seconds."""
@@ -213,13 +213,13 @@ class SearchScheduler(StoredTrials):
         started, ended = self.store.look()
         for trial in started:
             candidate = candidate_of(trial)
-            if candidate and trial.number not in self.proposer.places:
+            if candidate and trial.number not in self.sampler.places:
                 self.seen.add(candidate)
-                self.proposer.begin(trial.number, Proposal(candidate, self.proposer.coordinates(candidate)))
+                self.sampler.begin(trial.number, Proposal(candidate, self.sampler.coordinates(candidate)))
         for trial in ended:
             if candidate := candidate_of(trial):
                 self.stats.add(trial)
-                self.proposer.end(trial, candidate)
+                self.sampler.end(trial, candidate)
 
     def _end(self) -> NoMoreTrials | None:
         """Why no trial may begin: a stop rule, or those that are left are under way; None where one may."""
@@ -234,21 +234,21 @@ class SearchScheduler(StoredTrials):
 
     def _group_size(self) -> int:
         """Trials to begin at once: in the startup each worker's share of it."""
-        left = self.settings.n_startup_trials - len(self.proposer.places)
+        left = self.settings.n_startup_trials - len(self.sampler.places)
         together = self.settings.pruner == "front" and bool(self.settings.rungs)
         return max(1, min(left, MOST_TOGETHER, ceil(left / self.settings.workers))) if together else 1
 
     def _propose(self) -> Proposal | None:
         queued = (Candidate(spec, self.settings.recipe) for spec in self.settings.queue)
         first = next((candidate for candidate in queued if candidate not in self.seen), None)
-        return Proposal(first, self.proposer.coordinates(first)) if first else self.proposer.propose(self.seen)
+        return Proposal(first, self.sampler.coordinates(first)) if first else self.sampler.propose(self.seen)
 
     def _begin(self, proposal: Proposal) -> Assignment | None:
         """The trial of a proposal; None where another machine began the same one, or the last one, just before."""
         candidate = proposal.candidate
         attributes = self._figures(candidate) | candidate.to_dict()
-        number = self.store.create(attributes, proposal.point, self.proposer.distributions)
-        self.proposer.begin(number, proposal)
+        number = self.store.create(attributes, proposal.point, self.sampler.distributions)
+        self.sampler.begin(number, proposal)
         if self._is_superfluous(number, candidate):
             reason = "another machine began the same, or the last trial, at the same moment"
             self.store.finish(number, TrialState.FAIL, 0.0, reason)
