@@ -43,7 +43,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from nas_budget import ResNetSpec, build, cost
 from nas_budget.train.data.dataset import open_dataset
-from nas_budget.train.data.split import SplitImages, normalised, split_images
+from nas_budget.train.data.split import SplitImages, normalized, split_images
 from nas_budget.train.engine.device import autocast, choose_device, choose_precision, describe_device
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.recipe import RECIPES
@@ -141,7 +141,7 @@ def convolutions(spec: ResNetSpec, images: SplitImages, precision: str) -> Calla
         if isinstance(m, (nn.Conv2d, nn.Linear))
     ]
     with torch.no_grad(), autocast(device, precision):
-        network(normalised(images.train.images[:batch], images))
+        network(normalized(images.train.images[:batch], images))
     for hook in hooks:
         hook.remove()
     for _, given, _ in calls[1:]:  # the images themselves need no gradient

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from nas_budget.arch.budget import Budget
 from nas_budget.errors import SpaceTooLargeError
-from nas_budget.space import counting
-from nas_budget.space import layout_graph
+from nas_budget.space import counting, layout_graph
 from nas_budget.space.counting import count_fitting, count_networks, pairs_within
 from nas_budget.space.space import SearchSpace
 from tests.space.spaces import BUDGETS, SMALL, every, fitting

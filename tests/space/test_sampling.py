@@ -13,10 +13,9 @@ from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
 from nas_budget.arch.cost_table import cost_table, fits_table
 from nas_budget.errors import NothingFitsError
-from nas_budget.space import path_sampler
-from nas_budget.space import sampling
+from nas_budget.space import path_sampler, sampling
 from nas_budget.space.counting import count_paths
-from nas_budget.space.layout_graph import layouts, build_graph
+from nas_budget.space.layout_graph import build_graph, layouts
 from nas_budget.space.path_sampler import PathSampler
 from nas_budget.space.sampling import draw_fitting, sample
 from nas_budget.space.space import SearchSpace

@@ -62,7 +62,7 @@ def _measure(model: Model, name: str, part: str, device_name: str, data_dir: str
     from nas_budget.train.data.dataset import open_dataset
     from nas_budget.train.data.split import labelled_images
     from nas_budget.train.engine.device import choose_device, describe_device
-    from nas_budget.train.engine.evaluate import EVALUATION_BATCH, accuracy_of, confusion_of, scores
+    from nas_budget.train.engine.evaluate import EVALUATION_BATCH, accuracy_of, confusion_of, predict_logits
 
     dataset = open_dataset(name, data_dir, logger(quiet))
     model.check_images(dataset)
@@ -76,7 +76,7 @@ def _measure(model: Model, name: str, part: str, device_name: str, data_dir: str
 
     def told(mirrored: bool, first: float, last: float) -> torch.Tensor:
         pieces = (images.images[start : start + size] for start in each(starts, tell, first, last))
-        return torch.cat([scores(network, piece, model.normalised, mirrored=mirrored) for piece in pieces])
+        return torch.cat([predict_logits(network, piece, model.normalized, mirrored=mirrored) for piece in pieces])
 
     with progress(f"telling {len(images):,} images", quiet) as tell:
         plain = told(False, 0, 1 / 3)

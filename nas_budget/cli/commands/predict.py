@@ -32,17 +32,17 @@ def predict(
     import numpy as np
     import torch
 
-    from nas_budget.train.data.image_files import read_picture
-    from nas_budget.train.engine.evaluate import EVALUATION_BATCH, scores
+    from nas_budget.train.data.image_files import read_image
+    from nas_budget.train.engine.evaluate import EVALUATION_BATCH, predict_logits
     from nas_budget.train.engine.weights import load_model
 
     model = load_model(source, ema)
     size, channels = model.spec.image_size, model.spec.in_channels
     with progress(f"telling {len(pictures):,} pictures", quiet) as tell:
-        ready = [read_picture(path, size, channels) for path in each(pictures, tell, 0, 0.5)]
+        ready = [read_image(path, size, channels) for path in each(pictures, tell, 0, 0.5)]
         images = torch.from_numpy(np.stack([picture.image for picture in ready]))
         pieces = (images[i : i + EVALUATION_BATCH] for i in each(range(0, len(images), EVALUATION_BATCH), tell, 0.5, 1))
-        scored = torch.cat([scores(model.network, piece, model.normalised) for piece in pieces])
+        scored = torch.cat([predict_logits(model.network, piece, model.normalized) for piece in pieces])
     chances, order = scored.softmax(1).sort(1, descending=True)
     for picture in ready:
         if picture.changes:

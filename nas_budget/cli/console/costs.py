@@ -183,6 +183,6 @@ def _print_layers(spec: ResNetSpec) -> None:
         if x.kind not in hidden
     ]
     show(table(("layer", "kind", "output", "kernel", "params", "MACs"), rows, left=(0, 1, 2)))
-    from nas_budget.train.engine.model import summarise
+    from nas_budget.train.engine.model import summarize
 
-    out("\n" + summarise(spec))
+    out("\n" + summarize(spec))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from nas_budget.train.data.split import SplitImages, normalised
+from nas_budget.train.data.split import SplitImages, normalized
 from nas_budget.train.data.trivial_augment import trivial_augment
 from nas_budget.train.optim.recipe import Recipe
 
@@ -42,7 +42,7 @@ class Augmentation:
         return torch.randperm(n, device=device, generator=self.generator)
 
     def batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """The images of these indices, changed and normalised, and what a network should say to them.
+        """The images of these indices, changed and normalized, and what a network should say to them.
 
         Args:
             chosen: Indices, int64 (n,).
@@ -60,7 +60,7 @@ class Augmentation:
             pictures = cutout(pictures, recipe.cutout, self.images.mean, generator)
         if recipe.cutmix:
             pictures, targets = cutmix(pictures, targets, self.images.n_classes, recipe.cutmix, generator)
-        return normalised(pictures, self.images), targets
+        return normalized(pictures, self.images), targets
 
 
 def seed_of(seed: int, epoch: int) -> int:

@@ -79,17 +79,17 @@ def open_dataset(name: str, folder: str | Path | None = None, on_message: Callab
         UsageError: An unknown name.
         DataError: A file that is missing or damaged, or a download that failed.
     """
-    from nas_budget.train.data.synthetic import shapes
+    from nas_budget.train.data.synthetic import synthetic
 
     if name == "shapes":
-        return shapes()
+        return synthetic()
     if name == "auto":
         try:
             return open_dataset("cifar10", folder, on_message)
         except DownloadError as error:
             on_message(f"NOTE: {error}")
             on_message("NOTE: the study uses the built-in shapes images instead of CIFAR-10")
-            return shapes()
+            return synthetic()
     if name in NAMED:
         return _named(name, data_folder(folder), on_message)
     if name.endswith(".npz"):

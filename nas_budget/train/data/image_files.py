@@ -17,7 +17,7 @@ MODES = {1: "L", 3: "RGB"}
 
 
 @dataclass(frozen=True)
-class Picture:
+class InputImage:
     """A picture made ready.
 
     Attributes:
@@ -31,7 +31,7 @@ class Picture:
     changes: str
 
 
-def read_picture(path: Path, size: int, channels: int) -> Picture:
+def read_image(path: Path, size: int, channels: int) -> InputImage:
     """The picture of a file, as a square of `size` pixels: its middle is taken, then resized.
 
     Raises:
@@ -56,7 +56,7 @@ def read_picture(path: Path, size: int, channels: int) -> Picture:
         picture = picture.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
         cropped = "" if width == height else f", the middle {side}x{side} of it"
         changes.append(f"resized from {width}x{height}{cropped}")
-    return Picture(path, np.asarray(picture, np.uint8).reshape(size, size, channels), "; ".join(changes))
+    return InputImage(path, np.asarray(picture, np.uint8).reshape(size, size, channels), "; ".join(changes))
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Images on the device: split and normalised."""
+"""Images on the device: split and normalized."""
 
 from __future__ import annotations
 
@@ -124,6 +124,6 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(means).float(), torch.stack(stds).float()
 
 
-def normalised(images: Tensor, split: SplitImages) -> Tensor:
+def normalized(images: Tensor, split: SplitImages) -> Tensor:
     """uint8 (n, H, W, C) to float32 (n, C, H, W) of mean 0 and deviation 1, channels last in memory."""
     return ((images - split.mean) / split.std).permute(0, 3, 1, 2)

@@ -1,7 +1,7 @@
-"""Built-in images, drawn when needed: ten kinds of shape on cluttered, noisy backgrounds.
+"""Built-in synthetic images: ten classes of shapes on cluttered, noisy backgrounds, drawn when needed.
 
-They make the whole tool run anywhere, without a download or a file. Position, size, rotation,
-stretch, colours, clutter and noise vary, so that a larger network really is more accurate.
+The whole tool runs with them on any machine, without a download or a file. Position, size, rotation, stretch, colors,
+clutter and noise vary, so that a larger network is more accurate.
 """
 
 from __future__ import annotations
@@ -21,28 +21,26 @@ COUNTS = {"train": 20_000, "test": 4_000}
 SEEDS = {"train": 1, "test": 2}
 CHUNK = 1_000
 HUE_SHARE = 0.25
-TURN = np.pi / 4
+MAX_ROTATION = np.pi / 4
 
 Grid = NDArray[np.floating[Any]]
 
 
-def shapes() -> Dataset:
-    """The built-in data set: 20,000 training and 4,000 test images of 32x32 pixels in colour, always the same."""
+def synthetic(n_train: int = COUNTS["train"], n_test: int = COUNTS["test"]) -> Dataset:
+    """The built-in data set "shapes": color images of 32x32 pixels, always the same ones for the same counts.
+
+    Examples:
+        >>> dataset = synthetic(n_train=50)
+        >>> images, labels = dataset.read("train")
+        >>> images.shape, dataset.classes[labels[0]] in dataset.classes
+        ((50, 32, 32, 3), True)
+    """
+    counts = {"train": n_train, "test": n_test}
+    digest = "shapes 1" if counts == COUNTS else f"shapes 1, {n_train} and {n_test}"
+    origin = "drawn by nas-budget (no download, no file)"
     return Dataset(
-        "shapes",
-        CLASSES,
-        SIZE,
-        3,
-        COUNTS["train"],
-        COUNTS["test"],
-        "drawn by nas-budget (no download, no file)",
-        "shapes 1",
-        _read,
+        "shapes", CLASSES, SIZE, 3, n_train, n_test, origin, digest, lambda part: draw(counts[part], SEEDS[part])
     )
-
-
-def _read(part: str) -> tuple[Images, Labels]:
-    return draw(COUNTS[part], SEEDS[part])
 
 
 def draw(n: int, seed: int) -> tuple[Images, Labels]:
@@ -55,13 +53,13 @@ def draw(n: int, seed: int) -> tuple[Images, Labels]:
 
 def _draw(labels: Labels, rng: np.random.Generator) -> Images:
     n = len(labels)
-    ours, ground = _colours(labels, rng)
+    foreground, ground = _colors(labels, rng)
     canvas = _background(ground, rng)
-    for _ in range(3):  # clutter: small pieces of any kind, in a colour of their own
+    for _ in range(3):  # clutter: small pieces of any kind, in a color of their own
         kinds = rng.integers(0, len(CLASSES), n)
-        colour = rng.uniform(0, 1, (n, 1, 1, 3)).astype(np.float32)
-        canvas = _paint(canvas, _masks(kinds, rng, size=(0.1, 0.2), reach=0.95), colour)
-    canvas = _paint(canvas, _masks(labels, rng, size=(0.3, 0.75), reach=0.4), ours)
+        color = rng.uniform(0, 1, (n, 1, 1, 3)).astype(np.float32)
+        canvas = _paint(canvas, _masks(kinds, rng, size=(0.1, 0.2), reach=0.95), color)
+    canvas = _paint(canvas, _masks(labels, rng, size=(0.3, 0.75), reach=0.4), foreground)
     canvas += rng.normal(0, 1, canvas.shape).astype(np.float32) * rng.uniform(0.02, 0.12, (n, 1, 1, 1)).astype(
         np.float32
     )
@@ -69,19 +67,19 @@ def _draw(labels: Labels, rng: np.random.Generator) -> Images:
     return images
 
 
-def _colours(labels: Labels, rng: np.random.Generator) -> tuple[Grid, Grid]:
-    """A colour for the shape, brighter and near its kind's hue, and one for the ground; (n, 1, 1, 3) each."""
+def _colors(labels: Labels, rng: np.random.Generator) -> tuple[Grid, Grid]:
+    """A color for the shape, brighter and near its class's hue, and one for the ground; (n, 1, 1, 3) each."""
     n = len(labels)
     ground = rng.uniform(0.05, 0.55, (n, 1, 1, 3))
     hue = 2 * np.pi * (labels[:, None] / len(CLASSES) + np.arange(3) / 3)
     lean = 0.5 + 0.5 * np.cos(hue).reshape(n, 1, 1, 3)
-    colour = HUE_SHARE * lean + (1 - HUE_SHARE) * rng.uniform(0, 1, (n, 1, 1, 3))
-    ours = ground + (0.15 + 0.6 * colour) * rng.uniform(0.25, 1.0, (n, 1, 1, 1))
-    return ours.astype(np.float32), ground.astype(np.float32)
+    color = HUE_SHARE * lean + (1 - HUE_SHARE) * rng.uniform(0, 1, (n, 1, 1, 3))
+    foreground = ground + (0.15 + 0.6 * color) * rng.uniform(0.25, 1.0, (n, 1, 1, 1))
+    return foreground.astype(np.float32), ground.astype(np.float32)
 
 
 def _background(ground: Grid, rng: np.random.Generator) -> Grid:
-    """The ground colour with soft blotches of 8 pixels and a brightness that falls off to one side."""
+    """The ground color with soft blotches of 8 pixels and a brightness that falls off to one side."""
     n = len(ground)
     blotches = rng.normal(0, 0.08, (n, 4, 4, 3)).astype(np.float32).repeat(8, axis=1).repeat(8, axis=2)
     x, y = _axes()
@@ -90,8 +88,8 @@ def _background(ground: Grid, rng: np.random.Generator) -> Grid:
     return ground + blotches + slope[..., None]
 
 
-def _paint(canvas: Grid, mask: Grid, colour: Grid) -> Grid:
-    return canvas + mask[..., None] * (colour - canvas)
+def _paint(canvas: Grid, mask: Grid, color: Grid) -> Grid:
+    return canvas + mask[..., None] * (color - canvas)
 
 
 def _masks(kinds: Labels, rng: np.random.Generator, size: tuple[float, float], reach: float) -> Grid:
@@ -99,7 +97,7 @@ def _masks(kinds: Labels, rng: np.random.Generator, size: tuple[float, float], r
     n = len(kinds)
     angle, radius, stretch, left, top = (
         rng.uniform(*bounds, (n, 1, 1)).astype(np.float32)
-        for bounds in ((-TURN, TURN), size, (0.75, 1.0), (-reach, reach), (-reach, reach))
+        for bounds in ((-MAX_ROTATION, MAX_ROTATION), size, (0.75, 1.0), (-reach, reach), (-reach, reach))
     )
     x, y = (axis - offset for axis, offset in zip(_axes(), (left, top), strict=True))
     u = (np.cos(angle) * x + np.sin(angle) * y) / radius

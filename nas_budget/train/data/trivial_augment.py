@@ -116,13 +116,13 @@ def _sharpness(images: Tensor, strength: Tensor) -> Tensor:
     return _blend(images, smooth, strength)
 
 
-def _posterise(images: Tensor, strength: Tensor) -> Tensor:
+def _posterize(images: Tensor, strength: Tensor) -> Tensor:
     bits = 8 - (strength.abs() * (8 - LEAST_BITS)).round()
     step = (2 ** (8 - bits))[:, None, None, None]
     return (images / step).floor() * step
 
 
-def _solarise(images: Tensor, strength: Tensor) -> Tensor:
+def _solarize(images: Tensor, strength: Tensor) -> Tensor:
     limit = 255 * (1 - strength.abs())[:, None, None, None]
     return torch.where(images >= limit, 255 - images, images)
 
@@ -133,7 +133,7 @@ def _autocontrast(images: Tensor, _strength: Tensor) -> Tensor:
     return torch.where(high > low, stretched, images)
 
 
-def _equalise(images: Tensor, _strength: Tensor) -> Tensor:
+def _equalize(images: Tensor, _strength: Tensor) -> Tensor:
     """Each channel with its values spread so that all are about equally frequent."""
     n, channels, height, width = images.shape
     flat = images.flatten(2).round().long()
@@ -150,6 +150,6 @@ def _equalise(images: Tensor, _strength: Tensor) -> Tensor:
 
 
 WAYS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
-    _same, _shear_x, _shear_y, _shift_x, _shift_y, _turn, _brightness, _colour, _contrast, _sharpness, _posterise,
-    _solarise, _autocontrast, _equalise,
+    _same, _shear_x, _shear_y, _shift_x, _shift_y, _turn, _brightness, _colour, _contrast, _sharpness, _posterize,
+    _solarize, _autocontrast, _equalize,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""How well a network tells images."""
+"""Predictions of a network: logits, accuracy, confusion matrix, worst mistakes."""
 
 from __future__ import annotations
 
@@ -9,44 +9,43 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from nas_budget.train.data.split import LabelledImages, SplitImages, normalised
+from nas_budget.train.data.split import LabelledImages, SplitImages, normalized
 from nas_budget.train.engine.device import autocast, is_out_of_memory
 
 EVALUATION_BATCH = 500
 
 
 @torch.inference_mode()
-def scores(
-    network: nn.Module, images: Tensor, normalise: Callable[[Tensor], Tensor], precision: str = "fp32",
+def predict_logits(
+    network: nn.Module, images: Tensor, normalize: Callable[[Tensor], Tensor], precision: str = "fp32",
     mirrored: bool = False,
 ) -> Tensor:  # fmt: skip
-    """What a network says to images, in evaluation mode, where the images are.
+    """The logits of images, float32 (n, classes), in evaluation mode, on the device of the images.
+
+    Where memory does not suffice, fewer images go through at a time.
 
     Args:
         network: The network.
         images: uint8 (n, size, size, channels).
-        normalise: From these to what the network takes.
+        normalize: From these to what the network takes.
         precision: "fp32", "bf16" or "fp16".
-        mirrored: Whether to give the mean of an image's scores and those of its mirror image.
-
-    Returns:
-        float32 (n, classes).
+        mirrored: Whether to return the mean over the image and its mirror image (test-time augmentation).
     """
     network.eval()
     size = EVALUATION_BATCH
     while True:
         try:
-            return torch.cat([_told(network, normalise(p), precision, mirrored) for p in images.split(size)])
+            return torch.cat([_logits(network, normalize(p), precision, mirrored) for p in images.split(size)])
         except (RuntimeError, MemoryError) as error:
             if size == 1 or not is_out_of_memory(error):
                 raise
         size //= 2
 
 
-def _told(network: nn.Module, batch: Tensor, precision: str, mirrored: bool) -> Tensor:
+def _logits(network: nn.Module, batch: Tensor, precision: str, mirrored: bool) -> Tensor:
     with autocast(batch.device, precision):
-        told: Tensor = network(batch).float()
-        return (told + network(batch.flip(3)).float()) / 2 if mirrored else told
+        logits: Tensor = network(batch).float()
+        return (logits + network(batch.flip(3)).float()) / 2 if mirrored else logits
 
 
 def evaluate(
@@ -58,25 +57,25 @@ def evaluate(
     """
     if not len(validation):
         return float("nan"), float("nan")
-    told = scores(network, validation.images, lambda pictures: normalised(pictures, images), precision)
-    return accuracy_of(told, validation.labels), F.cross_entropy(told, validation.labels).item()
+    logits = predict_logits(network, validation.images, lambda batch: normalized(batch, images), precision)
+    return accuracy_of(logits, validation.labels), F.cross_entropy(logits, validation.labels).item()
 
 
-def accuracy_of(told: Tensor, labels: Tensor) -> float:
-    """Share of labels (n,) that have the greatest of the scores (n, classes), 0 to 1."""
-    return (told.argmax(1) == labels).float().mean(dtype=torch.float64).item()
+def accuracy_of(logits: Tensor, labels: Tensor) -> float:
+    """Share of labels (n,) whose logit is the greatest of (n, classes), 0 to 1."""
+    return (logits.argmax(1) == labels).float().mean(dtype=torch.float64).item()
 
 
-def confusion_of(told: Tensor, labels: Tensor) -> tuple[tuple[int, ...], ...]:
-    """Counts of images: rows are true classes, columns told ones."""
-    n_classes = told.shape[1]
-    counts = torch.bincount(labels * n_classes + told.argmax(1), minlength=n_classes**2)
+def confusion_of(logits: Tensor, labels: Tensor) -> tuple[tuple[int, ...], ...]:
+    """The confusion matrix: counts of images by true class (row) and predicted class (column)."""
+    n_classes = logits.shape[1]
+    counts = torch.bincount(labels * n_classes + logits.argmax(1), minlength=n_classes**2)
     return tuple(map(tuple, counts.view(n_classes, n_classes).tolist()))
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image misclassified: its place in the data set, its class, the class told, and with what probability."""
+    """A misclassified image: its index in the data set, its class, the predicted class, and with what probability."""
 
     index: int
     truth: int
@@ -84,9 +83,9 @@ class Mistake:
     probability: float
 
 
-def mistakes_of(told: Tensor, labels: Tensor, n: int) -> list[Mistake]:
+def mistakes_of(logits: Tensor, labels: Tensor, n: int) -> list[Mistake]:
     """The `n` images misclassified with the most confidence, the worst first."""
-    probability, guess = told.softmax(1).max(1)
+    probability, guess = logits.softmax(1).max(1)
     wrong = torch.where(guess == labels, -1.0, probability)
     order = wrong.argsort(descending=True, stable=True)[:n].tolist()
     return [

@@ -1,4 +1,4 @@
-"""The training loop: one result per epoch, and no wait for the device within an epoch."""
+"""The training loop: `train` yields one result per epoch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class EpochResult:
     Attributes:
         epoch: Its number, from 1.
         train_loss: Mean loss over its steps; not finite when the network diverged.
-        accuracy: On validation images, of one forward pass without dropout; NaN when there are none.
+        accuracy: On validation images, 0 to 1, of one forward pass without dropout; NaN when there are none.
         validation_loss: Mean cross-entropy on them, without label smoothing; NaN likewise.
         learning_rate: At its last step.
         seconds: Training and evaluation together.
@@ -51,19 +51,33 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     graphed: bool = False,
 ) -> Iterator[EpochResult]:
-    """Train the network in place where the images are, and yield each epoch's result.
+    """Train the network in place, where the images are, and yield each epoch's result.
+
+    The weights after the last epoch are in `network`. The same seed gives the same numbers on the same device; torch's
+    global generators are as before after each epoch.
 
     Args:
-        network: What to train; it is moved to the device of the images.
-        images: Images to learn from and to measure on.
-        recipe: How.
-        seed: Fixes order, crops, flips and dropout.
+        network: The network, such as `build(spec, seed)` makes.
+        images: Images to train on and to validate on.
+        recipe: How it is trained, and for how many epochs.
+        seed: Fixes the order of the images, their augmentation, and dropout.
         precision: "fp32", "bf16" or "fp16".
         should_stop: Asked before every step.
         graphed: Whether passes are replayed from a CUDA graph, which is recorded first.
 
     Raises:
-        StoppedError: `should_stop` said so.
+        StoppedError: `should_stop` returned true.
+
+    Examples:
+        >>> import torch
+        >>> from nas_budget import Recipe, ResNetSpec, build
+        >>> from nas_budget.train.data.split import split_images
+        >>> from nas_budget.train.data.synthetic import synthetic
+        >>> images = split_images(synthetic(n_train=84), torch.device("cpu"), n_train=64, n_validation=20)
+        >>> network = build(ResNetSpec((4, 8), blocks=1))
+        >>> results = list(train(network, images, Recipe(batch_size=32, epochs=2)))
+        >>> [result.epoch for result in results]
+        [1, 2]
     """
     trainer = Trainer(network, images, recipe, seed, precision)
     if graphed:
@@ -73,19 +87,19 @@ def train(
 
 
 def train_epoch(trainer: Trainer, epoch: int, should_stop: Callable[[], bool] = lambda: False) -> EpochResult:
-    """Train for one epoch and measure; what it draws at random follows from the trainer's seed and the epoch alone.
+    """Train for one epoch and validate. All random draws follow from the trainer's seed and the epoch alone.
 
     Raises:
-        StoppedError: `should_stop` said so.
+        StoppedError: `should_stop` returned true.
     """
     start = time.perf_counter()
     trainer.network.train()
     total = torch.zeros((), device=trainer.device)
     with seeded(trainer.device, seed_of(trainer.seed, epoch)):
-        for chosen in trainer.begin(epoch):
+        for indices in trainer.begin(epoch):
             if should_stop():
                 raise StoppedError("stopped between two steps")
-            total += trainer.step(chosen)  # stays on the device: no wait for it within an epoch
+            total += trainer.step(indices)  # stays on the device: no wait for it within an epoch
     accuracy, loss = evaluate(trainer.network, trainer.images.validation, trainer.images, trainer.precision)
     mean = total.item() / trainer.n_steps
     return EpochResult(

@@ -1,4 +1,4 @@
-"""From a spec to the torch module that trains.
+"""`build`: the torch module of a spec, with layers named as in torchvision and timm.
 
 `train.export.standalone` writes the source of `ResNet`, and of what it uses, into the file that needs PyTorch alone.
 """
@@ -16,8 +16,15 @@ from nas_budget.train.engine.device import seeded
 def build(spec: ResNetSpec, seed: int = 0) -> nn.Module:
     """The network of a spec, with fresh weights that follow from the seed, in fp32 on the CPU.
 
-    It maps images of shape (N, in_channels, image_size, image_size) to logits of shape (N, classes).
-    Its submodules carry the names that `arch.layers.layers` gives them.
+    It maps normalized images of shape (N, in_channels, image_size, image_size) to logits of shape (N, classes).
+    Its submodules carry the names that `arch.layers.layers` gives them. torch's global generators are left as they are.
+
+    Examples:
+        >>> network = build(ResNetSpec((8, 16), blocks=1), seed=0)
+        >>> network(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+        >>> [name for name, _ in network.named_children()]
+        ['conv1', 'bn1', 'layer1', 'layer2', 'avgpool', 'dropout', 'fc']
     """
     with seeded(torch.device("cpu"), seed):
         network = ResNet(spec)
@@ -188,8 +195,9 @@ class ResNet(nn.Module):
 class PointwiseConv2d(nn.Conv2d):
     """A 1x1 convolution with a stride: on a CPU, one with stride 1 of the pixels that it reads.
 
-    The result is the same. The gradient of the strided one writes beyond its memory in torch 2.13 on CPUs with AVX2
-    alone (oneDNN's brgconv_strided, channels last, widths that are no multiple of 8) and ends the process.
+    The result is the same. The gradient of torch's own strided one writes beyond its memory on CPUs with AVX2 alone
+    (oneDNN, channels last, widths that are no multiple of 8) and ends the process. This was measured in torch 2.13 and,
+    with ONEDNN_MAX_CPU_ISA=AVX2, in torch 2.14.1: a segmentation fault within seconds, none with this class.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -199,8 +207,8 @@ class PointwiseConv2d(nn.Conv2d):
         return F.conv2d(F.avg_pool2d(x, 1, self.stride), self.weight)  # a pool of one pixel: the fastest way to skip
 
 
-def summarise(spec: ResNetSpec) -> str:
-    """Torchinfo's summary of the network, built for the purpose, with its own count of parameters."""
+def summarize(spec: ResNetSpec) -> str:
+    """The summary that torchinfo prints of the network, with its own count of parameters."""
     from torchinfo import summary
 
     shape = (1, spec.in_channels, spec.image_size, spec.image_size)

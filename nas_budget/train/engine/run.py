@@ -38,7 +38,7 @@ from nas_budget.train.data.image_files import write_row
 from nas_budget.train.data.split import LabelledImages, labelled_images, split_images
 from nas_budget.train.engine.checkpoint import load_checkpoint, save_checkpoint
 from nas_budget.train.engine.device import describe_device, deterministic, is_out_of_memory
-from nas_budget.train.engine.evaluate import accuracy_of, confusion_of, evaluate, mistakes_of, scores
+from nas_budget.train.engine.evaluate import accuracy_of, confusion_of, evaluate, mistakes_of, predict_logits
 from nas_budget.train.engine.loop import EpochResult, diverged, train_epoch
 from nas_budget.train.engine.model import build
 from nas_budget.train.engine.run_config import RunConfig, check_same
@@ -281,7 +281,7 @@ def _memory_in_words(device: torch.device) -> Iterator[None]:
 
 def _measured(model: Model, test: LabelledImages) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores of test images, plain and with their mirror images, in fp32."""
-    plain, flipped = (scores(model.network, test.images, model.normalised, mirrored=m) for m in (False, True))
+    plain, flipped = (predict_logits(model.network, test.images, model.normalized, mirrored=m) for m in (False, True))
     return plain, flipped
 
 

@@ -1,4 +1,4 @@
-"""A network with all that trains it, one batch at a time."""
+"""`Trainer`: a network with its optimizers and augmentation, trained one batch at a time."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from nas_budget.train.data.augment import Augmentation
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.engine.device import autocast, is_out_of_memory, seeded
 from nas_budget.train.optim.ema import WeightEMA
-from nas_budget.train.optim.lr_schedule import pace
-from nas_budget.train.optim.optimizers import make_optimizers, set_pace
+from nas_budget.train.optim.lr_schedule import lr_schedule
+from nas_budget.train.optim.optimizers import make_optimizers, set_schedule
 from nas_budget.train.optim.recipe import Recipe
 
 
 class Trainer:
-    """A network under training.
+    """Trains a network in place, one step at a time; `train` runs it for all epochs of a recipe.
+
+    Where memory does not suffice for a batch, the batch is split into micro-batches whose gradients are added, and
+    so are all batches after it. The loss stays the mean over the batch, but batch norm sees one micro-batch at a time.
 
     Args:
-        network: What to train, in place; it is moved to the device of the images.
-        images: Images to learn from and to measure on.
-        recipe: How.
-        seed: Of all chance.
-        precision: "fp32", "bf16" or "fp16".
+        network: The network; it is moved to the device of the images, channels last.
+        images: Images to train on and to validate on.
+        recipe: Optimizer, schedule, augmentation and batch size.
+        seed: Fixes the order of the images and their augmentation.
+        precision: Number format of the forward pass: "fp32", "bf16" or "fp16".
 
     Attributes:
         n_steps: Steps of an epoch.
@@ -35,6 +38,17 @@ class Trainer:
         learning_rate: Of the last step.
         is_recorded: Whether passes are replayed from a CUDA graph, which has one size of batch.
         ema: The EMA weights; None where the recipe has none.
+
+    Examples:
+        >>> import torch
+        >>> from nas_budget import Recipe, ResNetSpec, build
+        >>> from nas_budget.train.data.split import split_images
+        >>> from nas_budget.train.data.synthetic import synthetic
+        >>> images = split_images(synthetic(n_train=84), torch.device("cpu"), n_train=64, n_validation=20)
+        >>> trainer = Trainer(build(ResNetSpec((4, 8), blocks=1)), images, Recipe(batch_size=32, epochs=1))
+        >>> losses = [trainer.step(indices).item() for indices in trainer.begin(epoch=1)]
+        >>> trainer.n_steps, trainer.done, len(losses)
+        (2, 2, 2)
     """
 
     def __init__(
@@ -49,18 +63,18 @@ class Trainer:
         self.augmentation = Augmentation(images, recipe, seed)
         self.optimizers = make_optimizers(network, recipe)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
-        steps_in_all = self.n_steps * recipe.epochs
-        self.ema = WeightEMA(network, recipe.ema * steps_in_all) if recipe.ema else None
+        total_steps = self.n_steps * recipe.epochs
+        self.ema = WeightEMA(network, recipe.ema * total_steps) if recipe.ema else None
         self.done, self.micro_batches, self.learning_rate, self.is_recorded = 0, 1, 0.0, False
 
     def compile(self) -> None:
-        """Have the network compiled at its first step, and end with an error where torch would compute without."""
+        """Compile the network at its first step; what torch cannot compile whole is an error there."""
         self.compute = torch.compile(self.network, fullgraph=True)
 
     def record(self) -> None:
-        """Have forward and backward pass of a whole batch recorded as a CUDA graph, which replays without launches.
+        """Record forward and backward pass of a batch as a CUDA graph, which replays without launching each kernel.
 
-        Worth it where the GPU waits for the host: small networks, small batches. It needs memory of its own.
+        This pays where the GPU waits for the host: small networks, small batches. The graph needs memory of its own.
         """
         _, size, _, channels = self.images.train.images.shape
         sample = torch.zeros(self.batch_size, channels, size, size, device=self.device)
@@ -71,50 +85,46 @@ class Trainer:
         with seeded(self.device, self.seed), autocast(self.device, self.precision):
             self.compute = torch.cuda.make_graphed_callables(self.network, (sample,))
         self.network.load_state_dict(before)  # recording ran it on blank images, which batch norm has seen
-        self._forget()
+        self._zero_gradients()
 
     def begin(self, epoch: int) -> Iterator[Tensor]:
-        """The batches of an epoch, as indices of images; what is left over by whole batches is left out."""
+        """The whole batches of an epoch in its random order, as indices of images, int64 (batch_size,)."""
         order = self.augmentation.begin(epoch)
         yield from order[: self.n_steps * self.batch_size].split(self.batch_size)
 
-    def step(self, chosen: Tensor) -> Tensor:
-        """Learn from the images of these indices; the loss on them, a scalar on the device.
-
-        Where memory does not suffice the batch is computed in twice as many parts, whose gradients are added, from
-        then on.
-        """
-        now = pace(self.recipe, self.done, self.n_steps * self.recipe.epochs)
-        set_pace(self.optimizers, now)
-        pictures, targets = self.augmentation.batch(chosen)
-        loss = self._gradients(pictures, targets)
+    def step(self, indices: Tensor) -> Tensor:
+        """Take one optimizer step on the images of these indices; their mean loss, a scalar on the device."""
+        now = lr_schedule(self.recipe, self.done, self.n_steps * self.recipe.epochs)
+        set_schedule(self.optimizers, now)
+        inputs, targets = self.augmentation.batch(indices)
+        loss = self._gradients(inputs, targets)
         self._update()
         self.done += 1
-        self.learning_rate = self.recipe.learning_rate * now.rate
+        self.learning_rate = self.recipe.learning_rate * now.lr_factor
         if self.ema:
             self.ema.update(self.done - 1)
         return loss
 
-    def _gradients(self, pictures: Tensor, targets: Tensor) -> Tensor:
-        """Gradients of the mean loss, in as many parts as needed."""
+    def _gradients(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss, whose gradients are computed in twice as many micro-batches whenever memory lacks."""
         while True:
             try:
-                pairs = zip(pictures.chunk(self.micro_batches), targets.chunk(self.micro_batches), strict=True)
-                return torch.stack([self._part(*pair, len(pictures)) for pair in pairs]).sum()
+                pairs = zip(inputs.chunk(self.micro_batches), targets.chunk(self.micro_batches), strict=True)
+                return torch.stack([self._micro_batch(*pair, len(inputs)) for pair in pairs]).sum()
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or self.micro_batches >= len(pictures) // 2 or self.is_recorded:
+                if not is_out_of_memory(error) or self.micro_batches >= len(inputs) // 2 or self.is_recorded:
                     raise
             self.micro_batches *= 2
-            self._forget()
+            self._zero_gradients()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _part(self, pictures: Tensor, targets: Tensor, n: int) -> Tensor:
-        """Add a part's gradients to those that are there; its share of the mean loss of `n` images."""
+    def _micro_batch(self, inputs: Tensor, targets: Tensor, n: int) -> Tensor:
+        """Add a micro-batch's gradients to those that are there; its share of the mean loss of `n` images."""
         with autocast(self.device, self.precision):
-            scores = self.compute(pictures)
-            loss = F.cross_entropy(scores, targets, label_smoothing=self.recipe.label_smoothing)
-        share = loss * (len(pictures) / n)
+            logits = self.compute(inputs)
+            loss = F.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
+        share = loss * (len(inputs) / n)
         self.scaler.scale(share).backward()
         return share.detach()
 
@@ -126,8 +136,8 @@ class Trainer:
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
-        self._forget()
+        self._zero_gradients()
 
-    def _forget(self) -> None:
+    def _zero_gradients(self) -> None:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)

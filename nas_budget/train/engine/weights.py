@@ -62,7 +62,7 @@ class Model:
                 f"{takes[0]} pixels, {takes[1]} channels and {takes[2]} classes"
             )
 
-    def normalised(self, images: Tensor) -> Tensor:
+    def normalized(self, images: Tensor) -> Tensor:
         """uint8 (n, H, W, C) to what the network takes, float32 (n, C, H, W)."""
         mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
         return ((images - mean) / std).permute(0, 3, 1, 2)

@@ -19,7 +19,7 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import ModelError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import CERTIFICATE
-from nas_budget.train.engine.evaluate import scores
+from nas_budget.train.engine.evaluate import predict_logits
 from nas_budget.train.engine.weights import load_model
 from nas_budget.train.export.standalone import run_standalone
 
@@ -180,7 +180,7 @@ def read_safetensors(path: Path, images: Tensor, batches: Sequence[int]) -> Read
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
     model = load_model(path)
-    told = [scores(model.network, batch, model.normalised) for batch in images.split([*batches])]
+    told = [predict_logits(model.network, batch, model.normalized) for batch in images.split([*batches])]
     return sum(prod(shape) for name, shape in shapes.items() if not name.endswith(BUFFERS)), torch.cat(told)
 
 

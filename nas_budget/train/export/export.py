@@ -18,7 +18,7 @@ from nas_budget.arch.cost import cost
 from nas_budget.errors import ModelError, UsageError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import CERTIFICATE, SPEC, WEIGHTS
-from nas_budget.train.engine.evaluate import scores
+from nas_budget.train.engine.evaluate import predict_logits
 from nas_budget.train.engine.weights import Model, save_model, weights_digest
 from nas_budget.train.export import certificate
 from nas_budget.train.export.certificate import Certificate, FileRecord, Reading
@@ -151,7 +151,7 @@ def _examples(model: Model) -> tuple[Tensor, Tensor]:
     spec = model.spec
     shape = (sum(BATCHES), spec.image_size, spec.image_size, spec.in_channels)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return images, scores(model.network, images, model.normalised)
+    return images, predict_logits(model.network, images, model.normalized)
 
 
 def _write_python(path: Path, model: Model) -> None:

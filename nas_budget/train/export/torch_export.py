@@ -61,7 +61,7 @@ def describe(model: Model) -> dict[str, str]:
     spec = model.spec
     shape = f"{spec.in_channels}, {spec.image_size}, {spec.image_size}"
     return {
-        "images": f"float32 (batch, {shape}), pixels as they are, 0 to 255; normalised inside",
+        "images": f"float32 (batch, {shape}), pixels as they are, 0 to 255; normalized inside",
         "logits": f"float32 (batch, {spec.classes}), one for each class; softmax gives probabilities",
         "classes": json.dumps(model.classes),
         "params": str(cost(spec).params),

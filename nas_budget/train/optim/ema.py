@@ -1,4 +1,4 @@
-"""Weights averaged over the last steps, which tell more than those of any one step."""
+"""`WeightEMA`: the exponential moving average of a network's weights."""
 
 from __future__ import annotations
 
@@ -9,14 +9,27 @@ from torch import Tensor, nn
 
 
 class WeightEMA:
-    """The exponential average of a network's weights and batch norm statistics.
+    """The exponential moving average (EMA) of weights and batch norm statistics (Polyak and Juditsky 1992).
+
+    After each step the average moves by `1 / horizon` of the way to the network's weights. In the first steps it is
+    the plain mean of the weights so far, so that the random initial weights count for nothing.
 
     Args:
-        network: Whose weights; it must lie where it trains.
-        horizon: Steps after which a weight still counts for 37 %.
+        network: The network that trains; it must already be on the device where it trains.
+        horizon: Steps after which a weight still counts for 37 % (1/e).
 
     Attributes:
-        network: A copy of the network with the EMA weights.
+        network: A copy of the network with the EMA weights, in evaluation mode.
+
+    Examples:
+        >>> import torch
+        >>> network = nn.Linear(1, 1, bias=False)
+        >>> ema = WeightEMA(network, horizon=100)
+        >>> for step, weight in enumerate([1.0, 2.0, 6.0]):
+        ...     _ = network.weight.data.fill_(weight)
+        ...     ema.update(step)
+        >>> round(ema.network.weight.item(), 5)
+        3.0
     """
 
     def __init__(self, network: nn.Module, horizon: float) -> None:
@@ -26,7 +39,7 @@ class WeightEMA:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after step `step`, from 0; the first ones count less the fewer have been seen."""
+        """Take in the weights after step `step`, counted from 0."""
         ours, theirs = self.pairs
         torch._foreach_lerp_(ours, theirs, max(self.share, 1 / (step + 1)))
 

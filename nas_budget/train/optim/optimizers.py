@@ -1,4 +1,4 @@
-"""The optimisers of a recipe."""
+"""The optimizers of a recipe, and their learning rate and momentum before each step."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 
-from nas_budget.train.optim.lr_schedule import MOMENTUM, Pace
+from nas_budget.train.optim.lr_schedule import MOMENTUM, ScheduleStep
 from nas_budget.train.optim.muon import Muon
 from nas_budget.train.optim.recipe import Recipe
 
 LEAST_DIMENSIONS = {"all": 0, "weights": 2, "convolutions": 3}
-"""How many dimensions a parameter has at least that decays."""
+"""Fewest dimensions of a parameter that decays."""
 
 
 def make_optimizers(network: nn.Module, recipe: Recipe) -> list[Optimizer]:
-    """The optimisers that together train all parameters of a network, at the largest learning rate of the recipe."""
+    """The optimizers that together train all parameters of a network, at the largest learning rate of the recipe."""
     if recipe.optimizer == "adam":
         return [Adam(_groups(network, recipe, recipe.learning_rate), fused=True)]
     if recipe.optimizer == "sgd":
@@ -30,11 +30,11 @@ def make_optimizers(network: nn.Module, recipe: Recipe) -> list[Optimizer]:
     ]
 
 
-def set_pace(optimizers: list[Optimizer], now: Pace) -> None:
-    """Tell the optimisers the learning rate and momentum of the step to come."""
+def set_schedule(optimizers: list[Optimizer], now: ScheduleStep) -> None:
+    """Set learning rate and momentum for the step to come."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group["largest_rate"] * now.rate
+            group["lr"] = group["largest_rate"] * now.lr_factor
             if "betas" in group:
                 group["betas"] = (now.momentum, group["betas"][1])
             else:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nas_budget.errors import DataError, UsageError
-from nas_budget.train.data.image_files import read_picture, write_row
+from nas_budget.train.data.image_files import read_image, write_row
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
 
@@ -21,13 +21,13 @@ def saved(path: Path, pixels: np.ndarray, mode: str | None = None) -> Path:  # t
 
 
 def test_a_picture_of_the_right_size_is_taken_as_it_is(tmp_path: Path) -> None:
-    found = read_picture(saved(tmp_path / "a.png", PIXELS), 32, 3)
+    found = read_image(saved(tmp_path / "a.png", PIXELS), 32, 3)
     assert np.array_equal(found.image, PIXELS)
     assert found.changes == ""
 
 
 def test_another_size_is_resized_and_said(tmp_path: Path) -> None:
-    found = read_picture(saved(tmp_path / "a.png", np.full((64, 64, 3), 70, np.uint8)), 32, 3)
+    found = read_image(saved(tmp_path / "a.png", np.full((64, 64, 3), 70, np.uint8)), 32, 3)
     assert found.image.shape == (32, 32, 3)
     assert set(found.image.flatten()) == {70}
     assert found.changes == "resized from 64x64"
@@ -36,7 +36,7 @@ def test_another_size_is_resized_and_said(tmp_path: Path) -> None:
 def test_the_middle_of_an_oblong_is_taken(tmp_path: Path) -> None:
     wide = np.zeros((40, 100, 3), np.uint8)
     wide[:, 30:70] = 200
-    found = read_picture(saved(tmp_path / "a.png", wide), 20, 3)
+    found = read_image(saved(tmp_path / "a.png", wide), 20, 3)
     assert found.image[:, 2:-2].min() > 190
     assert found.changes == "resized from 100x40, the middle 40x40 of it"
 
@@ -45,7 +45,7 @@ def test_the_middle_of_an_oblong_is_taken(tmp_path: Path) -> None:
     ("mode", "channels", "words"), [("L", 3, "L to RGB"), ("RGBA", 3, "RGBA to RGB"), (None, 1, "RGB to L")]
 )
 def test_other_colours_are_converted_and_said(tmp_path: Path, mode: str | None, channels: int, words: str) -> None:
-    found = read_picture(saved(tmp_path / "a.png", PIXELS, mode), 32, channels)
+    found = read_image(saved(tmp_path / "a.png", PIXELS, mode), 32, channels)
     assert found.image.shape == (32, 32, channels)
     assert found.changes == words
 
@@ -53,23 +53,23 @@ def test_other_colours_are_converted_and_said(tmp_path: Path, mode: str | None, 
 def test_what_is_no_picture_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("no picture")
     with pytest.raises(DataError, match=r"a.png: cannot be read \(not a picture\)"):
-        read_picture(tmp_path / "a.png", 32, 3)
+        read_image(tmp_path / "a.png", 32, 3)
     with pytest.raises(DataError, match="b.png: no such file"):
-        read_picture(tmp_path / "b.png", 32, 3)
+        read_image(tmp_path / "b.png", 32, 3)
     cut = saved(tmp_path / "c.png", PIXELS)
     cut.write_bytes(cut.read_bytes()[:200])
     with pytest.raises(DataError, match="c.png: cannot be read"):
-        read_picture(cut, 32, 3)
+        read_image(cut, 32, 3)
 
 
 def test_networks_for_other_than_pictures_are_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="this network takes 5"):
-        read_picture(tmp_path / "a.png", 32, 5)
+        read_image(tmp_path / "a.png", 32, 5)
 
 
 def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path: Path) -> None:
     Image.fromarray(np.full((32, 32), 20_000, np.uint16)).save(tmp_path / "a.png")
-    found = read_picture(tmp_path / "a.png", 32, 1)
+    found = read_image(tmp_path / "a.png", 32, 1)
     assert set(found.image.flatten()) == {round(20_000 / 257)}
     assert found.changes == "I;16 to L"
 
@@ -80,7 +80,7 @@ def test_a_picture_is_turned_as_its_camera_says(tmp_path: Path) -> None:
     picture, exif = Image.fromarray(pixels), Image.Exif()
     exif[0x0112] = 6
     picture.save(tmp_path / "a.png", exif=exif)
-    found = read_picture(tmp_path / "a.png", 32, 3).image
+    found = read_image(tmp_path / "a.png", 32, 3).image
     assert found[:, 16:].min() == 200
     assert found[:, :16].max() == 0
 

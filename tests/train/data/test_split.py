@@ -14,7 +14,7 @@ from nas_budget.train.data.dataset import Dataset, Images, Labels
 from nas_budget.train.data.split import (
     channel_statistics,
     labelled_images,
-    normalised,
+    normalized,
     split_images,
     split_sizes,
     stratified_order,
@@ -57,7 +57,7 @@ def test_a_channel_of_one_value_has_a_deviation_to_divide_by() -> None:
 
 def test_normalised_images_have_mean_zero_and_deviation_one_channels_last_in_memory() -> None:
     split = split_images(numbered(np.arange(200) % 5), CPU)
-    ready = normalised(split.train.images, split)
+    ready = normalized(split.train.images, split)
     assert (ready.dtype, ready.shape) == (torch.float32, (180, 3, 4, 4))
     assert ready.is_contiguous(memory_format=torch.channels_last)
     assert ready.mean((0, 2, 3)).tolist() == pytest.approx([0] * 3, abs=1e-5)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.split import split_images
-from nas_budget.train.data.synthetic import CHUNK, CLASSES, COUNTS, OUTLINES, SEEDS, SIZE, draw, shapes
+from nas_budget.train.data.synthetic import CHUNK, CLASSES, COUNTS, OUTLINES, SEEDS, SIZE, draw, synthetic
 from nas_budget.train.engine.loop import train
 from nas_budget.train.engine.model import build
 from nas_budget.train.optim.recipe import RECIPES
@@ -61,19 +61,20 @@ def test_images_use_the_range_of_brightness_and_are_no_two_alike_within_a_class(
         assert members.std(axis=0).mean() > 20
 
 
-def test_training_and_test_images_are_drawn_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_and_test_images_are_drawn_apart() -> None:
     assert SEEDS["train"] != SEEDS["test"]
-    monkeypatch.setattr("nas_budget.train.data.synthetic.COUNTS", {"train": 60, "test": 40})
-    (trained, _), (tested, _) = shapes().read("train"), shapes().read("test")
+    dataset = synthetic(60, 40)
+    (trained, _), (tested, _) = dataset.read("train"), dataset.read("test")
     assert (len(trained), len(tested)) == (60, 40)
     assert not {image.tobytes() for image in trained} & {image.tobytes() for image in tested}
 
 
 def test_the_data_set_says_what_it_is() -> None:
-    dataset = shapes()
+    dataset = synthetic()
     assert (dataset.name, dataset.image_size, dataset.in_channels) == ("shapes", SIZE, 3)
     assert (dataset.n_train, dataset.n_test) == (COUNTS["train"], COUNTS["test"]) == (20_000, 4_000)
     assert dataset.classes == CLASSES
+    assert dataset.digest == "shapes 1" != synthetic(60, 40).digest
 
 
 @pytest.mark.slow

@@ -32,10 +32,10 @@ def by_pillow(operation: Callable[[Image.Image, float], Image.Image]) -> Tensor:
         (trivial._brightness, lambda i, s: ImageEnhance.Brightness(i).enhance(1 + MOST_FACTOR * s), 1),
         (trivial._colour, lambda i, s: ImageEnhance.Color(i).enhance(1 + MOST_FACTOR * s), 2),
         (trivial._contrast, lambda i, s: ImageEnhance.Contrast(i).enhance(1 + MOST_FACTOR * s), 2),
-        (trivial._posterise, lambda i, s: ImageOps.posterize(i, 8 - round(abs(s) * 6)), 0),
-        (trivial._solarise, lambda i, s: ImageOps.solarize(i, 255 * (1 - abs(s))), 0),
+        (trivial._posterize, lambda i, s: ImageOps.posterize(i, 8 - round(abs(s) * 6)), 0),
+        (trivial._solarize, lambda i, s: ImageOps.solarize(i, 255 * (1 - abs(s))), 0),
         (trivial._autocontrast, lambda i, s: ImageOps.autocontrast(i), 1),
-        (trivial._equalise, lambda i, s: ImageOps.equalize(i), 1),
+        (trivial._equalize, lambda i, s: ImageOps.equalize(i), 1),
     ],
 )
 def test_colours_change_as_pillow_changes_them(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas_budget.train.engine.evaluate import EVALUATION_BATCH, accuracy_of, confusion_of, mistakes_of, scores
+from nas_budget.train.engine.evaluate import EVALUATION_BATCH, accuracy_of, confusion_of, mistakes_of, predict_logits
 
 TOLD = torch.tensor([[9.0, 0, 0], [0, 2, 0], [0, 1, 0], [0, 0, 3], [5, 0, 0], [0.1, 0, 0]])
 LABELS = torch.tensor([0, 1, 2, 2, 1, 2])
@@ -20,21 +20,21 @@ class LeftMinusRight(nn.Module):
         return torch.stack([torch.zeros_like(left), left], 1)
 
 
-def as_floats(pictures: torch.Tensor) -> torch.Tensor:
-    return pictures.float().permute(0, 3, 1, 2)
+def as_floats(images: torch.Tensor) -> torch.Tensor:
+    return images.float().permute(0, 3, 1, 2)
 
 
 def test_scores_are_of_every_image_in_its_place_over_several_batches() -> None:
     images = torch.randint(0, 256, (2 * EVALUATION_BATCH + 7, 4, 4, 3), dtype=torch.uint8)
     network = LeftMinusRight().train()
-    found = scores(network, images, as_floats)
+    found = predict_logits(network, images, as_floats)
     assert torch.allclose(found, network(as_floats(images)), atol=1e-3)
     assert not network.training
 
 
 def test_mirrored_scores_are_the_mean_with_the_mirror_image() -> None:
     images = torch.randint(0, 256, (9, 4, 4, 3), dtype=torch.uint8)
-    found = scores(LeftMinusRight(), images, as_floats, mirrored=True)
+    found = predict_logits(LeftMinusRight(), images, as_floats, mirrored=True)
     assert torch.allclose(found, torch.zeros(9, 2), atol=1e-3)  # left minus right and right minus left
 
 
@@ -62,6 +62,8 @@ def test_too_little_memory_takes_fewer_images_at_a_time() -> None:
             return super().forward(x)
 
     images = torch.randint(0, 256, (700, 4, 4, 3), dtype=torch.uint8)
-    assert torch.equal(scores(Cramped(), images, as_floats), scores(LeftMinusRight(), images, as_floats))
+    assert torch.equal(
+        predict_logits(Cramped(), images, as_floats), predict_logits(LeftMinusRight(), images, as_floats)
+    )
     with pytest.raises(MemoryError):
-        scores(Cramped(), images, lambda pictures: (_ for _ in ()).throw(MemoryError()))
+        predict_logits(Cramped(), images, lambda images: (_ for _ in ()).throw(MemoryError()))

@@ -92,10 +92,10 @@ def test_the_papers_recipe_runs(split: SplitImages) -> None:
 def test_the_cpu_and_the_gpu_tell_the_same_classes(split: SplitImages) -> None:
     network = build(SPEC)
     list(train(network, split, BRIEF))
-    pictures = ((split.validation.images - split.mean) / split.std).permute(0, 3, 1, 2)
+    images = ((split.validation.images - split.mean) / split.std).permute(0, 3, 1, 2)
     with torch.inference_mode():
-        there = network(pictures).argmax(1).cpu()
-        here = network.cpu()(pictures.cpu()).argmax(1)
+        there = network(images).argmax(1).cpu()
+        here = network.cpu()(images.cpu()).argmax(1)
     assert np.mean((there == here).numpy()) > 0.99
 
 

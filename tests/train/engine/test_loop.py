@@ -22,8 +22,8 @@ from nas_budget.train.data.split import SplitImages, split_images
 from nas_budget.train.engine.evaluate import evaluate
 from nas_budget.train.engine.loop import EpochResult, diverged, train
 from nas_budget.train.engine.model import build
-from nas_budget.train.optim.lr_schedule import pace
-from nas_budget.train.optim.optimizers import make_optimizers, set_pace
+from nas_budget.train.optim.lr_schedule import lr_schedule
+from nas_budget.train.optim.optimizers import make_optimizers, set_schedule
 from nas_budget.train.optim.recipe import RECIPES, Recipe
 
 CPU = torch.device("cpu")
@@ -36,8 +36,8 @@ def dark_or_bright(n: int = 200, n_validation: int = 100) -> SplitImages:
     rng = np.random.default_rng(0)
     labels = np.arange(n + n_validation) % 2
     images = (rng.normal(90 + 60 * labels[:, None, None, None], 40, (len(labels), 8, 8, 3))).clip(0, 255)
-    pictures = images.astype(np.uint8)
-    dataset = Dataset("easy", ("dark", "bright"), 8, 3, len(labels), 0, "", "", lambda part: (pictures, labels))
+    images = images.astype(np.uint8)
+    dataset = Dataset("easy", ("dark", "bright"), 8, 3, len(labels), 0, "", "", lambda part: (images, labels))
     return split_images(dataset, CPU, n, n_validation)
 
 
@@ -71,7 +71,7 @@ def rates(recipe: Recipe, n_steps: int) -> list[list[float]]:
     for step in range(recipe.epochs * n_steps):
         if step % n_steps == 0:
             found.append([])
-        set_pace(optimizers, pace(recipe, step, recipe.epochs * n_steps))
+        set_schedule(optimizers, lr_schedule(recipe, step, recipe.epochs * n_steps))
         found[-1].append(optimizers[0].param_groups[0]["lr"])
     return found
 

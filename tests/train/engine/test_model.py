@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from torch import nn
 
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.train.engine.model import PointwiseConv2d, build, summarise
+from nas_budget.train.engine.model import PointwiseConv2d, build, summarize
 from tests.strategies import specs
 
 SMALL = ResNetSpec((4, 8), blocks=1)
@@ -67,11 +67,11 @@ def test_dropout_is_before_the_classifier_and_only_in_training() -> None:
 
 @pytest.mark.parametrize(("spec", "params"), [(REFERENCE, "4,907,445"), (ResNetSpec((1,), blocks=1), "2,621")])
 def test_the_summary_counts_for_itself(spec: ResNetSpec, params: str) -> None:
-    assert f"Trainable params: {params}" in summarise(spec)
+    assert f"Trainable params: {params}" in summarize(spec)
 
 
 def test_the_summary_names_the_layers() -> None:
-    summary = summarise(SMALL)
+    summary = summarize(SMALL)
     assert all(kind in summary for kind in ("Conv2d", "BatchNorm2d", "BasicBlock", "Linear", "[1, 10]"))
 
 

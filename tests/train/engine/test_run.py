@@ -43,8 +43,8 @@ def dark_or_bright(reads: list[str] | None = None) -> Dataset:
             reads.append(part)
         rng = np.random.default_rng(len(part))
         labels = np.arange(200 if part == "train" else 60, dtype=np.int64) % 2
-        pictures = rng.normal(90 + 60 * labels[:, None, None, None], 40, (len(labels), 8, 8, 3)).clip(0, 255)
-        return pictures.astype(np.uint8), labels
+        images = rng.normal(90 + 60 * labels[:, None, None, None], 40, (len(labels), 8, 8, 3)).clip(0, 255)
+        return images.astype(np.uint8), labels
 
     return Dataset("easy", ("dark", "bright"), 8, 3, 200, 60, "", "1", read)
 
@@ -113,8 +113,8 @@ def test_the_figures_are_those_of_the_saved_weights(tmp_path: Path) -> None:
     for ema, plain, flipped in (False, seed.accuracy, seed.flipped), (True, seed.ema, seed.ema_flipped):
         model = load_model(tmp_path, ema)
         with torch.no_grad():
-            there = model.network(model.normalised(torch.from_numpy(images)))
-            mirrored = model.network(model.normalised(torch.from_numpy(images).flip(2)))
+            there = model.network(model.normalized(torch.from_numpy(images)))
+            mirrored = model.network(model.normalized(torch.from_numpy(images).flip(2)))
         assert float((there.argmax(1).numpy() == labels).mean()) == pytest.approx(plain)
         assert float(((there + mirrored).argmax(1).numpy() == labels).mean()) == pytest.approx(flipped)
         assert model.about["accuracy"] == pytest.approx(plain)
@@ -298,14 +298,14 @@ def test_a_loss_that_is_no_number_names_epoch_and_rate(tmp_path: Path, monkeypat
 
 
 def test_too_little_memory_is_said_and_survives_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, said = full_training.Trainer._part, list[str]()
+    real, said = full_training.Trainer._micro_batch, list[str]()
 
-    def cramped(self: Any, pictures: torch.Tensor, targets: torch.Tensor, n: int) -> torch.Tensor:
-        if len(pictures) > 10:
+    def cramped(self: Any, images: torch.Tensor, targets: torch.Tensor, n: int) -> torch.Tensor:
+        if len(images) > 10:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(self, pictures, targets, n)
+        return real(self, images, targets, n)
 
-    monkeypatch.setattr(full_training.Trainer, "_part", cramped)
+    monkeypatch.setattr(full_training.Trainer, "_micro_batch", cramped)
     interrupted(tmp_path, 17)
     result = to_end(make(tmp_path, on_message=said.append))
     assert result.micro_batches == 2
@@ -315,7 +315,7 @@ def test_too_little_memory_is_said_and_survives_a_stop(tmp_path: Path, monkeypat
     assert "batch of 20: it is computed in 2 micro-batches" in note
 
 
-@pytest.mark.parametrize("where", ["_part", "begin", "record_of_the_end"])
+@pytest.mark.parametrize("where", ["_micro_batch", "begin", "record_of_the_end"])
 def test_no_memory_at_all_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     def fails(*_: Any) -> Any:
         raise RuntimeError("CUDA error: out of memory\nmore lines")

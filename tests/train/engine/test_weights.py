@@ -40,8 +40,8 @@ def test_what_is_read_is_what_was_written(path: Path) -> None:
     assert found.about == {"data": "d", "seed": 0}
     assert not found.network.training
     with torch.no_grad():
-        expected = model().network(model().normalised(images))
-        assert torch.equal(found.network(found.normalised(images)), expected)
+        expected = model().network(model().normalized(images))
+        assert torch.equal(found.network(found.normalized(images)), expected)
 
 
 def test_any_reader_of_safetensors_reads_it(path: Path) -> None:
@@ -63,7 +63,7 @@ def test_plain_weights_are_not_taken_for_averaged_ones(path: Path) -> None:
 
 def test_normalising_is_subtracting_the_mean_and_dividing(path: Path) -> None:
     image = torch.tensor([[[[5, 12, 21]]]], dtype=torch.uint8)
-    assert load_model(path).normalised(image).flatten().tolist() == [1.0, 2.0, 3.0]
+    assert load_model(path).normalized(image).flatten().tolist() == [1.0, 2.0, 3.0]
 
 
 def _truncated(content: bytes) -> bytes:

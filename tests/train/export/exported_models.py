@@ -43,5 +43,5 @@ def images_of(spec: ResNetSpec, n: int) -> torch.Tensor:
 
 def logits_of(made: Model, images: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
-        logits: torch.Tensor = made.network(made.normalised(images))
+        logits: torch.Tensor = made.network(made.normalized(images))
     return logits

@@ -138,7 +138,7 @@ def test_the_certificate_says_what_was_asked(small: Exported) -> None:
 def test_onnx_and_torch_files_say_how_they_are_used(small: Exported) -> None:
     told = {p.key: p.value for p in onnx.load(small.folder / "model.onnx").metadata_props}
     assert json.loads(told["classes"]) == ["class 0", "class 1", "class 2"]
-    assert "0 to 255; normalised inside" in told["images"]
+    assert "0 to 255; normalized inside" in told["images"]
     assert told["params"] == str(cost(SMALL).params)
     beside = {f"{name}.txt": "" for name in told}
     torch.export.load(small.folder / "model.pt2", extra_files=beside)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from nas_budget.train.optim.lr_schedule import MOMENTUM, pace
+from nas_budget.train.optim.lr_schedule import MOMENTUM, lr_schedule
 from nas_budget.train.optim.recipe import RECIPES, Recipe
 
 
@@ -20,8 +20,8 @@ def test_one_cycle_is_torchs_with_its_momentum(n_steps: int) -> None:
     optimizer = torch.optim.Adam(nn.Linear(1, 1).parameters(), 0.01)
     scheduler = OneCycleLR(optimizer, 0.01, total_steps=n_steps)
     for step in range(n_steps):
-        now, group = pace(RECIPES["paper"], step, n_steps), optimizer.param_groups[0]
-        assert 0.01 * now.rate == pytest.approx(group["lr"], rel=1e-9)
+        now, group = lr_schedule(RECIPES["paper"], step, n_steps), optimizer.param_groups[0]
+        assert 0.01 * now.lr_factor == pytest.approx(group["lr"], rel=1e-9)
         assert now.momentum == pytest.approx(group["betas"][0], rel=1e-9)
         optimizer.step()
         if step < n_steps - 1:
@@ -31,8 +31,8 @@ def test_one_cycle_is_torchs_with_its_momentum(n_steps: int) -> None:
 @given(st.sampled_from(["linear", "cosine"]), st.floats(0, 0.9), st.integers(1, 300))
 def test_rates_rise_then_fall_and_stay_within_their_bounds(schedule: str, warmup: float, n_steps: int) -> None:
     recipe = Recipe(schedule=schedule, warmup=warmup)
-    found = [pace(recipe, step, n_steps) for step in range(n_steps)]
-    rates = [now.rate for now in found]
+    found = [lr_schedule(recipe, step, n_steps) for step in range(n_steps)]
+    rates = [now.lr_factor for now in found]
     top = rates.index(max(rates))
     assert all(0 < rate <= 1 for rate in rates)
     assert rates[: top + 1] == sorted(rates[: top + 1])
@@ -41,7 +41,9 @@ def test_rates_rise_then_fall_and_stay_within_their_bounds(schedule: str, warmup
 
 
 def test_a_cosine_falls_slower_first_and_faster_later() -> None:
-    linear, cosine = ([pace(Recipe(schedule=s, warmup=0), i, 99).rate for i in range(99)] for s in ("linear", "cosine"))
+    linear, cosine = (
+        [lr_schedule(Recipe(schedule=s, warmup=0), i, 99).lr_factor for i in range(99)] for s in ("linear", "cosine")
+    )
     assert cosine[20] > linear[20]
     assert cosine[80] < linear[80]
     assert cosine[49] == pytest.approx(0.5)

@@ -66,3 +66,13 @@ def test_convolutions_are_muons_and_the_rest_is_sgds() -> None:
     both = [p for o in (muon, sgd) for group in o.param_groups for p in group["params"]]
     assert {id(p) for p in both} == {id(p) for p in network.parameters()}
     assert len(both) == len(list(network.parameters()))
+
+
+@pytest.mark.parametrize(("rows", "columns", "scale"), [(32, 8, 2.0), (8, 8, 1.0), (8, 32, 1.0)])
+def test_tall_matrices_take_longer_steps_by_the_root_of_rows_over_columns(
+    rows: int, columns: int, scale: float
+) -> None:
+    (made,) = one_step([torch.zeros(rows, columns)], lr=0.1)
+    gradient = torch.randn(rows, columns, generator=torch.Generator().manual_seed(1))
+    expected = -0.1 * scale * orthogonal(gradient[None])[0]
+    assert torch.allclose(made, expected, atol=1e-5)
