@@ -1,4 +1,4 @@
-"""The best trials trained again with other seeds: which of them differ by more than chance."""
+"""Finalists: the best trials, trained again with other seeds, to see which differ by more than chance."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class FinalistRun:
 
 @dataclass(frozen=True)
 class FinalistSummary:
-    """What the runs of one finalist say.
+    """Mean and spread of the runs of one finalist.
 
     Attributes:
         trial: Number of its trial.
@@ -58,7 +58,7 @@ class FinalistSummary:
         interval: Half of the 95 % interval of the mean by Student's t, its deviation pooled over all finalists;
             None where no finalist has two runs.
         gap_to_best: Mean of the best minus its mean.
-        tie: Whether it is told apart from the best by no more than chance.
+        tie: Whether its gap to the best may be chance.
         spec: The whole spec as JSON.
     """
 
@@ -77,8 +77,17 @@ def summarize_finalists(runs: Iterable[FinalistRun]) -> list[FinalistSummary]:
     """The finalists, best mean first, of equals the smaller.
 
     A finalist ties with the best unless the difference of their means is beyond the 95 % interval of
-    Student's t, with the variance between seeds pooled over all finalists. One run each says nothing
-    about that variance: then all are ties.
+    Student's t, with the variance between seeds pooled over all finalists. Where no finalist has two runs, that
+    variance is not known: then all are ties.
+
+    Examples:
+        >>> def run(trial, seed, accuracy):
+        ...     return FinalistRun(trial, seed, accuracy, 30, 9_000, 60.0, 0.0, "", "a CPU", "{}")
+        >>> runs = [run(3, 1, 0.61), run(3, 2, 0.63), run(7, 1, 0.52), run(7, 2, 0.50)]
+        >>> for finalist in summarize_finalists(runs):
+        ...     print(finalist.trial, f"{finalist.mean:.2f}", f"{finalist.gap_to_best:.2f}", finalist.tie)
+        3 0.62 0.00 True
+        7 0.51 0.11 False
     """
     groups: dict[int, list[FinalistRun]] = {}
     for run in runs:

@@ -1,4 +1,4 @@
-"""What lies in the folder of runs: studies and full trainings, told apart and summed up by a few small files."""
+"""What lies in the folder of runs: studies and full trainings, recognized and summarized by a few small files."""
 
 from __future__ import annotations
 

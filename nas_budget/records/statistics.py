@@ -13,7 +13,7 @@ DEVIATIONS = 1.959964
 
 
 def interval(share: float, images: int) -> tuple[float, float]:
-    """The 95 % interval of a accuracy on so many images (Wilson 1927), within 0 and 1; all of that for no image."""
+    """The 95 % interval of an accuracy that was measured on so many images (Wilson 1927); (0, 1) for no image."""
     if images < 1:
         return 0.0, 1.0
     z2 = DEVIATIONS**2

@@ -100,7 +100,7 @@ class RunResult:
         versions: Of this package and torch.
         finished: When, in UTC, ISO 8601.
         seeds: Each training, by seed.
-        confusion: Of the first seed on test images: rows are true classes, columns told ones, counts of images.
+        confusion: Of the first seed on test images: rows are true classes, columns predicted ones, counts of images.
         mistakes: Of the first seed: the test images misclassified with the most confidence, as
             {"index", "truth", "predicted", "probability"}.
     """
@@ -167,7 +167,9 @@ def read_result(folder: Path) -> RunResult:
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file; a run of nas-budget train writes it when it ends") from None
     except KeyError as error:
-        raise ModelError(f"{path}: cannot be read as the result of a run ({error} is missing)") from None
+        raise ModelError(
+            f"{path}: cannot be read as the result of a run ({error} is missing: an older nas-budget wrote it)"
+        ) from None
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as the result of a run ({error})") from None
     return result
@@ -187,7 +189,7 @@ def _problems(result: RunResult) -> Iterator[str]:
     if not isinstance(result.recipe.get("name"), str) or not _is_count(result.recipe.get("epochs")):
         yield "recipe: a name and a number of epochs expected"
     if not all(_is_mistake(mistake, n) for mistake in result.mistakes):
-        yield f"mistakes: index, truth, told (0 to {n - 1}) and probability (0 to 1) expected of each"
+        yield f"mistakes: index, truth, predicted (0 to {n - 1}) and probability (0 to 1) expected of each"
 
 
 def _misfits(record: Any) -> Iterator[str]:

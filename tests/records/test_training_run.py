@@ -42,7 +42,7 @@ def test_a_result_and_its_epochs_are_read_back(tmp_path: Path) -> None:
         ({"confusion": [[1, 2, -3]] * 3}, "confusion: 3 rows of 3 counts"),
         ({"confusion": [[1, 2, 0.5]] * 3}, "confusion: 3 rows of 3 counts"),
         ({"confusion": 7}, "not iterable"),
-        ({"mistakes": [{**MISTAKE, "predicted": 3}]}, "mistakes: index, truth, told (0 to 2) and probability"),
+        ({"mistakes": [{**MISTAKE, "predicted": 3}]}, "mistakes: index, truth, predicted (0 to 2) and probability"),
         ({"mistakes": [{**MISTAKE, "index": -1}]}, "mistakes: index"),
         ({"mistakes": [{**MISTAKE, "probability": "high"}]}, "mistakes: index"),
         ({"mistakes": ["x"]}, "mistakes: index"),
@@ -74,7 +74,7 @@ def test_a_damaged_seed_is_said(tmp_path: Path, field: str, value: Any) -> None:
 
 
 def test_a_missing_field_is_named(tmp_path: Path) -> None:
-    assert "('spec' is missing)" in damaged(tmp_path, lambda values: values.pop("spec"))
+    assert "was written by an older nas-budget (no 'spec')" in damaged(tmp_path, lambda values: values.pop("spec"))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "[" * 100_000])

@@ -92,7 +92,7 @@ def table_of(folder: Path, records: list[TrialRecord]) -> pd.DataFrame:
 
 
 def many(n: int, **changes: Any) -> list[TrialRecord]:
-    """Trials of real networks with made-up curves: two thirds are stopped early, one in 200 failed."""
+    """Trials of real networks with made-up curves: two thirds are pruned, one in 200 failed."""
     rng = np.random.default_rng(n)
     widths = np.sort(rng.integers(4, 64, (n, 3)), axis=1)
     blocks, kernels = rng.integers(1, 3, (n, 3)), rng.choice([3, 5], (n, 3))

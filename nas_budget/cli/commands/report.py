@@ -30,7 +30,7 @@ def report(
     ] = None,
     image: Annotated[
         Path | None,
-        typer.Option(help="Write a figure as a picture instead (svg, png, pdf); needs the extra images and a browser."),
+        typer.Option(help="Write a figure as an image instead (svg, png, pdf); needs the extra images and a browser."),
     ] = None,
     figure: Annotated[
         str, typer.Option(help="Which figure, such as tradeoff-macs, curves, or loss of a run.", show_default="first")
@@ -49,7 +49,7 @@ def report(
     if watch and (as_json or image or output):
         raise UsageError("--watch serves the page and writes nothing; give it without --json, --image and --output")
     if image and (as_json or output):
-        raise UsageError("--image writes a picture and nothing else; give it without --json and --output")
+        raise UsageError("--image writes an image and nothing else; give it without --json and --output")
     if figure and not image:
         raise UsageError("--figure goes with --image, such as --image front.svg")
     if watch:
@@ -87,24 +87,24 @@ def _write_image(sources: Sequence[Path], runs: Sequence[Path], path: Path, name
 
         figures = figures_of_run(runs[0])
     else:
-        from nas_budget.report.pages.payload import figures_of_studies
+        from nas_budget.report.pages.page_data import figures_of_studies
         from nas_budget.report.tables.studies import read_studies
 
         figures = figures_of_studies(read_studies(sources))
     write_image(figures, name or next(iter(figures)), path)
-    out(f"picture: {path}")
+    out(f"image: {path}")
 
 
 def _report_studies(sources: Sequence[Path], output: Path | None, as_json: bool, quiet: bool) -> None:
     from nas_budget.report.pages.study import write_page
     from nas_budget.report.tables.studies import read_studies
-    from nas_budget.report.tables.trials import front, network
+    from nas_budget.report.tables.trials import network, pareto_trials
 
     studies = read_studies(sources)
     folder = sources[0] if sources[0].is_dir() else sources[0].parent
     path = output or (folder / PAGE if len(sources) == 1 else Path(COMPARISON_PAGE))
     write_page(studies, path)
-    fronts = [front(study.table.assign(study=study.name)).iloc[::-1] for study in studies]
+    fronts = [pareto_trials(study.table.assign(study=study.name)).iloc[::-1] for study in studies]
     leading = [row for rows in fronts for row in rows.to_dict("records")]
     if as_json:
         keys = ("study", "number", "accuracy", "params", "macs", "seconds", "spec")

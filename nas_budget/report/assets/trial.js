@@ -5,7 +5,7 @@ const count = (value) => Math.round(value).toLocaleString("en-US");
 const percent = (share, digits = 2) => `${(100 * share).toFixed(digits)}%`;
 const curveOf = (id) => String(cell("curve", id) ?? "").split(" ").filter(Boolean).map(Number);
 const several = page.studies.length > 1;
-const STATES = {complete: "trained to the end", pruned: "stopped early", failed: "failed"};
+const STATES = {complete: "trained to the end", pruned: "pruned", failed: "failed"};
 let pinned = null;
 
 /** An element with attributes, holding texts and elements. */
@@ -17,10 +17,10 @@ const make = (tag, attributes = {}, ...parts) => {
 };
 
 /** Stem, stages and head of a trial: name, shape of what comes out, blocks, params, MACs; null where it is not known. */
-const partsOf = (id) => {
+const costShares = (id) => {
   const image = page.image[page.studies.indexOf(cell("study", id))];
-  if (!page.parts[id].length || !image) return null;
-  const [params, macs] = page.parts[id];
+  if (!page.cost_shares[id].length || !image) return null;
+  const [params, macs] = page.cost_shares[id];
   const [channels, blocks, kernels, strides] = ["channels", "blocks", "kernels", "strides"].map((name) => cell(name, id).split("-").map(Number));
   let size = image.image_size;
   const stages = channels.map((width, i) => {
@@ -35,7 +35,7 @@ const maps = ({width, size}) => `${width} × ${size}×${size}`;
 
 /** A table with a row for each part: a box as wide as it has channels and as high as its maps, and bars. */
 const drawing = (id) => {
-  const parts = partsOf(id);
+  const parts = costShares(id);
   if (!parts) return "";
   const widest = Math.max(...parts.map((part) => part.width)), largest = Math.max(...parts.map((part) => part.size));
   const total = {params: cell("params", id), macs: cell("macs", id)};

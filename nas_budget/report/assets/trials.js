@@ -12,9 +12,9 @@ const COLUMNS = [
   {name: "state", words: "state", show: (id) => make("span", {title: cell("reason", id)}, cell("state", id) === "failed" ? `failed: ${cell("reason", id)}` : SHORT[cell("state", id)])},
 ].filter((column) => column.name !== "latency_s" || Array.isArray(page.columns.latency_s));
 const classOf = ({name, right}) => `${right ? "number " : ""}${name === "network" ? "network " : ""}of-${name}`;
-const SHORT = {complete: "complete", pruned: "stopped early"};
+const SHORT = {complete: "complete", pruned: "pruned"};
 const STEP = 50;
-const onFront = new Set(page.front);
+const onParetoFront = new Set(page.pareto_front);
 let order = {name: "accuracy", down: true}, rows = [], shown = STEP;
 
 const valueOf = (name, id) => name === "network" ? page.network[id] : cell(name, id);
@@ -58,7 +58,7 @@ const wordsOf = (text) => text.replace(/\s*(<=|>=|<|>|=)\s*/g, "$1").split(/\s+/
 const refresh = () => {
   const state = document.getElementById("state").value;
   const tests = wordsOf(document.getElementById("filter").value).map(asked);
-  if (state) tests.push(state === "front" ? (id) => onFront.has(id) : (id) => cell("state", id) === state);
+  if (state) tests.push(state === "pareto" ? (id) => onParetoFront.has(id) : (id) => cell("state", id) === state);
   rows = [];
   for (let id = 0; id < nTrials; id++) if (tests.every((test) => test(id))) rows.push(id);
   rows.sort(compare);

@@ -1,4 +1,4 @@
-"""Where parameters and MACs go: the parts of every trial of a table, and a figure of the best."""
+"""Cost shares: parameters and MACs of stem, stages and head of each trial, and a figure of the best trials."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PART_COLOURS = ("#94a3b8", "#bfdbfe", "#93c5fd", "#60a5fa", "#3b82f6", "#2563eb"
 HEAD_COLOUR = "#d97706"
 
 
-def parts_of(table: pd.DataFrame) -> dict[str, Counts] | None:
+def part_costs(table: pd.DataFrame) -> dict[str, Counts] | None:
     """Params and MACs of stem, stages and head of each trial of one study, arrays of shape (N, S + 2).
 
     A stage that a network does not have is 0. None where a row holds no network.

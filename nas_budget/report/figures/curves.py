@@ -1,4 +1,4 @@
-"""Learning curves of all trials, with the rungs and where trials were stopped early."""
+"""Learning curves of all trials, with the rungs and where trials were pruned."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FAINTEST, STRONGEST, STRONG_CURVES = 0.15, 0.5, 20
 
 
 def curves_figure(table: pd.DataFrame) -> go.Figure:
-    """Accuracy after each epoch of every trial; crosses where one was stopped, dotted lines at the rungs."""
+    """Draw accuracy after each epoch of every trial, a cross where one was pruned, and dotted lines at the rungs."""
     figure, studies = go.Figure(), list(table["study"].unique())
     shown = drawn_curves(table)
     for place, study in enumerate(studies):
@@ -23,13 +23,13 @@ def curves_figure(table: pd.DataFrame) -> go.Figure:
         name, colour = (study if len(studies) > 1 else ""), colour_of(place)
         pruned, complete = trials[trials["state"] == "pruned"], trials[trials["state"] == "complete"]
         if not name:
-            _add_curves(figure, pruned, "stopped early", {"color": FAINT, "width": 1}, 0.55)
+            _add_curves(figure, pruned, "pruned", {"color": FAINT, "width": 1}, 0.55)
         _add_curves(
             figure, trials if name else complete, plain(name) or "trained to the end", {"color": colour, "width": 1.4},
             _opacity(len(trials)),
 
         )  # fmt: skip
-        _add_ends(figure, pruned, "" if name else "stopped here")
+        _add_ends(figure, pruned, "" if name else "pruned here")
     if len(studies) == 1:
         best = shown[shown["state"] == "complete"].nlargest(1, "accuracy")
         _add_curves(figure, best, "best", {"color": ACCENT, "width": 3.5}, 1.0)
@@ -63,7 +63,7 @@ def rungs_of(table: pd.DataFrame) -> list[int]:
 
 
 def _opacity(n: int) -> float:
-    """Many lines are each faint, so that they can be told apart."""
+    """Many lines are each faint, so that each can be seen."""
     return float(max(FAINTEST, min(STRONGEST, STRONGEST * (STRONG_CURVES / max(1, n)) ** 0.5)))
 
 
@@ -101,5 +101,5 @@ def _add_ends(figure: go.Figure, pruned: pd.DataFrame, name: str) -> None:
         marker={"symbol": "x-thin", "size": 7, "line": {"width": 1.5, "color": LIMIT}}, opacity=0.7,
         showlegend=bool(name), customdata=[*map(int, pruned.index)],
         text=[*pruned["number"]],
-        hovertemplate="trial %{text}: stopped after epoch %{x} with %{y:.2%}<extra></extra>",
+        hovertemplate="trial %{text}: pruned after epoch %{x} with %{y:.2%}<extra></extra>",
     )  # fmt: skip

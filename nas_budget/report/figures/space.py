@@ -22,7 +22,7 @@ N_BINS = 60
 N_BARS = 30
 
 
-def parts_figure(found: Exploration) -> go.Figure:
+def mean_shares_figure(found: Exploration) -> go.Figure:
     """Mean share of parameters and of MACs that each part has: two bars for each count of stages."""
     figure = go.Figure()
     n_stages = np.count_nonzero(found.rows["channels"], axis=1)

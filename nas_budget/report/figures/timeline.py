@@ -18,22 +18,22 @@ Times = NDArray[np.float64]
 
 ENTRIES = {
     "complete": ("complete trials", "#2563eb"),
-    "pruned": ("trials stopped early", FAINT),
+    "pruned": ("pruned trials", FAINT),
     "finalists": ("finalists", SECOND),
     "failed": ("failed trials", LIMIT),
     "duplicate": ("networks trained before", "#9333ea"),
     "repeated": ("repeated after interruptions", PAPER),
-    "saved": ("saved by stopping early", "rgba(22, 163, 74, 0.25)"),
+    "saved": ("saved by pruning", "rgba(22, 163, 74, 0.25)"),
 }
 STATES = {"complete": "#2563eb", "pruned": FAINT, "failed": LIMIT}
-STATE_WORDS = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
+STATE_WORDS = {"complete": "complete", "pruned": "pruned", "failed": "failed"}
 MINUTE, HOUR = 60.0, 3600.0
 LONGEST_PAUSE, PAUSE_SHARE = 60.0, 0.05
 """A time in which nothing was trained is cut to this share of the rest, where it is longer than that and a minute."""
 
 
 def ledger_figure(ledgers: Mapping[str, TimeLedger]) -> go.Figure:
-    """Device time of each study by what became of it, and beside it what stopping early saved."""
+    """Device time of each study by what became of it, and beside it what pruning saved."""
     figure = go.Figure()
     most = max((asdict(spent)["saved"] + spent.spent for spent in ledgers.values()), default=0.0)
     unit, words = unit_of(most)

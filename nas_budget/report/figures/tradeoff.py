@@ -13,7 +13,7 @@ from nas_budget.records.finalists import FinalistRun, FinalistSummary, summarize
 from nas_budget.report.figures.axes import AXES, Axis, round_numbers, short
 from nas_budget.report.figures.style import FAINT, INK, LIMIT, PAPER, accuracy_axis, colour_of, lay_out, plain
 from nas_budget.report.tables.known import known_networks
-from nas_budget.report.tables.trials import front, knee
+from nas_budget.report.tables.trials import knee, pareto_trials
 
 NEAR = 0.1
 """Published networks are hidden at first when their accuracy is further than this from all trials."""
@@ -43,7 +43,7 @@ def tradeoff(table: pd.DataFrame, axis: str = "params", finalists: Sequence[Fina
     places = [*drawn["cost"]]
     if len(studies) == 1:
         _add_finalists(figure, drawn, summarize_finalists(finalists))
-        _add_knee(figure, front(drawn, "cost"))
+        _add_knee(figure, pareto_trials(drawn, "cost"))
     for budget in _budgets(table, along):
         _add_budget(figure, budget)
         places.append(budget)
@@ -82,24 +82,24 @@ def _add_study(figure: go.Figure, trials: pd.DataFrame, place: int, right: float
     pruned, complete = trials[trials["state"] == "pruned"], trials[trials["state"] == "complete"]
     faint = {"size": 6, "color": colour if name else FAINT, "opacity": 0.3 if name else 0.6}
     if not (name or pruned.empty):
-        _add_trials(figure, pruned, "stopped early", faint)
+        _add_trials(figure, pruned, "pruned", faint)
     elif not pruned.empty:
-        _add_trials(figure, pruned, f"{name}, stopped early", faint, showlegend=False, legendgroup=name)
+        _add_trials(figure, pruned, f"{name}, pruned", faint, showlegend=False, legendgroup=name)
     visible = {"size": 9, "color": colour, "opacity": 0.7, "line": {"width": 1, "color": "white"}}
     _add_trials(
         figure, complete, plain(name) or "trained to the end", visible, legendgroup=name,
         showlegend=not complete.empty,
     )  # fmt: skip
-    leading = front(trials, "cost")
-    if leading.empty:
+    pareto = pareto_trials(trials, "cost")
+    if pareto.empty:
         return
     figure.add_scatter(
-        x=[*leading["cost"], right], y=[*leading["accuracy"], leading["accuracy"].iloc[-1]], mode="lines",
-        line={"shape": "hv", "color": colour, "width": 2.5}, name="front", hoverinfo="skip",
+        x=[*pareto["cost"], right], y=[*pareto["accuracy"], pareto["accuracy"].iloc[-1]], mode="lines",
+        line={"shape": "hv", "color": colour, "width": 2.5}, name="Pareto front", hoverinfo="skip",
         legendgroup=name, showlegend=not name,
     )  # fmt: skip
     large = {"size": 13, "color": colour, "line": {"width": 2, "color": "white"}}
-    _add_trials(figure, leading, "on the front", large, showlegend=False, legendgroup=name)
+    _add_trials(figure, pareto, "on the Pareto front", large, showlegend=False, legendgroup=name)
 
 
 def _add_trials(figure: go.Figure, trials: pd.DataFrame, name: str, marker: dict[str, Any], **more: Any) -> None:
@@ -130,8 +130,8 @@ def _plus_minus(finalist: FinalistSummary) -> str:
     return "" if finalist.interval is None else f" ± {finalist.interval:.2%} (95 %)"
 
 
-def _add_knee(figure: go.Figure, leading: pd.DataFrame) -> None:
-    found = knee(leading, "cost")
+def _add_knee(figure: go.Figure, pareto: pd.DataFrame) -> None:
+    found = knee(pareto, "cost")
     if found is not None:
         figure.add_annotation(
             x=math.log10(found["cost"]), y=found["accuracy"], text="knee", ax=-28, ay=-34, arrowcolor=FAINT,
@@ -166,7 +166,7 @@ def _add_known(figure: go.Figure, data: str, column: str, drawn: pd.DataFrame) -
 
 def describe(trial: dict[Any, Any]) -> str:
     """A trial in a few lines of plotly's markup: accuracy, cost, network."""
-    ended = "" if trial["state"] == "complete" else " · stopped early"
+    ended = "" if trial["state"] == "complete" else " · pruned"
     latency = f" · {1e3 * trial['latency_s']:.3g} ms an image" if trial["latency_s"] > 0 else ""
     lines = [
         f"<b>{trial['accuracy']:.2%}</b> · trial {trial['number']}{ended}",

@@ -177,7 +177,7 @@ def _part_in_words(part: PartCost, blocks: int) -> str:
 
 
 def confusion_figure(result: RunResult) -> go.Figure:
-    """Of every hundred images of a true class (row) how many were told as each class (column)."""
+    """Of every hundred images of a true class (row) how many were predicted as each class (column)."""
     n = len(result.classes)
     figure = go.Figure()
     # The right ones and the mistakes have a scale each: on one scale the mistakes would all be pale.
@@ -212,7 +212,7 @@ def _cells_in_words(result: RunResult, cells: list[list[float]]) -> list[list[st
     names, totals = [plain(name) for name in result.classes], [sum(row) for row in result.confusion]
     return [
         [
-            f"<b>{names[i]}</b> told as <b>{names[j]}</b>:<br>{result.confusion[i][j]:,} of {totals[i]:,}"
+            f"<b>{names[i]}</b> predicted as <b>{names[j]}</b>:<br>{result.confusion[i][j]:,} of {totals[i]:,}"
             if isfinite(share)
             else ""
             for j, share in enumerate(row)

@@ -1,4 +1,4 @@
-"""Figures as pictures for papers and READMEs."""
+"""Figures as image files, for papers and READMEs."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ WIDTH, PIXELS_PER_POINT = 900, 2
 
 
 def write_image(figures: Mapping[str, go.Figure], name: str, path: Path) -> None:
-    """Write one of the figures as a picture on white; the ending of the path says of which kind.
+    """Write one of the figures as an image on white. The ending of the path chooses the format.
 
     Needs the extra `images` and an installed Chrome or Chromium, which draws it.
 
     Args:
         figures: By name.
         name: Which of them.
-        path: Of the picture.
+        path: Of the image.
 
     Raises:
-        UsageError: There is no such figure, or the ending is of no kind of picture.
-        NasBudgetError: What draws pictures is not installed, or the file cannot be written.
+        UsageError: There is no such figure, or the ending is of no known format.
+        NasBudgetError: Kaleido or a browser is not installed, or the file cannot be written.
     """
     if path.suffix.lower() not in KINDS:
-        raise UsageError(f"--image {path}: unknown kind of picture; end it in {', '.join(KINDS)}")
+        raise UsageError(f"--image {path}: unknown image format; end it in {', '.join(KINDS)}")
     name = ALSO.get(name, name)
     if name not in figures:
-        raise UsageError(f"--figure {name}: there is no such figure here; there are {', '.join(figures)}")
+        raise UsageError(f"--figure {name}: no such figure; there are {', '.join(figures)}")
     figure = go.Figure(figures[name]).update_layout(paper_bgcolor="white", plot_bgcolor="white")
     figure.data = [trace for trace in figure.data if trace.visible != "legendonly"]
     try:
@@ -45,8 +45,8 @@ def write_image(figures: Mapping[str, go.Figure], name: str, path: Path) -> None
 
 def _needed(problem: str) -> str:
     if "Kaleido package" in problem:
-        return "pictures need kaleido: pip install 'nas-budget[images]'"
+        return "images need kaleido: pip install 'nas-budget[images]'"
     if "Chrome" in problem:
-        return "pictures are drawn by a browser: install Chrome or Chromium, or run plotly_get_chrome"
+        return "images are drawn by a browser: install Chrome or Chromium, or run plotly_get_chrome"
     first = next((line for line in problem.splitlines() if line.strip()), "no reason given")
-    return f"the picture could not be drawn ({first})"
+    return f"the image could not be drawn ({first})"

@@ -19,11 +19,11 @@ from nas_budget.report.figures.curves import MOST_CURVES
 from nas_budget.report.figures.importance import MOST_LINES
 from nas_budget.report.pages import templates as rendering
 from nas_budget.report.pages.next_steps import export_command, train_command
-from nas_budget.report.pages.payload import payload
+from nas_budget.report.pages.page_data import page_data
 from nas_budget.report.pages.templates import plotly_script, render
 from nas_budget.report.tables.known import known_networks
 from nas_budget.report.tables.studies import StudyTable, together
-from nas_budget.report.tables.trials import complete, front, halved, knee, network
+from nas_budget.report.tables.trials import complete, halved, knee, network, pareto_trials
 
 SAME = {
     "data": "data",
@@ -56,19 +56,19 @@ def page(studies: Sequence[StudyTable], live: str = "") -> str:
     """
     table = together(studies)
     only = studies[0] if len(studies) == 1 else None
-    winner = only.winner if only else None
+    best = only.best_network if only else None
     return render(
         "page.html", {"network": network, "budget": budget_in_words},
         title=" and ".join(study.name for study in studies),
         first=table.iloc[0],
         studies=[_summary(study) for study in studies],
         only=only,
-        winner=winner,
-        spared=list(_spared(winner.trial)) if winner else [],
+        best=best,
+        margins=list(_margins(best.trial)) if best else [],
         found=_found(only) if only else "",
         commands=_commands(only) if only else {},
         finalists=summarize_finalists(only.finalists) if only else [],
-        bargain=_bargain(front(table)) if only else "",
+        smaller=_smaller_networks(pareto_trials(table)) if only else "",
         differences=_differences(table),
         facts=list(_facts(only)) if only else [],
         known=[k for k in known_networks(table["data"].iloc[0]) if table["data"].nunique() == 1],
@@ -79,7 +79,7 @@ def page(studies: Sequence[StudyTable], live: str = "") -> str:
         n_trials=len(table),
         live=live,
         plotly=f'<script src="plotly.js?v={get_plotlyjs_version()}"></script>' if live else plotly_script(),
-        payload=payload(studies, table),
+        page_data=page_data(studies, table),
         scripts=[asset(name) for name in SCRIPTS],
     )  # fmt: skip
 
@@ -108,17 +108,17 @@ def _limits(trial: pd.Series[Any]) -> Iterable[tuple[float, float, str]]:
             yield use, float(trial[column]), words
 
 
-def _spared(trial: pd.Series[Any]) -> Iterable[str]:
+def _margins(trial: pd.Series[Any]) -> Iterable[str]:
     for use, limit, words in _limits(trial):
         yield f"{limit - use:,.0f} of {limit:,.0f} {words} to spare ({use / limit:.1%} used)"
 
 
 def _found(study: StudyTable) -> str:
-    """What it cost to find, such as "Found in 12 min of training: 60 trials, 20 stopped early, which saved 6 min."."""
+    """What it cost to find, such as "Found in 12 min of training: 60 trials, 20 pruned, which saved 6 min."."""
     spent, states = study.ledger, study.table["state"].value_counts()
     parts = [f"{len(study.table)} trial{'' if len(study.table) == 1 else 's'}"]
     if pruned := states.get("pruned", 0):
-        parts.append(f"{pruned} stopped early, which saved {duration(spent.saved)}")
+        parts.append(f"{pruned} pruned, which saved {duration(spent.saved)}")
     if study.finalists:
         parts.append(f"{len(study.finalists)} runs of finalists")
     return f"Found in {duration(spent.spent)} of training: {', '.join(parts)}."
@@ -126,21 +126,21 @@ def _found(study: StudyTable) -> str:
 
 def _commands(study: StudyTable) -> dict[str, str]:
     """The commands that train the best network and export what they train, by what they do."""
-    winner = study.winner
-    if winner is None:
+    best = study.best_network
+    if best is None:
         return {}
-    train = train_command(str(winner.trial["spec"]), str(winner.trial["data"]), study.folder)
+    train = train_command(str(best.trial["spec"]), str(best.trial["data"]), study.folder)
     export = export_command(study.folder) if study.folder else ""
-    commands = {"Give it its full training": train, "Then hand it over": export}
+    commands = {"Train it in full": train, "Then export it": export}
     return {words: command for words, command in commands.items() if command}
 
 
-def _bargain(leading: pd.DataFrame) -> str:
+def _smaller_networks(pareto: pd.DataFrame) -> str:
     """What fewer parameters would cost, in a sentence or two; empty where the front does not tell."""
-    half, bend = halved(leading), knee(leading)
+    half, bend = halved(pareto), knee(pareto)
     found = []
     if half is not None:
-        lost = float(leading["accuracy"].iloc[-1] - half["accuracy"])
+        lost = float(pareto["accuracy"].iloc[-1] - half["accuracy"])
         chance = half_width(float(half["accuracy"]), int(half["validation_images"]))
         maybe = ", which may be chance" if lost < chance else ""
         found.append(f"Half of the parameters cost {100 * lost:.1f} points{maybe}: {_in_words(half)}.")
@@ -163,7 +163,7 @@ def _summary(study: StudyTable) -> dict[str, Any]:
     """A study's row of the comparison."""
     return {
         "name": study.name,
-        "winner": study.winner,
+        "best": study.best_network,
         "budget": budget_in_words(study.table.iloc[0]),
         "trials": len(study.table),
         "complete": len(complete(study.table)),
@@ -175,7 +175,7 @@ def _summary(study: StudyTable) -> dict[str, Any]:
 def _facts(study: StudyTable) -> Iterable[tuple[str, str]]:
     table, first = study.table, study.table.iloc[0]
     states = table["state"].value_counts()
-    yield "Trials", f"{states.get('complete', 0)} complete, {states.get('pruned', 0)} stopped early"
+    yield "Trials", f"{states.get('complete', 0)} complete, {states.get('pruned', 0)} pruned"
     if "failed" in states:
         yield "Failed", f"{states['failed']}"
     yield "Networks trained twice", f"{sum(again for _, again in trained_before(study.records))}"

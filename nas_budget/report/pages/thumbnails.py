@@ -1,4 +1,4 @@
-"""The pictures of a run's worst mistakes, each on its own and ready to stand in a page."""
+"""Thumbnails of the test images that a run misclassified with the most confidence, as data URIs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 from PIL import Image
 
 MOST_PIXELS = 128
-"""A tile is shown no larger than about this; a picture of more pixels is made smaller."""
+"""A thumbnail is shown no larger than about this. An image of more pixels is made smaller."""
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """One picture.
+    """One image.
 
     Attributes:
         source: A data URI, which asks nothing of a network.
@@ -28,9 +28,9 @@ class Thumbnail:
 
 
 def read_thumbnails(path: Path, n: int, side: int) -> list[Thumbnail]:
-    """The `n` square pictures of `side` pixels that lie side by side in a PNG file, in their order.
+    """The `n` square images of `side` pixels that lie side by side in a PNG file, in their order.
 
-    None where the file is missing, damaged, or not exactly that: a page can do without pictures.
+    None where the file is missing, damaged, or not exactly that: a page can do without images.
     """
     try:
         with warnings.catch_warnings():
@@ -38,13 +38,13 @@ def read_thumbnails(path: Path, n: int, side: int) -> list[Thumbnail]:
             with Image.open(path, formats=["PNG"]) as file:
                 if n < 1 or file.size != (n * side, side) or file.mode not in ("L", "RGB"):
                     return []
-                return [_tile(file.crop((i * side, 0, (i + 1) * side, side))) for i in range(n)]
+                return [_thumbnail(file.crop((i * side, 0, (i + 1) * side, side))) for i in range(n)]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return []
 
 
-def _tile(picture: Image.Image) -> Thumbnail:
-    picture.thumbnail((MOST_PIXELS, MOST_PIXELS))
+def _thumbnail(image: Image.Image) -> Thumbnail:
+    image.thumbnail((MOST_PIXELS, MOST_PIXELS))
     file = BytesIO()
-    picture.save(file, "PNG", optimize=True)
-    return Thumbnail(f"data:image/png;base64,{b64encode(file.getvalue()).decode()}", picture.width)
+    image.save(file, "PNG", optimize=True)
+    return Thumbnail(f"data:image/png;base64,{b64encode(file.getvalue()).decode()}", image.width)

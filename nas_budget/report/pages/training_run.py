@@ -64,7 +64,7 @@ def write_run_page(folder: Path, path: Path | None = None) -> Path:
 
 
 def write_confusion(folder: Path, result: RunResult) -> None:
-    """Write `confusion.csv`: a row for each true class, a column for each class told, counts of images.
+    """Write `confusion.csv`: a row for each true class, a column for each predicted class, counts of images.
 
     Raises:
         OSError: It cannot be written.
@@ -82,7 +82,7 @@ def run_page(result: RunResult, metrics: Sequence[EpochRow], folder: Path | None
     Args:
         result: How it ended.
         metrics: Its epochs; those of seeds that have not ended are left out.
-        folder: Where it lies, for its pictures and the commands that take it; None for a page without.
+        folder: Where it lies, for its images and the commands that take it; None for a page without.
 
     Raises:
         ModelError: The result is not of a network of this family.
@@ -97,7 +97,7 @@ def run_page(result: RunResult, metrics: Sequence[EpochRow], folder: Path | None
         drawn=drawn_range(classes), of_all=share_of_all(classes), seconds=sum(seed.seconds for seed in result.seeds),
         mistakes=[_named(mistake, result) for mistake in result.mistakes],
         thumbnails=read_thumbnails(folder / MISTAKES, len(result.mistakes), spec.image_size) if folder else [],
-        commands=commands(folder) if folder else [], copy=asset("copy.js"), payload=_payload(figures),
+        commands=commands(folder) if folder else [], copy=asset("copy.js"), page_data=_page_data(figures),
         plotly=plotly_script(), script=asset("run.js"),
     )  # fmt: skip
 
@@ -139,7 +139,7 @@ def _figures(result: RunResult, metrics: Sequence[EpochRow]) -> dict[str, go.Fig
     return {**figures, "architecture": architecture_figure(spec), "confusion": confusion_figure(result)}
 
 
-def _payload(figures: dict[str, go.Figure]) -> str:
+def _page_data(figures: dict[str, go.Figure]) -> str:
     """The figures as JSON that is safe inside a script element."""
     text = json.dumps(figures, cls=PlotlyJSONEncoder, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
@@ -165,7 +165,7 @@ def _facts(result: RunResult) -> Iterable[tuple[str, str]]:
     )
     yield "Digest of the data", result.data_digest
     if result.micro_batches > 1:
-        yield "Each batch computed in", f"{result.micro_batches} parts, as memory did not suffice"
+        yield "Each batch computed in", f"{result.micro_batches} micro-batches, as memory did not suffice"
     if repeated := sum(seed.repeated_seconds for seed in result.seeds):
         yield "Repeated after interruptions", duration(repeated)
     yield "Finished", result.finished

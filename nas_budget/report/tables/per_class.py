@@ -1,4 +1,4 @@
-"""What a confusion matrix says of each class, and of the mistakes by kind."""
+"""Accuracy of each class, and the most frequent confusions, from a confusion matrix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STEPS = 20
 
 @dataclass(frozen=True)
 class ClassAccuracy:
-    """How well one class is told.
+    """The accuracy on one class.
 
     Attributes:
         name: Of the class.
@@ -67,25 +67,18 @@ def share_of_all(classes: Sequence[ClassAccuracy]) -> float:
 
 
 def classes_in_words(classes: Sequence[ClassAccuracy]) -> str:
-    """Which class is told best and which worst, and whether that is more than chance; empty with fewer than two."""
+    """Which class has the best accuracy, which the worst, and whether that is more than chance; empty of one class."""
     if len(classes) < 2:
         return ""
     worst, best = classes[0], classes[-1]
-    if worst.high >= best.low:
-        return (
-            f"Best told is {_told(best)}, worst {_told(worst)}; their intervals overlap, so that may be chance."
-            if worst.share < best.share
-            else f"All classes are told equally well ({best.share:.1%})."
-        )
-    return f"Best told is {_told(best)}, worst {_told(worst)}."
-
-
-def _told(one: ClassAccuracy) -> str:
-    return f"{one.name} ({one.share:.1%})"
+    if worst.share == best.share:
+        return f"All classes have the same accuracy ({best.share:.1%})."
+    maybe = "; their intervals overlap, so that may be chance" if worst.high >= best.low else ""
+    return f"The best class is {best.name} ({best.share:.1%}), the worst {worst.name} ({worst.share:.1%}){maybe}."
 
 
 def confusions(result: RunResult) -> list[tuple[int, str, str, int]]:
-    """Mistakes by kind, the most frequent first, as (count, true class, class told, images of the true class)."""
+    """Mistakes by kind, the most frequent first, as (count, true class, predicted class, images of the true class)."""
     names = result.classes
     kinds = [
         (n, names[i], names[j], sum(row))
@@ -98,5 +91,5 @@ def confusions(result: RunResult) -> list[tuple[int, str, str, int]]:
 
 def confusions_in_words(result: RunResult) -> str:
     """The most frequent kinds of mistakes as a sentence."""
-    most = [f"{a} told as {b} ({n:,} of {total:,})" for n, a, b, total in confusions(result)[:N_CONFUSIONS]]
+    most = [f"{a} predicted as {b} ({n:,} of {total:,})" for n, a, b, total in confusions(result)[:N_CONFUSIONS]]
     return f"Most frequent: {'; '.join(most)}." if most else "No test image was misclassified."

@@ -41,13 +41,15 @@ class StudyTable:
 
     @property
     def ledger(self) -> TimeLedger:
-        """Where its time went."""
-        spent, again = (sum(getattr(run, name) for run in self.finalists) for name in ("seconds", "repeated_seconds"))
-        return ledger(self.records, spent, again)
+        """Its device seconds by what became of them."""
+        spent, repeated = (
+            sum(getattr(run, name) for run in self.finalists) for name in ("seconds", "repeated_seconds")
+        )
+        return ledger(self.records, spent, repeated)
 
     @property
-    def winner(self) -> Winner | None:
-        """Its best network: the best finalist where there are finalists, else the best trial; None of none."""
+    def best_network(self) -> BestNetwork | None:
+        """The best finalist, or the best trial where there are no finalists; None where no trial is complete."""
         if self.finalists:
             return self._finalist(summarize_finalists(self.finalists)[0])
         trial = best(self.table)
@@ -55,21 +57,21 @@ class StudyTable:
             return None
         accuracy, n = float(trial["accuracy"]), int(trial["seeds"])
         origin = "one training" if n == 1 else f"mean of {n} trainings"
-        return Winner(
+        return BestNetwork(
             trial, accuracy, half_width(accuracy, int(trial["validation_images"])), int(trial["epochs"]), origin
         )
 
-    def _finalist(self, leading: FinalistSummary) -> Winner:
-        trial = self.table[self.table["number"] == leading.trial].iloc[0]
-        epochs = max(run.epochs for run in self.finalists if run.trial == leading.trial)
-        origin = f"mean of {leading.n_runs} more trainings" if leading.n_runs > 1 else "one more training"
-        if leading.interval is not None:
-            return Winner(trial, leading.mean, leading.interval, epochs, origin, of_images=False)
-        return Winner(trial, leading.mean, half_width(leading.mean, int(trial["validation_images"])), epochs, origin)
+    def _finalist(self, first: FinalistSummary) -> BestNetwork:
+        trial = self.table[self.table["number"] == first.trial].iloc[0]
+        epochs = max(run.epochs for run in self.finalists if run.trial == first.trial)
+        origin = f"mean of {first.n_runs} more trainings" if first.n_runs > 1 else "one more training"
+        if first.interval is not None:
+            return BestNetwork(trial, first.mean, first.interval, epochs, origin, of_images=False)
+        return BestNetwork(trial, first.mean, half_width(first.mean, int(trial["validation_images"])), epochs, origin)
 
 
 @dataclass(frozen=True)
-class Winner:
+class BestNetwork:
     """The best network of a study.
 
     Attributes:
@@ -113,7 +115,7 @@ def _of_table(runs: Sequence[FinalistRun], table: pd.DataFrame) -> tuple[Finalis
 
 
 def read_studies(sources: Sequence[Path]) -> list[StudyTable]:
-    """The studies of several folders or tables; those of one name are told apart by their folders.
+    """The studies of several folders or tables; those of one name get the names of their folders.
 
     Raises:
         UsageError: A source is given twice.

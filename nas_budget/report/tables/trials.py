@@ -1,4 +1,4 @@
-"""The trials table as a data frame, and its front."""
+"""The trials table as a data frame, and its Pareto front."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def complete(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table["state"] == "complete") & table["accuracy"].notna()]
 
 
-def front(table: pd.DataFrame, cost: str = "params") -> pd.DataFrame:
+def pareto_trials(table: pd.DataFrame, cost: str = "params") -> pd.DataFrame:
     """The complete trials that no other beats: none is as cheap and more accurate, or as accurate and cheaper.
 
     From the cheapest to the dearest, with the table's index; of equals, the first.
@@ -51,29 +51,29 @@ def front(table: pd.DataFrame, cost: str = "params") -> pd.DataFrame:
     return ended.iloc[pareto_front(range(len(ended)), costs.__getitem__, accuracies.__getitem__)]
 
 
-def knee(leading: pd.DataFrame, cost: str = "params") -> pd.Series[Any] | None:
-    """The trial of a front from which on more cost buys less; None of fewer than three.
+def knee(pareto: pd.DataFrame, cost: str = "params") -> pd.Series[Any] | None:
+    """The trial of a Pareto front from which on more cost buys less; None of fewer than three.
 
     The one furthest above the straight line between the ends, cost taken as its logarithm and both scaled to 0 to 1
     (Satopaa et al. 2011, "Finding a kneedle in a haystack").
     """
-    if len(leading) < 3:
+    if len(pareto) < 3:
         return None
-    dear, good = np.log(leading[cost].to_numpy(float)), leading["accuracy"].to_numpy(float)
+    dear, good = np.log(pareto[cost].to_numpy(float)), pareto["accuracy"].to_numpy(float)
     above = (good - good[0]) / (good[-1] - good[0]) - (dear - dear[0]) / (dear[-1] - dear[0])
-    return leading.iloc[int(above.argmax())] if above.max() > 0 else None
+    return pareto.iloc[int(above.argmax())] if above.max() > 0 else None
 
 
-def halved(leading: pd.DataFrame, cost: str = "params") -> pd.Series[Any] | None:
-    """The most accurate trial of a front with at most half the cost of its last; None where there is none."""
-    small = leading[leading[cost] <= leading[cost].iloc[-1] / 2] if len(leading) else leading
+def halved(pareto: pd.DataFrame, cost: str = "params") -> pd.Series[Any] | None:
+    """The most accurate trial of a Pareto front with at most half the cost of its last; None where there is none."""
+    small = pareto[pareto[cost] <= pareto[cost].iloc[-1] / 2] if len(pareto) else pareto
     return small.iloc[-1] if len(small) else None
 
 
 def best(table: pd.DataFrame) -> pd.Series[Any] | None:
     """The most accurate complete trial, of equals the smallest; None when there is none."""
-    leading = front(table)
-    return None if leading.empty else leading.iloc[-1]
+    pareto = pareto_trials(table)
+    return None if pareto.empty else pareto.iloc[-1]
 
 
 def network(trial: Mapping[Any, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Pages and pictures of studies and runs, from the command line; a page that follows a study."""
+"""Pages and images of studies and runs, from the command line; a page that follows a study."""
 
 from __future__ import annotations
 
@@ -121,18 +121,18 @@ def test_a_run_of_train_is_not_compared(run: Run, study: Path, tmp_path: Path) -
         ("front.pdf", b"%PDF", ["--figure", "curves"]),
     ],
 )
-def test_a_figure_becomes_a_picture(
+def test_a_figure_becomes_an_image(
     run: Run, study: Path, tmp_path: Path, name: str, begins: bytes, options: list[str]
 ) -> None:
     ran = run("report", study, "--image", tmp_path / name, *options)
-    assert ran.out == f"picture: {tmp_path / name}\n", ran.err
+    assert ran.out == f"image: {tmp_path / name}\n", ran.err
     assert (tmp_path / name).read_bytes().startswith(begins)
     assert not (study / "report.html").exists()
 
 
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_a_figure_of_a_run_becomes_a_picture(run: Run, tmp_path: Path) -> None:
+def test_a_figure_of_a_run_becomes_an_image(run: Run, tmp_path: Path) -> None:
     runs.write(tmp_path / "run", runs.result(), runs.epochs())
     ran = run("report", tmp_path / "run", "--image", tmp_path / "loss.svg", "--figure", "loss")
     assert ran.code == 0, ran.err
@@ -142,11 +142,11 @@ def test_a_figure_of_a_run_becomes_a_picture(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--image", "front.bmp"], "unknown kind of picture; end it in .svg, .png, .pdf"),
-        (["--image", "front.svg", "--figure", "nothing"], "there is no such figure here; there are tradeoff-params"),
+        (["--image", "front.bmp"], "unknown image format; end it in .svg, .png, .pdf"),
+        (["--image", "front.svg", "--figure", "nothing"], "no such figure; there are tradeoff-params"),
     ],
 )
-def test_a_picture_that_cannot_be_is_said(run: Run, study: Path, options: list[str], said: str) -> None:
+def test_an_image_that_cannot_be_is_said(run: Run, study: Path, options: list[str], said: str) -> None:
     ran = run("report", study, *options)
     assert ran.code == 2
     assert said in ran.err
@@ -165,7 +165,7 @@ def test_a_picture_that_cannot_be_is_said(run: Run, study: Path, options: list[s
         (PermissionError(13, "Permission denied"), "front.svg: cannot be written (Permission denied)"),
     ],
 )
-def test_what_pictures_need_is_said(
+def test_what_images_need_is_said(
     run: Run, study: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception, said: str
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -208,7 +208,7 @@ def test_a_page_follows_its_study_until_ctrl_c(tmp_path: Path) -> None:
         with pytest.raises(urllib.error.HTTPError, match="403"):
             fetch(urllib.request.Request(server, headers={"Host": "evil.example"}))  # noqa: S310 - an address of ours
         (folder / "trials.csv").write_text("damaged\n")
-        assert "has no column study" in fetch(server)
+        assert "is no trials table (no column study" in fetch(server)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, "", "interrupted\n")

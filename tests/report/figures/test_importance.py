@@ -17,7 +17,7 @@ from nas_budget.cli.options.network import network_values
 from nas_budget.errors import UsageError
 from nas_budget.records.finalists import FinalistRun, write_finalists
 from nas_budget.records.time_ledger import TimeLedger
-from nas_budget.report.figures.cost_shares import parts_of, shares_figure
+from nas_budget.report.figures.cost_shares import part_costs, shares_figure
 from nas_budget.report.figures.curves import MOST_CURVES, curves_figure, drawn_curves, rungs_of
 from nas_budget.report.figures.importance import importance_figure, parallel_figure, slice_figures
 from nas_budget.report.figures.timeline import ledger_figure, timeline_figure
@@ -25,7 +25,7 @@ from nas_budget.report.figures.tradeoff import tradeoff
 from nas_budget.report.pages.next_steps import count_command, network_options, train_command
 from nas_budget.report.tables.importance import chance_level, features, importance
 from nas_budget.report.tables.studies import StudyTable, read_studies, read_study
-from nas_budget.report.tables.trials import complete, front, halved, knee
+from nas_budget.report.tables.trials import complete, halved, knee, pareto_trials
 from tests.conftest import Ran
 from tests.report.trials import many, mixed, record, table_of
 from tests.strategies import specs
@@ -123,14 +123,14 @@ def test_curves_are_whole_and_stops_are_marked(tmp_path: Path) -> None:
     figure = curves_figure(table)
     traces = {trace.name: trace for trace in figure.data}
     curves: dict[int, list[float]] = {}
-    for name in "stopped early", "trained to the end":
+    for name in "pruned", "trained to the end":
         for id_, y in zip(traces[name].customdata, traces[name].y, strict=True):
             if y is not None:
                 curves.setdefault(id_, []).append(y)
     for index, text in table["curve"].items():
         assert curves.get(index, []) == pytest.approx([float(part) for part in text.split()])
     pruned = table[table["state"] == "pruned"]
-    assert list(traces["stopped here"].x) == list(pruned["epochs"])
+    assert list(traces["pruned here"].x) == list(pruned["epochs"])
     assert [shape.x0 for shape in figure.layout.shapes] == [2, 4] == rungs_of(table)
 
 
@@ -147,7 +147,7 @@ def test_parts_add_up_to_what_a_network_costs(found: list[ResNetSpec]) -> None:
     shapes = {(s.image_size, s.in_channels, s.classes) for s in found}
     for shape in shapes:
         rows = [s for s in found if (s.image_size, s.in_channels, s.classes) == shape]
-        counted = parts_of(frame(rows))
+        counted = part_costs(frame(rows))
         assert counted is not None
         for spec, params, macs in zip(rows, counted["params"], counted["macs"], strict=True):
             assert (params.sum(), macs.sum()) == (cost(spec).params, cost(spec).macs)
@@ -170,14 +170,14 @@ def frame(found: list[ResNetSpec]) -> pd.DataFrame:
 
 
 def test_parts_of_what_is_no_network_are_not_known(tmp_path: Path) -> None:
-    assert parts_of(table_of(tmp_path, [record(channels="wide")])) is None
-    assert parts_of(table_of(tmp_path, [record(spec="{")])) is None
+    assert part_costs(table_of(tmp_path, [record(channels="wide")])) is None
+    assert part_costs(table_of(tmp_path, [record(spec="{")])) is None
 
 
 def test_bars_of_the_best_are_divided_into_their_parts(tmp_path: Path) -> None:
     table = table_of(tmp_path, many(30))
     best = complete(table).nlargest(3, "accuracy")
-    counted = parts_of(best)
+    counted = part_costs(best)
     assert counted is not None
     figure = shares_figure(best, counted["params"], "parameters")
     assert [trace.name for trace in figure.data] == ["stem", "stage 1", "stage 2", "stage 3", "head"]
@@ -189,9 +189,9 @@ def test_the_ledger_is_a_bar_of_what_became_of_the_time() -> None:
     bars = {trace.name: list(trace.x) for trace in figure.data}
     assert bars == {
         "complete trials": [10, 0],
-        "trials stopped early": [2, 0],
+        "pruned trials": [2, 0],
         "failed trials": [0, 0.5],
-        "saved by stopping early": [1, 0],
+        "saved by pruning": [1, 0],
     }
 
 
@@ -210,7 +210,7 @@ def test_workers_have_a_line_each_and_a_night_is_cut_short(tmp_path: Path) -> No
     traces = {trace.name: trace for trace in figure.data}
     assert list(traces["complete"].base) == [0, 11]
     assert list(traces["complete"].x) == [10, 10]
-    assert list(traces["stopped early"].y) == ["worker 1"]
+    assert list(traces["pruned"].y) == ["worker 1"]
     assert [a.text for a in figure.layout.annotations] == ["11 h 50 min"]
 
 
@@ -231,13 +231,13 @@ def test_without_times_there_is_no_timeline(tmp_path: Path) -> None:
 
 def test_the_knee_and_the_half_of_a_front(tmp_path: Path) -> None:
     points = [(10, 0.2), (20, 0.6), (40, 0.65), (80, 0.7)]
-    leading = front(table_of(tmp_path, [record(i, params=p, accuracy=a) for i, (p, a) in enumerate(points)]))
-    bend, half = knee(leading), halved(leading)
+    pareto = pareto_trials(table_of(tmp_path, [record(i, params=p, accuracy=a) for i, (p, a) in enumerate(points)]))
+    bend, half = knee(pareto), halved(pareto)
     assert bend is not None
     assert half is not None
     assert (bend["params"], half["params"]) == (20, 40)
-    assert knee(leading.iloc[:2]) is None
-    assert halved(leading.iloc[:1]) is None
+    assert knee(pareto.iloc[:2]) is None
+    assert halved(pareto.iloc[:1]) is None
 
 
 @given(specs())
@@ -265,10 +265,10 @@ def test_a_train_command_names_what_is_known() -> None:
 def test_the_best_of_a_study_with_finalists_is_theirs(tmp_path: Path) -> None:
     runs = tuple(FinalistRun(3, seed, 0.5 + seed / 100, 9, 1, 9.0, 1.0, "", "", "") for seed in (1, 2))
     study = StudyTable("demo", table_of(tmp_path, mixed()), runs)
-    assert study.winner is not None
-    assert study.winner.trial["number"] == 3
-    assert study.winner.accuracy == pytest.approx(0.515)
-    assert (study.winner.epochs, study.winner.of_images) == (9, False)
+    assert study.best_network is not None
+    assert study.best_network.trial["number"] == 3
+    assert study.best_network.accuracy == pytest.approx(0.515)
+    assert (study.best_network.epochs, study.best_network.of_images) == (9, False)
     assert (study.ledger.finalists, study.ledger.repeated) == (18.0, 2.0)
 
 
@@ -281,9 +281,9 @@ def test_finalists_of_another_table_are_left_out(tmp_path: Path) -> None:
 
 
 def test_the_mean_of_several_seeds_is_said_to_be_one(tmp_path: Path) -> None:
-    winner = StudyTable("demo", table_of(tmp_path, [record(seeds=3)])).winner
-    assert winner is not None
-    assert winner.origin == "mean of 3 trainings"
+    best = StudyTable("demo", table_of(tmp_path, [record(seeds=3)])).best_network
+    assert best is not None
+    assert best.origin == "mean of 3 trainings"
 
 
 def test_a_study_is_not_compared_with_itself(tmp_path: Path) -> None:

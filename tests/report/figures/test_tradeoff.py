@@ -30,7 +30,7 @@ def texts(figure: go.Figure) -> list[str]:
 
 def test_trials_are_drawn_by_what_became_of_them(tmp_path: Path) -> None:
     points = drawn(tradeoff(table_of(tmp_path, mixed())))
-    assert points["stopped early"] == [(30_000, 0.2)]
+    assert points["pruned"] == [(30_000, 0.2)]
     assert (20_000, 0.6) in points["trained to the end"]
     assert len(points["trained to the end"]) == 5
     assert not any((100, 0.9) in trace for trace in points.values())  # it failed
@@ -46,11 +46,11 @@ def test_costs_that_are_nearly_one_stand_within_the_axis(tmp_path: Path) -> None
 
 def test_the_front_is_a_step_line_with_its_points_over_it(tmp_path: Path) -> None:
     figure = tradeoff(table_of(tmp_path, mixed()))
-    (line,) = (trace for trace in figure.data if trace.name == "front")
+    (line,) = (trace for trace in figure.data if trace.name == "Pareto front")
     assert line.line.shape == "hv"
     assert list(zip(line.x, line.y, strict=True))[:3] == [(5_000, 0.40), (12_345, 0.62), (43_210, 0.7531)]
     assert line.x[-1] >= 43_210
-    (top,) = (trace for trace in figure.data if trace.name == "on the front")
+    (top,) = (trace for trace in figure.data if trace.name == "on the Pareto front")
     assert list(top.x) == [5_000, 12_345, 43_210]
     assert list(top.customdata) == [1, 3, 5]
     assert all("parameters" in text for text in top.text)
@@ -80,7 +80,7 @@ def test_the_front_belongs_to_its_axis(tmp_path: Path) -> None:
     quick = [record(0, params=10, macs=100, accuracy=0.5), record(1, params=20, macs=50, accuracy=0.5)]
     table = table_of(tmp_path, quick)
     for axis, first in ("params", 10), ("macs", 50):
-        (line,) = (trace for trace in tradeoff(table, axis).data if trace.name == "front")
+        (line,) = (trace for trace in tradeoff(table, axis).data if trace.name == "Pareto front")
         assert line.x[0] == first
 
 

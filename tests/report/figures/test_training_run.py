@@ -27,7 +27,7 @@ def test_the_confusion_is_per_cent_of_each_true_class() -> None:
     assert isnan(wrong.z[2][0])
     assert isnan(wrong.z[1][1])
     assert isnan(right.z[1][2])
-    assert wrong.customdata[1][2] == "<b>dog</b> told as <b>emu</b>:<br>8 of 20"
+    assert wrong.customdata[1][2] == "<b>dog</b> predicted as <b>emu</b>:<br>8 of 20"
 
 
 @pytest.mark.parametrize(("n", "written"), [(3, True), (20, True), (21, False), (100, False)])

@@ -15,8 +15,8 @@ from nas_budget.report.figures.space import (
     choice_groups,
     choices_figure,
     density_figure,
+    mean_shares_figure,
     never,
-    parts_figure,
     sizes_figure,
 )
 from nas_budget.report.pages.space import share_in_words, space_page, summary, write_space_page
@@ -85,7 +85,7 @@ def test_one_network_alone_can_be_drawn() -> None:
 
 
 def test_shares_of_parts_fill_each_bar(found: Exploration) -> None:
-    figure = parts_figure(found)
+    figure = mean_shares_figure(found)
     assert np.allclose(np.sum([bar.x for bar in figure.data], axis=0), 1)
     assert [bar.name for bar in figure.data] == ["stem", "stage 1", "stage 2", "stage 3", "head"]
     assert len({bar.marker.color for bar in figure.data}) == 5

@@ -36,8 +36,8 @@ def seen(folder: Path, records: list[TrialRecord], runs: list[FinalistRun] | Non
     return words(page(study_of(folder, records, runs)))
 
 
-def payload(html: str) -> Any:
-    found = re.search(r'<script type="application/json" id="payload">(.*?)</script>', html, re.DOTALL)
+def page_data(html: str) -> Any:
+    found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', html, re.DOTALL)
     assert found
     return json.loads(found[1])
 
@@ -50,7 +50,7 @@ def test_the_headline_is_the_best_trial_with_its_uncertainty(tmp_path: Path) -> 
         "Trial 5: channels 8-16",
         "6,790 of 50,000 parameters to spare (86.4% used)",
         "2,000,000 MACs",
-        "Found in 1 min 40 s of training: 8 trials, 1 stopped early, which saved 25 s.",
+        "Found in 1 min 40 s of training: 8 trials, 1 pruned, which saved 25 s.",
         "after 6 epochs, one training; ± is half of the 95 % interval that so many images leave",
     ):
         assert part in text
@@ -76,7 +76,7 @@ def test_one_run_of_each_finalist_tells_nothing(tmp_path: Path) -> None:
 def test_the_facts_are_counted(tmp_path: Path) -> None:
     text = seen(tmp_path, [*mixed(), record(8, spec=record(1).spec, seconds=3600.0)])
     for part in (
-        "6 complete, 1 stopped early",
+        "6 complete, 1 pruned",
         "Failed 2",
         "Networks trained twice 1",
         "1 h 1 min",
@@ -120,12 +120,12 @@ def test_the_page_follows_from_the_file_alone(tmp_path: Path) -> None:
 
 def test_the_scripts_get_the_whole_table(tmp_path: Path) -> None:
     records = many(30)
-    known = payload(page(study_of(tmp_path, records)))
+    known = page_data(page(study_of(tmp_path, records)))
     assert tuple(known["columns"]) == COLUMNS
     assert known["columns"]["params"] == [r.params for r in records]
     assert known["columns"]["accuracy"] == [r.accuracy for r in records]
     assert known["columns"]["data"] == {"all": "mine"}
-    for row, (params, macs) in zip(records, known["parts"], strict=True):
+    for row, (params, macs) in zip(records, known["cost_shares"], strict=True):
         assert (sum(params), sum(macs)) == (row.params, row.macs)
         assert len(params) == 5
 
@@ -135,10 +135,10 @@ def test_commands_name_the_run_where_it_is_known(tmp_path: Path) -> None:
     (alone,) = read_studies([tmp_path / "trials.csv"])
     (within,) = read_studies([tmp_path])
     (number,) = (r.number for r in many(12) if r.number == 3)
-    train, count = payload(page([within]))["commands"][number]
+    train, count = page_data(page([within]))["commands"][number]
     assert train == f"nas-budget train --study {tmp_path} --trial 3"
     assert count.startswith("nas-budget count --channels ")
-    train, _ = payload(page([alone]))["commands"][number]
+    train, _ = page_data(page([alone]))["commands"][number]
     assert train.startswith("nas-budget train --channels ")
     assert "nas-budget export" in words(page([within]))
     assert "nas-budget export" not in words(page([alone]))

@@ -95,7 +95,7 @@ def test_the_axis_is_chosen(browser: Any, thousand: str) -> None:
 
 
 def test_the_address_remembers_what_is_looked_at(browser: Any, thousand: str) -> None:
-    window, trouble = opened(browser, f"{thousand}#axis=macs&trial=7&sort=params&show=front&filter=params%3E10k")
+    window, trouble = opened(browser, f"{thousand}#axis=macs&trial=7&sort=params&show=pareto&filter=params%3E10k")
     assert window.locator("#axis").input_value() == "macs"
     assert window.locator(".trial-title").inner_text().startswith("trial 7 ")
     sizes = [int(text.replace(",", "")) for text in window.locator("#table td.of-params").all_inner_texts()]
@@ -147,7 +147,7 @@ def test_the_front_alone_can_be_shown_and_more_on_demand(browser: Any, thousand:
     window, trouble = opened(browser, thousand)
     window.click("#more")
     assert window.locator("#table tbody tr").count() == 200
-    window.select_option("#state", "front")
+    window.select_option("#state", "pareto")
     front = window.locator("#table td.of-accuracy").all_inner_texts()
     assert 2 < len(front) < 50
     assert set(window.locator("#table td.of-state").all_inner_texts()) == {"complete"}

@@ -1,4 +1,4 @@
-"""Pictures of a page: cut as they are, or none."""
+"""Thumbnails of a page: cut as they are, or none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pixels(thumbnail: Thumbnail) -> np.ndarray:  # type: ignore[type-arg]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_each_picture_is_as_it_was_written(tmp_path: Path, channels: int) -> None:
+def test_each_image_is_as_it_was_written(tmp_path: Path, channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, channels)).astype(np.uint8)
     write_row(tmp_path / "row.png", images)
     thumbnails = read_thumbnails(tmp_path / "row.png", 4, 8)
@@ -31,7 +31,7 @@ def test_each_picture_is_as_it_was_written(tmp_path: Path, channels: int) -> Non
     )
 
 
-def test_a_large_picture_is_made_smaller(tmp_path: Path) -> None:
+def test_a_large_image_is_made_smaller(tmp_path: Path) -> None:
     write_row(tmp_path / "row.png", np.full((2, 300, 300, 3), 70, np.uint8))
     thumbnails = read_thumbnails(tmp_path / "row.png", 2, 300)
     assert [thumbnail.side for thumbnail in thumbnails] == [MOST_PIXELS] * 2

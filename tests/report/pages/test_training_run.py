@@ -25,7 +25,7 @@ from tests.report.runs import MISTAKE, RECIPE, SEEDS, SPEC, as_paper, epochs, of
 from tests.report.trials import EVIL
 
 
-def payload(html: str) -> Any:
+def page_data(html: str) -> Any:
     """The figures that a page holds."""
     found = re.search(r'id="figures">(.*?)</script>', html)
     assert found
@@ -77,7 +77,7 @@ def test_how_it_was_trained_is_told() -> None:
         "Deterministic algorithms only yes",
         "Versions torch 2.13.0",
         "animals: 4,000 images trained on, 1,234 for validation, 50 to test",
-        "2 parts, as memory did not suffice",
+        "2 micro-batches, as memory did not suffice",
         "Weight decay 0.0003",
         "Trivial augment yes",
         "digest-of-four",
@@ -88,7 +88,7 @@ def test_how_it_was_trained_is_told() -> None:
 
 def test_mistakes_and_classes_are_told() -> None:
     seen = words(run_page(result(), epochs()))
-    assert "Most frequent: dog told as emu (8 of 20); cat told as dog (2 of 10)" in seen
+    assert "Most frequent: dog predicted as emu (8 of 20); cat predicted as dog (2 of 10)" in seen
     assert "dog 60.0% 38.7–78.1% 20 emu (40.0%)" in seen
     assert "31 dog emu 98.76%" in seen
     perfect = result(confusion=((5, 0, 0), (0, 5, 0), (0, 0, 0)), mistakes=())
@@ -109,15 +109,16 @@ def test_names_are_shown_as_they_are() -> None:
     run = result(classes=evil, name=EVIL, device=EVIL, recipe={**RECIPE, "name": EVIL, EVIL: EVIL}, data=EVIL)
     html = run_page(run, epochs())
     assert EVIL not in html
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; told as &lt;b&gt;&#34;it&#34;&lt;/b&gt; &amp; co (2 of 10)" in html
-    ticks = payload(html)["confusion"]["layout"]["xaxis"]["ticktext"]
+    wrong = "&lt;script&gt;alert(1)&lt;/script&gt; predicted as &lt;b&gt;&#34;it&#34;&lt;/b&gt; &amp; co"
+    assert f"{wrong} (2 of 10)" in html
+    ticks = page_data(html)["confusion"]["layout"]["xaxis"]["ticktext"]
     assert ticks[1] == '&lt;b&gt;"it"&lt;/b&gt; &amp; co'
     assert ticks[2] == "x" * 15 + "…"
 
 
 def test_what_is_no_number_can_be_read_by_a_browser() -> None:
     rows = [replace(row, train_loss=nan) for row in epochs()]
-    figures = payload(run_page(result(), rows))
+    figures = page_data(run_page(result(), rows))
     assert figures["loss"]["data"][0]["y"] == [None, None, None]
     assert list(figures) == ["loss", "accuracy", "rate", "architecture", "confusion"]
 
@@ -173,7 +174,7 @@ def test_nothing_is_asked_of_the_network() -> None:
     assert html.count("plotly.js v") == 1
 
 
-def test_mistakes_are_shown_as_pictures(tmp_path: Path) -> None:
+def test_mistakes_are_shown_as_images(tmp_path: Path) -> None:
     run = result(classes=("cat", EVIL, "emu"), mistakes=(MISTAKE, {**MISTAKE, "index": 7, "predicted": 0}))
     html = write(tmp_path, run, epochs()).read_text(encoding="utf-8")
     sources = re.findall(r'<img class="pixels" src="data:image/png;base64,([^"]+)" [^>]*alt="Test image \d+"', html)
@@ -183,8 +184,8 @@ def test_mistakes_are_shown_as_pictures(tmp_path: Path) -> None:
             assert np.array_equal(thumbnail, np.asarray(row)[:, 16 * i : 16 * i + 16])
     assert len(sources) == 2
     assert EVIL not in html
-    assert "told as cat 98.8% · #7" in words(html)
-    (tmp_path / "mistakes.png").write_bytes(b"no picture")
+    assert "predicted as cat 98.8% · #7" in words(html)
+    (tmp_path / "mistakes.png").write_bytes(b"no image")
     html = write_run_page(tmp_path).read_text(encoding="utf-8")
     assert "<img" not in html
     assert "98.76%" in words(html)
@@ -202,7 +203,7 @@ def test_commands_can_be_copied(tmp_path: Path) -> None:
     assert 'class="copy"' not in run_page(result(), epochs())
 
 
-def test_the_paper_is_behind_its_own_training_alone() -> None:
+def test_the_papers_curves_are_drawn_beside_its_own_training_alone() -> None:
     seen = words(run_page(as_paper(), epochs()))
     assert "In amber the reference paper's own run." in seen
     assert "with dropout and batch statistics on" in seen

@@ -58,7 +58,7 @@ def test_pointing_at_a_cell_shows_its_count(browser: Any, tmp_path: Path) -> Non
     window.mouse.move(box["x"] + box["width"] * 5 / 6, box["y"] + box["height"] / 2)
     window.wait_for_selector("#confusion .hoverlayer .hovertext", timeout=60_000)
     shown = window.locator("#confusion .hoverlayer").text_content()
-    assert f"{EVIL} told as emu:" in shown
+    assert f"{EVIL} predicted as emu:" in shown
     assert "8 of 20" in shown
     window.close()
     assert trouble == []
@@ -97,13 +97,13 @@ def test_a_command_is_copied_with_and_without_a_clipboard(browser: Any, tmp_path
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
-def test_pictures_are_enlarged_pixel_by_pixel(browser: Any, tmp_path: Path, width: int) -> None:
+def test_images_are_enlarged_pixel_by_pixel(browser: Any, tmp_path: Path, width: int) -> None:
     run = result(mistakes=tuple({**MISTAKE, "index": i} for i in range(24)))
     window, trouble = opened(browser, write(tmp_path, run, epochs()), width=width)
-    pictures = window.locator(".thumbnails img")
-    assert pictures.evaluate_all("(all) => all.filter((one) => one.naturalWidth === 16).length") == 24
-    assert pictures.first.evaluate("(one) => getComputedStyle(one).imageRendering") == "pixelated"
-    first, second = pictures.nth(0).bounding_box(), pictures.nth(1).bounding_box()
+    images = window.locator(".thumbnails img")
+    assert images.evaluate_all("(all) => all.filter((one) => one.naturalWidth === 16).length") == 24
+    assert images.first.evaluate("(one) => getComputedStyle(one).imageRendering") == "pixelated"
+    first, second = images.nth(0).bounding_box(), images.nth(1).bounding_box()
     assert first["width"] == pytest.approx(first["height"], abs=1)
     assert (first["width"] > 90, first["y"]) == (True, second["y"])
     assert window.evaluate("document.documentElement.scrollWidth") <= width

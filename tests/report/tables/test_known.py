@@ -1,4 +1,4 @@
-"""Published networks: told with their source, and as what they are."""
+"""Published networks: each has its source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The paper's own run stands behind its own training alone."""
+"""The paper's own run is drawn beside its own training alone."""
 
 from __future__ import annotations
 
@@ -48,5 +48,5 @@ def test_the_papers_curves_are_its_own() -> None:
     assert (rows[0].train_loss, rows[0].accuracy) == (1.7466, pytest.approx(0.4318))
     assert (rows[-1].train_loss, rows[-1].accuracy) == (0.0168, pytest.approx(0.9136))
     assert rows[-1].learning_rate == pytest.approx(7.76e-7, rel=1e-3)
-    behind, ours = loss_figure(epochs(), rows).data
-    assert (behind.name, len(behind.x), len(ours.x)) == ("the paper", 150, 3)
+    paper, ours = loss_figure(epochs(), rows).data
+    assert (paper.name, len(paper.x), len(ours.x)) == ("the paper", 150, 3)

@@ -17,8 +17,8 @@ from tests.report.runs import result
 
 def test_the_most_frequent_confusions_come_first() -> None:
     assert confusions(result()) == [(8, "dog", "emu", 20), (2, "cat", "dog", 10), (1, "cat", "emu", 10)]
-    said = "Most frequent: dog told as emu (8 of 20); cat told as dog (2 of 10); cat told as emu (1 of 10)."
-    assert confusions_in_words(result()) == said
+    kinds = "dog predicted as emu (8 of 20); cat predicted as dog (2 of 10); cat predicted as emu (1 of 10)"
+    assert confusions_in_words(result()) == f"Most frequent: {kinds}."
 
 
 def test_the_worst_class_comes_first() -> None:
@@ -35,11 +35,11 @@ def test_a_class_without_images_is_left_out() -> None:
     assert (drawn_range([]), share_of_all([])) == ((0, 1), 0)
 
 
-def test_best_and_worst_are_told_with_their_certainty() -> None:
+def test_best_and_worst_class_are_said_with_their_certainty() -> None:
     def said(confusion: tuple[tuple[int, ...], ...]) -> str:
         return classes_in_words(class_accuracies(result(confusion=confusion)))
 
-    assert said(((90, 10, 0), (1, 99, 0), (1, 0, 99))) == "Best told is emu (99.0%), worst cat (90.0%)."
+    assert said(((90, 10, 0), (1, 99, 0), (1, 0, 99))) == "The best class is emu (99.0%), the worst cat (90.0%)."
     assert said(((9, 1, 0), (2, 8, 0), (0, 0, 0))).endswith("their intervals overlap, so that may be chance.")
-    assert said(((9, 1, 0), (1, 9, 0), (0, 0, 0))) == "All classes are told equally well (90.0%)."
+    assert said(((9, 1, 0), (1, 9, 0), (0, 0, 0))) == "All classes have the same accuracy (90.0%)."
     assert said(((9, 1, 0), (0, 0, 0), (0, 0, 0))) == ""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nas_budget.errors import TableError
 from nas_budget.records.trials import COLUMNS, KINDS, TrialRecord, best_of, read_trials, write_table
-from nas_budget.report.tables.trials import best, complete, front, network, read_table
+from nas_budget.report.tables.trials import best, complete, network, pareto_trials, read_table
 from tests.report.trials import EVIL, mixed, record, table_of
 
 in_a_folder = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -117,7 +117,7 @@ def test_the_front_is_what_no_other_trial_beats(results: list[tuple[str, float |
         return no_worse and (one[:2] != other[:2] or one[2] < other[2])
 
     expected = [trial for trial in ended if not any(beats(other, trial) for other in ended)]
-    assert front(table)["number"].tolist() == [number for _, _, number in sorted(expected, key=lambda t: t[1])]
+    assert pareto_trials(table)["number"].tolist() == [number for _, _, number in sorted(expected, key=lambda t: t[1])]
 
 
 @given(outcomes)
@@ -132,7 +132,7 @@ def test_the_best_is_the_most_accurate_of_equals_the_smallest(results: list[tupl
 
 def test_the_front_of_known_trials(tmp_path: Path) -> None:
     table = table_of(tmp_path, mixed())
-    assert front(table)["number"].tolist() == [1, 3, 5]
+    assert pareto_trials(table)["number"].tolist() == [1, 3, 5]
     assert complete(table)["number"].tolist() == [1, 2, 3, 4, 5]
 
 

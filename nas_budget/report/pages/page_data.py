@@ -13,7 +13,7 @@ from plotly.utils import PlotlyJSONEncoder
 
 from nas_budget.records.trials import COLUMNS
 from nas_budget.report.figures.axes import known_axes
-from nas_budget.report.figures.cost_shares import image_of, parts_of, shares_figure
+from nas_budget.report.figures.cost_shares import image_of, part_costs, shares_figure
 from nas_budget.report.figures.curves import curves_figure, drawn_curves
 from nas_budget.report.figures.importance import importance_figure, parallel_figure, slice_figures
 from nas_budget.report.figures.timeline import ledger_figure, timeline_figure
@@ -21,14 +21,14 @@ from nas_budget.report.figures.tradeoff import describe, tradeoff
 from nas_budget.report.pages.next_steps import count_command, train_command
 from nas_budget.report.tables.importance import importance
 from nas_budget.report.tables.studies import StudyTable, together
-from nas_budget.report.tables.trials import complete, front, network
+from nas_budget.report.tables.trials import complete, network, pareto_trials
 
 RECIPE = {"optimizer": "", "learning_rate": "learning rate ", "weight_decay": "weight decay ", "batch_size": "batch "}
 N_BEST = 10
 N_SLICES = 6
 
 
-def payload(studies: Sequence[StudyTable], table: pd.DataFrame) -> str:
+def page_data(studies: Sequence[StudyTable], table: pd.DataFrame) -> str:
     """All that the scripts need, as JSON that is safe inside a script element.
 
     Args:
@@ -42,9 +42,9 @@ def payload(studies: Sequence[StudyTable], table: pd.DataFrame) -> str:
         "hover": hover,
         "network": [network(row) for row in table.to_dict("records")],
         "recipe": _recipes(table),
-        "front": [*map(int, _fronts(table).index)],
+        "pareto_front": [*map(int, _pareto_fronts(table).index)],
         "commands": _commands(studies),
-        "parts": parts,
+        "cost_shares": parts,
         "image": [_image(spec) for spec in table.groupby("study", sort=False)["spec"].first()],
         "studies": [study.name for study in studies],
         "best": _best(studies),
@@ -66,8 +66,8 @@ def _recipes(table: pd.DataFrame) -> list[str]:
     return [", ".join(f"{RECIPE[name]}{row[name]}" for name in varied) for row in table.to_dict("records")]
 
 
-def _fronts(table: pd.DataFrame) -> pd.DataFrame:
-    return pd.concat([front(rows) for _, rows in table.groupby("study", sort=False)])
+def _pareto_fronts(table: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([pareto_trials(rows) for _, rows in table.groupby("study", sort=False)])
 
 
 def _commands(studies: Sequence[StudyTable]) -> list[list[str]]:
@@ -83,7 +83,7 @@ def _parts(table: pd.DataFrame) -> list[list[list[int]]]:
     """Params and MACs of stem, stages and head of each trial; empty lists where they are not known."""
     found: list[list[list[int]]] = []
     for _, rows in table.groupby("study", sort=False):
-        counted = parts_of(rows)
+        counted = part_costs(rows)
         if counted is None:
             found += [[] for _ in rows.index]
             continue
@@ -104,8 +104,8 @@ def _best(studies: Sequence[StudyTable]) -> int | None:
     """The id of the trial that is shown first: the best of the best study."""
     found, before = [], 0
     for study in studies:
-        if winner := study.winner:
-            found.append((winner.accuracy, before + int(str(winner.trial.name))))
+        if best := study.best_network:
+            found.append((best.accuracy, before + int(str(best.trial.name))))
         before += len(study.table)
     if not found:
         known = together(studies)["accuracy"].dropna()
