@@ -168,7 +168,7 @@ def read_result(folder: Path) -> RunResult:
         raise ModelError(f"{path}: no such file; a run of nas-budget train writes it when it ends") from None
     except KeyError as error:
         raise ModelError(
-            f"{path}: cannot be read as the result of a run ({error} is missing: an older nas-budget wrote it)"
+            f"{path}: was written by an older nas-budget (no {error}); read it with that version"
         ) from None
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as the result of a run ({error})") from None
