@@ -1,4 +1,4 @@
-"""A training put down after an epoch and taken up again: weights, optimisers, averages, and where it was."""
+"""Checkpoints: a training between two epochs as a file, with weights, optimizer state, EMA and position."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def save_checkpoint(path: Path, trainer: Trainer, values: Mapping[str, Any]) -> 
 
 
 def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
-    """Put a training that has just begun where the one of the checkpoint was; the caller's values.
+    """Resume: load a checkpoint into a new trainer; the caller's values of `save_checkpoint`.
 
     Raises:
         ModelError: A file that is damaged, or of another network or recipe; the training is then not to be used.
@@ -42,7 +42,7 @@ def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
         for name, tensor in _part(tensors, f"{OPTIMIZER}{number}.").items():
             place, _, key = name.partition(".")
             if int(place) >= len(parameters):
-                raise ModelError(f"{path}: is of a training with another optimiser")
+                raise ModelError(f"{path}: is of a training with another optimizer")
             optimizer.state[parameters[int(place)]][key] = _like(parameters[int(place)], tensor)
     place = values.pop("place")
     trainer.done, trainer.micro_batches = place["done"], place["micro_batches"]
@@ -66,7 +66,7 @@ def _part(tensors: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
 
 
 def _like(parameter: Tensor, tensor: Tensor) -> Tensor:
-    """The tensor on the parameter's device, in its order in memory, so that sums go on in the same order."""
+    """The tensor on the parameter's device, in its memory format, so that sums are taken in the same order."""
     if tensor.shape != parameter.shape:
         return tensor.to(parameter.device)
     return torch.empty_like(parameter).copy_(tensor)

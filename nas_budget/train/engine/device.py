@@ -1,4 +1,4 @@
-"""Where networks train, and in which number format."""
+"""Devices and number formats; settings of torch that hold within a `with` block."""
 
 from __future__ import annotations
 

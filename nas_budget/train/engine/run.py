@@ -1,4 +1,4 @@
-"""The full training of a network: several seeds, put down after each epoch, measured on test images once."""
+"""`FullTraining`: a network trained with several seeds, resumed after a stop, and measured on test images once."""
 
 from __future__ import annotations
 
@@ -51,20 +51,39 @@ CHECKPOINT_SHARE = 20
 
 
 class FullTraining:
-    """A run, begun or gone on with.
+    """Trains a network to the end with each seed, and writes weights, metrics and result to a folder.
+
+    A run that was stopped or killed resumes from its last checkpoint and ends with the same numbers as one that was
+    not. Test images are read once, after the last epoch of each seed. The weights of the first seed have the plain
+    name: no seed is chosen by its test accuracy.
 
     Args:
-        settings: What to do.
-        dataset: Where the images come from.
-        folder: Where its files go.
+        settings: Network, recipe, images and seeds. A folder resumes only with the same ones; more seeds may follow.
+        dataset: The images.
+        folder: Folder of the run.
         device: Where it trains.
-        should_stop: Asked before every step; training raises `StoppedError` when it says so.
-        on_message: Told what a person should know.
+        should_stop: Asked before every step; training raises `StoppedError` when it returns true.
+        on_message: Called with notes for a person, such as that memory was short.
 
     Attributes:
         finished: The result so far; None until the first seed has ended.
         trained: Whether anything was left to train.
         saved: Seed and epoch of the last checkpoint; None before the first.
+
+    Examples:
+        >>> import tempfile
+        >>> from nas_budget.arch.spec import ResNetSpec
+        >>> from nas_budget.train.data.synthetic import synthetic
+        >>> from nas_budget.train.optim.recipe import Recipe
+        >>> spec, recipe = ResNetSpec((4, 8), blocks=1), Recipe(batch_size=32, epochs=2)
+        >>> settings = RunConfig("example", spec, "own", recipe, n_train=64, n_validation=20, seeds=(0, 1))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = FullTraining(settings, synthetic(84, 50), Path(folder), torch.device("cpu"))
+        ...     rows = list(run.epochs())
+        ...     (Path(folder) / "model.safetensors").exists()
+        True
+        >>> [(row.seed, row.epoch) for row in rows], len(run.finished.seeds)
+        ([(0, 1), (0, 2), (1, 1), (1, 2)], 2)
     """
 
     def __init__(
@@ -79,15 +98,15 @@ class FullTraining:
         self.rows: list[EpochRow] = []
 
     def epochs(self) -> Iterator[EpochRow]:
-        """Train with each seed that is left, and yield every epoch; the result is in `finished` at the end.
+        """Train with each seed that is left and yield every epoch. At the end the result is in `finished`.
 
         Raises:
-            StoppedError: `should_stop` said so; what the last checkpoint holds is kept.
+            StoppedError: `should_stop` returned true; the last checkpoint is kept.
             TrainingError: The loss is no longer a number, or memory does not suffice.
             ModelError: The folder holds a run with other settings, is in use, or a checkpoint is damaged.
         """
         s = self.settings
-        with _alone(self.folder), deterministic(s.deterministic), _memory_in_words(self.device):
+        with _lock(self.folder), deterministic(s.deterministic), _explain_lack_of_memory(self.device):
             seeds_left = self._open()
             self.trained = bool(seeds_left)
             if seeds_left:
@@ -98,7 +117,7 @@ class FullTraining:
                 self._finish(trainer)
 
     def _open(self) -> list[int]:
-        """Look at what the folder holds and note what is to be done; the seeds that are left."""
+        """Write the settings, read what the folder holds; the seeds that are left."""
         held = self.settings.held(self.dataset)
         check_same(self.folder, held, self.settings.name)
         self.finished = read_result(self.folder) if (self.folder / RESULT).exists() else None
@@ -112,12 +131,12 @@ class FullTraining:
 
     @property
     def first_seed(self) -> int:
-        """The seed whose weights are handed on: the first that was trained, whatever the others give."""
+        """The seed whose weights are exported: the first that was trained, whatever the others give."""
         return self.finished.seeds[0].seed if self.finished else self.settings.seeds[0]
 
     def _train(self, trainer: Trainer) -> Iterator[EpochRow]:
         self.lost_s = self.spent_s = 0.0
-        epoch = self._take_up(trainer)
+        epoch = self._resume(trainer)
         if self.settings.compiled:
             trainer.compile()
         if self.settings.graphed:
@@ -138,23 +157,23 @@ class FullTraining:
                 next_write = time.monotonic() + CHECKPOINT_SHARE * (time.monotonic() - start)
             yield row
 
-    def _take_up(self, trainer: Trainer) -> int:
-        """Go on from the seed's checkpoint if there is one; the epochs that are done."""
+    def _resume(self, trainer: Trainer) -> int:
+        """Load the seed's checkpoint if there is one; the number of epochs that are done."""
         path, epoch = checkpoint(self.folder, trainer.seed), 0
-        began = [row for row in read_metrics(self.folder) if row.seed == trainer.seed]
+        before = [row for row in read_metrics(self.folder) if row.seed == trainer.seed]
         if path.exists():
             place = load_checkpoint(path, trainer)
             epoch, self.spent_s, self.lost_s = place["epoch"], place["spent_s"], place["lost_s"]
             self.saved = trainer.seed, epoch
-        self.rows += [row for row in began if row.epoch <= epoch]
-        self.lost_s += sum(row.seconds for row in began if row.epoch > epoch)
+        self.rows += [row for row in before if row.epoch <= epoch]
+        self.lost_s += sum(row.seconds for row in before if row.epoch > epoch)
         write_whole(self.folder / METRICS, "".join(json.dumps(asdict(row)) + "\n" for row in self.rows))
         return epoch
 
     def _epoch(self, trainer: Trainer, epoch: int) -> EpochRow:
-        parts = trainer.micro_batches
+        micro_batches = trainer.micro_batches
         result = train_epoch(trainer, epoch, self.should_stop)
-        if trainer.micro_batches > parts:
+        if trainer.micro_batches > micro_batches:
             self.on_message(
                 f"NOTE: not enough memory for a batch of {trainer.batch_size}: it is computed in "
                 f"{trainer.micro_batches} micro-batches whose gradients are added; batch norm sees one at a time"
@@ -184,20 +203,20 @@ class FullTraining:
         )
 
     def _finish(self, trainer: Trainer) -> None:
-        """Measure on test images, write weights and result, drop the checkpoint."""
+        """Measure on test images, write weights and result, remove the checkpoint."""
         test = labelled_images(self.dataset, "test", self.device)
         plain = self._model(trainer, trainer.network, "plain")
-        told = _measured(plain, test)
+        logits = _test_logits(plain, test)
         ema = self._model(trainer, trainer.ema.network, "ema") if trainer.ema else None
-        logits_ema = _measured(ema, test) if ema else None
+        logits_ema = _test_logits(ema, test) if ema else None
         ended = SeedResult(
             seed=trainer.seed,
             validation_accuracy=self.rows[-1].accuracy,
-            accuracy=accuracy_of(told[0], test.labels),
-            flipped=accuracy_of(told[1], test.labels),
+            accuracy=accuracy_of(logits[0], test.labels),
+            flipped=accuracy_of(logits[1], test.labels),
             ema=accuracy_of(logits_ema[0], test.labels) if logits_ema else None,
             ema_flipped=accuracy_of(logits_ema[1], test.labels) if logits_ema else None,
-            loss=F.cross_entropy(told[0], test.labels).item(),
+            loss=F.cross_entropy(logits[0], test.labels).item(),
             seconds=self.spent_s,
             repeated_seconds=self.lost_s,
             digest=weights_digest({name: tensor.cpu() for name, tensor in plain.network.state_dict().items()}),
@@ -205,8 +224,8 @@ class FullTraining:
         self._save(plain, WEIGHTS, trainer.seed, ended.accuracy)
         if ema:
             self._save(ema, EMA_WEIGHTS, trainer.seed, ended.ema)
-        confusion = confusion_of(told[0], test.labels)
-        worst = [asdict(mistake) for mistake in mistakes_of(told[0], test.labels, N_MISTAKES)]
+        confusion = confusion_of(logits[0], test.labels)
+        worst = [asdict(mistake) for mistake in mistakes_of(logits[0], test.labels, N_MISTAKES)]
         if self.finished:
             confusion, worst = self.finished.confusion, list(self.finished.mistakes)
         else:
@@ -255,18 +274,18 @@ class FullTraining:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep every other process out of a run's folder."""
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run's folder, which one process at a time has."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / LOCK, timeout=0):
             yield
     except Timeout:
-        raise ModelError(f"{folder}: another process is at this run; wait for it, or use another --name") from None
+        raise ModelError(f"{folder}: another process trains this run; wait for it, or use another --name") from None
 
 
 @contextmanager
-def _memory_in_words(device: torch.device) -> Iterator[None]:
+def _explain_lack_of_memory(device: torch.device) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -275,12 +294,12 @@ def _memory_in_words(device: torch.device) -> Iterator[None]:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise TrainingError(
             f"not enough memory on {describe_device(device)}, however few images at a time ({first}); "
-            "free some, or train a smaller network; the run goes on from its last checkpoint"
+            "free some, or train a smaller network; the run resumes from its last checkpoint"
         ) from None
 
 
-def _measured(model: Model, test: LabelledImages) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores of test images, plain and with their mirror images, in fp32."""
+def _test_logits(model: Model, test: LabelledImages) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of test images, plain and averaged with their mirror images, in fp32."""
     plain, flipped = (predict_logits(model.network, test.images, model.normalized, mirrored=m) for m in (False, True))
     return plain, flipped
 

@@ -1,4 +1,4 @@
-"""What a full training is asked to do, and whether a folder holds the same run."""
+"""`RunConfig`: the settings of a full training, and the check that a folder holds a run with the same ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STUDY_FILES = (TRIAL_FOLDERS, TRIALS_TABLE)
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a run is to do.
+    """Settings of a full training.
 
     Attributes:
         name: Of the run.
@@ -47,7 +47,7 @@ class RunConfig:
     graphed: bool = False
 
     def held(self, dataset: Dataset) -> dict[str, Any]:
-        """What must stay when a run goes on, by name, as plain values."""
+        """The settings that a resumed run must share, by name, as plain values."""
         return {
             **{f"spec.{key}": value for key, value in self.spec.to_dict().items()},
             **{f"recipe.{key}": value for key, value in asdict(self.recipe).items()},
@@ -78,5 +78,5 @@ def check_same(folder: Path, held: dict[str, Any], name: str) -> None:
     if changed:
         words = "; ".join(f"{key} was {before.get(key)}, not {held[key]}" for key in changed[:4])
         raise ModelError(
-            f"{folder}: run {name} was begun with other settings: {words}; go on with those, or give --name"
+            f"{folder}: run {name} was started with other settings: {words}; resume with those, or give another --name"
         )

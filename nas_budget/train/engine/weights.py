@@ -1,6 +1,6 @@
-"""Trained networks as files: weights as safetensors, with all that their use needs in the file's header.
+"""`Model`: a trained network with its classes and normalization, saved as safetensors.
 
-Nothing is ever unpickled: a file of weights cannot run code.
+The header of the file holds all but the weights. Nothing is ever unpickled, so a file cannot run code.
 """
 
 from __future__ import annotations
@@ -29,15 +29,27 @@ FORMAT = "nas-budget model 2"
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network and what its use needs.
+    """A trained network and what its use needs; `save_model` and `load_model` keep it in one file.
 
     Attributes:
         spec: Its architecture.
-        network: It, in evaluation mode, in fp32 on the CPU.
-        classes: Name of each class, by score.
+        network: The module, in evaluation mode, in fp32 on the CPU.
+        classes: Name of each class, in the order of the logits.
         mean: Of each channel of the images, in 0..255; subtracted from an image before the network sees it.
         std: Standard deviation of each channel, in 0..255; divided by.
         about: What else is known: "data", "seed", "weights" ("plain" or "ema"), "accuracy" on test images.
+
+    Examples:
+        >>> import tempfile
+        >>> spec = ResNetSpec((4, 8), blocks=1, image_size=8, classes=2, pool="global")
+        >>> model = Model(spec, build(spec).eval(), ("cat", "dog"), mean=(125.0,) * 3, std=(60.0,) * 3)
+        >>> images = torch.zeros(5, 8, 8, 3, dtype=torch.uint8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "model.safetensors"
+        ...     save_model(path, model)
+        ...     same = load_model(path)
+        >>> same.network(same.normalized(images)).shape
+        torch.Size([5, 2])
     """
 
     spec: ResNetSpec
@@ -48,24 +60,28 @@ class Model:
     about: dict[str, Any] = field(default_factory=dict)
 
     def check_images(self, dataset: Dataset) -> None:
-        """Check that the images of a data set are such as the network takes.
-
-        Raises:
-            DataError: They have another size, or other channels or classes.
-        """
-        spec = self.spec
-        takes = (spec.image_size, spec.in_channels, spec.classes)
-        has = (dataset.image_size, dataset.in_channels, len(dataset.classes))
-        if takes != has:
-            raise DataError(
-                f"{dataset.name}: images of {has[0]} pixels, {has[1]} channels and {has[2]} classes; the network takes "
-                f"{takes[0]} pixels, {takes[1]} channels and {takes[2]} classes"
-            )
+        """Check that the network takes the images of a data set; raises `DataError` as the function does."""
+        check_images(self.spec, dataset)
 
     def normalized(self, images: Tensor) -> Tensor:
         """uint8 (n, H, W, C) to what the network takes, float32 (n, C, H, W)."""
         mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
         return ((images - mean) / std).permute(0, 3, 1, 2)
+
+
+def check_images(spec: ResNetSpec, dataset: Dataset) -> None:
+    """Check that a network takes the images of a data set.
+
+    Raises:
+        DataError: They have another size, or other channels or classes.
+    """
+    takes = (spec.image_size, spec.in_channels, spec.classes)
+    has = (dataset.image_size, dataset.in_channels, len(dataset.classes))
+    if takes != has:
+        raise DataError(
+            f"{dataset.name}: images of {has[0]} pixels, {has[1]} channels and {has[2]} classes; the network takes "
+            f"{takes[0]} pixels, {takes[1]} channels and {takes[2]} classes"
+        )
 
 
 def save_model(path: Path, model: Model) -> None:
@@ -82,7 +98,7 @@ def save_model(path: Path, model: Model) -> None:
 
 
 def load_model(source: Path, ema: bool = False) -> Model:
-    """The model of a file, or of a run folder; of its EMA weights if so asked.
+    """The model of a file or of a run folder, with the run's EMA weights where `ema` is true.
 
     Raises:
         ModelError: A file that is missing, damaged, or holds the weights of another network.
@@ -96,14 +112,14 @@ def load_model(source: Path, ema: bool = False) -> Model:
     except (SpecError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: its header describes no network ({error})") from None
     if ema and about.get("weights") != "ema":
-        raise ModelError(f"{path}: holds plain weights; for averaged ones name the run folder, or their own file")
+        raise ModelError(f"{path}: holds plain weights; for EMA weights name the run folder, or their own file")
     network = build(spec)
     fit_tensors(network, tensors, path)
     return Model(spec, network.eval(), classes, mean, std, about)
 
 
 def fit_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Put tensors into a network that has exactly these.
+    """Load tensors into a network that has exactly these names and shapes.
 
     Raises:
         ModelError: They are those of another network.

@@ -217,7 +217,7 @@ def test_without_held_out_images_accuracy_is_known_at_the_end_alone(tmp_path: Pa
 )
 def test_a_run_goes_on_with_its_own_settings_alone(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     interrupted(tmp_path, 9)
-    with pytest.raises(ModelError, match=f"begun with other settings: {words}.*--name"):
+    with pytest.raises(ModelError, match=f"started with other settings: {words}.*--name"):
         to_end(make(tmp_path, replace(SETTINGS, **change)))
     assert (tmp_path / CHECKPOINT).exists()
 
@@ -335,7 +335,7 @@ def test_no_memory_at_all_is_one_clear_error(tmp_path: Path, monkeypatch: pytest
 def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
     going = make(tmp_path).epochs()
     next(going)
-    with pytest.raises(ModelError, match="another process is at this run"):
+    with pytest.raises(ModelError, match="another process trains this run"):
         next(make(tmp_path).epochs())
     going.close()
     assert to_end(make(tmp_path)).seeds

@@ -57,7 +57,7 @@ def test_a_run_folder_has_plain_and_averaged_weights(path: Path) -> None:
 
 
 def test_plain_weights_are_not_taken_for_averaged_ones(path: Path) -> None:
-    with pytest.raises(ModelError, match="holds plain weights; for averaged ones"):
+    with pytest.raises(ModelError, match="holds plain weights; for EMA weights"):
         load_model(path, ema=True)
 
 
