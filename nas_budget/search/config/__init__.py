@@ -1,1 +1,1 @@
-"""From a study file to settings in which nothing is open, and the plan of a search."""
+"""Settings: from a study file to a `StudyConfig` in which nothing is open, and the plan of a search."""

@@ -1,4 +1,4 @@
-"""What a search is about to do, and how long it will take, before its first trial."""
+"""`Plan`: what a search will do and how long it will take; `TimeLeft`: the same while it runs."""
 
 from __future__ import annotations
 
@@ -24,20 +24,39 @@ N_TIMED = 6
 N_DRAWN = 300
 N_FILLED = 8
 PLAN_WEIGHT = 10
-"""The plan counts as much as so many finished trials when the size of those to come is judged."""
+"""The plan counts as much as so many finished trials in the expected time of those to come."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to expect.
+    """What a search is expected to do.
+
+    `make_plan` makes it: it times a few training steps of networks that the study may propose, and fits a time model.
+    `TimeLeft(config, plan.trial_s, plan.speed)` goes on from it while the search runs.
 
     Attributes:
-        smallest: Parameters of the smallest network the space can propose.
-        largest: Parameters of the largest seen among proposals that fill the budget.
+        smallest: Parameters of the smallest network that the space can propose.
+        largest: Parameters of the largest network among proposals that fill the budget.
         share_fitting: Share of networks drawn at random from the space, widths included, that fit.
-        trial_s: Mean seconds of a trial that trains to the end, as predicted for the queue and many proposals.
+        trial_s: Mean seconds of a trial that trains to the end, predicted for the queue and many proposals; 0 where
+            nothing could be timed.
         total_s: Seconds of all trials left if none is pruned.
-        speed: What predicts them.
+        speed: The time model that predicts them.
+
+    Examples:
+        >>> import torch
+        >>> from nas_budget.search.config.resolve import resolve
+        >>> from nas_budget.search.config.study_file import read_study_file
+        >>> from nas_budget.train.data.dataset import open_dataset
+        >>> from nas_budget.train.data.split import split_images
+        >>> cpu, dataset = torch.device("cpu"), open_dataset("shapes")
+        >>> asked = {"budget.params": "20k", "data.images": 100, "data.validation_images": 50}
+        >>> config = resolve("tiny", read_study_file(None, asked), cpu, dataset)
+        >>> plan = make_plan(config, split_images(dataset, cpu, 100, 50), n_left=10)
+        >>> plan.smallest < plan.largest <= 20_000
+        True
+        >>> plan.total_s == 10 * plan.trial_s
+        True
     """
 
     smallest: int
@@ -49,16 +68,16 @@ class Plan:
 
 
 def make_plan(settings: StudyConfig, images: SplitImages, n_left: int) -> Plan:
-    """What to expect of `n_left` trials on the device of the images.
+    """The plan of the `n_left` trials that a study lacks, timed on the device of the images.
 
     Raises:
         NothingFitsError: No network of the space is inside the budget.
     """
     space = settings.space
     feasible = FeasibleSpace(space, settings.budget)
-    chance = random.Random(0)
-    drawn = sum(feasible.fits(_drawn(space, chance)) for _ in range(N_DRAWN))
-    filled = [feasible.decode({**_point(space, chance), "size": 1.0}) for _ in range(N_FILLED)]
+    rng = random.Random(0)
+    drawn = sum(feasible.fits(_drawn(space, rng)) for _ in range(N_DRAWN))
+    filled = [feasible.decode({**_point(space, rng), "size": 1.0}) for _ in range(N_FILLED)]
     proposals = propose(settings, N_PROPOSED)
     speed = calibrate(to_time(proposals), images, settings.recipe, settings.precision)
     trial_s = _mean_seconds(proposals, speed, settings, n_left)
@@ -74,12 +93,12 @@ def make_plan(settings: StudyConfig, images: SplitImages, n_left: int) -> Plan:
 
 def propose(settings: StudyConfig, n: int, seed: int = 0) -> list[ResNetSpec]:
     """Random proposals of a study; all fit."""
-    feasible, chance = FeasibleSpace(settings.space, settings.budget), random.Random(seed)
-    return [feasible.decode(_point(settings.space, chance)) for _ in range(n)]
+    feasible, rng = FeasibleSpace(settings.space, settings.budget), random.Random(seed)
+    return [feasible.decode(_point(settings.space, rng)) for _ in range(n)]
 
 
 def to_time(proposals: Sequence[ResNetSpec]) -> list[ResNetSpec]:
-    """Proposals to time, of the cheaper half, which tell as much in less time; in an order that may end early."""
+    """Proposals to time: a few of the cheaper half, which are timed sooner; in an order that may be cut short."""
     cheaper = sorted(dict.fromkeys(proposals), key=lambda spec: cost(spec).macs)[: (len(proposals) + 1) // 2]
     spread = cheaper[:: max(1, len(cheaper) // N_TIMED)][:N_TIMED]
     return spread[::2] + spread[1::2]
@@ -101,12 +120,12 @@ def trial_seconds(speed: TimeModel, spec: ResNetSpec, settings: StudyConfig, rec
 
 
 class TimeLeft:
-    """Judges how long a search will go on: by its plan, and more and more by the trials that ended.
+    """Predicts how long a search will go on: by its plan at first, and more and more by the trials that ended.
 
     Args:
-        settings: Of the study.
-        trial_s: Seconds the plan gives a trial; 0 where nothing could be timed.
-        speed: What predicted them; None takes all trials for alike.
+        settings: Settings of the study.
+        trial_s: Seconds of a trial by the plan (`Plan.trial_s`); 0 where nothing could be timed.
+        speed: Time model of the plan (`Plan.speed`); None takes all trials as equally long.
     """
 
     def __init__(self, settings: StudyConfig, trial_s: float, speed: TimeModel | None = None) -> None:
@@ -115,7 +134,7 @@ class TimeLeft:
         self.observed = self.trained = self.whole = 0.0
 
     def add(self, record: TrialRecord) -> None:
-        """Take in a trial that ended, unless it failed."""
+        """Count a trial that ended, unless it failed."""
         if record.state == "failed":
             return
         share = max(1, record.epochs) / record.max_epochs
@@ -125,18 +144,18 @@ class TimeLeft:
         self.trained += whole * share
         self.whole += whole
 
-    def seconds(self, n_finals: int = 0) -> float:
-        """Seconds of the trials and the finalists' runs that are left, when `n_finals` of these have ended.
+    def seconds(self, n_finalist_runs: int = 0) -> float:
+        """Seconds of the trials and the finalists' runs that are left, when `n_finalist_runs` of these have ended.
 
-        Trials to come are taken to be as large as those of the plan and those that ended, as much slower or faster
-        than predicted as these, and to be stopped as early.
+        Trials to come are expected to be as large as those of the plan and those that ended, as much slower or faster
+        than predicted as the latter, and to be pruned as early.
         """
         s, weight = self.settings, PLAN_WEIGHT if self.trial_s else 0
         expected = (self.trial_s * weight + self.whole) / max(1, weight + self.n_ended)
         expected *= self.observed / self.trained if self.trained else 1.0
-        stopped = self.trained / self.whole if self.whole else 1.0
-        finals = max(0, s.finalists * s.finalist_seeds - n_finals) * s.finalist_epochs / s.recipe.epochs
-        n_left = max(0, s.trials - self.n_ended) * stopped + finals / s.trial_seeds
+        pruned = self.trained / self.whole if self.whole else 1.0
+        n_runs = max(0, s.finalists * s.finalist_seeds - n_finalist_runs) * s.finalist_epochs / s.recipe.epochs
+        n_left = max(0, s.trials - self.n_ended) * pruned + n_runs / s.trial_seeds
         return expected * n_left / s.workers
 
     def _predicted(self, record: TrialRecord) -> float:
@@ -147,27 +166,27 @@ class TimeLeft:
         return trial_seconds(self.speed, ResNetSpec.from_json(record.spec), self.settings, recipe)
 
 
-def _point(space: SearchSpace, chance: random.Random) -> dict[str, Any]:
+def _point(space: SearchSpace, rng: random.Random) -> dict[str, Any]:
     """A random proposal."""
     point: dict[str, Any] = {}
     for d in space.dimensions():
         if d.choices:
-            point[d.name] = chance.choice(d.choices)
+            point[d.name] = rng.choice(d.choices)
         elif d.whole:
-            point[d.name] = chance.randint(int(d.low), int(d.high))
+            point[d.name] = rng.randint(int(d.low), int(d.high))
         else:
-            point[d.name] = d.low * (d.high / d.low) ** chance.random() if d.log else chance.uniform(d.low, d.high)
+            point[d.name] = d.low * (d.high / d.low) ** rng.random() if d.log else rng.uniform(d.low, d.high)
     return point
 
 
-def _drawn(space: SearchSpace, chance: random.Random) -> ResNetSpec:
+def _drawn(space: SearchSpace, rng: random.Random) -> ResNetSpec:
     """A random network as other tools draw it: each width on its own, whatever it costs."""
-    n = chance.randint(*space.stages)
+    n = rng.randint(*space.stages)
     return make_spec(
         space,
-        [snap_width(space, chance.uniform(*space.width)) for _ in range(n)],
-        [chance.randint(*space.blocks) for _ in range(n)],
-        [chance.choice(space.kernels) for _ in range(n)],
-        chance.choice([*stride_patterns(space, n)]),
-        {name: chance.choice(getattr(space, name)) for name in OPTIONS},
+        [snap_width(space, rng.uniform(*space.width)) for _ in range(n)],
+        [rng.randint(*space.blocks) for _ in range(n)],
+        [rng.choice(space.kernels) for _ in range(n)],
+        rng.choice([*stride_patterns(space, n)]),
+        {name: rng.choice(getattr(space, name)) for name in OPTIONS},
     )
