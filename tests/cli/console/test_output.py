@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nas_budget.cli.console.output import ENDLESS, folded, logger, out_json, say, show, table, terminal_width, writes
+from nas_budget.cli.console.output import ENDLESS, folded, logger, out_json, log, show, table, terminal_width, writes
 
 
 class Terminal(io.StringIO):
@@ -27,7 +27,7 @@ def test_talk_is_broken_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("TERM", "xterm")
     for stream in Terminal(), io.StringIO():
         monkeypatch.setattr(sys, "stderr", stream)
-        say("NOTE: " + "word " * 20)
+        log("NOTE: " + "word " * 20)
         assert (max(map(len, stream.getvalue().splitlines())) <= 40) == stream.isatty()
 
 
