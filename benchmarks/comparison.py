@@ -35,7 +35,7 @@ from typing import Any
 from outcomes import FIGURES, SHARES, Outcome, Scale, draw, means, outcome_of, reached, scale_of
 from usual_study import Tell, run_usual, spent
 
-from nas_budget.cli.commands.search import parse_assignment, toml_value
+from nas_budget.cli.options.study import parse_assignment, toml_value
 from nas_budget.cli.serve.signals import signals
 from nas_budget.errors import NasBudgetError, StoppedError, UsageError
 from nas_budget.records.atomic_write import write_whole
@@ -274,10 +274,10 @@ def parsed() -> argparse.Namespace:
 def main() -> int:
     """Go on with the comparison; the exit code."""
     try:
-        with signals() as asked:
+        with signals() as interrupt:
             arguments = parsed()
-            asked.wait_for_step = True
-            compare(arguments, asked.asked.is_set)
+            interrupt.wait_for_step = True
+            compare(arguments, interrupt.stop.is_set)
     except (StoppedError, KeyboardInterrupt):
         say("interrupted; the same command goes on")
         return StoppedError.exit_code

@@ -25,7 +25,8 @@ from nas_budget.cli.commands import (
     train,
 )
 from nas_budget.cli.console.output import log
-from nas_budget.cli.console.progress import plain_downloads
+from nas_budget.cli.console.progress import set_up_downloads
+from nas_budget.cli.options.declare import expand
 from nas_budget.cli.options.help import Command, Group, examples
 from nas_budget.errors import NasBudgetError
 from nas_budget.train.engine.process import own_process
@@ -45,7 +46,7 @@ app = typer.Typer(
 
 def _add(panel: str, command: Callable[..., None], *commands: str) -> None:
     """Add a command under the name of its function, with a panel of the help and examples."""
-    app.command(command.__name__, cls=Command, rich_help_panel=panel, epilog=examples(*commands))(command)
+    app.command(command.__name__, cls=Command, rich_help_panel=panel, epilog=examples(*commands))(expand(command))
 
 
 _add("Budget", count.count, "count --channels 32,64,96,128,185 --explain", "count runs/quickstart/best.json")
@@ -65,7 +66,7 @@ _add("Data", data.data, "data", "data cifar10")
 
 @app.callback(invoke_without_command=True)
 def _options(
-    version: bool = typer.Option(False, "--version", help="Print the version and leave.", is_eager=True),
+    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
     debug: bool = typer.Option(False, "--debug", help="Print a traceback with an error."),  # noqa: ARG001 - see main
 ) -> None:
     if version:
@@ -76,7 +77,7 @@ def _options(
 
 
 def _replace_unknown() -> None:
-    """A terminal that knows no ± still gets its table."""
+    """Print "?" for characters that the terminal cannot show, such as ±."""
     for stream in sys.stdout, sys.stderr:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
-    plain_downloads(quiet=bool({"--quiet", "-q"} & {*arguments}))
+    set_up_downloads(quiet=bool({"--quiet", "-q"} & {*arguments}))
     try:
         result = app(arguments, standalone_mode=False, prog_name="nas-budget")
     except NasBudgetError as error:
@@ -114,6 +115,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         first = next(iter(str(error).splitlines()), "")
         log(f"error: unexpected {type(error).__name__}: {first} (add --debug for the traceback)")
         return 1
-    if result == INTERRUPTED:  # typer turns Ctrl-C into this code and says nothing
+    if result == INTERRUPTED:  # typer turns Ctrl-C into this code, without a message
         log("interrupted")
     return result if isinstance(result, int) else 0

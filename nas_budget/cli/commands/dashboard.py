@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nas_budget.cli.options import run as options
 from nas_budget.cli.options.completion import complete_journal
 from nas_budget.errors import UsageError
 
@@ -20,14 +21,14 @@ def dashboard(
         str | None, typer.Option(help="Instead of a folder, the database of a study, such as sqlite:///trials.db.")
     ] = None,
     host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes any that is free.", min=0, max=65_535)] = 8080,
-    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
+    port: options.Port = 8080,
+    no_open: options.NoOpen = False,
 ) -> None:
-    """Look at a study in the browser, also while it runs.
+    """Show a study in the browser, also while it runs.
 
     Ctrl-C ends it. Needs optuna-dashboard, which is the extra called dashboard.
     """
-    from nas_budget.cli.serve.dashboard import open_database, open_journal, serve
+    from nas_budget.cli.serve.dashboard import open_database, open_journal, show_dashboard
 
     if folder and not storage:
         opened = open_journal(folder)
@@ -35,4 +36,4 @@ def dashboard(
         opened = open_database(storage)
     else:
         raise UsageError("give the folder of a run, such as runs/quickstart, or --storage and a database's address")
-    serve(opened, host, port, browser=not no_open)
+    show_dashboard(opened, host, port, browser=not no_open)

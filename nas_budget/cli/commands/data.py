@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from nas_budget.cli.console.output import logger, out, out_json, show, table
-from nas_budget.cli.options.completion import complete_data
+from nas_budget.cli.options import run as options
+from nas_budget.cli.options.completion import DATA, one_of
 
 
 def data(
@@ -17,16 +18,14 @@ def data(
         typer.Argument(
             help="cifar10, cifar100, fashion-mnist, svhn, shapes, or an .npz file.",
             show_default="list them",
-            autocompletion=complete_data,
+            autocompletion=one_of(*DATA),
         ),
     ] = None,
-    data_dir: Annotated[
-        str | None, typer.Option(help="Folder of the data sets.", show_default="NAS_BUDGET_DATA, or the user's cache")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong, and the result.")] = False,
+    data_dir: options.DataDir = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """List the data sets, or fetch and check one."""
+    """List the data sets, or download and check one."""
     if name is None:
         _list(data_dir, as_json)
     else:

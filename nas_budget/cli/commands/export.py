@@ -10,10 +10,10 @@ import typer
 from nas_budget.cli.console.costs import print_verdict
 from nas_budget.cli.console.output import logger, out, out_json, show, table
 from nas_budget.cli.console.progress import busy
-from nas_budget.cli.options import network as options
-from nas_budget.cli.options.completion import complete_format, complete_trained
-from nas_budget.cli.options.help import OUTPUT
-from nas_budget.cli.options.network import NETWORK_PANEL, make_budget, option
+from nas_budget.cli.options import run as options
+from nas_budget.cli.options.completion import FORMATS, one_of
+from nas_budget.cli.options.declare import OUTPUT, option
+from nas_budget.cli.options.network import BudgetOptions
 from nas_budget.errors import NothingFitsError, UsageError
 
 if TYPE_CHECKING:
@@ -21,25 +21,17 @@ if TYPE_CHECKING:
 
 
 def export(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            help="A run folder of nas-budget train, or a model.safetensors.", autocompletion=complete_trained
-        ),
-    ],
-    ema: Annotated[bool, option("Use the EMA weights.", NETWORK_PANEL, flag="--ema")] = False,
-    budget: options.Params = "5M",
-    max_macs: options.MaxMacs = "",
-    max_weight_bytes: options.MaxWeightBytes = "",
-    weight_format: options.WeightFormat = "fp32",
-    max_activation_bytes: options.MaxActivationBytes = "",
+    source: options.Source,
+    *,
+    ema: options.Ema = False,
+    limits: BudgetOptions,
     formats: Annotated[
         list[str] | None,
         option(
             "onnx, torch or python, beside safetensors; repeat it for several.",
             OUTPUT,
             flag="--format -f",
-            offers=complete_format,
+            offers=one_of(*FORMATS),
         ),
     ] = None,
     output: Annotated[
@@ -53,7 +45,7 @@ def export(
     Each file is read back, run and counted.
     Exit code 0 when the network fits the budget, 3 when it does not.
     """
-    limits = make_budget(dict(locals()))
+    budget = limits.read()
     folder = _folder(source, output)
     from nas_budget.train.engine.weights import load_model
     from nas_budget.train.export.export import check_formats, left_over
@@ -62,13 +54,13 @@ def export(
     check_formats(formats or [])
     model = load_model(source, ema)
     with busy(f"exporting as {', '.join(['safetensors', *(formats or [])])}", quiet):
-        made = export_model(model, folder, limits, formats or [])
+        made = export_model(model, folder, budget, formats or [])
     for name in left_over(folder, made):
         logger(quiet)(f"NOTE: {folder / name} is of an earlier export; this certificate does not list it")
     if as_json:
         out_json({"folder": str(folder), **made.to_dict()})
     else:
-        _tell(made, folder)
+        _print(made, folder)
     if not made.verdict.fits:
         raise typer.Exit(NothingFitsError.exit_code)
 
@@ -83,7 +75,7 @@ def _folder(source: Path, output: Path | None) -> Path:
     return output
 
 
-def _tell(made: Certificate, folder: Path) -> None:
+def _print(made: Certificate, folder: Path) -> None:
     from nas_budget.records.paths import CERTIFICATE
 
     rows = [

@@ -7,38 +7,22 @@ from typing import Annotated
 from nas_budget.arch.budget import Budget
 from nas_budget.cli.console import costs
 from nas_budget.cli.console.output import out, out_json
-from nas_budget.cli.options import network as options
-from nas_budget.cli.options.network import BUDGET_PANEL, NETWORK_PANEL, make_budget, network_values, option
+from nas_budget.cli.options import run as options
+from nas_budget.cli.options.declare import BUDGET, NETWORK, option
+from nas_budget.cli.options.network import BudgetOptions, ImageNetworkOptions
 from nas_budget.errors import UsageError
 
 
 def fit(
-    shape: Annotated[str, option("Widths in proportion, such as 1:2:4.", NETWORK_PANEL)] = "",
-    channels: Annotated[str, option("Widths to scale, such as 32,64,128, instead of a shape.", NETWORK_PANEL)] = "",
-    blocks: options.Blocks = "",
-    kernels: options.Kernels = "",
-    pool: options.Pool = "",
-    stem_kernel: options.StemKernel = "",
-    shortcut_kernel: options.ShortcutKernel = "",
-    strides: options.Strides = "",
-    block: options.Block = "",
-    se_reduction: options.SeReduction = "",
-    stem_width: options.StemWidth = "",
-    dropout: options.Dropout = "",
-    image_size: options.ImageSize = "",
-    in_channels: options.InChannels = "",
-    classes: options.Classes = "",
-    budget: options.Params = "5M",
-    max_macs: options.MaxMacs = "",
-    max_weight_bytes: options.MaxWeightBytes = "",
-    weight_format: options.WeightFormat = "fp32",
-    max_activation_bytes: options.MaxActivationBytes = "",
-    step: Annotated[int, option("Widths are multiples of it.", BUDGET_PANEL, "value")] = 1,
+    *,
+    shape: Annotated[str, option("Widths in proportion, such as 1:2:4.", NETWORK)] = "",
+    channels: Annotated[str, option("Widths to scale, such as 32,64,128, instead of a shape.", NETWORK)] = "",
+    network: ImageNetworkOptions,
+    limits: BudgetOptions,
+    step: Annotated[int, option("Widths are multiples of it.", BUDGET, "value")] = 1,
     spend: Annotated[
         bool,
-        option(
-            "Spend what rounding leaves by moving widths a little.", BUDGET_PANEL, "value", flag="--spend/--no-spend"
-        ),
+        option("Spend what rounding leaves by moving widths a little.", BUDGET, "value", flag="--spend/--no-spend"),
     ] = True,
     as_json: options.AsJson = False,
 ) -> None:
@@ -46,25 +30,24 @@ def fit(
 
     Exit code 3 when not even the narrowest does.
     """
-    given = dict(locals())
     proportions = _proportions(shape, channels)
-    limits, values = make_budget(given), network_values({**given, "channels": ""})
-    if limits == Budget(None, weight_format=limits.weight_format):
+    budget = limits.read()
+    if budget == Budget(None, weight_format=budget.weight_format):
         raise UsageError("no limit given; write --budget 5M or --max-macs 30M")
     from nas_budget.arch.fit import fit as fit_shape
 
-    fitted = fit_shape(proportions, limits, step, spend, **values)
+    fitted = fit_shape(proportions, budget, step, spend, **network.values())
     if as_json:
         from nas_budget.arch.cost import cost
 
         used = cost(fitted.spec)
         about = {"multiplier": fitted.multiplier, "scaled": list(fitted.scaled), "spec": fitted.spec.to_dict()}
-        out_json({**about, **used.to_dict(), **limits.check(used).to_dict()})
+        out_json({**about, **used.to_dict(), **budget.check(used).to_dict()})
         return
     widths = ",".join(map(str, fitted.spec.channels))
     out(f"channels {widths}: the shape times {fitted.multiplier:.2f}" + _moved(fitted.scaled, fitted.spec.channels))
     out("")
-    costs.tell(fitted.spec, limits, explained=False, show_layers=False, as_json=False)
+    costs.print_costs(fitted.spec, budget, explained=False, show_layers=False, as_json=False)
 
 
 def _moved(scaled: tuple[int, ...], channels: tuple[int, ...]) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nas_budget.cli.options import run as options
 from nas_budget.cli.options.completion import RUNS, complete_named
 from nas_budget.errors import UsageError
 from nas_budget.records.paths import TRIALS_TABLE
@@ -21,12 +22,12 @@ def show(
         typer.Argument(help="Run folder of a search or of train, or its name in runs.", autocompletion=complete_named),
     ],
     trial: Annotated[int | None, typer.Argument(help="Number of a trial of that search.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show a study, one of its trials, or a full training, in the terminal.
 
-    Of a study its best network, its front and where the time went; of a trial its network
-    and how it learned; of a run of train each seed.
+    Of a study: its best network, its Pareto front and where the time went. Of a trial: its network
+    and its learning curve. Of a run of train: each seed.
     """
     found = find(folder)
     kind = kind_of(found)

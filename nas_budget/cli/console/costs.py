@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 WORDS = {"channels": "width", "blocks": "blocks", "kernels": "kernel"}
 
 
-def tell(
+def print_costs(
     spec: ResNetSpec, limits: Budget, explained: bool, show_layers: bool, as_json: bool,
     measure: Callable[[ResNetSpec], Measurement] | None = None, log: Callable[[str], None] = log,
 ) -> bool:  # fmt: skip
-    """Print what a network costs and whether it fits, which is returned; and what `measure` finds, if given."""
+    """Print what a network costs, and what `measure` finds where it is given; whether the network fits."""
     used = cost(spec)
     verdict = limits.check(used)
     explanation = None
@@ -53,7 +53,7 @@ def tell(
 
 
 def compare(specs: Sequence[ResNetSpec], limits: Budget, as_json: bool) -> bool:
-    """Print several networks beside each other; whether all fit."""
+    """Print several networks in one table; whether all fit."""
     counted = [(spec, cost(spec)) for spec in specs]
     verdicts = [limits.check(used) for _, used in counted]
     if as_json:
@@ -74,8 +74,8 @@ def compare(specs: Sequence[ResNetSpec], limits: Budget, as_json: bool) -> bool:
     return all(verdict.fits for verdict in verdicts)
 
 
-def tell_module(used: ModuleCost, limits: Budget, as_json: bool) -> bool:
-    """Print what any module costs and whether it fits, which is returned."""
+def print_module_cost(used: ModuleCost, limits: Budget, as_json: bool) -> bool:
+    """Print what a torch module costs; whether it fits."""
     if limits.activation_bytes is not None:
         raise UsageError("--max-activation-bytes: not counted for --module; leave it out")
     counts = {"params": used.params, "macs": used.macs, "weight_bytes": used.weight_bytes[limits.weight_format]}
@@ -171,8 +171,8 @@ def print_verdict(verdict: Verdict, before: str = "") -> None:
     for m in verdict.margins:
         fits = m.margin >= 0
         what = "to spare" if fits else "too many"
-        told = f"{m.used:,} of {m.limit:,} {m.words}, {abs(m.margin):,} {what}"
-        verdict_line(fits, f"{before}{'fits' if fits else 'OVER BUDGET'}: {told}")
+        text = f"{m.used:,} of {m.limit:,} {m.words}, {abs(m.margin):,} {what}"
+        verdict_line(fits, f"{before}{'fits' if fits else 'OVER BUDGET'}: {text}")
 
 
 def _print_layers(spec: ResNetSpec) -> None:

@@ -1,9 +1,10 @@
-"""How commands print: data to stdout, talk to stderr, colour only on a terminal."""
+"""How commands print: data to stdout, messages to stderr, color only on a terminal."""
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from math import isfinite
@@ -19,17 +20,19 @@ LABEL = re.compile(r"(?:\S+ {2,}| +)?")
 """A label with the space behind it, or the space that stands for one."""
 ENDLESS = 10_000
 """Columns of what is no terminal."""
+WIDEST = 80
+"""Columns that labelled lines take at most."""
 
 
 def log(text: str) -> None:
-    """A line for the person at the terminal, on stderr; there it is broken between words."""
+    """Print a message on stderr; a long line is broken between words if that is a terminal."""
     if sys.stderr.isatty():
         text = folded(text, Console(stderr=True).width)
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def folded(text: str, width: int) -> str:
-    """A text of which no line is longer than `width` if it has spaces; what is broken goes on below its first word."""
+    """A text with long lines broken at spaces; what follows a break stands below the line's first word."""
     lines = []
     for line in text.split("\n"):
         label = LABEL.match(line)
@@ -39,12 +42,12 @@ def folded(text: str, width: int) -> str:
 
 
 def logger(quiet: bool) -> Callable[[str], None]:
-    """What says how a command goes: nothing when it is to be quiet."""
+    """What prints the messages of a command: `log`, or nothing when it is to be quiet."""
     return _nothing if quiet else log
 
 
 def _nothing(text: str) -> None:
-    """Say nothing."""
+    """Print nothing."""
 
 
 def out(text: str) -> None:
@@ -88,7 +91,7 @@ def table(
 
 
 def show(table_: Table) -> None:
-    """A table on stdout, as wide as it needs when stdout is not a terminal."""
+    """Print a table on stdout, as wide as it needs where that is no terminal."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=ENDLESS)
@@ -98,7 +101,7 @@ def show(table_: Table) -> None:
 
 
 def terminal_width() -> int:
-    """Columns of the terminal; as good as endless when stdout is none."""
+    """Columns of the terminal; a large number where stdout is no terminal."""
     console = Console()
     return console.width if console.is_terminal else ENDLESS
 
@@ -113,5 +116,47 @@ def writes(characters: str) -> bool:
 
 
 def verdict_line(verdict: bool, text: str) -> None:
-    """The verdict on stdout, green or red on a terminal."""
+    """Print a verdict on stdout, green or red on a terminal."""
     Console(highlight=False, soft_wrap=True).print(Text(text, style="bold green" if verdict else "bold red"))
+
+
+def field(label: str, text: str, indent: int = 9) -> None:
+    """Print a text behind its label, or behind as much space where there is none, on as many lines as it needs."""
+    width = max(indent + 20, min(WIDEST, terminal_width()))
+    lines = wrap(text, width - indent, break_long_words=False, break_on_hyphens=False) or [""]
+    for place, line in enumerate(lines):
+        out(f"{label if place == 0 else '':<{indent}}{line}".rstrip())
+
+
+def commands(lines: list[str], indent: int = 9) -> None:
+    """Print commands to run next; a long one is broken with backslashes, so that it can be copied."""
+    width = max(indent + 20, min(WIDEST, terminal_width())) - indent
+    for place, line in enumerate(lines):
+        parts = _broken(line.split(" --"), width)
+        for part, text in enumerate(parts):
+            label = "next" if place == part == 0 else ""
+            out(f"{label:<{indent}}{'  ' if part else ''}{text}")
+
+
+def command(*words: object) -> str:
+    """A `nas-budget` command, quoted as a shell needs it."""
+    return shlex.join(["nas-budget", *map(str, words)])
+
+
+def this_command() -> str:
+    """The command as it was typed, unless it may hold a password."""
+    if any("://" in argument for argument in sys.argv):
+        return "the same command"
+    return shlex.join(["nas-budget", *sys.argv[1:]])
+
+
+def _broken(options: list[str], width: int) -> list[str]:
+    """A command and its options in lines of this width, each but the last ending in a backslash."""
+    lines = [options[0]]
+    for option in options[1:]:
+        if len(lines[-1]) + len(option) + 7 > width:
+            lines[-1] += " \\"
+            lines.append(f"--{option}")
+        else:
+            lines[-1] += f" --{option}"
+    return lines

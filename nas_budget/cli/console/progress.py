@@ -1,4 +1,4 @@
-"""How far something has come that takes more than a moment: a bar on a terminal, a line per 30 seconds elsewhere."""
+"""Progress of what takes more than a moment: drawn in place on a terminal, a line per 30 seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -8,114 +8,145 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from nas_budget.cli.console.output import log
 from nas_budget.records.formatting import seconds_in_words
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    Draw = Callable[[], RenderableType]
+
 T = TypeVar("T")
 
 PLAIN_EVERY_S = 30.0
+BAR_COLUMNS = 30
 
-Tell = Callable[[float], None]
+OnShare = Callable[[float], None]
 """Takes the share that is done, 0 to 1."""
 
 
+class Show(Protocol):
+    """Shows how far something is."""
+
+    def __call__(self, text: str, share: float | None = None, table: Draw | None = None, now: bool = False) -> None:
+        """Show the state.
+
+        Args:
+            text: The state in one line.
+            share: How much is done, 0 to 1; None where that is not known.
+            table: Makes a table to draw above the line on a terminal.
+            now: Whether the line is printed at once where there is no terminal.
+        """
+
+
 @contextmanager
-def progress(what: str, quiet: bool = False) -> Iterator[Tell]:
-    """Show how far something has come, with the time left; what is yielded is told the share that is done."""
+def display(quiet: bool = False, first_line_s: float = 0.0) -> Iterator[Show]:
+    """Show a state that changes.
+
+    Args:
+        quiet: Show nothing.
+        first_line_s: Seconds before the first line, where there is no terminal.
+    """
     if quiet:
-        yield _nothing
+        yield _silent
     elif sys.stderr.isatty():
-        with _bar(what) as tell:
-            yield tell
+        with _screen() as show:
+            yield show
     else:
-        yield _Lines(what).tell
+        yield _Lines(first_line_s)
+
+
+class _Lines:
+    """A line when 30 seconds have gone by since the last one."""
+
+    def __init__(self, first_line_s: float) -> None:
+        self.next = time.monotonic() + first_line_s
+
+    def __call__(self, text: str, share: float | None = None, table: Draw | None = None, now: bool = False) -> None:  # noqa: ARG002
+        if now or time.monotonic() >= self.next:
+            self.next = time.monotonic() + PLAIN_EVERY_S
+            log(text)
+
+
+@contextmanager
+def _screen() -> Iterator[Show]:
+    """A table, a bar and a line that stay in place, and are taken away at the end."""
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True), transient=True, refresh_per_second=4) as live:
+
+        def show(text: str, share: float | None = None, table: Draw | None = None, now: bool = False) -> None:  # noqa: ARG001
+            live.update(_drawn(text, share, table))
+
+        yield show
+
+
+def _drawn(text: str, share: float | None, table: Draw | None) -> RenderableType:
+    """The line with a bar before it, or a spinner where no share is known, below the table."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.spinner import Spinner
+    from rich.table import Table
+    from rich.text import Text
+
+    line = Table.grid(padding=(0, 1))
+    mark = Spinner("dots") if share is None else ProgressBar(total=1.0, completed=share, width=BAR_COLUMNS)
+    line.add_row(mark, Text(text))
+    return Group(table(), line) if table else line
+
+
+def _silent(text: str, share: float | None = None, table: Draw | None = None, now: bool = False) -> None:
+    """Show nothing."""
+
+
+@contextmanager
+def progress(what: str, quiet: bool = False) -> Iterator[OnShare]:
+    """Show how far something is, with the time left; what is yielded takes the share that is done."""
+    start = time.monotonic()
+    with display(quiet, PLAIN_EVERY_S) as show:
+
+        def on_share(share: float) -> None:
+            if share > 0:
+                left = seconds_in_words((time.monotonic() - start) * (1 - share) / share)
+                show(f"{what}: {share:.0%} done, about {left} left", share)
+
+        yield on_share
 
 
 @contextmanager
 def busy(what: str, quiet: bool = False) -> Iterator[None]:
-    """Show that something goes on of which nobody knows how long it takes, with the time it has taken."""
-    if quiet:
-        yield
-    elif sys.stderr.isatty():
-        with _spinner(what):
+    """Show that something is under way that takes nobody knows how long, with the time that it has taken."""
+    ended, start = threading.Event(), time.monotonic()
+    with display(quiet, PLAIN_EVERY_S) as show:
+
+        def tick() -> None:
+            while not ended.wait(min(1.0, PLAIN_EVERY_S)):
+                show(f"{what}: {seconds_in_words(time.monotonic() - start)} so far")
+
+        thread = threading.Thread(target=tick, daemon=True)
+        thread.start()
+        try:
             yield
-    else:
-        with _every_30_s(what):
-            yield
+        finally:
+            ended.set()
+            thread.join()
 
 
-def each(items: Sequence[T], tell: Tell, first: float = 0.0, last: float = 1.0) -> Iterator[T]:
-    """The items one by one; after each, the share of the whole is told, which they take from `first` to `last`."""
+def each(items: Sequence[T], on_share: OnShare, first: float = 0.0, last: float = 1.0) -> Iterator[T]:
+    """The items one by one; `on_share` gets the share of the whole after each, which rises from `first` to `last`."""
     for n, item in enumerate(items, start=1):
         yield item
-        tell(first + (last - first) * n / len(items))
+        on_share(first + (last - first) * n / len(items))
 
 
-def plain_downloads(quiet: bool) -> None:
-    """Have torchvision's downloads say their progress as everything here does; read when its bar is loaded."""
+def set_up_downloads(quiet: bool) -> None:
+    """Have torchvision's downloads show their progress likewise; it reads these variables when it is loaded."""
     if quiet:
         os.environ.setdefault("TQDM_DISABLE", "1")
     elif not sys.stderr.isatty():
         line = "download: {percentage:.0f}% of {total_fmt}B, {remaining} left\n"
         for name, value in ("MININTERVAL", "30"), ("MAXINTERVAL", "60"), ("BAR_FORMAT", line):
             os.environ.setdefault(f"TQDM_{name}", value)
-
-
-class _Lines:
-    """A line when 30 seconds have gone by since the last, or since the beginning."""
-
-    def __init__(self, what: str) -> None:
-        self.what, self.start = what, time.monotonic()
-        self.last = self.start
-
-    def tell(self, share: float) -> None:
-        now = time.monotonic()
-        if now - self.last >= PLAIN_EVERY_S and share > 0:
-            self.last = now
-            left = seconds_in_words((now - self.start) * (1 - share) / share)
-            log(f"{self.what}: {share:.0%} done, about {left} left")
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Tell]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
-
-    columns = "{task.description}", BarColumn(), TaskProgressColumn(), TimeRemainingColumn(elapsed_when_finished=True)
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(what, total=1.0)
-        yield lambda share: shown.update(task, completed=share)
-
-
-@contextmanager
-def _spinner(what: str) -> Iterator[None]:
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
-
-    columns = SpinnerColumn(), "{task.description}", TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        shown.add_task(what, total=None)
-        yield
-
-
-@contextmanager
-def _every_30_s(what: str) -> Iterator[None]:
-    ended, start = threading.Event(), time.monotonic()
-
-    def tell() -> None:
-        while not ended.wait(PLAIN_EVERY_S):
-            log(f"{what}: {seconds_in_words(time.monotonic() - start)} so far")
-
-    thread = threading.Thread(target=tell, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _nothing(_share: float) -> None:
-    """Show nothing."""

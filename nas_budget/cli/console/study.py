@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,17 @@ from rich.text import Text
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.console.costs import print_verdict
-from nas_budget.cli.console.fields import WIDEST, command, commands, field
-from nas_budget.cli.console.finalists import finalist_lines
-from nas_budget.cli.console.output import out, out_json, show, table, terminal_width
+from nas_budget.cli.console.output import (
+    WIDEST,
+    command,
+    commands,
+    field,
+    out,
+    out_json,
+    show,
+    table,
+    terminal_width,
+)
 from nas_budget.cli.console.text_plot import Point, characters, plot
 from nas_budget.records.finalists import FinalistRun, FinalistSummary, read_finalists, summarize_finalists
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, TRIALS_TABLE
@@ -54,7 +63,7 @@ def _tell_best(best: TrialRecord, ranked: list[FinalistSummary]) -> None:
     if ranked:
         leading = ranked[0]
         number, spec = leading.trial, ResNetSpec.from_json(leading.spec)
-        what = _finalist_in_words(leading, best.validation_images)
+        what = _mean_in_words(leading, best.validation_images)
     out("")
     field("best", what, INDENT)
     field("", f"trial {number}: {spec}", INDENT)
@@ -63,11 +72,32 @@ def _tell_best(best: TrialRecord, ranked: list[FinalistSummary]) -> None:
         out(f"\n{line}" if line.startswith("finalists") else line)
 
 
-def _finalist_in_words(leading: FinalistSummary, n_images: int) -> str:
+def _mean_in_words(leading: FinalistSummary, n_images: int) -> str:
     """The mean of a finalist's trainings, with half of its 95 % interval, or of that which the images leave."""
     half = half_width(leading.mean, n_images) if leading.interval is None else leading.interval
     runs = "one more training" if leading.n_runs == 1 else f"mean of {leading.n_runs} more trainings"
     return f"{leading.mean:.2%} ± {half:.2%} of {n_images:,} validation images, {runs}"
+
+
+def finalist_lines(finalists: tuple[FinalistSummary, ...]) -> Iterator[str]:
+    """The finalists as a table, and which of them are ties."""
+    if not finalists:
+        return
+    yield f"finalists, each trained {finalists[0].n_runs} more times:"
+    for f in finalists:
+        spread = "" if f.deviation is None else f" ± {f.deviation:.2%}"
+        yield f"      {f.mean:.2%}{spread}  trial {f.trial:<4} {f.params:>11,} params  {_standing_in_words(f)}"
+    ties = [f for f in finalists if f.tie]
+    if len(ties) > 1:
+        smallest = min(ties, key=lambda f: f.params)
+        yield f"      {len(ties)} are ties: no more apart than seeds; the smallest is trial {smallest.trial}"
+
+
+def _standing_in_words(f: FinalistSummary) -> str:
+    """How a finalist stands to the best."""
+    if not f.gap_to_best:
+        return "best"
+    return f"tie ({f.gap_to_best:.2%} behind)" if f.tie else f"behind by {f.gap_to_best:.2%}"
 
 
 def _tell_front(records: list[TrialRecord]) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.cli.console.fields import command, commands, field
-from nas_budget.cli.console.output import out, out_json, show, table
+from nas_budget.cli.console.output import command, commands, field, out, out_json, show, table
 from nas_budget.cli.console.text_plot import sparkline
 from nas_budget.errors import ModelError
 from nas_budget.records.formatting import in_short, seconds_in_words

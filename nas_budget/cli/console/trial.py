@@ -10,8 +10,7 @@ from typing import Any
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.console.costs import print_parts, print_verdict
-from nas_budget.cli.console.fields import command, commands, field
-from nas_budget.cli.console.output import out, out_json
+from nas_budget.cli.console.output import command, commands, field, out, out_json
 from nas_budget.cli.console.study import accuracy_in_words, budget_of
 from nas_budget.cli.console.text_plot import sparkline
 from nas_budget.errors import UsageError

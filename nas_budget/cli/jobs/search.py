@@ -1,9 +1,7 @@
-"""What `nas-budget search` does between parsing and leaving: plan, run, result."""
+"""What `nas-budget search` does: plan the study, run it, write its page."""
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -12,12 +10,14 @@ from typing import Any
 
 import torch
 
-from nas_budget.cli.console.live import LiveView, PlainView
-from nas_budget.cli.console.output import log
+from nas_budget.cli.console.output import log, logger, this_command
+from nas_budget.cli.console.progress import display
+from nas_budget.cli.console.search_view import SearchView
+from nas_budget.cli.jobs.page import try_to_write
 from nas_budget.errors import StoppedError
 from nas_budget.records.formatting import seconds_in_words
 from nas_budget.records.paths import PAGE
-from nas_budget.search.config.plan import Plan, make_plan
+from nas_budget.search.config.plan import Plan, TimeLeft, make_plan
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.open_study import Opened, open_search
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
@@ -27,8 +27,14 @@ from nas_budget.train.engine.device import describe_device
 
 
 @dataclass(frozen=True)
-class Run:
-    """A study ready to begin or to go on, and what to expect of it."""
+class PlannedSearch:
+    """A study ready to start or to resume.
+
+    Attributes:
+        opened: Its settings, images and folder.
+        plan: What to expect of the trials that are left.
+        n_before: Trials that are complete or pruned already.
+    """
 
     opened: Opened
     plan: Plan
@@ -45,9 +51,9 @@ class Run:
         return self.opened.folder
 
 
-def open_run(
+def plan_search(
     file: Path | None, overrides: dict[str, Any], name: str | None, runs_dir: Path, data_dir: str | None,
-) -> Run:  # fmt: skip
+) -> PlannedSearch:  # fmt: skip
     """Read, check and plan; nothing is written yet."""
     quiet_optuna()
     opened = open_search(file, overrides, name, runs_dir, data_dir, log)  # also when quiet: which images it is matters
@@ -56,18 +62,18 @@ def open_run(
         torch.set_num_threads(settings.threads)
     n_before = count_finished(settings.storage, opened.folder, settings.name) if opened.exists else 0
     plan = make_plan(settings, opened.images, max(0, settings.trials - n_before))
-    return Run(opened, plan, n_before)
+    return PlannedSearch(opened, plan, n_before)
 
 
-def plan_lines(run: Run) -> list[str]:
+def plan_lines(planned: PlannedSearch) -> list[str]:
     """The plan for a person."""
-    s, space, recipe, plan = run.settings, run.settings.space, run.settings.recipe, run.plan
-    how_far = f"goes on, {run.n_before} of {s.trials} trials done" if run.n_before else "new"
-    n_left = max(0, s.trials - run.n_before)
+    s, space, recipe, plan = planned.settings, planned.settings.space, planned.settings.recipe, planned.plan
+    how_far = f"resumed, {planned.n_before} of {s.trials} trials done" if planned.n_before else "new"
+    n_left = max(0, s.trials - planned.n_before)
     lines = [
-        f"study    {s.name} ({how_far}), in {run.folder}",
-        f"device   {describe_device(run.opened.device)}, {s.precision}",
-        f"data     {run.opened.dataset.name}: {s.n_train:,} images to train, {s.n_validation:,} for validation; "
+        f"study    {s.name} ({how_far}), in {planned.folder}",
+        f"device   {describe_device(planned.opened.device)}, {s.precision}",
+        f"data     {planned.opened.dataset.name}: {s.n_train:,} images to train, {s.n_validation:,} for validation; "
         "test images not read",
         f"budget   {s.budget}",
         f"space    {_range(space.stages)} stages of {_range(space.blocks)} blocks, kernels {_either(space.kernels)}, "
@@ -78,64 +84,57 @@ def plan_lines(run: Run) -> list[str]:
         f"batch {recipe.batch_size}, {recipe.epochs} epochs",
         f"search   {s.sampler}; {_pruning(s)}",
         f"time     {n_left} trials of about {seconds_in_words(plan.trial_s)}{_workers(s)}: "
-        f"{seconds_in_words(plan.total_s / s.workers)} if none is stopped early",
+        f"{seconds_in_words(plan.total_s / s.workers)} if none is pruned",
     ]
-    lines[-1:-1] = _finals(s)
+    lines[-1:-1] = _finalists(s)
     if s.chosen:
         settings = ", ".join(f"{key}={value}" for key, value in s.chosen_values.items())
         lines.append(f"chosen for this device (change with --set): {settings}")
     return lines
 
 
-def plan_json(run: Run) -> dict[str, Any]:
+def plan_json(planned: PlannedSearch) -> dict[str, Any]:
     """The plan for a program."""
-    about = {"study": run.settings.name, "device": describe_device(run.opened.device), "finished": run.n_before}
-    return {**about, "plan": asdict(run.plan), "settings": run.settings.to_dict()}
+    device = describe_device(planned.opened.device)
+    about = {"study": planned.settings.name, "device": device, "finished": planned.n_before}
+    return {**about, "plan": asdict(planned.plan), "settings": planned.settings.to_dict()}
 
 
-def run_search(run: Run, should_stop: Callable[[], bool], live: bool, log: Callable[[str], None]) -> Search:
-    """Run the trials that are left, showing how it goes; the page is written however it ends.
+def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: bool) -> Search:
+    """Run the trials that are left and show progress; the page is written however it ends.
 
     Raises:
-        StoppedError: It was stopped, with how to go on.
+        StoppedError: It was stopped; says how to resume.
     """
-    search = run.opened.search(should_stop)
-    view = (LiveView if live else PlainView)(search.tables.rows(), run.settings, run.plan.trial_s, log)
+    settings, plan = planned.settings, planned.plan
+    search = planned.opened.search(should_stop)
     try:
-        with view, closing(search.events()) as events:
+        with display(quiet) as show, closing(search.events()) as events:
+            left = TimeLeft(settings, plan.trial_s, plan.speed)
+            view = SearchView(search.tables.rows(), settings, left, show, logger(quiet))
             for event in events:
-                view.show(event)
+                view.update(event)
     except (StoppedError, KeyboardInterrupt):
         raise StoppedError(
-            f"stopped with {search.tables.finished()} of {run.settings.trials} trials done; nothing is lost. "
-            f"Go on with: {this_command()}"
+            f"stopped with {search.tables.finished()} of {settings.trials} trials done; nothing is lost. "
+            f"Resume with: {this_command()}"
         ) from None
     finally:
         write_report(search)
     return search
 
 
-def this_command() -> str:
-    """The command as it was given, unless it may hold a password."""
-    if any("://" in argument for argument in sys.argv):
-        return "the same command"
-    return shlex.join(["nas-budget", *sys.argv[1:]])
-
-
 def write_report(search: Search) -> None:
-    """Write the page beside the trials table; a page that fails does not undo a search."""
+    """Write the page beside the trials table, if a trial has ended."""
+    if search.tables.rows():
+        try_to_write(_write_page, search.folder)
+
+
+def _write_page(folder: Path) -> None:
     from nas_budget.report.pages.study import write_page
     from nas_budget.report.tables.studies import read_study
 
-    if not search.tables.rows():
-        return
-    try:
-        write_page([read_study(search.folder)], search.folder / PAGE)
-    except (Exception, KeyboardInterrupt) as error:
-        log(
-            f"the page was not written ({type(error).__name__}: {error}); "
-            f"make it with nas-budget report {search.folder}"
-        )
+    write_page([read_study(folder)], folder / PAGE)
 
 
 def _range(bounds: tuple[float, float]) -> str:
@@ -160,12 +159,12 @@ def _pruning(settings: StudyConfig) -> str:
     if settings.pruner == "front":
         epochs = ", ".join(map(str, settings.rungs))
         by = "training loss" if settings.pruner_metric == "loss" else "accuracy"
-        return f"after epochs {epochs} the half goes on that the fewest networks no larger beat, by {by}"
-    return f"hopeless trials stopped early ({settings.pruner})"
+        return f"after epochs {epochs} the half is pruned that most networks of at most its size beat, by {by}"
+    return f"trials pruned by {settings.pruner}"
 
 
-def _finals(settings: StudyConfig) -> list[str]:
+def _finalists(settings: StudyConfig) -> list[str]:
     if not settings.finalists:
         return []
     epochs = settings.finalist_epochs
-    return [f"finals   the best {settings.finalists} again with {settings.finalist_seeds} seeds, {epochs} epochs each"]
+    return [f"finals   the best {settings.finalists} with {settings.finalist_seeds} more seeds, {epochs} epochs each"]

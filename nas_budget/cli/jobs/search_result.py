@@ -1,4 +1,4 @@
-"""What `nas-budget search` says at its end."""
+"""The result of `nas-budget search`, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from nas_budget.arch.budget import Verdict
-from nas_budget.cli.console.finalists import finalist_lines
 from nas_budget.cli.console.output import out, out_json, verdict_line
-from nas_budget.cli.jobs.search import Run
+from nas_budget.cli.console.study import finalist_lines
+from nas_budget.cli.jobs.search import PlannedSearch
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, PAGE, TRIALS_TABLE
 from nas_budget.search.api import SearchResult, result_of
 from nas_budget.search.workers.search_runner import Search
@@ -16,39 +16,39 @@ from nas_budget.search.workers.search_runner import Search
 STATES = ("complete", "pruned", "failed")
 
 
-def tell_result(run: Run, search: Search, as_json: bool) -> None:
-    """The best network, its cost and margin, what it took, where the files are, and the next command."""
+def print_result(planned: PlannedSearch, search: Search, as_json: bool) -> None:
+    """Print the best network, its cost and margin, the time, the files and the next command."""
     found = result_of(search)
     if as_json:
-        out_json(result_json(run, found))
+        out_json(result_json(planned, found))
         return
     words = ", ".join(f"{n} {state}" for state, n in _counts(found).items() if n)
-    out(f"\n{run.settings.name}: {words or 'no trials'} on {run.opened.dataset.name}")
+    out(f"\n{planned.settings.name}: {words or 'no trials'} on {planned.opened.dataset.name}")
     out(f"time: {found.ledger.in_words()}")
-    _tell_best(found)
+    _print_best(found)
     for line in finalist_lines(found.finalists):
         out(line)
-    files = _files(run, found)
+    files = _files(planned, found)
     out(f"files: {', '.join(files.values())}")
     if found.best:
-        out(f"next: nas-budget train --study {run.folder}")
+        out(f"next: nas-budget train --study {planned.folder}")
 
 
-def result_json(run: Run, found: SearchResult) -> dict[str, Any]:
-    """The same for a program."""
+def result_json(planned: PlannedSearch, found: SearchResult) -> dict[str, Any]:
+    """The same, for a program."""
     return {
-        "study": run.settings.name,
+        "study": planned.settings.name,
         "trials": _counts(found),
         "best": found.best and asdict(found.best),
         "best_spec": found.best_spec and found.best_spec.to_dict(),
         **_verdict(found).to_dict(),
         "seconds": found.ledger.to_dict(),
-        "finalists": [asdict(standing) for standing in found.finalists],
-        "files": _files(run, found),
+        "finalists": [asdict(summary) for summary in found.finalists],
+        "files": _files(planned, found),
     }
 
 
-def _tell_best(found: SearchResult) -> None:
+def _print_best(found: SearchResult) -> None:
     best, spec = found.best, found.best_spec
     if best is None or spec is None:
         return
@@ -72,6 +72,6 @@ def _verdict(found: SearchResult) -> Verdict:
     return found.settings.budget.check(spec) if spec else Verdict(())
 
 
-def _files(run: Run, found: SearchResult) -> dict[str, str]:
+def _files(planned: PlannedSearch, found: SearchResult) -> dict[str, str]:
     names = [TRIALS_TABLE, BEST_SPEC, PAGE, *([FINALISTS_TABLE] if found.finalists else [])]
-    return {name: str(run.folder / name) for name in names}
+    return {name: str(planned.folder / name) for name in names}

@@ -1,22 +1,19 @@
-"""What `nas-budget train` does between parsing and leaving: plan, run, result."""
+"""What `nas-budget train` does: plan the full training, run it, print its result."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from nas_budget.arch.cost import cost
-from nas_budget.cli.console.output import log, out, out_json, show, table
-from nas_budget.cli.jobs.search import this_command
+from nas_budget.cli.console.output import log, logger, out, out_json, show, table, this_command
+from nas_budget.cli.console.progress import display
+from nas_budget.cli.jobs.page import try_to_write
 from nas_budget.errors import StoppedError, UsageError
 from nas_budget.records.formatting import seconds_in_words
 from nas_budget.records.paths import PAGE
@@ -38,7 +35,8 @@ from nas_budget.train.engine.run import FullTraining
 from nas_budget.train.engine.run_config import RunConfig
 from nas_budget.train.profile.time_model import calibrate
 
-PLAIN_EVERY_S = 30.0
+N_LAST = 9
+"""Epochs whose median predicts the time left."""
 FIGURES = {
     "accuracy": "test accuracy, one forward pass",
     "flipped": "... mean with the mirror image",
@@ -49,7 +47,7 @@ FIGURES = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class TrainingRequest:
     """What the command line asks for.
 
     Attributes:
@@ -82,8 +80,8 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A full training ready to begin or to go on; nothing is written yet."""
+class PlannedTraining:
+    """A full training ready to start or to resume; nothing is written yet."""
 
     settings: RunConfig
     dataset: Dataset
@@ -91,48 +89,48 @@ class Opened:
     folder: Path
 
 
-def open_full_training(asked: Asked, runs_dir: Path, data_dir: str | None) -> Opened:
+def plan_training(request: TrainingRequest, runs_dir: Path, data_dir: str | None) -> PlannedTraining:
     """Read and check everything the run needs."""
-    defaults = study_defaults(asked.study) if asked.study else {}
-    sections = read_study_file(asked.study_file, asked.overrides, defaults)
-    selection = _selection(asked, sections)
+    defaults = study_defaults(request.study) if request.study else {}
+    sections = read_study_file(request.study_file, request.overrides, defaults)
+    selection = _select(request, sections)
     device = choose_device(sections["search"]["device"])
-    if asked.graphed and (device.type != "cuda" or asked.compiled):
+    if request.graphed and (device.type != "cuda" or request.compiled):
         raise UsageError(f"--graph: needs a CUDA GPU and no --compile; the device is {describe_device(device)}")
     precision = choose_precision(sections["search"]["precision"], device)
     dataset = open_dataset(sections["data"]["name"], data_dir, log)
     settings = full_training_config(
-        selection, sections, dataset, precision, name=asked.name, recipe=asked.recipe, n_seeds=asked.n_seeds,
-        all_images=asked.all_images, deterministic=asked.deterministic, compiled=asked.compiled,
-        graphed=asked.graphed,
+        selection, sections, dataset, precision, name=request.name, recipe=request.recipe, n_seeds=request.n_seeds,
+        all_images=request.all_images, deterministic=request.deterministic, compiled=request.compiled,
+        graphed=request.graphed,
     )  # fmt: skip
     if device.type == "cpu":
         torch.set_num_threads(threads_for(settings, sections["search"]["threads"], torch.get_num_threads()))
-    return Opened(settings, dataset, device, runs_dir / settings.name)
+    return PlannedTraining(settings, dataset, device, runs_dir / settings.name)
 
 
-def _selection(asked: Asked, sections: Any) -> Selection:
-    if asked.network:
-        return Selection(*asked.network)
-    if asked.study:
-        return select_from_study(asked.study, asked.trial, full_training_budget(sections))
-    if asked.study_file:
-        return select_from_file(sections, asked.study_file)
+def _select(request: TrainingRequest, sections: Any) -> Selection:
+    if request.network:
+        return Selection(*request.network)
+    if request.study:
+        return select_from_study(request.study, request.trial, full_training_budget(sections))
+    if request.study_file:
+        return select_from_file(sections, request.study_file)
     raise UsageError("no network given; write --channels 32,64,96,128,185, --study runs/quickstart, or name a file")
 
 
-def tell_plan(opened: Opened, dry_run: bool, as_json: bool) -> None:
-    """Say what is about to be done; of a dry run it is the data."""
+def print_plan(planned: PlannedTraining, dry_run: bool, as_json: bool) -> None:
+    """Print the plan: on stdout where it is all that is asked for, as JSON if so."""
     if dry_run and as_json:
-        s = opened.settings
-        out_json({**s.held(opened.dataset), "name": s.name, "recipe": s.recipe_name, "seeds": s.seeds})
+        s = planned.settings
+        out_json({**s.held(planned.dataset), "name": s.name, "recipe": s.recipe_name, "seeds": s.seeds})
     else:
-        (out if dry_run else log)("\n".join(plan_lines(opened)))
+        (out if dry_run else log)("\n".join(plan_lines(planned)))
 
 
-def plan_lines(opened: Opened) -> list[str]:
+def plan_lines(planned: PlannedTraining) -> list[str]:
     """The plan for a person."""
-    s, used, recipe = opened.settings, cost(opened.settings.spec), opened.settings.recipe
+    s, used, recipe = planned.settings, cost(planned.settings.spec), planned.settings.recipe
     validation_images = f"{s.n_validation:,} for validation" if s.n_validation else "none for validation"
     extras = [
         f"{name.replace('_', ' ')} {value}"
@@ -140,63 +138,58 @@ def plan_lines(opened: Opened) -> list[str]:
         if name in ("label_smoothing", "cutout", "cutmix", "ema") and value
     ] + (["TrivialAugment"] if recipe.trivial_augment else [])
     return [
-        f"run      {s.name}, in {opened.folder}",
+        f"run      {s.name}, in {planned.folder}",
         f"network  {s.spec}",
         f"         {used.params:,} parameters, {used.macs:,} MACs",
-        f"device   {describe_device(opened.device)}, {s.precision}"
+        f"device   {describe_device(planned.device)}, {s.precision}"
         + (", deterministic" if s.deterministic else "")
         + (", compiled" if s.compiled else ", CUDA graph" if s.graphed else ""),
-        f"data     {opened.dataset.name}: {s.n_train:,} images to train, {validation_images}; "
-        f"{opened.dataset.n_test:,} test images read once, at the end",
+        f"data     {planned.dataset.name}: {s.n_train:,} images to train, {validation_images}; "
+        f"{planned.dataset.n_test:,} test images read once, at the end",
         f"recipe   {s.recipe_name}: {recipe.optimizer}, learning rate {recipe.learning_rate:g}, batch "
         f"{recipe.batch_size}, {recipe.epochs} epochs" + "".join(f", {extra}" for extra in extras),
         f"seeds    {', '.join(map(str, s.seeds))}",
-        f"time     about {seconds_in_words(predicted_seconds(opened))} of training, from a few timed steps",
+        f"time     about {seconds_in_words(predicted_seconds(planned))} of training, from a few timed steps",
     ]
 
 
-def predicted_seconds(opened: Opened) -> float:
+def predicted_seconds(planned: PlannedTraining) -> float:
     """Seconds the whole run would take here, predicted from a few steps."""
-    s = opened.settings
+    s = planned.settings
     n_train = min(s.n_train, s.recipe.batch_size)
-    images = split_images(opened.dataset, opened.device, n_train, 1)
+    images = split_images(planned.dataset, planned.device, n_train, 1)
     speed = calibrate([s.spec], images, s.recipe, s.precision)
     return speed.epoch_seconds(s.spec, s.recipe, s.n_train, s.n_validation) * s.recipe.epochs * len(s.seeds)
 
 
-def run_to_end(
-    opened: Opened, should_stop: Callable[[], bool], live: bool, log: Callable[[str], None]
-) -> tuple[RunResult, bool]:
-    """Train what is left, showing how it goes; the result, and whether anything was left.
+def run_to_end(planned: PlannedTraining, should_stop: Callable[[], bool], quiet: bool) -> tuple[RunResult, bool]:
+    """Train what is left and show progress; the result, and whether anything was left.
 
     Raises:
-        StoppedError: It was stopped, with how to go on.
+        StoppedError: It was stopped; says how to resume.
     """
-    run = FullTraining(opened.settings, opened.dataset, opened.folder, opened.device, should_stop, log)
+    s = planned.settings
+    run = FullTraining(s, planned.dataset, planned.folder, planned.device, should_stop, logger(quiet))
+    seconds: list[float] = []
     try:
-        with (_bar if live else _lines)(opened.settings, log) as show_row:
+        with display(quiet) as show:
+            show("the first epoch is under way", 0.0)
             for row in run.epochs():
-                show_row(row)
+                seconds.append(row.seconds)
+                words = f"{_row_in_words(row, s)}, {_time_left(seconds, row, s)} left"
+                show(
+                    f"epoch {row.epoch}/{s.recipe.epochs}, {words}",
+                    row.epoch / s.recipe.epochs,
+                    now=row.epoch == s.recipe.epochs,
+                )
     except (StoppedError, KeyboardInterrupt):
-        kept = f"goes on after epoch {run.saved[1]} of seed {run.saved[0]}" if run.saved else "nothing was trained yet"
-        raise StoppedError(f"stopped; {kept}. Go on with: {this_command()}") from None
+        kept = f"resumes after epoch {run.saved[1]} of seed {run.saved[0]}" if run.saved else "nothing was trained yet"
+        raise StoppedError(f"stopped; {kept}. Resume with: {this_command()}") from None
     assert run.finished  # noqa: S101 - epochs() leaves a result or raises
     return run.finished, run.trained
 
 
-def _write_page(folder: Path) -> bool:
-    """Write the page, and say whether that went well: one that fails does not undo a run."""
-    from nas_budget.report.pages.training_run import write_run_page
-
-    try:
-        write_run_page(folder, folder / PAGE)
-    except Exception as error:
-        log(f"the page was not written ({type(error).__name__}: {error}); make it with nas-budget report {folder}")
-        return False
-    return True
-
-
-def _words(row: EpochRow, s: RunConfig) -> str:
+def _row_in_words(row: EpochRow, s: RunConfig) -> str:
     parts = [f"loss {row.train_loss:.3f}"]
     if row.accuracy is not None:
         parts.append(f"validation {row.accuracy:.2%}")
@@ -205,59 +198,29 @@ def _words(row: EpochRow, s: RunConfig) -> str:
     return ", ".join(([f"seed {row.seed}"] if len(s.seeds) > 1 else []) + parts)
 
 
-class _Clock:
-    """Predicts the time left from the median of the last epochs."""
-
-    def __init__(self, s: RunConfig) -> None:
-        self.settings, self.seconds = s, list[float]()
-
-    def left(self, row: EpochRow) -> str:
-        self.seconds = [*self.seconds[-8:], row.seconds]
-        epochs = self.settings.recipe.epochs
-        more_seeds = len(self.settings.seeds) - 1 - self.settings.seeds.index(row.seed)
-        return seconds_in_words(median(self.seconds) * (epochs - row.epoch + epochs * more_seeds))
+def _time_left(seconds: list[float], row: EpochRow, s: RunConfig) -> str:
+    """The time left after an epoch, from the median of the last epochs' seconds."""
+    seeds_left = len(s.seeds) - 1 - s.seeds.index(row.seed)
+    n_left = s.recipe.epochs - row.epoch + s.recipe.epochs * seeds_left
+    return seconds_in_words(median(seconds[-N_LAST:]) * n_left)
 
 
-@contextmanager
-def _lines(s: RunConfig, log: Callable[[str], None]) -> Iterator[Callable[[EpochRow], None]]:
-    """A line at most every 30 seconds, and one for the last epoch of each seed."""
-    clock, last = _Clock(s), float("-inf")
+def _write_page(folder: Path) -> None:
+    from nas_budget.report.pages.training_run import write_run_page
 
-    def show_row(row: EpochRow) -> None:
-        nonlocal last
-        left = clock.left(row)
-        if time.monotonic() - last >= PLAIN_EVERY_S or row.epoch == s.recipe.epochs:
-            last = time.monotonic()
-            log(f"epoch {row.epoch}/{s.recipe.epochs}, {_words(row, s)}, {left} left")
-
-    yield show_row
+    write_run_page(folder, folder / PAGE)
 
 
-@contextmanager
-def _bar(s: RunConfig, _log: Callable[[str], None]) -> Iterator[Callable[[EpochRow], None]]:
-    """A bar that stays in place."""
-    clock = _Clock(s)
-    columns = ("epoch", MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("the first epoch is under way", total=s.recipe.epochs)
-
-        def show_row(row: EpochRow) -> None:
-            words = f"{_words(row, s)}, {clock.left(row)} left"
-            progress.update(task, completed=row.epoch, description=words)
-
-        yield show_row
-
-
-def tell_result(opened: Opened, found: tuple[RunResult, bool], as_json: bool) -> None:
-    """Write the page and print what the run has given."""
+def print_result(planned: PlannedTraining, found: tuple[RunResult, bool], as_json: bool) -> None:
+    """Write the page and print the result."""
     result, trained = found
-    has_page = _write_page(opened.folder)
+    has_page = try_to_write(_write_page, planned.folder)
     if as_json:
         summary = {name: {"mean": result.mean(name), "deviation": result.deviation(name)} for name in FIGURES}
-        out_json({"folder": str(opened.folder), **summary, **asdict(result)})
+        out_json({"folder": str(planned.folder), **summary, **asdict(result)})
         return
     if not trained:
-        log("this run is finished; nothing was trained. Another --name begins another, more --seeds add to it")
+        log("this run is finished; nothing was trained. Another --name starts another, more --seeds add to it")
     seeds = result.seeds
     rows = []
     for name, words in FIGURES.items():
@@ -273,5 +236,5 @@ def tell_result(opened: Opened, found: tuple[RunResult, bool], as_json: bool) ->
     spent = sum(seed.seconds for seed in seeds)
     out(f"\n{result.params:,} parameters, {seconds_in_words(spent)} of training on {result.device}")
     if has_page:
-        out(f"page: {opened.folder / PAGE}")
-    out(f"next: nas-budget export {opened.folder} --format python")
+        out(f"page: {planned.folder / PAGE}")
+    out(f"next: nas-budget export {planned.folder} --format python")

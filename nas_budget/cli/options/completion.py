@@ -23,6 +23,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda")
 BLOCKS = ("basic", "preact", "bottleneck")
 PARTS = ("test", "train")
+"""Parts of a data set that can be evaluated."""
 
 Offer = Callable[[str], list[str]]
 
@@ -60,14 +61,3 @@ complete_folder = _run_folders(lambda folder: bool(kind_of(folder)))
 complete_study = _run_folders(lambda folder: kind_of(folder) == STUDY and (folder / BEST_SPEC).exists())
 complete_trained = _run_folders(lambda folder: kind_of(folder) == RUN and (folder / WEIGHTS).exists())
 complete_journal = _run_folders(lambda folder: (folder / JOURNAL).exists())
-complete_recipe = one_of(*RECIPES)
-complete_full_recipe = one_of(*RECIPES, "study")
-complete_sampler = one_of(*SAMPLERS)
-complete_pruner = one_of(*PRUNERS)
-complete_data = one_of(*DATA)
-complete_format = one_of(*FORMATS)
-complete_weight_format = one_of(*WEIGHT_FORMATS)
-complete_precision = one_of(*PRECISIONS)
-complete_device = one_of(*DEVICES)
-complete_block = one_of(*BLOCKS)
-complete_part = one_of(*PARTS)

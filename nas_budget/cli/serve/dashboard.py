@@ -1,4 +1,4 @@
-"""What `nas-budget dashboard` opens, without changing it, and how it is served."""
+"""optuna-dashboard on the storage of a study, which is opened without a change to it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 
-from nas_budget.cli.console.output import log
-from nas_budget.cli.serve.http import THIS_MACHINE, address_of, listen, serve_until_interrupted
+from nas_budget.cli.serve.server import THIS_MACHINE, serve
 from nas_budget.errors import NasBudgetError, StudyError, UsageError
 from nas_budget.records.paths import JOURNAL
 from nas_budget.search.storage.journal import Journal
@@ -62,28 +61,19 @@ def open_database(address: str) -> BaseStorage:
         raise StudyError(f"storage: {where} {cause}") from None
 
 
-def serve(storage: BaseStorage, host: str, port: int, browser: bool) -> None:
-    """Serve the dashboard until Ctrl-C.
-
-    Args:
-        storage: What to show.
-        host: Where to listen.
-        port: Where to listen; 0 is any that is free.
-        browser: Whether to open one.
+def show_dashboard(storage: BaseStorage, host: str, port: int, browser: bool) -> None:
+    """Serve the dashboard of a storage until Ctrl-C.
 
     Raises:
-        NasBudgetError: optuna-dashboard is not installed, or host and port are not to be had.
+        NasBudgetError: optuna-dashboard is not installed, or host and port are not available.
     """
     try:
         from optuna_dashboard import wsgi
     except ModuleNotFoundError:
         raise NasBudgetError("optuna-dashboard is not installed: pip install 'nas-budget[dashboard]'") from None
-    with listen(wsgi(storage), host, port) as server:
-        address = f"{address_of(server, host)}{_page(storage)}"
-        log(f"dashboard: {address} (Ctrl-C ends it)")
-        if host not in THIS_MACHINE:
-            log("it asks for no password: whoever reaches this port can change and delete studies")
-        serve_until_interrupted(server, address if browser else "")
+    warning = "it asks for no password: whoever reaches this port can change and delete studies"
+    notes = [] if host in THIS_MACHINE else [warning]
+    serve(wsgi(storage), "dashboard", host, port, _page(storage), browser, notes)
 
 
 def _page(storage: BaseStorage) -> str:

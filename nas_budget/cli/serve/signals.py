@@ -1,4 +1,4 @@
-"""What Ctrl-C and a polite kill do while something trains."""
+"""Ctrl-C and SIGTERM while something trains."""
 
 from __future__ import annotations
 
@@ -8,24 +8,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Signals:
-    """Stop at once, or, while training goes on, between two steps; a second one at once."""
+class Interrupt:
+    """A signal handler: it stops at once, or, while `wait_for_step` is set, between two steps.
+
+    Attributes:
+        stop: Set by the first signal that waits for a step; a second signal stops at once.
+        wait_for_step: Whether training is under way.
+    """
 
     def __init__(self) -> None:
-        self.asked = threading.Event()
+        self.stop = threading.Event()
         self.wait_for_step = False
 
     def __call__(self, *_: object) -> None:
         """Take a signal."""
-        if self.asked.is_set() or not self.wait_for_step:
+        if self.stop.is_set() or not self.wait_for_step:
             raise KeyboardInterrupt
-        self.asked.set()
+        self.stop.set()
 
 
 @contextmanager
-def signals() -> Iterator[Signals]:
-    """Have SIGINT and SIGTERM go through a `Signals` while it lasts."""
-    handler = Signals()
+def signals() -> Iterator[Interrupt]:
+    """Handle SIGINT and SIGTERM by an `Interrupt` inside the block."""
+    handler = Interrupt()
     numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
     before = {number: signal.signal(number, handler) for number in numbers}
     try:

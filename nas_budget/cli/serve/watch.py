@@ -1,4 +1,4 @@
-"""The page of studies, served on this machine and renewed while they run."""
+"""The page of studies, served on this machine and updated while they run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from nas_budget.cli.console.output import log
-from nas_budget.cli.serve.http import THIS_MACHINE, address_of, listen, serve_until_interrupted
+from nas_budget.cli.serve.server import THIS_MACHINE, serve
 from nas_budget.errors import NasBudgetError, UsageError
 from nas_budget.records.paths import FINALISTS_TABLE, trials_table
 from nas_budget.report.pages.study import page
@@ -22,18 +21,15 @@ DAY = 86_400
 
 
 def watch(sources: Sequence[Path], port: int, browser: bool) -> None:
-    """Serve the page of studies until Ctrl-C; it loads itself again when a table changes.
+    """Serve the page of studies until Ctrl-C; it reloads when a table changes.
 
     Raises:
         UsageError: There is no such folder or table.
-        NasBudgetError: The port is not to be had.
+        NasBudgetError: The port is not available.
     """
     if missing := next((source for source in sources if not source.exists()), None):
         raise UsageError(f"{missing}: no such folder or table; give a run folder such as runs/quickstart")
-    with listen(LivePage(sources), THIS_MACHINE[0], port) as server:
-        address = f"{address_of(server, THIS_MACHINE[0])}/"
-        log(f"report: {address} (it follows the study; Ctrl-C ends it)")
-        serve_until_interrupted(server, address if browser else "")
+    serve(LivePage(sources), "report", THIS_MACHINE[0], port, "/", browser)
 
 
 class LivePage:
@@ -50,15 +46,15 @@ class LivePage:
         self.made: tuple[str, str] | None = None
         self.lock = threading.Lock()
 
-    def __call__(self, asked: dict[str, Any], begin: Answer) -> Iterable[bytes]:
+    def __call__(self, request: dict[str, Any], begin: Answer) -> Iterable[bytes]:
         """Answer a request."""
-        if asked.get("HTTP_HOST", "").rpartition(":")[0] not in THIS_MACHINE:  # asked by a page from elsewhere
+        if request.get("HTTP_HOST", "").rpartition(":")[0] not in THIS_MACHINE:  # a page of another site asks
             return _answer(begin, "403 Forbidden", "text/plain", "only this machine is answered")
-        if asked["PATH_INFO"] == "/":
+        if request["PATH_INFO"] == "/":
             return _answer(begin, "200 OK", "text/html", self.page())
-        if asked["PATH_INFO"] == "/stamp":
+        if request["PATH_INFO"] == "/stamp":
             return _answer(begin, "200 OK", "text/plain", self.stamp())
-        if asked["PATH_INFO"] == "/plotly.js":
+        if request["PATH_INFO"] == "/plotly.js":
             return _answer(begin, "200 OK", "text/javascript", get_plotlyjs(), f"max-age={DAY}")
         return _answer(begin, "404 Not Found", "text/plain", "no such page")
 
@@ -67,7 +63,7 @@ class LivePage:
         return " ".join(str(_changed(file)) for file in self.files)
 
     def page(self) -> str:
-        """The page as the tables are now; where they cannot be read yet, one that says so and asks again."""
+        """The page as the tables are now; where they cannot be read yet, one that says so and retries."""
         with self.lock:
             stamp = self.stamp()
             if self.made is None or self.made[0] != stamp:

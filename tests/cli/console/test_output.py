@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nas_budget.cli.console.output import ENDLESS, folded, logger, out_json, log, show, table, terminal_width, writes
+from nas_budget.cli.console.output import ENDLESS, folded, log, logger, out_json, show, table, terminal_width, writes
 
 
 class Terminal(io.StringIO):

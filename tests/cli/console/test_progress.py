@@ -62,8 +62,8 @@ def test_shares_run_from_first_to_last() -> None:
 
 
 def test_a_download_says_how_far_it_is_in_lines() -> None:
-    code = "import sys; from nas_budget.cli.console.progress import plain_downloads\n"
-    code += "plain_downloads(sys.argv[1] == 'quiet')\n"
+    code = "import sys; from nas_budget.cli.console.progress import set_up_downloads\n"
+    code += "set_up_downloads(sys.argv[1] == 'quiet')\n"
     code += "from torch.hub import tqdm\nwith tqdm(total=170_000_000, unit='B', unit_scale=True) as bar:\n"
     code += "    bar.update(85_000_000); bar.refresh(); bar.update(85_000_000)"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TQDM")}

@@ -21,7 +21,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from nas_budget.cli.serve import http as serving
+from nas_budget.cli.serve import server as serving
 from tests.cli.servers import process_of
 from tests.conftest import Ran
 

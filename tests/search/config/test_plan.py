@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
+from nas_budget.cli.console.live import View
 
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.cli.console.live import View
 from nas_budget.errors import NothingFitsError
 from nas_budget.records.formatting import seconds_in_words
 from nas_budget.records.trials import TrialRecord

@@ -1,0 +1,132 @@
+"""How a search looks while it runs: the state of its trials, from the events of the search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from nas_budget.cli.console.progress import Show
+from nas_budget.records.formatting import seconds_in_words
+from nas_budget.records.trials import TrialRecord, best_of
+from nas_budget.search.config.plan import TimeLeft
+from nas_budget.search.config.settings import StudyConfig
+from nas_budget.search.workers.events import (
+    Event,
+    FinalistFinished,
+    SearchEnded,
+    TrialEpoch,
+    TrialFinished,
+    TrialStarted,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+N_SHOWN = 8
+
+
+class SearchView:
+    """Shows a running search: a table of its last trials on a terminal, a line elsewhere.
+
+    Args:
+        before: Trials that had ended before.
+        settings: Of the study.
+        left: Predicts the time left, from the plan.
+        show: Shows the state.
+        log: Prints what happened once, such as a trial that failed.
+    """
+
+    def __init__(
+        self, before: Sequence[TrialRecord], settings: StudyConfig, left: TimeLeft, show: Show,
+        log: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self.records = list(before)
+        self.settings, self.left, self.show, self.log = settings, left, show, log
+        for record in before:
+            self.left.add(record)
+        self.running: dict[tuple[bool, int], tuple[TrialStarted, str]] = {}
+        self.micro_batches: dict[tuple[bool, int], int] = {}
+        self.n_finalist_runs = 0
+
+    def update(self, event: Event) -> None:
+        """Take in what happened, then show the state."""
+        if isinstance(event, TrialStarted):
+            self.running[event.finalist, event.number] = event, "resumed" if event.resumed else "started"
+        elif isinstance(event, TrialEpoch):
+            started, _ = self.running[event.finalist, event.number]
+            self._note_split(started, event)
+            state = f"epoch {event.result.epoch}, {event.result.accuracy:.1%}"
+            self.running[event.finalist, event.number] = started, state
+        elif isinstance(event, TrialFinished):
+            self._end_trial(event.record)
+        elif isinstance(event, FinalistFinished):
+            self.running.pop((True, event.number), None)
+            self.n_finalist_runs += 1
+            if event.run is None:
+                self.log(f"a run of finalist {event.trial} failed: {event.reason}")
+        elif isinstance(event, SearchEnded):
+            self.log(f"the search ends: {event.reason}")
+        else:
+            self.log(f"worker {event.worker} ended unexpectedly (exit code {event.exit_code}); the others continue")
+        self.refresh()
+
+    def _note_split(self, started: TrialStarted, event: TrialEpoch) -> None:
+        """Print once a trial that its batches were split because they did not fit into memory."""
+        n, key = event.result.micro_batches, (event.finalist, event.number)
+        if n > self.micro_batches.get(key, 1):
+            self.micro_batches[key] = n
+            self.log(
+                f"NOTE: trial {event.number} ({started.params:,} parameters) ran out of memory; "
+                f"each of its batches is now computed as {n} micro-batches"
+            )
+
+    def _end_trial(self, record: TrialRecord) -> None:
+        self.running.pop((False, record.number), None)
+        self.records.append(record)
+        self.left.add(record)
+        if record.state == "failed":
+            self.log(f"trial {record.number} failed: {record.reason}")
+
+    def refresh(self) -> None:
+        """Show the state."""
+        n_ended = sum(record.state != "failed" for record in self.records)
+        n_runs = self.settings.finalists * self.settings.finalist_seeds
+        share = (n_ended + self.n_finalist_runs) / max(1, self.settings.trials + n_runs)
+        self.show(self.status(), min(1.0, share), self.table)
+
+    def status(self) -> str:
+        """One line: trials that ended, pruned ones, the best, its parameters, time left."""
+        n = {state: sum(r.state == state for r in self.records) for state in ("complete", "pruned", "failed")}
+        parts = [f"{n['complete'] + n['pruned']}/{self.settings.trials} trials", f"{n['pruned']} pruned"]
+        if n["failed"]:
+            parts.append(f"{n['failed']} failed")
+        if self.n_finalist_runs:
+            n_runs = self.settings.finalists * self.settings.finalist_seeds
+            parts.append(f"{self.n_finalist_runs}/{n_runs} runs of finalists")
+        if best := best_of(self.records):
+            parts.append(f"best {best.accuracy:.1%} with {best.params:,} params")
+        parts.append(f"{seconds_in_words(self.left.seconds(self.n_finalist_runs))} left")
+        return ", ".join(parts)
+
+    def table(self) -> Table:
+        """The last trials that ended, and those that run."""
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in "trial", "accuracy", "params", "MACs":
+            table.add_column(column, justify="right", no_wrap=True)
+        table.add_column("network", no_wrap=True, overflow="ellipsis")
+        table.add_column("state", no_wrap=True)
+        best = best_of(self.records)
+        for r in self.records[-N_SHOWN:]:
+            style = "bold green" if best and r.number == best.number else "dim" if r.state != "complete" else ""
+            accuracy = "" if r.accuracy is None else f"{r.accuracy:.1%}"
+            network = f"{r.channels} x {r.blocks}"
+            table.add_row(str(r.number), accuracy, f"{r.params:,}", f"{r.macs:,}", network, r.state, style=style)
+        for (is_finalist, number), (started, state) in sorted(self.running.items())[:N_SHOWN]:
+            network = f"{'-'.join(map(str, started.spec.channels))} x {'-'.join(map(str, started.spec.blocks))}"
+            name = f"final {number}" if is_finalist else str(number)
+            table.add_row(name, "", f"{started.params:,}", "", network, state, style="cyan")
+        if len(self.running) > N_SHOWN:
+            table.add_row("", "", "", "", f"and {len(self.running) - N_SHOWN} more", "", style="cyan")
+        return table

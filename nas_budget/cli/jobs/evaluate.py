@@ -1,0 +1,86 @@
+"""What `nas-budget evaluate` and `predict` do: logits of a trained network, with progress."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from nas_budget.cli.console.output import log, logger
+from nas_budget.cli.console.progress import each, progress
+from nas_budget.train.data.dataset import open_dataset
+from nas_budget.train.data.image_files import read_image
+from nas_budget.train.data.split import labelled_images
+from nas_budget.train.engine.device import choose_device, describe_device
+from nas_budget.train.engine.evaluate import EVALUATION_BATCH, accuracy_of, confusion_of, predict_logits
+from nas_budget.train.engine.weights import load_model
+
+
+def measure(
+    source: Path, ema: bool, data: str | None, part: str, device_name: str, data_dir: str | None, quiet: bool
+) -> dict[str, Any]:
+    """Accuracy, loss and confusion matrix of a trained network on a part of a data set (None: its own)."""
+    model = load_model(source, ema)
+    dataset = open_dataset(data or model.about.get("data", "auto"), data_dir, logger(quiet))
+    model.check_images(dataset)
+    if model.classes != dataset.classes:
+        log(f"NOTE: the network was trained on other classes: {', '.join(model.classes)}")
+    device = choose_device(device_name)
+    images = labelled_images(dataset, part, device)
+    network = model.network.to(device)
+    size = 4 * EVALUATION_BATCH
+    starts = range(0, len(images), size)
+
+    def predict(mirrored: bool, first: float, last: float) -> torch.Tensor:
+        batches = (images.images[start : start + size] for start in each(starts, on_share, first, last))
+        return torch.cat([predict_logits(network, batch, model.normalized, mirrored=mirrored) for batch in batches])
+
+    with progress(f"evaluating {len(images):,} images", quiet) as on_share:
+        plain = predict(False, 0, 1 / 3)
+        flipped = predict(True, 1 / 3, 1)  # twice the work: each image and its mirror image
+    return {
+        "data": dataset.name, "part": part, "images": len(images), "weights": model.about.get("weights", "plain"),
+        "accuracy": accuracy_of(plain, images.labels), "flipped": accuracy_of(flipped, images.labels),
+        "loss": cross_entropy(plain, images.labels).item(), "classes": list(dataset.classes),
+        "confusion": confusion_of(plain, images.labels), "device": describe_device(device),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network predicts for an image file.
+
+    Attributes:
+        image: The file.
+        changes: How it was made to fit the network, in words; empty where it fits as it is.
+        classes: The most probable classes with their probabilities, the first the most probable.
+    """
+
+    image: Path
+    changes: str
+    classes: dict[str, float]
+
+
+def classify(source: Path, ema: bool, paths: Sequence[Path], top: int, quiet: bool) -> list[Prediction]:
+    """The `top` most probable classes of each image file."""
+    model = load_model(source, ema)
+    size, channels = model.spec.image_size, model.spec.in_channels
+    with progress(f"predicting {len(paths):,} images", quiet) as on_share:
+        ready = [read_image(path, size, channels) for path in each(paths, on_share, 0, 0.5)]
+        images = torch.from_numpy(np.stack([picture.image for picture in ready]))
+        starts = range(0, len(images), EVALUATION_BATCH)
+        batches = (images[i : i + EVALUATION_BATCH] for i in each(starts, on_share, 0.5, 1))
+        logits = torch.cat([predict_logits(model.network, batch, model.normalized) for batch in batches])
+    probabilities, order = logits.softmax(1).sort(1, descending=True)
+    return [
+        Prediction(
+            picture.path, picture.changes,
+            {model.classes[i]: p for i, p in zip(row[:top], shares[:top], strict=True)},
+        )
+        for picture, row, shares in zip(ready, order.tolist(), probabilities.tolist(), strict=True)
+    ]  # fmt: skip

@@ -1,0 +1,189 @@
+"""Options that set keys of a study file; search, train and explore share them."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from nas_budget.cli.options.completion import DATA, DEVICES, PRECISIONS, PRUNERS, RECIPES, SAMPLERS, one_of
+from nas_budget.cli.options.completion import WEIGHT_FORMATS as FORMATS
+from nas_budget.cli.options.declare import BUDGET, SEARCH, TRAINING, option
+from nas_budget.errors import UsageError
+
+
+def toml_value(text: str) -> Any:
+    """A command-line text as TOML reads it: 3, 0.5, [3, 5], true; anything else is the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Key and value of "section.key=value".
+
+    Raises:
+        UsageError: It has no "=".
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set {text}: write section.key=value, such as --set space.kernels=[3,5]")
+    return key.strip(), toml_value(value.strip())
+
+
+def parse_fill(text: str) -> list[float]:
+    """Least and most of "0.9:1"; a single number is the least.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    least, _, most = text.partition(":")
+    try:
+        return [float(least), float(most or 1)]
+    except ValueError:
+        raise UsageError(f"--fill {text}: write least:most as shares of the budget, such as 0.9:1") from None
+
+
+def parse_seed_spec(text: str) -> dict[str, Any]:
+    """The network of a JSON file, or of channels such as "32,64,96".
+
+    Raises:
+        UsageError: It is neither.
+    """
+    try:
+        return {"channels": [int(width) for width in text.split(",")]}
+    except ValueError:
+        pass
+    try:
+        values: Any = json.loads(Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"--seed-spec {text}: {getattr(error, 'strerror', None) or 'not JSON'}; "
+            "give a file such as runs/quickstart/best.json, or channels such as 32,64,96"
+        ) from None
+    if not isinstance(values, dict):
+        raise UsageError(f"--seed-spec {text}: holds no network; give a file such as runs/quickstart/best.json")
+    return values
+
+
+@dataclass(frozen=True)
+class StudyOption:
+    """An option that sets a key of a study file.
+
+    Attributes:
+        key: The key, as "section.key".
+        text: Its help.
+        panel: Panel of the help.
+        default: Its default in words.
+        choices: The words it may be, offered in the shell.
+        parse: Reads the text that is given.
+        repeated: Whether it may be given several times; the value is then a list.
+    """
+
+    key: str
+    text: str
+    panel: str
+    default: str = ""
+    choices: tuple[str, ...] = ()
+    parse: Callable[[str], Any] = toml_value
+    repeated: bool = False
+
+
+def _words(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+OPTIONS = {
+    "budget": StudyOption("budget.params", "Most parameters, such as 5M, 250k or none.", BUDGET, "5M"),
+    "max_macs": StudyOption(
+        "budget.macs", "Most multiply-accumulates for one image, such as 30M, or none.", BUDGET, "by device"
+    ),
+    "max_weight_bytes": StudyOption("budget.weight_bytes", "Most bytes of weights, such as 250kB.", BUDGET, "none"),
+    "weight_format": StudyOption(
+        "budget.weight_format", f"Number format of those: {_words(FORMATS)}.", BUDGET, "fp32", FORMATS
+    ),
+    "max_activation_bytes": StudyOption(
+        "budget.activation_bytes", "Most bytes of live tensors (fp32, one image).", BUDGET, "none"
+    ),
+    "fill": StudyOption(
+        "space.fill", "Share of the budget that networks use, such as 0.9:1 for near it.", BUDGET, "0.02:1",
+        parse=parse_fill,
+    ),
+    "trials": StudyOption(
+        "search.trials", "Trials in all; the same command, run again, resumes up to them.", SEARCH, "50"
+    ),
+    "sampler": StudyOption("search.sampler", f"{_words(SAMPLERS)}.", SEARCH, "tpe", SAMPLERS),
+    "pruner": StudyOption("search.pruner", f"{_words(PRUNERS)}.", SEARCH, "front", PRUNERS),
+    "workers": StudyOption("search.workers", "Processes that train at once.", SEARCH, "1"),
+    "seed_spec": StudyOption(
+        "search.queue", "A network to train first: a spec.json, or channels. Repeat it for more.", SEARCH, "auto",
+        parse=parse_seed_spec, repeated=True,
+    ),
+    "finalists": StudyOption("search.finalists", "Best trials to train again with other seeds.", SEARCH, "0"),
+    "seeds": StudyOption("search.finalist_seeds", "Seeds of each finalist.", SEARCH, "3"),
+    "timeout": StudyOption("search.timeout", "Time after which no trial starts, such as 2h.", SEARCH, "none"),
+    "device_time": StudyOption(
+        "search.device_time", "Time of all trials together after which none starts.", SEARCH, "none"
+    ),
+    "patience": StudyOption("search.patience", "Trials without progress after which none starts.", SEARCH, "none"),
+    "target": StudyOption("search.target", "Accuracy that ends the search, such as 0.95.", SEARCH, "none"),
+    "storage": StudyOption("search.storage", "journal, or the URL of a database for Optuna.", SEARCH, "journal"),
+    "data": StudyOption("data.name", f"{', '.join(DATA)} or an .npz file.", TRAINING, "auto", DATA),
+    "images": StudyOption("data.images", "Images to train on, or all.", TRAINING, "by device"),
+    "epochs": StudyOption("recipe.epochs", "Passes over the images.", TRAINING, "by recipe"),
+    "recipe": StudyOption("recipe.name", f"How to train: {_words(RECIPES)}.", TRAINING, "by device", RECIPES),
+    "seed": StudyOption("search.seed", "Fixes proposals, initial weights and order of images.", TRAINING, "0"),
+    "device": StudyOption("search.device", f"{', '.join(DEVICES)} or cuda:1.", TRAINING, "auto", DEVICES),
+    "precision": StudyOption("search.precision", f"{_words(PRECISIONS)}.", TRAINING, "auto", PRECISIONS),
+    "threads": StudyOption("search.threads", "Threads on a CPU.", TRAINING, "by network"),
+}  # fmt: skip
+"""Every such option by its name."""
+
+
+class StudyKeys:
+    """A group of these options and --set; a command gets their values by "section.key".
+
+    Args:
+        names: The options, in the order of the help.
+        set_panel: Panel of --set.
+        changes: Fields of a `StudyOption` that are different in this command, by the option's name.
+    """
+
+    def __init__(self, *names: str, set_panel: str, **changes: Mapping[str, Any]) -> None:
+        self.options = {name: replace(OPTIONS[name], **changes.get(name, {})) for name in names}
+        self.set_panel = set_panel
+
+    def parameters(self) -> list[inspect.Parameter]:
+        """A keyword parameter for each option; None where it is not given."""
+        kinds = {name: _kind(made) for name, made in self.options.items()}
+        text = "Any key of the study file, as section.key=value; repeat it for more."
+        kinds["set_"] = Annotated[list[str] | None, option(text, self.set_panel, flag="--set")]
+        return [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in kinds.items()
+        ]
+
+    def collect(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The value of each key that is set; --set goes before the other options.
+
+        Raises:
+            UsageError: A text that cannot be read.
+        """
+        values = {
+            made.key: [*map(made.parse, given[name])] if made.repeated else made.parse(given[name])
+            for name, made in self.options.items()
+            if given[name] not in (None, [])
+        }
+        return values | dict(map(parse_assignment, given["set_"] or []))
+
+
+def _kind(made: StudyOption) -> Any:
+    """The annotation of the parameter of an option."""
+    kind = list[str] if made.repeated else str
+    offers = one_of(*made.choices) if made.choices else None
+    return Annotated[kind | None, option(made.text, made.panel, made.default, offers=offers)]
