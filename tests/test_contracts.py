@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import nas_budget
-from nas_budget.cli.commands.search import KEYS
+from nas_budget.cli.options.study import OPTIONS
 from nas_budget.records import trials as trial_table
 from nas_budget.search.config.sections import SECTIONS
 from tests.conftest import Ran
@@ -114,8 +114,8 @@ def test_every_key_of_a_study_file_is_documented() -> None:
 
 
 def test_every_option_sets_a_key_there_is() -> None:
-    for key in KEYS.values():
-        section, field = key.split(".")
+    for option in OPTIONS.values():
+        section, field = option.key.split(".")
         assert field in SECTIONS[section].model_fields
 
 

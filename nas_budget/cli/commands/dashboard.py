@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from nas_budget.cli.options import run as options
 from nas_budget.cli.options.completion import complete_journal
 from nas_budget.errors import UsageError
 
@@ -21,8 +20,8 @@ def dashboard(
         str | None, typer.Option(help="Instead of a folder, the database of a study, such as sqlite:///trials.db.")
     ] = None,
     host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
-    port: options.Port = 8080,
-    no_open: options.NoOpen = False,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any that is free.", min=0, max=65_535)] = 8080,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
 ) -> None:
     """Show a study in the browser, also while it runs.
 

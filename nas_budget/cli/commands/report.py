@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from nas_budget.cli.console.output import log, out, out_json, show, table
-from nas_budget.cli.options import run as options
 from nas_budget.cli.options.completion import RUNS, complete_folder
 from nas_budget.errors import UsageError
 from nas_budget.records.paths import COMPARISON_PAGE, PAGE, RESULT
@@ -37,8 +36,8 @@ def report(
         str, typer.Option(help="Which figure, such as tradeoff-macs, curves, or loss of a run.", show_default="first")
     ] = "",
     watch: Annotated[bool, typer.Option("--watch", help="Serve the page here, updated while a study runs.")] = False,
-    port: options.Port = 8081,
-    no_open: options.NoOpen = False,
+    port: Annotated[int, typer.Option(help="With --watch: 0 takes any that is free.", min=0, max=65_535)] = 8081,
+    no_open: Annotated[bool, typer.Option("--no-open", help="With --watch: open no browser.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the Pareto front as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no table, only where the page is.")] = False,
 ) -> None:  # fmt: skip

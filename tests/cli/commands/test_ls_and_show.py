@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.cli.commands.ls import middle
+from nas_budget.cli.console.listing import middle
 from nas_budget.records import run_folder as run_folders
 from nas_budget.records import trials
 from nas_budget.records.finalists import FinalistRun, write_finalists

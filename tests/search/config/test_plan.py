@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from nas_budget.cli.console.live import View
 
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
@@ -17,7 +16,6 @@ from nas_budget.search.config.plan import TimeLeft, make_plan, propose, to_time,
 from nas_budget.search.config.resolve import resolve
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.config.study_file import read_study_file
-from nas_budget.search.workers.events import TrialFinished
 from nas_budget.space.spec_factory import smallest_specs
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.split import split_images
@@ -185,15 +183,6 @@ class TestTimeLeft:
         for spec, seconds in (SMALL, 4.0), (LARGE, 8.0):
             alike.add(replace(ended(spec, settings), seconds=seconds))
         assert alike.seconds() == pytest.approx(18 * 6.0)
-
-    def test_a_view_takes_in_trials_before_and_during_the_search(self, settings: StudyConfig) -> None:
-        planned = trial_seconds(SPEED, SMALL, settings)
-        slow = ended(SMALL, settings, 2.0)
-        view = View([slow], settings, planned, lambda _: None, SPEED)
-        assert view.seconds_left() == pytest.approx(19 * 2 * planned)
-        view.show(TrialFinished(slow))
-        assert view.seconds_left() == pytest.approx(18 * 2 * planned)
-        assert f"{seconds_in_words(18 * 2 * planned)} left" in view.status()
 
 
 @pytest.mark.parametrize(

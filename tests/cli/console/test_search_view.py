@@ -1,0 +1,123 @@
+"""A running search on the screen, from its events alone."""
+
+from __future__ import annotations
+
+import io
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.cli.console.progress import display
+from nas_budget.cli.console.search_view import N_SHOWN, SearchView
+from nas_budget.records.formatting import seconds_in_words
+from nas_budget.search.config.plan import TimeLeft, trial_seconds
+from nas_budget.search.config.settings import StudyConfig
+from nas_budget.search.workers.events import (
+    FinalistFinished,
+    SearchEnded,
+    TrialEpoch,
+    TrialFinished,
+    TrialStarted,
+    WorkerLost,
+)
+from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.engine.loop import EpochResult
+from tests.cli.console.test_output import Terminal
+from tests.search.config.test_plan import SMALL, SPEED, ended, settings_of
+
+EPOCH = EpochResult(2, 1.0, 0.42, 1.0, 0.1, 1.0)
+
+
+@pytest.fixture
+def settings(dataset: Dataset) -> StudyConfig:
+    return settings_of(dataset, search__trials=20)
+
+
+class Shown:
+    """A view that shows nothing, and keeps its messages."""
+
+    def __init__(self, settings: StudyConfig, *before: Any) -> None:
+        self.messages: list[str] = []
+        self.lines: list[str] = []
+        left = TimeLeft(settings, trial_seconds(SPEED, SMALL, settings), SPEED)
+        self.view = SearchView(before, settings, left, self.show, self.messages.append)
+
+    def show(self, text: str, share: float | None = None, table: Any = None, now: bool = False) -> None:
+        assert share is not None
+        assert 0 <= share <= 1
+        self.lines.append(text)
+
+    def table(self) -> str:
+        console = Console(width=100, file=io.StringIO())
+        console.print(self.view.table())
+        return console.file.getvalue()
+
+
+def started(number: int, **changes: Any) -> TrialStarted:
+    return replace(TrialStarted(number, SMALL, 1_234, resumed=False), **changes)
+
+
+def test_the_time_left_is_that_of_the_fitted_model(settings: StudyConfig) -> None:
+    slow, planned = ended(SMALL, settings, 2.0), trial_seconds(SPEED, SMALL, settings)
+    shown = Shown(settings, slow)
+    shown.view.update(TrialFinished(slow))
+    assert shown.lines == [shown.view.status()]
+    assert shown.lines[0].endswith(f"{seconds_in_words(18 * 2 * planned)} left")
+
+
+def test_a_split_batch_is_noted_once_a_trial(settings: StudyConfig) -> None:
+    shown = Shown(settings)
+    shown.view.update(started(3))
+    for n_parts in 1, 2, 2, 4:
+        shown.view.update(TrialEpoch(3, replace(EPOCH, micro_batches=n_parts)))
+    said = "NOTE: trial 3 (1,234 parameters) ran out of memory; each of its batches is now computed as {} micro-batches"
+    assert shown.messages == [said.format(2), said.format(4)]
+
+
+def test_what_happens_once_is_a_message(settings: StudyConfig) -> None:
+    shown = Shown(replace(settings, finalists=1, finalist_seeds=2))
+    shown.view.update(TrialFinished(replace(ended(SMALL, settings, state="failed", reason="out of memory"), number=7)))
+    shown.view.update(FinalistFinished(0, 4, None, "no images"))
+    shown.view.update(SearchEnded("the target is reached"))
+    shown.view.update(WorkerLost(1, -9))
+    assert shown.messages == [
+        "trial 7 failed: out of memory",
+        "a run of finalist 4 failed: no images",
+        "the search ends: the target is reached",
+        "worker 1 ended unexpectedly (exit code -9); the others continue",
+    ]
+    assert "0/20 trials, 0 pruned, 1 failed, 1/2 runs of finalists" in shown.view.status()
+
+
+def test_the_table_holds_the_last_trials_and_those_under_way(settings: StudyConfig) -> None:
+    shown = Shown(settings, *(replace(ended(SMALL, settings, accuracy=0.5), number=n) for n in range(12)))
+    shown.view.update(started(12, resumed=True))
+    shown.view.update(started(0, finalist=True))
+    shown.view.update(TrialEpoch(0, EPOCH, finalist=True))
+    text = shown.table()
+    assert "resumed" in text
+    assert "final 0" in text
+    assert "epoch 2, 42.0%" in text
+    assert text.count("complete") == N_SHOWN
+    for number in range(20, 30):
+        shown.view.update(started(number))
+    assert "and 4 more" in shown.table()
+
+
+def test_a_terminal_gets_a_table_and_everything_else_lines(
+    settings: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    drawn: dict[bool, str] = {}
+    for stream in Terminal(), io.StringIO():
+        monkeypatch.setattr(sys, "stderr", stream)
+        with display() as show:
+            view = SearchView([], settings, TimeLeft(settings, 1.0, SPEED), show, lambda _: None)
+            view.update(started(5, spec=ResNetSpec((8, 16), 1)))
+        drawn[stream.isatty()] = stream.getvalue()
+    assert "8-16 x 1-1" in drawn[True]
+    assert drawn[False] == f"{view.status()}\n"
