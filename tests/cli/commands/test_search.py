@@ -40,10 +40,10 @@ def test_a_search_ends_with_a_best_network_and_its_page(run: Run, quick: list[ob
     assert run("report", folder).code == 0
 
 
-def test_running_the_command_again_goes_on(run: Run, quick: list[object], tmp_path: Path) -> None:
+def test_running_the_command_again_resumes(run: Run, quick: list[object], tmp_path: Path) -> None:
     assert run(*quick, "--trials", 2, "--name", "a").code == 0
     ran = run(*quick, "--trials", 4, "--name", "a", "--json")
-    assert "goes on, 2 of 4 trials done" in ran.err
+    assert "resumed, 2 of 4 trials done" in ran.err
     assert ran.json["trials"]["complete"] + ran.json["trials"]["pruned"] == 4
     assert ran.json["fits"] is True
     assert len({row["spec"] for row in rows(tmp_path / "a")}) == 4
@@ -233,14 +233,14 @@ def test_an_interrupted_search_loses_nothing(
     _out, err = process.communicate(timeout=60)
     if how != signal.SIGKILL:
         assert process.returncode == 130
-        assert "nothing is lost. Go on with: nas-budget search" in err
+        assert "nothing is lost. Resume with: nas-budget search" in err
         assert "Traceback" not in err
         assert (tmp_path / "a" / "report.html").exists()
     done = len(rows(tmp_path / "a"))
     assert 2 <= done < 8
     ran = run(*arguments)
     assert ran.code == 0, ran.err
-    assert f"goes on, {done} of 8" in ran.err
+    assert f"resumed, {done} of 8" in ran.err
     ended = rows(tmp_path / "a")
     assert [int(row["number"]) for row in ended] == list(range(8))
     assert len({row["spec"] for row in ended}) == 8

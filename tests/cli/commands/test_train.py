@@ -217,7 +217,7 @@ def test_a_run_killed_between_two_epochs_ends_as_one_that_was_not(npz: Path, tmp
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_how_to_go_on(npz: Path, tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_resume(npz: Path, tmp_path: Path) -> None:
     going = subprocess.Popen(command(npz, tmp_path, "x"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not read_metrics(tmp_path / "x") and time.monotonic() < deadline:
@@ -225,4 +225,4 @@ def test_ctrl_c_says_how_to_go_on(npz: Path, tmp_path: Path) -> None:
     going.send_signal(signal.SIGINT)
     _, err = going.communicate(timeout=60)
     assert going.returncode == 130
-    assert re.search(r"stopped; goes on after epoch \d of seed 0. Go on with: nas-budget train", err)
+    assert re.search(r"stopped; resumes after epoch \d of seed 0. Resume with: nas-budget train", err)
