@@ -67,7 +67,7 @@ def fit(
     arguments = {**table_arguments(spec), "stem_width": options.get("stem_width", 0)}
     widest = min(MAX_CHANNELS, countable_width(spec)) // step * step
     widths, multipliers = scaled_widths(shape, step, step, widest)
-    found = last_fitting(widths, budget, arguments)
+    found = _last_fitting(widths, budget, arguments)
     if found is None:
         raise NothingFitsError(
             f"nothing of this shape fits: its narrowest network ({spec}) needs {budget.check(spec).excess}; "
@@ -103,7 +103,7 @@ def scaled_widths(shape: Sequence[float], step: int, narrowest: int, widest: int
     return np.clip(rounded, narrowest, widest), multipliers
 
 
-def last_fitting(widths: Counts, budget: Budget, arguments: Mapping[str, Any]) -> int | None:
+def _last_fitting(widths: Counts, budget: Budget, arguments: Mapping[str, Any]) -> int | None:
     """The last row of widths that keeps every limit, None where none does; the other arguments are `cost_table`'s."""
     fits = fits_table(cost_table(widths, **arguments, columns=columns_of(budget)), budget)
     return int(np.flatnonzero(fits)[-1]) if fits.any() else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, pairwise
 from math import ceil, log
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
-from nas_budget.arch.cost_table import Counts
-from nas_budget.arch.fit import last_fitting, scaled_widths
+from nas_budget.arch.cost_table import Counts, columns_of, cost_table, fits_table
+from nas_budget.arch.fit import scaled_widths
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import NothingFitsError
 from nas_budget.space.neighbors import neighbors
@@ -25,15 +25,33 @@ from nas_budget.space.spec_factory import clip_pool, make_spec, map_sizes, small
 from nas_budget.space.width_grid import growth_bounds, least_widths, width_grid
 
 Shape = dict[str, Any]
-"""A network but for its widths: blocks, kernels, strides and options, as `SearchSpace.make` takes them."""
+"""A network but for its widths: blocks, kernels, strides and options, as `make_spec` takes them."""
 
 
 @dataclass(frozen=True)
 class FeasibleSpace:
-    """The part of a space that is inside a budget.
+    """The part of a space that is inside a budget, and the coordinates that a sampler moves in.
+
+    `decode` makes a network of any point, and that network always fits: no proposal is wasted. A point gives a shape
+    (blocks, kernels, strides, ...), the growth of the width from stage to stage, and a size from 0 to 1. The size is
+    on a log scale between two shares of the largest network of that shape that fits, `space.fill`. `encode` is the
+    way back, as near as the rounding of widths allows. `unseen` steps to a neighbor where a network was tried before.
+
+    Attributes:
+        space: The networks.
+        budget: Limits on each of them.
 
     Raises:
-        NothingFitsError: Not even the cheapest network of the space fits.
+        NothingFitsError: Not even the cheapest network of the space fits; it names that network and what it needs.
+
+    Examples:
+        >>> from nas_budget import Budget, SearchSpace, cost
+        >>> feasible = FeasibleSpace(SearchSpace(stages=(3, 3)), Budget(params=1_000_000))
+        >>> spec = feasible.decode({"growth_2": 2.0, "growth_3": 2.0, "size": 1.0})
+        >>> spec.channels, cost(spec).params
+        ((57, 113, 227), 998335)
+        >>> feasible.encode(spec)["size"]
+        1.0
     """
 
     space: SearchSpace
@@ -65,11 +83,14 @@ class FeasibleSpace:
         shape = self._shrink(self._shape(point))
         n = len(shape["blocks"])
         growth = [point.get(f"growth_{i}", self.space.growth[0]) for i in range(2, n + 1)]
-        relative = list(accumulate(growth, mul, initial=1.0))
-        largest = cost(self._widest(shape, relative, self.budget)).params
-        low, high = self._size_bounds(shape, largest)
-        most = low * (high / low) ** point.get("size", 1.0)
-        return self._widest(shape, relative, replace(self.budget, params=min(largest, ceil(most))))
+        widths, params = self._fitting_widths(shape, list(accumulate(growth, mul, initial=1.0)))
+        if not len(widths):
+            return self._narrowest(shape)
+        low, high = self._size_bounds(shape, int(params[-1]))
+        most = ceil(low * (high / low) ** point.get("size", 1.0))
+        # Wider rows need not have more parameters everywhere on the grid, so the last row that is small enough counts.
+        small = np.flatnonzero(params <= min(int(params[-1]), most))
+        return make_spec(self.space, widths[small[-1]].tolist(), **shape) if small.size else self._narrowest(shape)
 
     def encode(self, spec: ResNetSpec) -> dict[str, Any]:
         """The coordinates nearest to a spec, so that a sampler can learn from it; choices it has not are left out."""
@@ -88,14 +109,15 @@ class FeasibleSpace:
         values |= {f"growth_{i}": value for i, value in enumerate(growth, start=2)}
         relative = list(accumulate(growth, mul, initial=1.0))
         shape = _shape_of(spec)
-        largest = cost(self._widest(shape, relative, self.budget)).params
-        low, high = self._size_bounds(shape, largest)
+        _, params = self._fitting_widths(shape, relative)
+        low, high = self._size_bounds(shape, int(params[-1]) if len(params) else cost(self._narrowest(shape)).params)
         values["size"] = min(max(log(cost(spec).params / low) / log(high / low), 0.0), 1.0) if low < high else 1.0
         bounds = {d.name: d for d in self.space.dimensions()}
         return {name: v for name, v in values.items() if name in bounds and bounds[name].contains(v)}
 
     def _size_bounds(self, shape: Shape, largest: int) -> tuple[float, float]:
         """Least and most parameters a size from 0 to 1 stands for."""
+        # Below the narrowest network there is nothing: without this floor many sizes would stand for the same one.
         low = max(self.space.fill[0] * largest, min(largest, cost(self._narrowest(shape)).params))
         return low, max(self.space.fill[1] * largest, low)
 
@@ -112,7 +134,7 @@ class FeasibleSpace:
         return None
 
     def _outward(self, start: ResNetSpec, reached: set[ResNetSpec]) -> Iterator[ResNetSpec]:
-        edge = [start] if start not in reached else []
+        edge = [start] if start not in reached else []  # breadth first: the nearest networks come first
         while edge:
             reached.update(edge)
             yield from edge
@@ -136,6 +158,7 @@ class FeasibleSpace:
 
     def _shrink(self, shape: Shape) -> Shape:
         """The shape, with blocks and kernels taken away until its narrowest network fits, or another that does."""
+        # From the deepest stage, one at a time: the result stays as like the proposal as it can, so samplers can learn.
         while not self.fits(self._narrowest(shape)):
             smaller = self._one_smaller(shape)
             if smaller is None:
@@ -164,18 +187,21 @@ class FeasibleSpace:
         best = min(filter(self.fits, smallest_specs(self.space)), key=unlikeness)
         return _shape_of(best)
 
-    def _widest(self, shape: Shape, relative: Sequence[float], budget: Budget) -> ResNetSpec:
-        """The network of a shape with the largest widths in these proportions that fits, or the narrowest."""
-        space = self.space
-        grid = width_grid(space)
+    def _fitting_widths(self, shape: Shape, relative: Sequence[float]) -> tuple[Counts, Counts]:
+        """Every multiple of these proportions that fits, narrowest first, shape (N, stages); and their parameters."""
+        space, grid = self.space, width_grid(self.space)
         widths, _ = scaled_widths(relative, grid.step, grid[0], grid[-1])
         widths = widths[self._grows(widths)]
+        if not len(widths):
+            return widths, np.zeros(0, np.int64)
         size = map_sizes(space, shape["strides"])[-1]
         options = {**shape["options"], "pool": clip_pool(shape["options"]["pool"], size)}
         image = {name: getattr(space, name) for name in ("image_size", "in_channels", "classes")}
         parts = {name: shape[name] for name in ("blocks", "kernels", "strides")}
-        found = last_fitting(widths, budget, {**parts, **options, **image}) if len(widths) else None
-        return self._narrowest(shape) if found is None else make_spec(space, widths[found].tolist(), **shape)
+        # One table for all multiples is cheaper than a binary search that counts them one by one.
+        counted = cost_table(widths, **parts, **options, **image, columns=columns_of(self.budget))
+        fits = fits_table(counted, self.budget)
+        return widths[fits], counted["params"][fits]
 
     def _grows(self, widths: Counts) -> NDArray[np.bool_]:
         """Which rows of widths keep to the growth."""

@@ -25,7 +25,7 @@ from nas_budget.space.spec_factory import clip_pool, map_sizes, stride_patterns
 from nas_budget.space.width_grid import growth_bounds, width_grid
 
 MOST_CHOICES = 20_000_000
-"""Choices of one edges that are held in memory."""
+"""Edges of one layer that are held in memory."""
 NO_LIMIT = 2**62
 
 Counts = NDArray[np.int64]
@@ -195,6 +195,7 @@ def _total(counted: closed_form.Counted, names: Sequence[str]) -> Counts:
 
 def _affordable(space: SearchSpace, layout: dict[str, Any], maps: Sequence[int], resources: list[Resource]) -> Counts:
     """The widths of the grid at which a stage of the cheapest kind is not beyond a limit by itself."""
+    # Pairs of widths take the memory: a width that no budget pays for is left out before they are made.
     grid = np.array(width_grid(space))
     kept = np.ones(len(grid), bool)
     for names, limit in resources:
@@ -226,6 +227,7 @@ def _counted(
         counted = closed_form.stage(
             block, n_in, n_out, blocks, kernels, size, after, layout["shortcut_kernel"], layout["se_reduction"], columns
         )
+        # The stem has no layer of its own: its cost depends on its width and the first stage's, as that stage's does.
         counted = together(begun, counted) if begun else counted
         yield {name: np.broadcast_to(values, shape) for name, values in counted.items()}
         begun, n_in, size, shape = {}, widths[:, None, None], after, (len(widths), len(widths), len(variants))
@@ -247,12 +249,13 @@ def _opened(
 
 
 def _relative(counted: Sequence[closed_form.Counted], resources: list[Resource]) -> tuple[list[Counts], Counts]:
-    """Costs over the least of each edges, and what is left of the limits; in the largest unit that divides them all."""
+    """Costs over the least of each layer, and what is left of the limits; in the largest unit that divides them all."""
     # Every path pays the least of each layer: what is left are smaller numbers, and looser roundings of the sampler.
     costs = [np.stack([_total(c, names) for names, _ in resources]) for c in counted]
     least = [c.min(axis=(1, 2, 3), keepdims=True) for c in costs]
     costs = [c - low for c, low in zip(costs, least, strict=True)]
     limits = np.array([limit for _, limit in resources]) - sum(low.ravel() for low in least)
+    # Widths in steps make costs in steps: counted in them, tables of sums are smaller and stay exact.
     units = np.gcd.reduce([np.gcd.reduce(c.reshape(len(resources), -1), axis=1) for c in costs], axis=0)
     units = np.maximum(units, 1)
     return [c // units[:, None, None, None] for c in costs], limits // units

@@ -19,13 +19,19 @@ from nas_budget.space.space import SearchSpace
 Floats = NDArray[np.float64]
 
 WORK = 2e9
-"""Multiplications of one edges's table that are worth a finer grid."""
+"""Multiplications of one layer's table that are worth a finer grid."""
 FEWEST_STEPS, MOST_STEPS = 6, 256
 
 
 @dataclass(frozen=True)
 class Paths:
-    """Paths of a graph: node after each edges (first the stem's), way of each edges, and the true costs."""
+    """Paths of a graph.
+
+    Attributes:
+        nodes: Node before the first layer and after each, shape (layers + 1, paths).
+        variants: Which of the edges that join two nodes each path takes, shape (layers, paths).
+        costs: True costs, not the rounded ones, shape (limits, paths).
+    """
 
     nodes: Counts
     variants: Counts
@@ -33,7 +39,10 @@ class Paths:
 
 
 class PathSampler:
-    """The paths of a graph that fit by rounded costs: about how many there are, and a way to draw them evenly.
+    """The paths of a graph that fit by rounded costs: how many there are, and a way to draw them evenly.
+
+    With costs rounded down, every path that truly fits is among them, and each is drawn with the same chance: dropping
+    the few that do not fit leaves even draws of those that do. A finer grid leaves fewer to drop, and takes longer.
 
     Args:
         graph: The paths.
@@ -53,6 +62,7 @@ class PathSampler:
         # An edge is charged what it adds to the least that completes a path: the grid spans only what can be chosen.
         pairs = zip(graph.edges, beyond, beyond[1:], strict=False)
         self.edges = [_rounded(edges, before.least, after, self.step, up) for edges, before, after in pairs]
+        # A table holds, by node and by what is left of each limit, how many completions there are.
         self.tables = [np.ones((len(graph.pools), *self.shape))]
         for edges in reversed(self.edges):
             self.tables.insert(0, _completions(edges, self.tables[0]))
@@ -66,6 +76,7 @@ class PathSampler:
 
     def draw(self, n: int, rng: np.random.Generator) -> Paths:
         """`n` paths, each drawn evenly."""
+        # Each step in proportion to the completions it leaves, so the chances along a path multiply to one in all.
         chosen = rng.choice(len(self.starts), n, p=self.weights / self.weights.sum())
         nodes, cells = self.starts[chosen], self.cells[:, chosen]
         reached, variants, costs = [nodes], [], np.zeros_like(cells)
@@ -81,6 +92,7 @@ class PathSampler:
     def _follow(self, place: int, nodes: Counts, cells: Counts, rng: np.random.Generator) -> tuple[Counts, Counts]:
         """The next node and the way there of each path, in proportion to how many completions it leaves."""
         edges, table = self.edges[place], self.tables[place + 1]
+        # Paths at the same node with as much left have the same choice before them: one table of sums serves them all.
         same, member = np.unique(np.vstack([nodes, cells]), axis=1, return_inverse=True)
         order = np.argsort(member, kind="stable")
         chosen = np.empty(len(nodes), np.int64)
@@ -94,7 +106,7 @@ class PathSampler:
 
 
 def _rounded(edges: Edges, least_before: Counts, after: Any, step: Counts, up: bool) -> Edges:
-    """The edges with what it adds to the least, in steps of the grid."""
+    """The layer with what each edge adds to the least, in steps of the grid."""
     is_open = edges.open & (after.n_paths > 0).astype(bool)[None, :, None]
     more = np.where(is_open, edges.costs + after.least[:, None, :, None] - least_before[:, :, None, None], 0)
     wide = step[:, None, None, None]
@@ -102,12 +114,13 @@ def _rounded(edges: Edges, least_before: Counts, after: Any, step: Counts, up: b
 
 
 def _completions(edges: Edges, table: Floats) -> Floats:
-    """Ways to complete a path from each node before the edges, by what is left; `table` has those after it."""
+    """How many completions each node before the layer has, by what is left; `table` has those of the nodes after it."""
     n_from, n_to, _ = edges.open.shape
     shape = table.shape[1:]
     may = edges.open & (edges.costs < np.array(shape)[:, None, None, None]).all(axis=0)
     pairs = np.broadcast_to(np.arange(n_from * n_to).reshape(n_from, n_to, 1), may.shape)[may]
     shifts = np.ravel_multi_index([cost[may] for cost in edges.costs], shape)
+    # Edges of the same cost look into the same part of the table: one matrix product does for all of them.
     order = np.argsort(shifts, kind="stable")
     kinds, begins = np.unique(shifts[order], return_index=True)
     made = np.zeros((n_from, *shape))

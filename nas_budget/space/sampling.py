@@ -58,6 +58,7 @@ def draw_fitting(space: SearchSpace, n: int, budget: Budget | None, seed: int) -
     while n_kept < n:
         if not found:
             raise nothing_fits(space, budget or Budget(None))
+        # A batch is larger than what is missing, as some draws are dropped.
         n_drawn = max(BATCH, round(1.2 * (n - n_kept)))
         batch = _batch(space, found, n_drawn, rng)
         kept.append(batch)
@@ -86,7 +87,7 @@ def estimate_fitting(space: SearchSpace, budget: Budget, seed: int = 0) -> tuple
 def _finer(
     space: SearchSpace, budget: Budget | None, found: list[PathSampler], finer: int
 ) -> tuple[list[PathSampler], int]:
-    """Rosters on a grid twice as fine, or the same where that is of no use."""
+    """Samplers on a grid twice as fine, or the same where that is of no use."""
     if all(sampler.exact for sampler in found):
         return found, finer
     if max(table.size << table.ndim for sampler in found for table in sampler.tables) > MOST_CELLS:
@@ -96,6 +97,7 @@ def _finer(
 
 def _batch(space: SearchSpace, found: list[PathSampler], n: int, rng: np.random.Generator) -> Rows:
     """Of so many draws those that truly fit, in an order that says nothing."""
+    # A layout gets draws by how many of its paths fit rounded costs; those over a limit then drop out evenly.
     weights = np.array([sampler.weights.sum() for sampler in found])
     shares, parts = rng.multinomial(n, weights / weights.sum()), []
     for sampler, n_drawn in zip(found, shares, strict=True):
@@ -105,9 +107,11 @@ def _batch(space: SearchSpace, found: list[PathSampler], n: int, rng: np.random.
         rows = _rows(sampler.graph, drawn, space.stages[1])
         fits = (drawn.costs <= sampler.graph.limits[:, None]).all(axis=0)
         if has_repeats(space, sampler.graph.layout):
+            # These networks have another layout's draws too: left out here, they are as likely as all others.
             fits &= ~_one_width(rows, len(sampler.graph.layout["strides"]))
         parts.append({name: values[fits] for name, values in rows.items()})
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    # Layouts come one after the other: without this the first draws would be of one kind.
     order = rng.permutation(len(whole["channels"]))
     return {name: values[order] for name, values in whole.items()}
 

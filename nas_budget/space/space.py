@@ -23,9 +23,10 @@ OPTIONS = ("pool", "stem_kernel", "shortcut_kernel", "block", "se_reduction", "s
 class SearchSpace:
     """What may vary between the networks of a search, and within which bounds.
 
-    Widths are not proposed one by one: a proposal gives the growth of the width from each stage to
-    the next and a size from 0 to 1, from the smallest to the largest network of that shape that fits,
-    so that its widths can be made to fit.
+    Widths are not proposed one by one. A proposal gives the growth of the width from each stage to the next, and a
+    size from 0 to 1: from the smallest to the largest network of that shape that fits. So every proposal can be made
+    to fit. A field with one value is fixed and takes no part in the search. `FeasibleSpace` joins a space and a
+    budget; `count_networks`, `count_fitting`, `sample` and `explore` say what a space holds.
 
     Attributes:
         stages: Fewest and most stages.
@@ -46,10 +47,18 @@ class SearchSpace:
         dropout: Share of features dropped before the classifier.
         image_size: Height and width of the images in pixels.
         in_channels: Channels of the images.
-        classes: Classes to tell apart.
+        classes: Outputs of the classifier.
 
     Raises:
-        SpecError: Bounds that are empty or the wrong way round; it lists every problem at once.
+        SpecError: Bounds that are empty or the wrong way round, or NaN; it lists every problem at once.
+
+    Examples:
+        >>> space = SearchSpace(stages=(3, 3), blocks=(1, 2), kernels=(3,), pool=(2,), shortcut_kernel=(1,))
+        >>> [dimension.name for dimension in space.dimensions()]
+        ['blocks_1', 'blocks_2', 'blocks_3', 'growth_2', 'growth_3', 'size']
+        >>> from nas_budget import count_networks
+        >>> count_networks(SearchSpace(stages=(2, 2), blocks=(1, 2), kernels=(3,), width=(8, 16), width_step=8))
+        96
     """
 
     stages: tuple[int, int] = (3, 5)

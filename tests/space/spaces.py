@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from itertools import product
+from typing import Any
+
+from hypothesis import strategies as st
 
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import Cost, cost
@@ -33,6 +36,9 @@ SMALL = {
         image_size=1,
     ),
 }  # fmt: skip
+
+WIDE = SearchSpace(stages=(2, 5), first_stride=(1, 2), stem_kernel=(1, 3), kernels=(1, 3, 5))
+"""Wide and deep, with every kind of choice that a proposal makes."""
 
 BUDGETS = [
     Budget(6_000),
@@ -69,3 +75,15 @@ def _listed(space: SearchSpace) -> Iterator[ResNetSpec]:
                 spec = make_spec(space, widths, blocks, kernels, strides, dict(zip(OPTIONS, values, strict=True)))
                 if contains(space, spec):
                     yield spec
+
+
+def points(space: SearchSpace) -> st.SearchStrategy[dict[str, Any]]:
+    values = {
+        d.name: st.sampled_from(d.choices)
+        if d.choices
+        else st.integers(int(d.low), int(d.high))
+        if d.whole
+        else st.floats(d.low, d.high)
+        for d in space.dimensions()
+    }
+    return st.fixed_dictionaries(values)
