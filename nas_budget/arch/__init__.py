@@ -1,1 +1,1 @@
-"""What a network is and what it costs: standard library only."""
+"""A network as plain data and its exact cost: specs, costs, budgets, and what fits them."""

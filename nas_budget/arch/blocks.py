@@ -1,6 +1,6 @@
-"""The families of residual blocks, each one row: the one place that knows their convolutions for counting.
+"""The kinds of residual block: the one table that says which convolutions each has.
 
-`train/network.py` has a class for each; a test builds them and compares.
+`train/engine` has a module for each kind; a test builds them and compares the counts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Hard limits, and by how much a network keeps them."""
+"""`Budget`, the hard limits of a network; `Verdict` and `Margin`, by how much a network keeps them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,17 @@ QUANTITY = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?(?:e[0-9]{1,2})?) ?((?:[kmg]i
 
 @dataclass(frozen=True)
 class Margin:
-    """One limit beside what is used of it."""
+    """One limit beside what is used of it.
+
+    Attributes:
+        name: The field of `Budget`, such as "params".
+        limit: What is allowed.
+        used: What the network uses.
+
+    Examples:
+        >>> Margin("params", limit=5_000_000, used=4_907_445).margin
+        92555
+    """
 
     name: str
     limit: int
@@ -44,7 +54,18 @@ class Margin:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a network fits, with a margin for each limit that is set."""
+    """Whether a network fits, with a margin for each limit that is set.
+
+    Using a limit up exactly fits. A verdict of a budget without limits has no margins, and fits.
+
+    Attributes:
+        margins: One for each limit that is set, in the order of the fields of `Budget`.
+
+    Examples:
+        >>> verdict = Verdict((Margin("params", 100, 4_034), Margin("macs", 10**6, 10**6)))
+        >>> verdict.fits, verdict.excess
+        (False, '4,034 parameters (100 allowed)')
+    """
 
     margins: tuple[Margin, ...]
 
@@ -68,6 +89,9 @@ class Verdict:
 class Budget:
     """Limits a network must keep; None is no limit.
 
+    A network fits if it keeps every limit that is set. `Budget()` has one: 5,000,000 parameters. The definitions of
+    what is counted are those of `Cost`.
+
     Attributes:
         params: Trainable parameters.
         macs: Multiply-accumulates for one image.
@@ -76,7 +100,15 @@ class Budget:
         weight_format: "fp32", "fp16" or "int8".
 
     Raises:
-        QuantityError: A limit below 1 or an unknown format.
+        QuantityError: A limit that is not a whole number of 1 or more, or an unknown format.
+
+    Examples:
+        >>> from nas_budget import ResNetSpec
+        >>> budget = Budget(params=5_000_000, weight_bytes=5_000_000, weight_format="int8")
+        >>> str(budget)
+        '5,000,000 parameters, 5,000,000 bytes of int8 weights'
+        >>> [m.margin for m in budget.check(ResNetSpec((32, 64, 96, 128, 185))).margins]
+        [92555, 83465]
     """
 
     params: int | None = 5_000_000
@@ -100,7 +132,7 @@ class Budget:
         return self.check_counts({name: self._use(used, name) for name in LIMITS})
 
     def check_counts(self, used: Mapping[str, int]) -> Verdict:
-        """The verdict on counts by the name of each limit that is set; bytes of weights in the budget's format."""
+        """The verdict on counts, by the name of each limit that is set; `weight_bytes` is in the budget's format."""
         limits = ((name, getattr(self, name)) for name in LIMITS)
         return Verdict(tuple(Margin(name, limit, used[name]) for name, limit in limits if limit))
 

@@ -85,7 +85,7 @@ def cost_table(
     Raises:
         SpecError: Shapes that do not go together, numbers out of range, or counts beyond 2^62.
 
-    Example:
+    Examples:
         >>> cost_table([[32, 64, 96, 128, 185], [64, 128, 256, 0, 0]], columns=["params"])["params"].tolist()
         [4907445, 6243914]
     """

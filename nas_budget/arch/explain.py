@@ -1,4 +1,4 @@
-"""Where a network's parameters go, and what a little more of each would cost."""
+"""`explain`: what one more channel, block or kernel size of each stage of a network costs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def explain(spec: ResNetSpec, budget: Budget | None = None) -> Explanation:
     Raises:
         SpecError: A network too large to count in a table.
 
-    Example:
+    Examples:
         >>> from nas_budget import ResNetSpec
         >>> wider = explain(ResNetSpec((32, 64, 96, 128, 185))).changes[4]
         >>> wider.stage, wider.params, wider.largest

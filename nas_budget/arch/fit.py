@@ -1,4 +1,4 @@
-"""The inverse question: the widest network of a shape that a budget allows."""
+"""`fit`: the widest network of a shape that a budget allows."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def fit(
         SpecError: A shape or options that make no network.
         NothingFitsError: Not even the narrowest fits.
 
-    Example:
+    Examples:
         >>> from nas_budget import Budget, fit
         >>> fit((1, 2, 4), Budget(250_000), blocks=2, pool="global", shortcut_kernel=1).spec.channels
         (20, 37, 77)

@@ -1,4 +1,4 @@
-"""The network family layer by layer, for one spec: names, shapes, costs."""
+"""`layers`: every layer of a network in the order it runs, with its name, shape and cost."""
 
 from __future__ import annotations
 

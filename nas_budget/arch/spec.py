@@ -1,4 +1,4 @@
-"""A network of the family as plain data: what can be counted, stored, compared and built."""
+"""`ResNetSpec`: a residual network as plain data, to be counted, stored, compared and built."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ PER_STAGE = ("blocks", "kernels", "strides")
 class ResNetSpec:
     """A residual network: stem, stages of residual blocks, average pool, linear classifier.
 
-    The defaults are those of the reference network, so `ResNetSpec((32, 64, 96, 128, 185))` is it.
-    One number for `blocks`, `kernels` or `strides` stands for every stage.
+    The defaults are those of the reference network, so `ResNetSpec((32, 64, 96, 128, 185))` is it. One number for
+    `blocks`, `kernels` or `strides` stands for every stage. Two specs are equal if they are the same network: a
+    `stem_width` equal to the first stage's is stored as 0. Specs are hashable. Source: He et al. 2015,
+    arXiv:1512.03385.
 
     Attributes:
         channels: Width of each stage.
@@ -45,6 +47,15 @@ class ResNetSpec:
 
     Raises:
         SpecError: The network cannot be built; it lists every problem at once.
+
+    Examples:
+        >>> spec = ResNetSpec((16, 32, 64), blocks=3, shortcut_kernel=1, pool="global")
+        >>> print(spec)
+        16-32-64, blocks 3, kernel 3, pool global, shortcut 1
+        >>> spec.strides, spec.maps
+        ((1, 2, 2), (32, 16, 8))
+        >>> ResNetSpec.from_json(spec.to_json()) == spec
+        True
     """
 
     channels: tuple[int, ...]

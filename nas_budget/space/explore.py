@@ -1,4 +1,4 @@
-"""A space against a budget, before anything is trained: how much fits, where its parameters go, what never fits."""
+"""`explore`: how much of a space fits a budget, where its parameters go, and which values never fit."""
 
 from __future__ import annotations
 

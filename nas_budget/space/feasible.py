@@ -1,4 +1,4 @@
-"""Proposals that always fit: from the coordinates of a space to a spec inside the budget."""
+"""`FeasibleSpace`: proposals that always fit, from the coordinates of a space to a spec inside the budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks a search may propose, and the coordinates it proposes them in."""
+"""`SearchSpace`: which networks a search may propose, and the coordinates it proposes them in."""
 
 from __future__ import annotations
 
