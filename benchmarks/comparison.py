@@ -4,11 +4,10 @@
         [--data NAME] [--images N] [--set section.key=value ...] [--runs-dir runs/comparison]
 
 Ours is `nas-budget search STUDY.toml --device-time ...` as anyone would give it, but that no network is queued, as the
-usual recipe has none to begin with. Seeds take turns, and the methods for each seed. Stop it or kill it at any time:
-the same command goes on, and nothing that has ended is trained again. Each run is a study of its own in the folder of
-runs, which `nas-budget report` reads too. There, what has ended is written to comparison.json and comparison.csv, and
-at the end drawn in comparison.html. What was begun on one device goes on on no other: equal seconds would not compare.
-Once all has ended it is printed and drawn anywhere.
+usual recipe has none to begin with. The methods take turns, seed by seed. When it is stopped or killed the same command
+resumes, and nothing that has ended is trained again. Each run is a study of its own in the folder of runs, which
+`nas-budget report` reads too, and what has ended is in comparison.json there. A comparison that was started on one
+device resumes on no other, since equal seconds would not compare. Finished runs are printed anywhere.
 
 Time is that of trials: building, training and evaluating; ours pays for measuring latency besides. A trial that ends
 after the time is over does not count. Accuracy is that of complete trials on validation images. The area is that under
@@ -21,19 +20,18 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or another device, 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from outcomes import FIGURES, SHARES, Outcome, Scale, draw, means, outcome_of, reached, scale_of
-from usual_study import Tell, run_usual, spent
+from harness import print_table
+from outcomes import FIGURES, SHARES, Outcome, Scale, means, outcome_of, reached, scale_of
+from usual_study import OnTrial, run_usual, spent
 
 from nas_budget.cli.options.study import parse_assignment, toml_value
 from nas_budget.cli.serve.signals import signals
@@ -49,7 +47,7 @@ from nas_budget.search.workers.search_runner import Search
 from nas_budget.space.spec_factory import smallest_specs
 from nas_budget.train.engine.device import describe_device
 
-TALK_S = 30.0
+LOG_EVERY_S = 30.0
 OURS: dict[str, Any] = {
     "search.trials": 1_000_000, "search.finalists": 0, "search.workers": 1, "search.storage": "journal",
     "search.queue": [], "search.timeout": "none", "search.patience": "none", "search.target": "none",
@@ -59,15 +57,15 @@ USUAL = {**OURS, "search.sampler": "tpe", "search.pruner": "median"}
 """The last two are what its files say of it."""
 
 
-def run_ours(search: Search, tell: Tell) -> None:
-    """Go on with this package's search."""
+def run_ours(search: Search, on_trial: OnTrial) -> None:
+    """Start or resume this package's search."""
     with closing(search.events()) as events:
         for event in events:
             if isinstance(event, TrialFinished):
-                tell(event.record)
+                on_trial(event.record)
 
 
-METHODS: dict[str, tuple[Callable[[Search, Tell], None], dict[str, Any]]] = {
+METHODS: dict[str, tuple[Callable[[Search, OnTrial], None], dict[str, Any]]] = {
     "ours": (run_ours, OURS), "usual": (run_usual, USUAL),
 }  # fmt: skip
 """What runs a method, and the keys of the study file that it sets."""
@@ -98,10 +96,10 @@ def rows_of(arguments: argparse.Namespace, method: str, seed: int) -> list[Trial
 
 
 def compare(arguments: argparse.Namespace, should_stop: Callable[[], bool]) -> None:
-    """Run what is left to run, write what has ended, and at the end print and draw the comparison.
+    """Run what is left to run, write what has ended, and at the end print the comparison.
 
     Raises:
-        StoppedError: `should_stop` said so; the same call goes on.
+        StoppedError: `should_stop` was true; the same call resumes.
         UsageError: There is something left to run, and another device has run some of it.
     """
     sections = read_study_file(arguments.study, settings_given(arguments, "ours", 0))
@@ -109,27 +107,26 @@ def compare(arguments: argparse.Namespace, should_stop: Callable[[], bool]) -> N
     for method, seed in runs(arguments):
         rows = rows_of(arguments, method, seed)
         if spent(rows) < sections["search"]["device_time"]:
-            go_on(arguments, method, seed, should_stop)
+            resume(arguments, method, seed, should_stop)
             rows = rows_of(arguments, method, seed)
         outcomes.append(outcome_of(method, seed, rows, sections["search"]["device_time"]))
         scale = scale_of(sections, outcomes[0].rows)
         found = result(arguments, outcomes, scale)
-        write(arguments.runs_dir, found)
+        write_whole(arguments.runs_dir / "comparison.json", json.dumps(found, indent=1) + "\n")
     print_result(found)
-    draw(outcomes, scale, arguments.runs_dir / "comparison.html")
 
 
-def go_on(arguments: argparse.Namespace, method: str, seed: int, should_stop: Callable[[], bool]) -> None:
-    """Begin a run, or go on with it to its end.
+def resume(arguments: argparse.Namespace, method: str, seed: int, should_stop: Callable[[], bool]) -> None:
+    """Start or resume a run, to its end.
 
     Raises:
-        StoppedError: `should_stop` said so.
+        StoppedError: `should_stop` was true.
         UsageError: Another device has run some of the comparison.
     """
     if should_stop():
         raise StoppedError("stopped between two runs")
     name, given = run_name(arguments, method, seed), settings_given(arguments, method, seed)
-    opened = open_search(arguments.study, given, name, arguments.runs_dir, on_message=say)
+    opened = open_search(arguments.study, given, name, arguments.runs_dir, on_message=log)
     check_device(arguments, opened)
     search = opened.search(should_stop)
     search.trainer.latency_s(smallest_specs(search.settings.space)[0])  # the first use of a device is no method's cost
@@ -147,7 +144,7 @@ def check_device(arguments: argparse.Namespace, opened: Opened) -> None:
     if others := sorted(there - {here, ""}):  # a network over the budget needs no device
         raise UsageError(
             f"{arguments.runs_dir}: has trials of {', '.join(others)}, and this is {here}; equal times of different "
-            "devices do not compare: go on with the same device, or give another --runs-dir"
+            "devices do not compare: use the same device, or give another --runs-dir"
         )
 
 
@@ -157,29 +154,29 @@ def devices_of(opened: Opened) -> set[str]:
     return {trial.user_attrs.get("device", "") for trial in study.get_trials(deepcopy=False)} if study else set()
 
 
-def progress(name: str, search: Search) -> Tell:
-    """What tells every half minute how far a run is."""
+def progress(name: str, search: Search) -> OnTrial:
+    """A function that logs every half minute how far a run is."""
     rows, last = search.tables.rows(), time.monotonic()
-    say(f"{name}: {spent(rows):.0f} of {search.settings.device_time:.0f} s done, in {search.folder}")
+    log(f"{name}: {spent(rows):.0f} of {search.settings.device_time:.0f} s done, in {search.folder}")
 
-    def tell(row: TrialRecord) -> None:
+    def on_trial(row: TrialRecord) -> None:
         nonlocal last
         rows.append(row)
-        if time.monotonic() - last >= TALK_S:
+        if time.monotonic() - last >= LOG_EVERY_S:
             last = time.monotonic()
             best = max((row.accuracy or 0.0 for row in rows if row.state == "complete"), default=0.0)
-            say(f"{name}: {spent(rows):.0f} s, {len(rows):,} proposals, best {best:.2%}")
+            log(f"{name}: {spent(rows):.0f} s, {len(rows):,} proposals, best {best:.2%}")
 
-    return tell
+    return on_trial
 
 
-def say(text: str) -> None:
-    """Talk beside the table."""
+def log(text: str) -> None:
+    """Write a line to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def result(arguments: argparse.Namespace, outcomes: Sequence[Outcome], scale: Scale) -> dict[str, Any]:
-    """Everything there is to tell of the runs that have ended."""
+    """Settings, figures and means of the runs that have ended."""
     rows = [row for outcome in outcomes for row in outcome.rows if row.epochs]
     about = rows[0]
     return {
@@ -199,17 +196,6 @@ def result(arguments: argparse.Namespace, outcomes: Sequence[Outcome], scale: Sc
     }
 
 
-def write(folder: Path, found: Mapping[str, Any]) -> None:
-    """Write the result as JSON, and its runs as a table, a row each."""
-    write_whole(folder / "comparison.json", json.dumps(found, indent=1) + "\n")
-    columns = [name for name in found["runs"][0] if name != "found"]
-    text = io.StringIO(newline="")
-    table = csv.DictWriter(text, columns, extrasaction="ignore")
-    table.writeheader()
-    table.writerows(found["runs"])
-    write_whole(folder / "comparison.csv", text.getvalue())
-
-
 def print_result(found: Mapping[str, Any]) -> None:
     """The runs, what they found in the course of time, and how they compare, as Markdown."""
     print(f"{found['study']}: {found['device_time_s']:.0f} s each on {', '.join(found['devices'])}")
@@ -218,7 +204,9 @@ def print_result(found: Mapping[str, Any]) -> None:
         f"{'; '.join(found['versions'])}"
     )
     head = [name for name in found["runs"][0] if name != "found" and not name.startswith((*FIGURES,))]
-    print_table(head, ([cell(name, run[name]) for name in head] for run in found["runs"]))
+    print_table(
+        [name.replace("_", " ") for name in head], ([cell(name, run[name]) for name in head] for run in found["runs"])
+    )
     for name in FIGURES:
         columns = [f"{name}_{share}" for share in SHARES]
         rows = ([method, *(cell(c, figures[c]) for c in columns)] for method, figures in found["methods"].items())
@@ -229,13 +217,6 @@ def print_result(found: Mapping[str, Any]) -> None:
             f"\nours has the usual recipe's last {name}, {there['goal']:.2%}, after {share_in_words(there['share'])} "
             f"of the time (by seed: {by_seed})"
         )
-
-
-def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table as Markdown, after an empty line."""
-    print(f"\n| {' | '.join(name.replace('_', ' ') for name in head)} |\n|{' --- |' * len(head)}")
-    for row in rows:
-        print(f"| {' | '.join(row)} |")
 
 
 def cell(name: str, value: Any) -> str:
@@ -272,17 +253,17 @@ def parsed() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Go on with the comparison; the exit code."""
+    """Start or resume the comparison; the exit code."""
     try:
         with signals() as interrupt:
             arguments = parsed()
             interrupt.wait_for_step = True
             compare(arguments, interrupt.stop.is_set)
     except (StoppedError, KeyboardInterrupt):
-        say("interrupted; the same command goes on")
+        log("interrupted; the same command resumes")
         return StoppedError.exit_code
     except NasBudgetError as error:
-        say(str(error))
+        log(str(error))
         return error.exit_code
     return 0
 

@@ -31,7 +31,7 @@ Method = Callable[[Table, int], Spending]
 class TableTrainer:
     """Gives the epochs of the table instead of training."""
 
-    device = "the table of trainings"
+    device, precision = "the table of trainings", "fp32"
 
     def __init__(self, table: Table, spending: Spending) -> None:
         self.table = table
@@ -62,7 +62,7 @@ def ours(table: Table, seed: int, **changes: Any) -> Spending:
         for _ in search.events():
             if spending.over:
                 break
-    spending.proposed = spending.fitting = len(spending.begun)
+    spending.proposed = spending.fitting = len(spending.started)
     return spending
 
 
@@ -151,7 +151,7 @@ def one_epoch(table: Table, seed: int) -> Spending:
 
 def finished(spending: Spending) -> Spending:
     """The spending of a method that proposes only what fits."""
-    spending.proposed = spending.fitting = len(spending.begun)
+    spending.proposed = spending.fitting = len(spending.started)
     return spending
 
 

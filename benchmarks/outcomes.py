@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-from plotly.subplots import make_subplots
 from usual_study import OVER_BUDGET, spent
 
 from nas_budget import ResNetSpec
@@ -19,7 +16,6 @@ from nas_budget.records.trials import TrialRecord
 
 SHARES = (25, 50, 75, 100)
 """Percent of the time after which the methods are compared."""
-COLOURS = {"ours": "#2563eb", "usual": "#dc2626"}
 
 
 @dataclass(frozen=True)
@@ -171,23 +167,3 @@ def share_until(goal: float, runs: Sequence[Sequence[Found]], figure: Figure, sc
         if fmean(figure(found, second, scale) for found in runs) >= goal:
             return round(second / scale.device_time_s, 4)
     return None
-
-
-def draw(outcomes: Sequence[Outcome], scale: Scale, path: Path) -> None:
-    """Each figure over the time, mean and range over the seeds of each method, as a page."""
-    figure = make_subplots(1, len(FIGURES), subplot_titles=("best accuracy, %", "area under the front, %"))
-    seconds = np.linspace(0, scale.device_time_s, 401)
-    for column, of in enumerate(FIGURES.values(), start=1):
-        for method, colour in COLOURS.items():
-            runs = [outcome.found for outcome in outcomes if outcome.method == method]
-            curves = 100 * np.array([[of(found, second, scale) for second in seconds] for found in runs])
-            shown = curves.min(axis=0) > 0  # from where every seed has a result
-            about: dict[str, Any] = {"row": 1, "col": column, "showlegend": False}
-            x, low, high = seconds[shown], curves.min(axis=0)[shown], curves.max(axis=0)[shown]
-            band = {"x": [*x, *x[::-1]], "y": [*high, *low[::-1]], "hoverinfo": "skip", "line_width": 0}
-            figure.add_scatter(**band, fill="toself", fillcolor=colour, opacity=0.2, **about)
-            about["showlegend"] = column == 1
-            figure.add_scatter(x=x, y=curves.mean(axis=0)[shown], name=method, line_color=colour, **about)
-    figure.update_xaxes(title_text="seconds of the device", range=[0, scale.device_time_s])
-    figure.update_layout(template="plotly_white", width=1100, height=440, legend={"orientation": "h", "y": -0.2})
-    figure.write_html(path)

@@ -24,7 +24,7 @@ from trainings import BUDGET
 
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 
-COLOURS = ("#2563eb", "#dc2626", "#6b7280", "#d97706", "#059669")
+COLORS = ("#2563eb", "#dc2626", "#6b7280", "#d97706", "#059669")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def print_table(outcomes: dict[str, Outcome]) -> None:
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name, o in outcomes.items():
         fits = sum(s.fitting for s in o.spendings) / sum(s.proposed for s in o.spendings)
-        twice = np.mean([len(s.begun) - len(set(s.begun)) for s in o.spendings])
+        twice = np.mean([len(s.started) - len(set(s.started)) for s in o.spendings])
         print(
             f"| {name} | {100 * o.best[:, -1].mean():.2f} ± {100 * interval(o.best)[-1]:.2f} "
             f"| {100 * o.hypervolume[:, -1].mean():.1f} ± {100 * interval(o.hypervolume)[-1]:.1f} "
@@ -84,7 +84,7 @@ def plot(outcomes: dict[str, Outcome], path: Path) -> None:
     """Both curves of each method with their 95 % bands, as a page."""
     figure = make_subplots(1, 2, subplot_titles=("best accuracy, %", "hypervolume of the front, % of the table's"))
     epochs = np.arange(SPENT + 1)
-    for (name, o), colour in zip(outcomes.items(), COLOURS, strict=False):
+    for (name, o), color in zip(outcomes.items(), COLORS, strict=False):
         for column, curves in enumerate((o.best, o.hypervolume), start=1):
             mean, half = 100 * curves.mean(axis=0), 100 * interval(curves)
             shown = curves.min(axis=0) > 0  # from where every seed has a result
@@ -96,7 +96,7 @@ def plot(outcomes: dict[str, Outcome], path: Path) -> None:
                 **band,
                 fill="toself",
                 line_width=0,
-                fillcolor=colour,
+                fillcolor=color,
                 opacity=0.2,
                 showlegend=False,
                 hoverinfo="skip",
@@ -104,7 +104,7 @@ def plot(outcomes: dict[str, Outcome], path: Path) -> None:
                 col=column,
             )
             figure.add_scatter(
-                x=epochs[shown], y=mean[shown], name=name, line_color=colour, showlegend=column == 1, row=1, col=column
+                x=epochs[shown], y=mean[shown], name=name, line_color=color, showlegend=column == 1, row=1, col=column
             )
     figure.update_xaxes(title_text="epochs trained", range=[0, SPENT])
     figure.update_layout(template="plotly_white", width=1100, height=440, legend={"orientation": "h", "y": -0.2})

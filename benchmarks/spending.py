@@ -47,14 +47,14 @@ class Spending:
     Attributes:
         epochs: Paid for so far.
         found: Epochs paid for, parameters and accuracy, for each training that went to its end.
-        begun: Networks whose training began, in order.
+        started: Networks whose training began, in order.
         proposed: Proposals made.
         fitting: Those within the budget.
     """
 
     epochs: int = 0
     found: list[tuple[int, int, float]] = field(default_factory=list)
-    begun: list[ResNetSpec] = field(default_factory=list)
+    started: list[ResNetSpec] = field(default_factory=list)
     proposed: int = 0
     fitting: int = 0
 
@@ -66,7 +66,7 @@ class Spending:
     def train(self, spec: ResNetSpec, table: Table, first: int = 1) -> Iterator[int]:
         """The epochs of a training as they are paid for, from `first` to the last."""
         if first == 1:
-            self.begun.append(spec)
+            self.started.append(spec)
         for epoch in range(first, EPOCHS + 1):
             if self.over:
                 return

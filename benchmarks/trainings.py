@@ -4,7 +4,7 @@
 
 Every network of a small space that fits a budget is trained once (part "full"); some of them are trained again
 with another seed, with EMA weights measured beside (part "again"), and in short runs whose learning rate
-falls to zero early (part "short"). Rows are appended as they come: run it again to go on.
+falls to zero early (part "short"). Rows are appended as they come; run it again to resume.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SPACE = SearchSpace(
 )  # fmt: skip
 BUDGET = Budget(params=45_000, macs=4_000_000)
 RECIPE = Recipe(learning_rate=0.1, batch_size=64, epochs=8)  # what `brief` was when the table was made
-N_TRAIN, N_HELD_OUT = 3_000, 3_000
+N_TRAIN, N_VALIDATION = 3_000, 3_000
 N_AGAIN = 60
 SHORT = (1, 2, 4)
 AVERAGED_STEPS = 20
@@ -125,7 +125,7 @@ def curve(values: list[float]) -> str:
 def work(queue: Any, rows: Any) -> None:
     """Train jobs of the queue until there are no more."""
     torch.set_num_threads(1)
-    images = split_images(open_dataset("cifar10"), torch.device("cpu"), N_TRAIN, N_HELD_OUT)
+    images = split_images(open_dataset("cifar10"), torch.device("cpu"), N_TRAIN, N_VALIDATION)
     while (job := queue.get()) is not None:
         rows.put(trained(job, images))
     rows.put(None)

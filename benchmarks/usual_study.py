@@ -40,20 +40,20 @@ from nas_budget.space.width_grid import width_grid
 OVER_BUDGET = "over budget"
 """How the reason of a trial begins that was not trained, as its network does not fit."""
 
-Tell = Callable[[TrialRecord], None]
+OnTrial = Callable[[TrialRecord], None]
 Pick = Callable[[str, Any], Any]
 """The value suggested for a coordinate, or the only one there is where it is not open."""
 
 
-def run_usual(search: Search, tell: Tell) -> None:
-    """Go on with a study until its trials have taken `search.device_time`; its files are those of any search.
+def run_usual(search: Search, on_trial: OnTrial) -> None:
+    """Start or resume a study until its trials have taken `search.device_time`; its files are those of any search.
 
     Args:
         search: The study with its trainer and files; its own way to search is not used.
-        tell: Told each trial that ends.
+        on_trial: Called with each trial that ends.
 
     Raises:
-        StoppedError: The search was told to stop; the same call goes on.
+        StoppedError: The search was asked to stop; the same call resumes.
     """
     study, settings = search.study, search.settings
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # a training that fails is a row of the table
@@ -65,7 +65,7 @@ def run_usual(search: Search, tell: Tell) -> None:
                 if search.should_stop():
                     raise StoppedError("stopped between two trials")
                 study.optimize(lambda trial: objective(search, trial), n_trials=1, catch=(RuntimeError,))
-                tell(search.tables.rows()[-1])
+                on_trial(search.tables.rows()[-1])
                 search.tables.write_if_due()
         finally:
             search.tables.write()
@@ -77,7 +77,7 @@ def spent(rows: Iterable[TrialRecord]) -> float:
 
 
 def seed_of_session(search: Search) -> int:
-    """The study's seed at first, another whenever it goes on: the sampler would begin its chance again."""
+    """The study's seed at first, another whenever it resumes: the sampler would repeat its first draws."""
     n_known = len(search.study.get_trials(deepcopy=False))
     seed = search.settings.seed
     return random.Random(f"{seed} {n_known}").randrange(2**31) if n_known else seed
@@ -113,7 +113,7 @@ def trained(search: Search, trial: Trial, candidate: Candidate) -> float:
     """Accuracy after the last epoch; each epoch is paid for when it ends, so that a kill loses no more than one."""
     seconds, accuracy, start = 0.0, 0.0, time.perf_counter()
     training: Any = search.trainer.train(candidate, search.settings.seed)
-    with closing(training) as results:  # or a network that is stopped early is held until its memory is given back
+    with closing(training) as results:  # or a pruned network keeps its memory
         for result in results:
             seconds, accuracy = seconds + time.perf_counter() - start, result.accuracy
             note(trial, seconds=seconds)

@@ -1,12 +1,11 @@
-"""Which early signal ranks networks as their full training does, from the trainings in `trainings.csv`.
+"""Which pruner metric ranks networks early as their whole training does, from the trainings in `trainings.csv`.
 
-    python benchmarks/signals.py [--markdown]
+    python benchmarks/pruner_metrics.py [--markdown]
 
-The table is made by `trainings.py`; a network counts once its full training, its second one and its short runs are
-all there. A figure is Spearman's rank correlation over networks, of a signal at an epoch with the accuracy after the
-last epoch: of the same training, or of another seed's, which includes the noise of seeds and is the honest one (both
-are measured on the same validation images). Size taken out means: what a linear fit on log parameters and log MACs,
-made anew in each resample, leaves of both.
+`trainings.py` makes the table. A network counts when its whole training, its second one and its short runs are there.
+A figure is Spearman's rank correlation over networks, of a metric at an epoch with another seed's accuracy after the
+last epoch, which includes the noise of seeds. Both seeds use the same validation images. "Size taken out" means what a
+linear fit on log parameters and log MACs, made for each resample, leaves of both.
 """
 
 from __future__ import annotations
@@ -21,27 +20,25 @@ import numpy as np
 import pandas as pd
 
 TABLE = Path(__file__).with_name("trainings.csv")
-Found = dict[tuple[str, int], np.ndarray]  # figures in every resample, by signal and epoch
+Found = dict[tuple[str, int], np.ndarray]  # figures in every resample, by metric and epoch
 SHORT = (1, 2, 4)
 RUNS = ("full", "again", *(f"short {epochs}" for epochs in SHORT))
 N_RESAMPLES = 2_000
 LEAST_NETWORKS = 10
 AGAIN, FULL = "accuracy (seed 1)", "accuracy (seed 0)"
 HEADINGS = {
-    ("other", False): "Rank correlation with another seed's final accuracy",
-    ("same", False): "Rank correlation with the same training's final accuracy",
-    ("other", True): "The same with another seed's, size taken out of both",
-    ("same", True): "The same with the same training's, size taken out of both",
+    False: "Rank correlation with another seed's final accuracy",
+    True: "The same, with size taken out of both",
 }
 
 
 @dataclass(frozen=True)
-class Signal:
+class Metric:
     """What is known of every network after some epochs; more is better.
 
     Attributes:
         values: One number a network, by epoch.
-        same: Final accuracy of the training that gave the signal, one a network.
+        same: Final accuracy of the training that gave the values, one a network.
         other: Final accuracy of the other seed's training.
         rival: Name of the plain accuracy of the same seed, to compare with at the same epoch.
     """
@@ -75,8 +72,8 @@ def logs_of_size(networks: pd.DataFrame) -> np.ndarray:
     return np.log(np.stack([networks[what, "full"].to_numpy(float) for what in ("params", "macs")], axis=1))
 
 
-def every_signal(networks: pd.DataFrame) -> dict[str, Signal]:
-    """The signals by name: all of the second training, but for the short runs and what they compare with."""
+def every_metric(networks: pd.DataFrame) -> dict[str, Metric]:
+    """The metrics by name: all of the second training, but for the short runs and what they compare with."""
     accuracy, full = curves(networks, "accuracy", "again"), curves(networks, "accuracy", "full")
     last, last_full = accuracy[:, -1], full[:, -1]
     params, macs = logs_of_size(networks).T
@@ -90,11 +87,11 @@ def every_signal(networks: pd.DataFrame) -> dict[str, Signal]:
         "training loss": dict(enumerate(-curves(networks, "train_loss", "again").T, 1)),
         "EMA weights": dict(enumerate(curves(networks, "ema_accuracy", "again").T, 1)),
     }
-    signals = {name: Signal(values, last, last_full) for name, values in of_again.items()}
+    metrics = {name: Metric(values, last, last_full) for name, values in of_again.items()}
     short = {epochs: curves(networks, "accuracy", f"short {epochs}")[:, -1] for epochs in SHORT}
-    signals[FULL] = Signal(dict(enumerate(full.T, 1)), last_full, last, FULL)
-    signals["short run (seed 0)"] = Signal(short, last_full, last, FULL)
-    return signals
+    metrics[FULL] = Metric(dict(enumerate(full.T, 1)), last_full, last, FULL)
+    metrics["short run (seed 0)"] = Metric(short, last_full, last, FULL)
+    return metrics
 
 
 def resamples(n_networks: int) -> np.ndarray:
@@ -110,8 +107,8 @@ def size_basis(networks: pd.DataFrame, picks: np.ndarray) -> np.ndarray:
     return np.linalg.qr(design[picks])[0]
 
 
-def scores(values: np.ndarray, picks: np.ndarray, basis: np.ndarray | None) -> np.ndarray:
-    """Ranks of a signal in every resample, standardised, so that a product of two is their correlation."""
+def standard_ranks(values: np.ndarray, picks: np.ndarray, basis: np.ndarray | None) -> np.ndarray:
+    """Ranks of a metric in every resample, standardised, so that a product of two is their correlation."""
     picked = values[picks]
     if basis is not None:
         fitted = basis @ (basis.transpose(0, 2, 1) @ picked[..., None])
@@ -120,14 +117,14 @@ def scores(values: np.ndarray, picks: np.ndarray, basis: np.ndarray | None) -> n
     return ranks / np.linalg.norm(ranks, axis=1, keepdims=True)
 
 
-def correlations(signals: dict[str, Signal], form: str, picks: np.ndarray, basis: np.ndarray | None) -> Found:
-    """Rank correlations in every resample by signal and epoch; sizes are left out where size is taken out."""
+def correlations(metrics: dict[str, Metric], picks: np.ndarray, basis: np.ndarray | None) -> Found:
+    """Rank correlations in every resample by metric and epoch; sizes are left out where size is taken out."""
     found: Found = {}
-    for name, signal in signals.items():
-        target = scores(getattr(signal, form), picks, basis)
-        for epoch, values in signal.values.items():
+    for name, metric in metrics.items():
+        target = standard_ranks(metric.other, picks, basis)
+        for epoch, values in metric.values.items():
             if epoch or basis is None:
-                found[name, epoch] = (scores(values, picks, basis) * target).sum(axis=1)
+                found[name, epoch] = (standard_ranks(values, picks, basis) * target).sum(axis=1)
     return found
 
 
@@ -139,24 +136,26 @@ def with_interval(values: np.ndarray, rival: np.ndarray) -> str:
     return f"{values[0]:.2f} ({low:.2f}, {high:.2f}) {mark}".rstrip()
 
 
-def table(found: Found, signals: dict[str, Signal]) -> list[list[str]]:
-    """Lines of text: a head, then one a signal, one cell an epoch."""
+def table(found: Found, metrics: dict[str, Metric]) -> list[list[str]]:
+    """Lines of text: a head, then one a metric, one cell an epoch."""
     epochs = sorted({epoch for _, epoch in found})
     lines = {name: [name, *[""] * len(epochs)] for name, _ in found}
     for (name, epoch), values in found.items():
-        rival = found.get((signals[name].rival, epoch), values)
+        rival = found.get((metrics[name].rival, epoch), values)
         lines[name][1 + epochs.index(epoch)] = with_interval(values, rival)
-    return [["signal, by epoch", *map(str, epochs)], *lines.values()]
+    return [["metric, by epoch", *map(str, epochs)], *lines.values()]
 
 
-def noise(signals: dict[str, Signal], picks: np.ndarray, basis: np.ndarray) -> list[list[str]]:
+def noise(metrics: dict[str, Metric], picks: np.ndarray, basis: np.ndarray) -> list[list[str]]:
     """How far apart two seeds of one network end, and how well one ranks the other, as text."""
-    ends = signals[FULL].same, signals[AGAIN].same
+    ends = metrics[FULL].same, metrics[AGAIN].same
     one, two = (100 * end[picks] for end in ends)
-    plain, left = ((scores(ends[0], picks, out) * scores(ends[1], picks, out)).sum(axis=1) for out in (None, basis))
+    plain, left = (
+        (standard_ranks(ends[0], picks, out) * standard_ranks(ends[1], picks, out)).sum(axis=1) for out in (None, basis)
+    )
     figures = {
         "mean accuracy, %": ((one + two) / 2).mean(axis=1),
-        "sd between networks, both seeds ema, points": ((one + two) / 2).std(axis=1, ddof=1),
+        "sd between networks, both seeds averaged, points": ((one + two) / 2).std(axis=1, ddof=1),
         "sd between seeds, points": (one - two).std(axis=1, ddof=1) / np.sqrt(2),
         "rank correlation of the two seeds: the ceiling": plain,
         "the same, size taken out": left,
@@ -183,15 +182,15 @@ def main() -> None:
     networks = complete(read_rows())
     if len(networks) < LEAST_NETWORKS:
         sys.exit(f"{len(networks)} networks have all their runs; give {LEAST_NETWORKS} or more: run trainings.py")
-    signals, picks = every_signal(networks), resamples(len(networks))
+    metrics, picks = every_metric(networks), resamples(len(networks))
     basis = size_basis(networks, picks)
     made_by = "; ".join(", ".join(sorted(set(networks[what].to_numpy().ravel()))) for what in ("device", "versions"))
     print(f"{len(networks)} networks. {made_by}. 95 % intervals over networks, {N_RESAMPLES:,} resamples.")
     print("+ or -: above or below the same seed's accuracy at that epoch, by the interval of the difference.")
-    for (form, without_size), heading in HEADINGS.items():
-        found = correlations(signals, form, picks, basis if without_size else None)
-        show(heading, table(found, signals), markdown)
-    show("Noise of seeds", noise(signals, picks, basis), markdown)
+    for without_size, heading in HEADINGS.items():
+        found = correlations(metrics, picks, basis if without_size else None)
+        show(heading, table(found, metrics), markdown)
+    show("Noise of seeds", noise(metrics, picks, basis), markdown)
 
 
 if __name__ == "__main__":
