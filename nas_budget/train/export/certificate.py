@@ -180,8 +180,8 @@ def read_safetensors(path: Path, images: Tensor, batches: Sequence[int]) -> Read
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
     model = load_model(path)
-    told = [predict_logits(model.network, batch, model.normalized) for batch in images.split([*batches])]
-    return sum(prod(shape) for name, shape in shapes.items() if not name.endswith(BUFFERS)), torch.cat(told)
+    logits = [predict_logits(model.network, batch, model.normalized) for batch in images.split([*batches])]
+    return sum(prod(shape) for name, shape in shapes.items() if not name.endswith(BUFFERS)), torch.cat(logits)
 
 
 def read_onnx(path: Path, images: Tensor, batches: Sequence[int]) -> Reading:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
-from importlib.metadata import version
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from nas_budget.arch.spec import ResNetSpec
+from nas_budget.records.versions import package_versions
 from nas_budget.train.engine.device import autocast, describe_device, is_out_of_memory, seeded
 from nas_budget.train.engine.model import build
 from nas_budget.train.engine.process import keep_freed_memory
@@ -153,7 +153,7 @@ def measure(spec: ResNetSpec, device: torch.device, precision: str = "fp32", tim
         device=describe_device(device),
         precision=precision,
         threads=torch.get_num_threads() if on_cpu else 0,
-        versions=f"nas-budget {version('nas-budget')}, torch {torch.__version__}",
+        versions=package_versions("torch"),
         latency_ms=Quartiles.of(latency),
         inference=inference_rate,
         inference_batch=inference_batch,

@@ -121,28 +121,28 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 def test_the_certificate_says_what_was_asked(small: Exported) -> None:
-    told = json.loads((small.folder / CERTIFICATE).read_text())
-    assert told == small.certificate.to_dict()
+    written = json.loads((small.folder / CERTIFICATE).read_text())
+    assert written == small.certificate.to_dict()
     used = cost(SMALL)
-    assert (told["params"], told["macs"], told["spec"]) == (used.params, used.macs, SMALL.to_dict())
+    assert (written["params"], written["macs"], written["spec"]) == (used.params, used.macs, SMALL.to_dict())
     margin = {"limit": 5_000_000, "used": used.params, "margin": 5_000_000 - used.params}
-    assert (told["fits"], told["margins"]) == (True, {"params": margin})
-    assert (told["test_accuracy"], told["test_data"]) == (0.75, "shapes")
-    assert told["training"] == {"seed": 3, "weights": "plain"}
-    assert told["weights_digest"] == weights_digest(small.model.network.state_dict())
-    assert all(f["params_equal"] for f in told["files"])
-    assert set(told["versions"]) == {"nas-budget", "torch", "onnx", "onnxscript", "onnxruntime"}
-    assert abs(datetime.fromisoformat(told["date"]) - datetime.now(UTC)) < timedelta(hours=1)
+    assert (written["fits"], written["margins"]) == (True, {"params": margin})
+    assert (written["test_accuracy"], written["test_data"]) == (0.75, "shapes")
+    assert written["training"] == {"seed": 3, "weights": "plain"}
+    assert written["weights_digest"] == weights_digest(small.model.network.state_dict())
+    assert all(f["params_equal"] for f in written["files"])
+    assert set(written["versions"]) == {"nas-budget", "torch", "onnx", "onnxscript", "onnxruntime"}
+    assert abs(datetime.fromisoformat(written["date"]) - datetime.now(UTC)) < timedelta(hours=1)
 
 
 def test_onnx_and_torch_files_say_how_they_are_used(small: Exported) -> None:
-    told = {p.key: p.value for p in onnx.load(small.folder / "model.onnx").metadata_props}
-    assert json.loads(told["classes"]) == ["class 0", "class 1", "class 2"]
-    assert "0 to 255; normalized inside" in told["images"]
-    assert told["params"] == str(cost(SMALL).params)
-    beside = {f"{name}.txt": "" for name in told}
+    metadata = {p.key: p.value for p in onnx.load(small.folder / "model.onnx").metadata_props}
+    assert json.loads(metadata["classes"]) == ["class 0", "class 1", "class 2"]
+    assert "0 to 255; normalized inside" in metadata["images"]
+    assert metadata["params"] == str(cost(SMALL).params)
+    beside = {f"{name}.txt": "" for name in metadata}
     torch.export.load(small.folder / "model.pt2", extra_files=beside)
-    assert beside == {f"{name}.txt": value for name, value in told.items()}
+    assert beside == {f"{name}.txt": value for name, value in metadata.items()}
 
 
 def test_a_network_over_budget_is_exported_and_said_to_be(tmp_path: Path) -> None:
@@ -153,9 +153,9 @@ def test_a_network_over_budget_is_exported_and_said_to_be(tmp_path: Path) -> Non
 
 
 def test_what_is_not_known_is_null(tmp_path: Path) -> None:
-    told = export.export(replace(model(), about={}), tmp_path, Budget()).to_dict()
-    assert (told["test_accuracy"], told["test_data"], told["training"]) == (None, None, {})
-    assert set(told["versions"]) == {"nas-budget", "torch"}
+    found = export.export(replace(model(), about={}), tmp_path, Budget()).to_dict()
+    assert (found["test_accuracy"], found["test_data"], found["training"]) == (None, None, {})
+    assert set(found["versions"]) == {"nas-budget", "torch"}
 
 
 def _other(write: Callable[[Path, Model], None], change: Callable[[Model], Model]) -> Callable[[Path, Model], None]:
@@ -290,16 +290,13 @@ def test_a_model_that_does_not_know_its_classes_or_images_is_refused(change: dic
     assert not (tmp_path / "new").exists()
 
 
-def test_more_than_one_onnx_file_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_file, "MOST_BYTES", 1_000)
-    with pytest.raises(ModelError, match="are more than the 1,000 that ONNX holds in a file"):
-        export.export(model(), tmp_path, Budget(), ["onnx"])
-
-
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="cannot be written"):
         export.export(model(), tmp_path / "file", Budget())
+    monkeypatch.setattr(onnx_file, "MOST_BYTES", 1_000)
+    with pytest.raises(ModelError, match="are more than the 1,000 that ONNX holds in a file"):
+        export.export(model(), tmp_path, Budget(), ["onnx"])
 
 
 def test_files_of_an_earlier_export_are_named(tmp_path: Path) -> None:
