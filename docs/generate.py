@@ -2,7 +2,7 @@
 
     python docs/generate.py
 
-A test compares the file with what this gives.
+A test compares the file with the output of this program.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ PAGE = Path(__file__).parent / "reference" / "commands.md"
 OPENING = """\
 # Commands
 
-<!-- Written by `python docs/generate.py`; edit the commands' own texts. -->
+<!-- Written by `python docs/generate.py`: edit the help texts of the commands instead. -->
 
-Every command and option; `nas-budget --help` and `nas-budget search --help` print the same. Where one would begin:
-the [tutorial](../tutorial.md).
+This page lists every command and option. `nas-budget --help` and `nas-budget search --help` print the same. Newcomers start
+with the [tutorial](../tutorial.md).
 
 **Exit codes**: 0 done, 1 failed, 2 wrong usage or a wrong study file, 3 over budget or nothing fits, 130 interrupted.
 
-**Output**: results go to stdout, talk to stderr; `--json` prints results for programs. A mistake is one line;
+**Output**: results go to stdout, messages to stderr. `--json` prints results for programs. An error is one line.
 `nas-budget --debug` with any command adds the traceback.
 """
 
 
 def commands() -> str:
-    """The page."""
+    """The page as Markdown."""
     group: Any = typer.main.get_command(app)
     names = ", ".join(f"[`{name}`](#nas-budget-{name})" for name in group.commands)
     own = "\n".join(["## nas-budget", "", group.help, "", f"Commands: {names}.", "", *_tables(group)])
@@ -55,7 +55,7 @@ def _shown(command: Any) -> list[Any]:
 
 
 def _tables(command: Any) -> Iterator[str]:
-    """A table for the arguments and for each panel of options, in the order of the help."""
+    """Tables of the arguments and of each panel of options, line by line, in the order of the help."""
     panels: dict[str, list[Any]] = {}
     for parameter in _shown(command):
         given = _text(parameter.rich_help_panel) or "Options"
@@ -96,7 +96,7 @@ def _default(parameter: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    """A text as it is; nothing for the stand-ins that typer puts where none was given."""
+    """The value if it is a text, else an empty text: typer has placeholders where no text was given."""
     return value if isinstance(value, str) else ""
 
 

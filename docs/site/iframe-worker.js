@@ -1,5 +1,5 @@
-// Browsers let no page that was opened from disk start a worker, and the site's search is one: here it runs in a hidden
-// frame instead. The site's tool would fetch such a script from elsewhere if there were none of this name.
+// The search of the site runs in a worker. Browsers do not start workers for pages opened from disk, so here it runs in a
+// hidden frame. Without a script of this name the site would load one from the network.
 if (location.protocol === "file:") {
   window.Worker = class extends EventTarget {
     constructor(url) {
