@@ -22,8 +22,8 @@ OPENING = """\
 
 <!-- Written by `python docs/generate.py`: edit the help texts of the commands instead. -->
 
-This page lists every command and option. `nas-budget --help` and `nas-budget search --help` print the same. Newcomers start
-with the [tutorial](../tutorial.md).
+This page lists every command and option. `nas-budget --help` and `nas-budget search --help` print the same. Newcomers
+start with the [tutorial](../tutorial.md).
 
 **Exit codes**: 0 done, 1 failed, 2 wrong usage or a wrong study file, 3 over budget or nothing fits, 130 interrupted.
 
