@@ -1,4 +1,4 @@
-"""Images changed at random as they are trained on: whole batches at once, where the images lie."""
+"""Augmentation of whole batches where the images lie: crop, flip, cutout, CutMix and TrivialAugment."""
 
 from __future__ import annotations
 
@@ -14,14 +14,23 @@ FLIP_SEED = 7_919
 
 
 class Augmentation:
-    """Gives batches of the training images, changed as a recipe says.
+    """Makes batches of the training images, augmented as a recipe says.
 
-    All chance follows from seed and epoch, so that a training can go on from any epoch.
+    All random numbers follow from seed and epoch, so that a training can resume at any epoch.
 
     Args:
-        images: The images.
-        recipe: What to do with them.
-        seed: Of all chance.
+        images: The images, on the device where they are augmented.
+        recipe: Which augmentations, and how strong.
+        seed: Fixes order, crops, flips and the rest.
+
+    Examples:
+        >>> from nas_budget.train.data.split import split_images
+        >>> from nas_budget.train.data.synthetic import synthetic
+        >>> images = split_images(synthetic(60), torch.device("cpu"), 40, 20)
+        >>> augmentation = Augmentation(images, Recipe(cutmix=0.5), seed=0)
+        >>> inputs, targets = augmentation.batch(augmentation.begin(epoch=1)[:8])
+        >>> inputs.shape, targets.shape
+        (torch.Size([8, 3, 32, 32]), torch.Size([8, 10]))
     """
 
     def __init__(self, images: SplitImages, recipe: Recipe, seed: int) -> None:
@@ -33,16 +42,19 @@ class Augmentation:
         """Begin an epoch; the order in which it goes through the images, int64 (n,)."""
         n, device = len(self.images.train), self.images.mean.device
         if self.recipe.flip != "none":
+            # "alternate" draws the same half in every epoch and inverts it in odd ones: an image is never seen twice
+            # in a row from the same side (Jordan 2024, arXiv:2404.00498).
             same = self.recipe.flip == "alternate"
             self.generator.manual_seed(seed_of(self.seed, 0 if same else epoch) + FLIP_SEED)
             self.mirrored = torch.rand(n, device=device, generator=self.generator) < 0.5
             if same and epoch % 2:
                 self.mirrored = ~self.mirrored
+        # Seeded anew, so that the order is the same whether or not the flips were drawn before it.
         self.generator.manual_seed(seed_of(self.seed, epoch))
         return torch.randperm(n, device=device, generator=self.generator)
 
     def batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """The images of these indices, changed and normalized, and what a network should say to them.
+        """The images of these indices, augmented and normalized, and their targets.
 
         Args:
             chosen: Indices, int64 (n,).
@@ -52,15 +64,15 @@ class Augmentation:
         """
         recipe, generator = self.recipe, self.generator
         mirrored = None if self.mirrored is None else self.mirrored[chosen]
-        pictures = crop_and_flip(self.images.train.images, chosen, recipe.crop_pad, mirrored, generator)
+        batch = crop_and_flip(self.images.train.images, chosen, recipe.crop_pad, mirrored, generator)
         targets = self.images.train.labels[chosen]
         if recipe.trivial_augment:
-            pictures = trivial_augment(pictures, generator)
+            batch = trivial_augment(batch, generator)
         if recipe.cutout:
-            pictures = cutout(pictures, recipe.cutout, self.images.mean, generator)
+            batch = cutout(batch, recipe.cutout, self.images.mean, generator)
         if recipe.cutmix:
-            pictures, targets = cutmix(pictures, targets, self.images.n_classes, recipe.cutmix, generator)
-        return normalized(pictures, self.images), targets
+            batch, targets = cutmix(batch, targets, self.images.n_classes, recipe.cutmix, generator)
+        return normalized(batch, self.images), targets
 
 
 def seed_of(seed: int, epoch: int) -> int:
@@ -80,12 +92,13 @@ def crop_and_flip(
         chosen: Indices of the batch, int64 (batch,).
         pad: Largest shift in pixels; 0 for no crop.
         mirrored: Which of the batch are mirrored, bool (batch,); None for none.
-        generator: Source of chance, on the device of the images.
+        generator: Random numbers, on the device of the images.
 
     Returns:
         uint8 (batch, size, size, channels).
     """
     n, size, device = len(chosen), images.shape[1], images.device
+    # Every image needs shifts of its own; indices of rows and columns let one gather crop, reflect and mirror them all.
     place = torch.arange(size, device=device)
     shifts = torch.randint(-pad, pad + 1, (2, n, 1), device=device, generator=generator)
     rows = _reflect(place + shifts[0], size)
@@ -96,49 +109,52 @@ def crop_and_flip(
 
 
 def _reflect(place: Tensor, size: int) -> Tensor:
+    """Indices outside 0..size-1 folded back at the border, which is not repeated; as `F.pad` with mode "reflect"."""
     last = size - 1
     return last - (last - place.abs()).abs()
 
 
-def cutout(pictures: Tensor, side: int, mean: Tensor, generator: torch.Generator) -> Tensor:
+def cutout(batch: Tensor, side: int, mean: Tensor, generator: torch.Generator) -> Tensor:
     """Images with a square around a random pixel blanked to the mean (DeVries and Taylor 2017, arXiv:1708.04552).
 
     Args:
-        pictures: uint8 (n, size, size, channels).
+        batch: uint8 (n, size, size, channels).
         side: Of the square in pixels; parts of it may lie outside.
         mean: Of each channel in 0..255.
-        generator: Source of chance, on the device of the images.
+        generator: Random numbers, on the device of the images.
     """
-    n, size = pictures.shape[:2]
-    centre = torch.randint(0, size, (2, n), device=pictures.device, generator=generator)
+    n, size = batch.shape[:2]
+    centre = torch.randint(0, size, (2, n), device=batch.device, generator=generator)
     low = centre - side // 2
     inside = _box(low, low + side, size)
-    return torch.where(inside[..., None], mean.round().to(torch.uint8), pictures)
+    return torch.where(inside[..., None], mean.round().to(torch.uint8), batch)
 
 
 def cutmix(
-    pictures: Tensor, labels: Tensor, n_classes: int, share: float, generator: torch.Generator
+    batch: Tensor, labels: Tensor, n_classes: int, share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Images of which some have a rectangle of the next one, and targets mixed alike (arXiv:1905.04899).
 
     The kept share of an image is uniform in 0 to 1 but for what the border cuts off, as in the paper.
 
     Args:
-        pictures: uint8 (n, size, size, channels), in random order.
+        batch: uint8 (n, size, size, channels), in random order.
         labels: int64 (n,).
         n_classes: How many classes there are.
         share: Of images that are mixed, 0 to 1.
-        generator: Source of chance, on the device of the images.
+        generator: Random numbers, on the device of the images.
 
     Returns:
         Images, and targets (n, n_classes) that sum to 1.
     """
-    n, size = pictures.shape[:2]
-    chance = torch.rand(4, n, device=pictures.device, generator=generator)
-    half = torch.where(chance[0] < share, (1 - chance[1]).sqrt(), 0.0) * size / 2
-    centre = chance[2:] * size
+    n, size = batch.shape[:2]
+    drawn = torch.rand(4, n, device=batch.device, generator=generator)
+    # The other image gets the area of a square of side sqrt(1 - kept); kept is uniform, as in the paper.
+    half = torch.where(drawn[0] < share, (1 - drawn[1]).sqrt(), 0.0) * size / 2
+    centre = drawn[2:] * size
     inside = _box((centre - half).round().long(), (centre + half).round().long(), size)
-    mixed = torch.where(inside[..., None], pictures.roll(1, 0), pictures)
+    mixed = torch.where(inside[..., None], batch.roll(1, 0), batch)
+    # The share is counted in pixels: the border may have cut the rectangle off.
     other = inside.float().mean((1, 2))[:, None]
     targets = F.one_hot(labels, n_classes).float()
     return mixed, torch.lerp(targets, targets.roll(1, 0), other)

@@ -1,4 +1,4 @@
-"""Labelled images on disk: one form, an `.npz` file, read with pickles refused and checked on opening."""
+"""`Dataset`: labelled images from an `.npz` file, checked on opening, with pickles refused."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled images, read from disk (or drawn) when asked for.
+    """Labelled images, read from disk (or drawn) only when `read` is called.
 
     Attributes:
-        name: The name it was asked for by, or the path of a user's own file.
+        name: Name of the data set, or the path of a user's own file.
         classes: Name of each class; labels are their positions.
         image_size: Height and width in pixels.
         in_channels: Channels of an image.
         n_train: Training images.
         n_test: Test images.
         origin: Where the images come from, in words.
-        digest: Differs when the images or labels differ.
+        digest: Checksum of images, labels and classes; another one means other data.
         read: Gives the images, uint8 (n, size, size, channels), and labels, int64 (n,), of "train" or "test".
     """
 
@@ -72,8 +72,25 @@ def data_folder(folder: str | Path | None = None) -> Path:
 def open_dataset(name: str, folder: str | Path | None = None, on_message: Callable[[str], None] = print) -> Dataset:
     """The data set of a name, or of the path of an `.npz` file.
 
-    "auto" is CIFAR-10 if it is on disk or can be downloaded, else the built-in shapes; `on_message` is told
-    which and why.
+    Args:
+        name: "cifar10", "cifar100", "fashion-mnist" or "svhn", downloaded once; "shapes", synthetic images that need no
+            download; "auto", CIFAR-10 if it is on disk or can be downloaded, else "shapes"; or the path of an `.npz`.
+        folder: Folder of the data sets; None for `data_folder()`.
+        on_message: Called with a line for a person, such as which images "auto" is and why.
+
+    Examples:
+        >>> dataset = open_dataset("shapes")
+        >>> dataset.n_train, dataset.n_test, dataset.image_size, len(dataset.classes)
+        (20000, 4000, 32, 10)
+        >>> import tempfile
+        >>> images, labels = np.zeros((6, 8, 8, 3), np.uint8), np.array([0, 1, 0, 1, 0, 1])
+        >>> with tempfile.TemporaryDirectory() as own:
+        ...     np.savez(
+        ...         f"{own}/mine.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels,
+        ...         classes=["cat", "dog"],
+        ...     )
+        ...     open_dataset(f"{own}/mine.npz").classes
+        ('cat', 'dog')
 
     Raises:
         UsageError: An unknown name.
@@ -88,7 +105,7 @@ def open_dataset(name: str, folder: str | Path | None = None, on_message: Callab
             return open_dataset("cifar10", folder, on_message)
         except DownloadError as error:
             on_message(f"NOTE: {error}")
-            on_message("NOTE: the study uses the built-in shapes images instead of CIFAR-10")
+            on_message("NOTE: the study uses the built-in synthetic images (shapes) instead of CIFAR-10")
             return synthetic()
     if name in NAMED:
         return _named(name, data_folder(folder), on_message)
@@ -112,7 +129,7 @@ def open_npz(path: Path, name: str) -> Dataset:
     """The data set of a file; its keys, types, shapes and labels are checked, its images not yet read.
 
     Raises:
-        DataError: It cannot be read, or is not in our form; one line says what to change.
+        DataError: It cannot be read, or does not have the required arrays; one line says what to change.
     """
     try:
         with zipfile.ZipFile(path) as archive:

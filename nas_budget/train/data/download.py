@@ -1,4 +1,4 @@
-"""Well-known data sets fetched and verified by torchvision, and converted once to our form."""
+"""Download of well-known data sets with torchvision, which verifies them; written once as `.npz`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _writable(folder: Path) -> None:
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    """A silent server is given up on; urllib itself would wait for ever."""
+    """Set a time limit for a server that does not answer; urllib itself has none."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_S)
     try:

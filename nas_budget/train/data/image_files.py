@@ -1,4 +1,4 @@
-"""Pictures from files, as a network takes them, and images of a data set as a file."""
+"""Image files: read one as a network takes it, write images of a data set as one PNG."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODES = {1: "L", 3: "RGB"}
 
 @dataclass(frozen=True)
 class InputImage:
-    """A picture made ready.
+    """An image file made ready for a network.
 
     Attributes:
         path: Its file.
@@ -32,42 +32,42 @@ class InputImage:
 
 
 def read_image(path: Path, size: int, channels: int) -> InputImage:
-    """The picture of a file, as a square of `size` pixels: its middle is taken, then resized.
+    """The image of a file, center-cropped to a square and resized to `size` pixels.
 
     Raises:
         UsageError: A network whose images have neither 1 nor 3 channels.
-        DataError: A file that is missing or no picture.
+        DataError: A file that is missing or no image.
     """
     if channels not in MODES:
-        raise UsageError(f"pictures have 1 or 3 channels, this network takes {channels}")
+        raise UsageError(f"image files have 1 or 3 channels, this network takes {channels}")
     try:
         with Image.open(path) as file:
             changes = [] if file.mode == MODES[channels] else [f"{file.mode} to {MODES[channels]}"]
-            picture = _eight_bits(ImageOps.exif_transpose(file)).convert(MODES[channels])
+            image = _eight_bits(ImageOps.exif_transpose(file)).convert(MODES[channels])
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; give pictures such as PNG or JPEG files") from None
+        raise DataError(f"{path}: no such file; give images such as PNG or JPEG files") from None
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = "not a picture" if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(f"{path}: cannot be read ({reason}); give pictures such as PNG or JPEG files") from None
-    width, height = picture.size
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"{path}: cannot be read ({reason}); give images such as PNG or JPEG files") from None
+    width, height = image.size
     if (width, height) != (size, size):
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
-        picture = picture.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
+        image = image.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
         cropped = "" if width == height else f", the middle {side}x{side} of it"
         changes.append(f"resized from {width}x{height}{cropped}")
-    return InputImage(path, np.asarray(picture, np.uint8).reshape(size, size, channels), "; ".join(changes))
+    return InputImage(path, np.asarray(image, np.uint8).reshape(size, size, channels), "; ".join(changes))
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """A picture of 16-bit greys as one of 8, which Pillow would cut off instead."""
-    if not picture.mode.startswith("I"):
-        return picture
-    return Image.fromarray((np.asarray(picture).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """An image of 16-bit grays as one of 8 bits; Pillow would cut the values off instead."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8))
 
 
 def write_row(path: Path, images: Images) -> None:
-    """Write images side by side as one PNG; nothing where there are none, or they are neither grey nor of colours.
+    """Write images side by side as one PNG; nothing where there are none, or they have neither 1 nor 3 channels.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""Images on the device: split and normalized."""
+"""`SplitImages`: training and validation images on the device, and their normalization."""
 
 from __future__ import annotations
 
@@ -34,14 +34,23 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class SplitImages:
-    """The training images of a data set, divided into those that train and those set aside for validation.
+    """The training images of a data set, split into those that train and those for validation; test images stay unread.
+
+    The statistics are of the images that train alone. The same data set is always split the same way, so that the
+    validation images of a study are never trained on, however many images train.
 
     Attributes:
-        train: What networks learn from.
-        validation: What accuracy is measured on.
+        train: Images that networks are trained on.
+        validation: Images that accuracy is measured on during a search.
         mean: Mean of each channel of the images that train, (channels,), in 0..255.
         std: Their standard deviation, (channels,), in 0..255.
         n_classes: How many classes there are.
+
+    Examples:
+        >>> from nas_budget.train.data.synthetic import synthetic
+        >>> images = split_images(synthetic(n_train=100), torch.device("cpu"))
+        >>> len(images.train), len(images.validation), images.mean.shape
+        (90, 10, torch.Size([3]))
     """
 
     train: LabelledImages
@@ -54,13 +63,11 @@ class SplitImages:
 def split_images(
     dataset: Dataset, device: torch.device, n_train: int | None = None, n_validation: int | None = None
 ) -> SplitImages:
-    """The training images divided once and for all: stratified by class, with a fixed seed.
-
-    Test images are not read.
+    """The training images of a data set, split stratified by class and with a fixed seed. Test images are not read.
 
     Args:
         dataset: Where the images come from.
-        device: Where they are to stay.
+        device: Device that holds them, as uint8.
         n_train: How many train; None is all that are not set aside for validation.
         n_validation: How many are set aside for validation; None is a tenth of the training images, 0 is none.
 
@@ -102,8 +109,9 @@ def split_sizes(dataset: Dataset, n_train: int | None, n_validation: int | None)
 
 
 def stratified_order(labels: Labels) -> NDArray[np.int64]:
-    """Indices in an order of which every stretch has each class in its share of the whole; the same every time."""
+    """Indices ordered so that every contiguous part has each class in its share of the whole; the same every time."""
     rng = np.random.default_rng(SPLIT_SEED)
+    # Spread each class evenly over 0..1 in random order, then sort all classes together.
     place = np.empty(len(labels))
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

@@ -1,6 +1,6 @@
-"""TrivialAugment: each image is changed in one random way, by a random strength.
+"""TrivialAugment: each image is changed by one random operation of random strength.
 
-The ways and their strengths are the wide ones of Müller and Hutter 2021 (arXiv:2103.10158), table 7.
+The operations and their ranges are the wide ones of Müller and Hutter 2021 (arXiv:2103.10158), table 7.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-MOST_SHEAR, MOST_SHIFT, MOST_TURN, MOST_FACTOR = 0.99, 1.0, radians(135), 0.99
-LEAST_BITS = 2
-GREY = (0.299, 0.587, 0.114)
+MAX_SHEAR, MAX_TRANSLATION, MAX_ROTATION, MAX_FACTOR = 0.99, 1.0, radians(135), 0.99
+MIN_BITS = 2
+GRAY = (0.299, 0.587, 0.114)
 
 
-def trivial_augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """A batch in which each image has been changed in one way of its own.
+def trivial_augment(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """A batch in which each image has been changed by one operation.
 
-    The ways are dealt out in equal shares to stretches of the batch, which must be in random order: each way
-    then runs once, on its stretch alone, and nothing waits for the device.
+    Each operation gets an equal, contiguous share of the batch, which must be in random order: it then runs once, on
+    its share alone, and nothing waits for the device.
 
     Args:
-        pictures: uint8 (n, size, size, channels).
-        generator: Source of chance, on the device of the images.
+        batch: uint8 (n, size, size, channels).
+        generator: Random numbers, on the device of the images.
 
     Returns:
         The same shape and type.
     """
-    n = len(pictures)
-    images = pictures.permute(0, 3, 1, 2).float()
-    strength = 2 * torch.rand(n, device=pictures.device, generator=generator) - 1
-    start = torch.randint(len(WAYS), ()).item()  # on the CPU: of short batches, too, each way gets its share
-    edges = [round(i * n / len(WAYS)) for i in range(len(WAYS) + 1)]
+    n = len(batch)
+    images = batch.permute(0, 3, 1, 2).float()
+    strength = 2 * torch.rand(n, device=batch.device, generator=generator) - 1
+    start = torch.randint(len(OPERATIONS), ()).item()  # on the CPU; in short batches, too, each has its chance
+    edges = [round(i * n / len(OPERATIONS)) for i in range(len(OPERATIONS) + 1)]
     changed = [
-        WAYS[(int(start) + i) % len(WAYS)](images[low:high], strength[low:high])
+        OPERATIONS[(int(start) + i) % len(OPERATIONS)](images[low:high], strength[low:high])
         for i, (low, high) in enumerate(pairwise(edges))
         if low < high
     ]
@@ -48,8 +48,8 @@ def _same(images: Tensor, _strength: Tensor) -> Tensor:
     return images
 
 
-def _moved(images: Tensor, rows: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]) -> Tensor:
-    """Images seen through an affine map of their places, (n, 2, 3), black outside."""
+def _warp(images: Tensor, rows: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]) -> Tensor:
+    """Images under affine maps of their coordinates, given as 2 rows of 3 tensors (n,); black outside."""
     theta = torch.stack([torch.stack(row, -1) for row in rows], 1)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="nearest", align_corners=False)
@@ -57,33 +57,33 @@ def _moved(images: Tensor, rows: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]) 
 
 def _shear_x(images: Tensor, strength: Tensor) -> Tensor:
     one, none = torch.ones_like(strength), torch.zeros_like(strength)
-    return _moved(images, ((one, MOST_SHEAR * strength, none), (none, one, none)))
+    return _warp(images, ((one, MAX_SHEAR * strength, none), (none, one, none)))
 
 
 def _shear_y(images: Tensor, strength: Tensor) -> Tensor:
     one, none = torch.ones_like(strength), torch.zeros_like(strength)
-    return _moved(images, ((one, none, none), (MOST_SHEAR * strength, one, none)))
+    return _warp(images, ((one, none, none), (MAX_SHEAR * strength, one, none)))
 
 
-def _shift_x(images: Tensor, strength: Tensor) -> Tensor:
+def _translate_x(images: Tensor, strength: Tensor) -> Tensor:
     one, none = torch.ones_like(strength), torch.zeros_like(strength)
-    return _moved(images, ((one, none, 2 * MOST_SHIFT * strength), (none, one, none)))
+    return _warp(images, ((one, none, 2 * MAX_TRANSLATION * strength), (none, one, none)))
 
 
-def _shift_y(images: Tensor, strength: Tensor) -> Tensor:
+def _translate_y(images: Tensor, strength: Tensor) -> Tensor:
     one, none = torch.ones_like(strength), torch.zeros_like(strength)
-    return _moved(images, ((one, none, none), (none, one, 2 * MOST_SHIFT * strength)))
+    return _warp(images, ((one, none, none), (none, one, 2 * MAX_TRANSLATION * strength)))
 
 
-def _turn(images: Tensor, strength: Tensor) -> Tensor:
-    angle = MOST_TURN * strength
+def _rotate(images: Tensor, strength: Tensor) -> Tensor:
+    angle = MAX_ROTATION * strength
     none = torch.zeros_like(strength)
-    return _moved(images, ((angle.cos(), -angle.sin(), none), (angle.sin(), angle.cos(), none)))
+    return _warp(images, ((angle.cos(), -angle.sin(), none), (angle.sin(), angle.cos(), none)))
 
 
 def _blend(images: Tensor, other: Tensor, strength: Tensor) -> Tensor:
-    """From `other` (strength -1) over the images themselves (0) to beyond them (1)."""
-    factor = (1 + MOST_FACTOR * strength)[:, None, None, None]
+    """`other` at strength -1, the images themselves at 0, extrapolated beyond them at 1."""
+    factor = (1 + MAX_FACTOR * strength)[:, None, None, None]
     return other + factor * (images - other)
 
 
@@ -91,23 +91,24 @@ def _brightness(images: Tensor, strength: Tensor) -> Tensor:
     return _blend(images, torch.zeros_like(images), strength)
 
 
-def _grey(images: Tensor) -> Tensor:
-    if images.shape[1] != len(GREY):
+def _gray(images: Tensor) -> Tensor:
+    if images.shape[1] != len(GRAY):
         return images.mean(1, keepdim=True)
     red, green, blue = images.split(1, 1)  # weights of their own on a GPU would have to be waited for
-    grey: Tensor = GREY[0] * red + GREY[1] * green + GREY[2] * blue
-    return grey
+    gray: Tensor = GRAY[0] * red + GRAY[1] * green + GRAY[2] * blue
+    return gray
 
 
-def _colour(images: Tensor, strength: Tensor) -> Tensor:
-    return _blend(images, _grey(images), strength)
+def _color(images: Tensor, strength: Tensor) -> Tensor:
+    return _blend(images, _gray(images), strength)
 
 
 def _contrast(images: Tensor, strength: Tensor) -> Tensor:
-    return _blend(images, _grey(images).mean((2, 3), keepdim=True), strength)
+    return _blend(images, _gray(images).mean((2, 3), keepdim=True), strength)
 
 
 def _sharpness(images: Tensor, strength: Tensor) -> Tensor:
+    # Pillow's SMOOTH filter: the center weighs 5 of 13.
     kernel = torch.ones(3, 3, device=images.device)
     kernel[1, 1] = 5
     channels = images.shape[1]
@@ -117,7 +118,8 @@ def _sharpness(images: Tensor, strength: Tensor) -> Tensor:
 
 
 def _posterize(images: Tensor, strength: Tensor) -> Tensor:
-    bits = 8 - (strength.abs() * (8 - LEAST_BITS)).round()
+    bits = 8 - (strength.abs() * (8 - MIN_BITS)).round()
+    # Pillow clears the low bits; floating-point floor does the same for a number of bits per image.
     step = (2 ** (8 - bits))[:, None, None, None]
     return (images / step).floor() * step
 
@@ -129,6 +131,7 @@ def _solarize(images: Tensor, strength: Tensor) -> Tensor:
 
 def _autocontrast(images: Tensor, _strength: Tensor) -> Tensor:
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
+    # A channel of one value stays, as in Pillow; the clamp only avoids a division by 0.
     stretched = (images - low) * 255 / (high - low).clamp(min=1)
     return torch.where(high > low, stretched, images)
 
@@ -140,6 +143,7 @@ def _equalize(images: Tensor, _strength: Tensor) -> Tensor:
     counts = torch.zeros(n, channels, 256, device=images.device).scatter_add_(
         2, flat, torch.ones_like(flat, dtype=torch.float)
     )
+    # Pillow's formula: a step is the mean count of a level without those of the brightest one.
     places = torch.arange(256, device=images.device)
     last = torch.where(counts > 0, places, -1).amax(2, keepdim=True)
     step = ((height * width - counts.gather(2, last)) / 255).floor()
@@ -149,7 +153,7 @@ def _equalize(images: Tensor, _strength: Tensor) -> Tensor:
     return table.gather(2, flat).view(n, channels, height, width)
 
 
-WAYS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
-    _same, _shear_x, _shear_y, _shift_x, _shift_y, _turn, _brightness, _colour, _contrast, _sharpness, _posterize,
-    _solarize, _autocontrast, _equalize,
+OPERATIONS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
+    _same, _shear_x, _shear_y, _translate_x, _translate_y, _rotate, _brightness, _color, _contrast, _sharpness,
+    _posterize, _solarize, _autocontrast, _equalize,
 )  # fmt: skip

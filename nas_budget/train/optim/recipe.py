@@ -1,4 +1,4 @@
-"""How a network is trained, as named settings."""
+"""`Recipe`: the hyperparameters of a training, and `RECIPES`: four tested ones by name."""
 
 from __future__ import annotations
 
@@ -39,14 +39,17 @@ NUMBERS: dict[str, Rule] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything but the network and the images.
+    """Everything that a training needs beside the network and the images: optimizer, schedule, augmentation, EMA.
+
+    A recipe is frozen: change one with `dataclasses.replace`. Values are checked when it is made; all mistakes are told
+    at once. NaN is out of range everywhere.
 
     Attributes:
-        optimizer: "sgd" (Nesterov momentum 0.9), "adam", or "muon" for convolutions, and for the rest Nesterov SGD.
-        learning_rate: Its largest value.
-        other_lr: With "muon", the largest learning rate of the rest; else without effect.
-        weight_decay: As the optimiser takes it (added to the gradient; with "muon" taken off the weights).
-        decays: What decays: "all", "weights" (not batch norm and biases) or "convolutions".
+        optimizer: "sgd" (Nesterov momentum 0.9), "adam", or "muon" for convolutions and Nesterov SGD for the rest.
+        learning_rate: Its largest value over the schedule.
+        other_lr: With "muon", the largest learning rate of the rest; otherwise without effect.
+        weight_decay: As the optimizer takes it: added to the gradient; with "muon" decoupled.
+        decays: Which parameters decay: "all", "weights" (not batch norm and biases) or "convolutions".
         schedule: "onecycle" (torch's defaults), or a linear rise and then down to zero, "linear" or as a "cosine".
         warmup: Share of the steps on which the linear and cosine schedules rise.
         batch_size: Images a step.
@@ -63,6 +66,15 @@ class Recipe:
 
     Raises:
         SettingsError: Values out of range; all of them at once.
+
+    Examples:
+        >>> from dataclasses import replace
+        >>> brief = replace(RECIPES["fast"], epochs=4, ema=0.1)
+        >>> brief.optimizer, brief.batch_size, brief.epochs
+        ('muon', 512, 4)
+        >>> Recipe(optimizer="lion")
+        Traceback (most recent call last):
+        nas_budget.errors.SettingsError: optimizer: 'lion' is unknown; allowed are sgd, adam, muon
     """
 
     optimizer: str = "sgd"

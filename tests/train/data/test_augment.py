@@ -1,4 +1,4 @@
-"""Each image is changed on its own, by chance that follows from seed and epoch."""
+"""Each image is changed on its own, by random numbers that follow from seed and epoch."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def marked(n: int = 40, size: int = 4) -> SplitImages:
 
 def mirrored_in(augmentation: Augmentation, epoch: int) -> set[int]:
     """Which images an epoch shows mirrored."""
-    pictures, _ = augmentation.batch(augmentation.begin(epoch))
-    flat = pictures[:, 0, 0].int()
+    inputs, _ = augmentation.batch(augmentation.begin(epoch))
+    flat = inputs[:, 0, 0].int()
     return {int(row.min()) for row in flat if row[0] < row[-1]}
 
 
@@ -60,8 +60,8 @@ def test_another_seed_is_another_order() -> None:
 def test_without_changes_images_and_labels_come_as_they_are() -> None:
     images = marked()
     augmentation = Augmentation(images, PLAIN, 0)
-    pictures, labels = augmentation.batch(torch.tensor([7, 3]))
-    assert torch.equal(pictures, images.train.images[[7, 3]].permute(0, 3, 1, 2).float())
+    inputs, labels = augmentation.batch(torch.tensor([7, 3]))
+    assert torch.equal(inputs, images.train.images[[7, 3]].permute(0, 3, 1, 2).float())
     assert labels.tolist() == [7 % 5, 3 % 5]
 
 
@@ -133,8 +133,8 @@ def test_without_pad_and_flip_images_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize("side", [1, 4, 7])
 def test_cutout_blanks_a_square_to_the_mean_and_nothing_else(side: int) -> None:
-    pictures = torch.full((500, 9, 9, 3), 200, dtype=torch.uint8)
-    made = cutout(pictures, side, torch.tensor([10.4, 20.0, 30.0]), torch.Generator().manual_seed(0))
+    inputs = torch.full((500, 9, 9, 3), 200, dtype=torch.uint8)
+    made = cutout(inputs, side, torch.tensor([10.4, 20.0, 30.0]), torch.Generator().manual_seed(0))
     blank = (made != 200).any(3)
     assert {tuple(v) for v in made[blank].tolist()} == {(10, 20, 30)}
     rows, columns = blank.any(2).sum(1), blank.any(1).sum(1)
@@ -145,18 +145,18 @@ def test_cutout_blanks_a_square_to_the_mean_and_nothing_else(side: int) -> None:
 
 def test_cutmix_mixes_targets_by_the_share_of_pixels() -> None:
     n, size = 400, 8
-    pictures = torch.arange(n, dtype=torch.int64).remainder(251).to(torch.uint8)[:, None, None, None]
-    pictures = pictures.expand(n, size, size, 1).contiguous()
+    inputs = torch.arange(n, dtype=torch.int64).remainder(251).to(torch.uint8)[:, None, None, None]
+    inputs = inputs.expand(n, size, size, 1).contiguous()
     labels = torch.arange(n) % 10
-    mixed, targets = cutmix(pictures, labels, 10, 0.5, torch.Generator().manual_seed(0))
-    foreign = (mixed != pictures).float().mean((1, 2, 3))
+    mixed, targets = cutmix(inputs, labels, 10, 0.5, torch.Generator().manual_seed(0))
+    other = (mixed != inputs).float().mean((1, 2, 3))
     assert torch.allclose(targets.sum(1), torch.ones(n))
-    assert torch.allclose(targets[torch.arange(n), labels], 1 - foreign, atol=1e-6)
-    assert torch.allclose(targets[torch.arange(n), labels.roll(1)], foreign, atol=1e-6)
-    assert 0.35 < float((foreign > 0).float().mean()) < 0.6
-    seen = mixed[foreign > 0].flatten(1)
+    assert torch.allclose(targets[torch.arange(n), labels], 1 - other, atol=1e-6)
+    assert torch.allclose(targets[torch.arange(n), labels.roll(1)], other, atol=1e-6)
+    assert 0.35 < float((other > 0).float().mean()) < 0.6
+    seen = mixed[other > 0].flatten(1)
     assert all(len(row.unique()) <= 2 for row in seen)
-    assert float(foreign[foreign > 0].std()) > 0.15  # rectangles of all sizes
+    assert float(other[other > 0].std()) > 0.15  # rectangles of all sizes
 
 
 def test_no_share_means_no_mixing() -> None:

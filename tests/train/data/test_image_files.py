@@ -15,12 +15,12 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
 
 
 def saved(path: Path, pixels: np.ndarray, mode: str | None = None) -> Path:  # type: ignore[type-arg]
-    picture = Image.fromarray(pixels)
-    (picture.convert(mode) if mode else picture).save(path)
+    image = Image.fromarray(pixels)
+    (image.convert(mode) if mode else image).save(path)
     return path
 
 
-def test_a_picture_of_the_right_size_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_image_of_the_right_size_is_taken_as_it_is(tmp_path: Path) -> None:
     found = read_image(saved(tmp_path / "a.png", PIXELS), 32, 3)
     assert np.array_equal(found.image, PIXELS)
     assert found.changes == ""
@@ -50,9 +50,9 @@ def test_other_colours_are_converted_and_said(tmp_path: Path, mode: str | None, 
     assert found.changes == words
 
 
-def test_what_is_no_picture_is_told(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_text("no picture")
-    with pytest.raises(DataError, match=r"a.png: cannot be read \(not a picture\)"):
+def test_what_is_no_image_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("no image")
+    with pytest.raises(DataError, match=r"a.png: cannot be read \(not an image\)"):
         read_image(tmp_path / "a.png", 32, 3)
     with pytest.raises(DataError, match="b.png: no such file"):
         read_image(tmp_path / "b.png", 32, 3)
@@ -62,7 +62,7 @@ def test_what_is_no_picture_is_told(tmp_path: Path) -> None:
         read_image(cut, 32, 3)
 
 
-def test_networks_for_other_than_pictures_are_told(tmp_path: Path) -> None:
+def test_networks_for_other_than_images_are_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="this network takes 5"):
         read_image(tmp_path / "a.png", 32, 5)
 
@@ -74,12 +74,12 @@ def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path: Path) -> None:
     assert found.changes == "I;16 to L"
 
 
-def test_a_picture_is_turned_as_its_camera_says(tmp_path: Path) -> None:
+def test_a_image_is_turned_as_its_camera_says(tmp_path: Path) -> None:
     pixels = np.zeros((32, 32, 3), np.uint8)
     pixels[:16] = 200  # bright above; its camera was turned
-    picture, exif = Image.fromarray(pixels), Image.Exif()
+    image, exif = Image.fromarray(pixels), Image.Exif()
     exif[0x0112] = 6
-    picture.save(tmp_path / "a.png", exif=exif)
+    image.save(tmp_path / "a.png", exif=exif)
     found = read_image(tmp_path / "a.png", 32, 3).image
     assert found[:, 16:].min() == 200
     assert found[:, :16].max() == 0
@@ -95,6 +95,6 @@ def test_images_lie_in_a_row_as_they_are(tmp_path: Path, channels: int) -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 4, 3), (2, 4, 4, 5)])
-def test_what_is_no_picture_leaves_no_file(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_what_is_no_image_leaves_no_file(tmp_path: Path, shape: tuple[int, ...]) -> None:
     write_row(tmp_path / "row.png", np.zeros(shape, np.uint8))
     assert not list(tmp_path.iterdir())

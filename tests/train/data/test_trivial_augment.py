@@ -1,4 +1,4 @@
-"""Each way of TrivialAugment against Pillow's own operation, or what defines it."""
+"""Each operation of TrivialAugment against Pillow's own operation, or what defines it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nas_budget.train.data import trivial_augment as trivial
 from nas_budget.train.data.synthetic import draw
-from nas_budget.train.data.trivial_augment import MOST_FACTOR, WAYS, trivial_augment
+from nas_budget.train.data.trivial_augment import MAX_FACTOR, OPERATIONS, trivial_augment
 
 IMAGES = torch.from_numpy(draw(12, 3)[0]).permute(0, 3, 1, 2).float()
 STRENGTHS = torch.linspace(-1, 1, 12)
@@ -29,16 +29,16 @@ def by_pillow(operation: Callable[[Image.Image, float], Image.Image]) -> Tensor:
 @pytest.mark.parametrize(
     ("way", "operation", "most"),
     [
-        (trivial._brightness, lambda i, s: ImageEnhance.Brightness(i).enhance(1 + MOST_FACTOR * s), 1),
-        (trivial._colour, lambda i, s: ImageEnhance.Color(i).enhance(1 + MOST_FACTOR * s), 2),
-        (trivial._contrast, lambda i, s: ImageEnhance.Contrast(i).enhance(1 + MOST_FACTOR * s), 2),
+        (trivial._brightness, lambda i, s: ImageEnhance.Brightness(i).enhance(1 + MAX_FACTOR * s), 1),
+        (trivial._color, lambda i, s: ImageEnhance.Color(i).enhance(1 + MAX_FACTOR * s), 2),
+        (trivial._contrast, lambda i, s: ImageEnhance.Contrast(i).enhance(1 + MAX_FACTOR * s), 2),
         (trivial._posterize, lambda i, s: ImageOps.posterize(i, 8 - round(abs(s) * 6)), 0),
         (trivial._solarize, lambda i, s: ImageOps.solarize(i, 255 * (1 - abs(s))), 0),
         (trivial._autocontrast, lambda i, s: ImageOps.autocontrast(i), 1),
         (trivial._equalize, lambda i, s: ImageOps.equalize(i), 1),
     ],
 )
-def test_colours_change_as_pillow_changes_them(
+def test_colors_change_as_pillow_changes_them(
     way: Callable[[Tensor, Tensor], Tensor], operation: Callable[[Image.Image, float], Image.Image], most: float
 ) -> None:
     made = way(IMAGES, STRENGTHS).clamp(0, 255).round()
@@ -47,12 +47,12 @@ def test_colours_change_as_pillow_changes_them(
 
 
 def test_sharpness_is_pillows_within_the_border() -> None:
-    expected = by_pillow(lambda i, s: ImageEnhance.Sharpness(i).enhance(1 + MOST_FACTOR * s))
+    expected = by_pillow(lambda i, s: ImageEnhance.Sharpness(i).enhance(1 + MAX_FACTOR * s))
     made = trivial._sharpness(IMAGES, STRENGTHS).clamp(0, 255).round()
     assert float((made - expected)[:, :, 1:-1, 1:-1].abs().max()) <= 2
 
 
-@pytest.mark.parametrize(("way", "dimension"), [(trivial._shift_x, 3), (trivial._shift_y, 2)])
+@pytest.mark.parametrize(("way", "dimension"), [(trivial._translate_x, 3), (trivial._translate_y, 2)])
 def test_shifts_move_by_whole_images_at_most(way: Callable[[Tensor, Tensor], Tensor], dimension: int) -> None:
     made = way(IMAGES[:2], torch.tensor([0.25, 0.0]))  # a quarter of 32 pixels
     size = IMAGES.shape[-1]
@@ -65,7 +65,7 @@ def test_shifts_move_by_whole_images_at_most(way: Callable[[Tensor, Tensor], Ten
 
 
 def test_a_turn_by_ninety_degrees_is_exact() -> None:
-    made = trivial._turn(IMAGES[:2], torch.tensor([90 / 135, -90 / 135]))
+    made = trivial._rotate(IMAGES[:2], torch.tensor([90 / 135, -90 / 135]))
     assert {tuple(torch.equal(made[i], torch.rot90(IMAGES[i], k, (1, 2))) for k in (1, 3)) for i in (0, 1)} == {
         (True, False),
         (False, True),
@@ -81,12 +81,12 @@ def test_shears_leave_the_middle_and_move_the_edges() -> None:
 
 @pytest.mark.parametrize("n", [1, 5, 14, 100])
 def test_a_batch_keeps_shape_and_type_and_mostly_changes(n: int) -> None:
-    pictures = torch.from_numpy(draw(n, 4)[0])
+    batch = torch.from_numpy(draw(n, 4)[0])
     torch.manual_seed(0)
-    made = trivial_augment(pictures, torch.Generator().manual_seed(0))
-    assert (made.shape, made.dtype) == (pictures.shape, torch.uint8)
+    made = trivial_augment(batch, torch.Generator().manual_seed(0))
+    assert (made.shape, made.dtype) == (batch.shape, torch.uint8)
     if n == 100:
-        changed = (made != pictures).flatten(1).any(1)
+        changed = (made != batch).flatten(1).any(1)
         assert 0.75 < float(changed.float().mean()) < 1  # one way in fourteen leaves an image as it is
 
 
@@ -96,11 +96,11 @@ def test_every_way_is_dealt_an_equal_share(monkeypatch: pytest.MonkeyPatch) -> N
     def spy(number: int) -> Callable[[Tensor, Tensor], Tensor]:
         return lambda images, strength: (seen.append((number, len(images))), images)[1]
 
-    monkeypatch.setattr(trivial, "WAYS", tuple(map(spy, range(len(WAYS)))))
+    monkeypatch.setattr(trivial, "OPERATIONS", tuple(map(spy, range(len(OPERATIONS)))))
     trivial_augment(torch.zeros((140, 4, 4, 1), dtype=torch.uint8), torch.Generator().manual_seed(0))
     assert sorted(seen) == [(number, 10) for number in range(14)]
 
 
 def test_grey_images_can_be_changed_too() -> None:
-    pictures = torch.from_numpy(draw(28, 4)[0])[..., :1]
-    assert trivial_augment(pictures, torch.Generator().manual_seed(0)).shape == pictures.shape
+    batch = torch.from_numpy(draw(28, 4)[0])[..., :1]
+    assert trivial_augment(batch, torch.Generator().manual_seed(0)).shape == batch.shape
