@@ -31,7 +31,7 @@ from nas_budget.records.run_folder import RUN, folders, has_weights, kind_of
 from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import TimeLedger, ledger
 from nas_budget.records.training_run import read_result
-from nas_budget.records.trials import TrialRecord, best_of, pareto_front_of, read_trials
+from nas_budget.records.trials import STATES, TrialRecord, best_of, pareto_front_of, read_trials
 
 INDENT = 7
 
@@ -176,7 +176,7 @@ def _spent(records: list[TrialRecord], finals: list[FinalistRun]) -> TimeLedger:
 
 
 def _counts(records: list[TrialRecord]) -> dict[str, int]:
-    return {state: sum(r.state == state for r in records) for state in ("complete", "pruned", "failed")}
+    return {state: sum(r.state == state for r in records) for state in STATES}
 
 
 def _counts_in_words(records: list[TrialRecord]) -> str:

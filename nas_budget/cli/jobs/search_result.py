@@ -10,10 +10,9 @@ from nas_budget.cli.console.output import out, out_json, verdict_line
 from nas_budget.cli.console.study import finalist_lines
 from nas_budget.cli.jobs.search import PlannedSearch
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, PAGE, TRIALS_TABLE
+from nas_budget.records.trials import STATES
 from nas_budget.search.api import SearchResult, result_of
 from nas_budget.search.workers.search_runner import Search
-
-STATES = ("complete", "pruned", "failed")
 
 
 def print_result(planned: PlannedSearch, search: Search, as_json: bool) -> None:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-FORMATS = {"fp32": 1.0, "fp16": 0.5, "int8": 0.25}
+from nas_budget.arch.cost import BYTES_PER_WEIGHT
+
+SHARE_OF_FP32 = {name: size / BYTES_PER_WEIGHT["fp32"] for name, size in BYTES_PER_WEIGHT.items()}
 """Bytes of weights in a format, as a share of those in fp32."""
 
 
@@ -30,7 +32,7 @@ class Axis:
     def costs(self, table: pd.DataFrame) -> pd.Series[float]:
         """Of each trial, in the unit shown; NaN where it was not measured."""
         values = table[self.column].astype(float) * self.factor
-        return values * table["weight_format"].map(FORMATS) if self.column == "weight_bytes" else values
+        return values * table["weight_format"].map(SHARE_OF_FP32) if self.column == "weight_bytes" else values
 
     def budget(self, table: pd.DataFrame) -> float | None:
         """The limit of the table's first trial; None where there is none."""

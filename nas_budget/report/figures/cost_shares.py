@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from nas_budget.arch.cost_table import parts_table
+from nas_budget.arch.cost_table import DEFAULTS, IMAGE, parts_table
 from nas_budget.errors import SpecError
 from nas_budget.report.figures.style import lay_out, plain
 
@@ -17,7 +17,6 @@ Counts = NDArray[np.int64]
 PADDING = {"channels": 0, "blocks": 1, "kernels": 1, "strides": 1}
 """What stands for a stage that a network does not have."""
 WHOLE = ("pool", "stem_kernel", "shortcut_kernel", "se_reduction", "stem_width")
-IMAGE = {"image_size": 32, "in_channels": 3, "classes": 10}
 PART_COLOURS = ("#94a3b8", "#bfdbfe", "#93c5fd", "#60a5fa", "#3b82f6", "#2563eb", "#1d4ed8", "#1e3a8a")
 HEAD_COLOUR = "#d97706"
 
@@ -43,7 +42,7 @@ def image_of(spec: str) -> dict[str, int]:
         ValueError: It is not JSON.
     """
     known = json.loads(spec)
-    return {name: int(known.get(name, usual)) for name, usual in IMAGE.items()}
+    return {name: int(known.get(name, DEFAULTS[name])) for name in IMAGE}
 
 
 def _padded(texts: pd.Series[str], n_stages: int, fill: int) -> NDArray[np.int64]:

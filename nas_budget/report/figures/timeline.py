@@ -26,7 +26,6 @@ ENTRIES = {
     "saved": ("saved by pruning", "rgba(22, 163, 74, 0.25)"),
 }
 STATES = {"complete": "#2563eb", "pruned": FAINT, "failed": LIMIT}
-STATE_WORDS = {"complete": "complete", "pruned": "pruned", "failed": "failed"}
 MINUTE, HOUR = 60.0, 3600.0
 LONGEST_PAUSE, PAUSE_SHARE = 60.0, 0.05
 """A time in which nothing was trained is cut to this share of the rest, where it is longer than that and a minute."""
@@ -114,11 +113,11 @@ def _add_bars(figure: go.Figure, trials: pd.DataFrame, state: str) -> None:
     if trials.empty:
         return
     words = [
-        f"trial {number}, {STATE_WORDS[state]}: {duration(seconds)}"
+        f"trial {number}, {state}: {duration(seconds)}"
         for number, seconds in zip(trials["number"], trials["seconds"], strict=True)
     ]
     figure.add_bar(
         x=[*(trials["ended"] - trials["begun"])], base=[*trials["begun"]], y=[*trials["worker_index"]], orientation="h",
         width=0.5, customdata=[*map(int, trials.index)], marker={"color": STATES[state], "opacity": 0.75},
-        name=STATE_WORDS[state], text=words, textposition="none", hovertemplate="%{text}<extra></extra>",
+        name=state, text=words, textposition="none", hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip

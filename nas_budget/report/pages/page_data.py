@@ -1,15 +1,13 @@
-"""What the scripts of a page work on: the table by columns, texts for each trial, and the figures."""
+"""Page data: what the scripts of a page work on (the table by columns, texts for each trial, and the figures)."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.utils import PlotlyJSONEncoder
 
 from nas_budget.records.trials import COLUMNS
 from nas_budget.report.figures.axes import known_axes
@@ -19,6 +17,7 @@ from nas_budget.report.figures.importance import importance_figure, parallel_fig
 from nas_budget.report.figures.timeline import ledger_figure, timeline_figure
 from nas_budget.report.figures.tradeoff import describe, tradeoff
 from nas_budget.report.pages.next_steps import count_command, train_command
+from nas_budget.report.pages.templates import json_in_html
 from nas_budget.report.tables.importance import importance
 from nas_budget.report.tables.studies import StudyTable, together
 from nas_budget.report.tables.trials import complete, network, pareto_trials
@@ -50,8 +49,7 @@ def page_data(studies: Sequence[StudyTable], table: pd.DataFrame) -> str:
         "best": _best(studies),
         "figures": {name: slim(figure, hover) for name, figure in _figures(studies, table, parts).items()},
     }
-    text = json.dumps(values, cls=PlotlyJSONEncoder, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return json_in_html(values)
 
 
 def _column(values: pd.Series[Any]) -> Any:

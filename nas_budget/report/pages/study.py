@@ -14,7 +14,7 @@ from nas_budget.records.formatting import duration
 from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import trained_before
 from nas_budget.report.assets import asset
-from nas_budget.report.figures.axes import FORMATS
+from nas_budget.report.figures.axes import SHARE_OF_FP32
 from nas_budget.report.figures.curves import MOST_CURVES
 from nas_budget.report.figures.importance import MOST_LINES
 from nas_budget.report.pages import templates as rendering
@@ -98,7 +98,7 @@ def _limits(trial: pd.Series[Any]) -> Iterable[tuple[float, float, str]]:
         "budget_params": (trial["params"], "parameters"),
         "budget_macs": (trial["macs"], "MACs"),
         "budget_weight_bytes": (
-            trial["weight_bytes"] * FORMATS.get(trial["weight_format"], 1),
+            trial["weight_bytes"] * SHARE_OF_FP32.get(trial["weight_format"], 1),
             f"bytes of {trial['weight_format']} weights",
         ),
         "budget_activation_bytes": (trial["activation_bytes"], "bytes of activations"),

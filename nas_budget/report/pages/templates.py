@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 from jinja2 import Environment, StrictUndefined
 from plotly.offline import get_plotlyjs
+from plotly.utils import PlotlyJSONEncoder
 
 from nas_budget.errors import TableError
 from nas_budget.records.atomic_write import write_whole
@@ -28,6 +30,12 @@ def render(template: str, filters: dict[str, Any] | None = None, **values: Any) 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(count="{:,.0f}".format, percent=percent, duration=duration, **(filters or {}))
     return environment.from_string(asset(template)).render(style=asset("style.css"), **values)
+
+
+def json_in_html(values: Any) -> str:
+    """Values and figures as JSON that is safe inside a script element."""
+    text = json.dumps(values, cls=PlotlyJSONEncoder, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def write_page(path: Path, html: str) -> None:

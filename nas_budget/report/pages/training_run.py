@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Sequence
 from io import StringIO
 from pathlib import Path
@@ -11,7 +10,6 @@ from shlex import quote
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.utils import PlotlyJSONEncoder
 
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
@@ -28,7 +26,7 @@ from nas_budget.report.figures.training_run import (
     loss_figure,
     rate_figure,
 )
-from nas_budget.report.pages.templates import plotly_script, render
+from nas_budget.report.pages.templates import json_in_html, plotly_script, render
 from nas_budget.report.pages.thumbnails import read_thumbnails
 from nas_budget.report.tables.known import reference
 from nas_budget.report.tables.paper import differences, differences_in_words, is_papers_network, paper_curves
@@ -97,7 +95,7 @@ def run_page(result: RunResult, metrics: Sequence[EpochRow], folder: Path | None
         drawn=drawn_range(classes), of_all=share_of_all(classes), seconds=sum(seed.seconds for seed in result.seeds),
         mistakes=[_named(mistake, result) for mistake in result.mistakes],
         thumbnails=read_thumbnails(folder / MISTAKES, len(result.mistakes), spec.image_size) if folder else [],
-        commands=commands(folder) if folder else [], copy=asset("copy.js"), page_data=_page_data(figures),
+        commands=commands(folder) if folder else [], copy=asset("copy.js"), page_data=json_in_html(figures),
         plotly=plotly_script(), script=asset("run.js"),
     )  # fmt: skip
 
@@ -137,12 +135,6 @@ def _figures(result: RunResult, metrics: Sequence[EpochRow]) -> dict[str, go.Fig
     if metrics:
         figures["rate"] = rate_figure(metrics, paper)
     return {**figures, "architecture": architecture_figure(spec), "confusion": confusion_figure(result)}
-
-
-def _page_data(figures: dict[str, go.Figure]) -> str:
-    """The figures as JSON that is safe inside a script element."""
-    text = json.dumps(figures, cls=PlotlyJSONEncoder, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _second_figures(result: RunResult) -> Iterable[tuple[str, str, float, float | None]]:
