@@ -97,6 +97,7 @@ class FeasibleSpace:
         values: dict[str, Any] = {"stages": len(spec.channels), "first_stride": spec.strides[0]}
         values |= {name: getattr(spec, name) for name in OPTIONS}
         values["pool"] = next((p for p in self.space.pool if clip_pool(p, spec.maps[-1]) == spec.pool_size), None)
+        # Several choices may build the same network; the first of them stands for all.
         values["stem_width"] = next(
             (w for w in self.space.stem_width if spec.stem_channels == (w or spec.channels[0])), None
         )

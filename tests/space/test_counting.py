@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from nas_budget.arch.budget import Budget
 from nas_budget.errors import SpaceTooLargeError
-from nas_budget.space import counting, layout_graph
-from nas_budget.space.counting import count_fitting, count_networks, pairs_within
+from nas_budget.space import counting, layout_graph, pair_counting
+from nas_budget.space.counting import count_fitting, count_networks
+from nas_budget.space.pair_counting import pairs_within
 from nas_budget.space.space import SearchSpace
 from tests.space.spaces import BUDGETS, SMALL, every, fitting
 
@@ -60,8 +61,8 @@ def test_pairs_are_those_compared_one_by_one(n_limits: int, n: int, m: int, most
     left, right = rng.integers(0, most, (n_limits, n)), rng.integers(0, most, (n_limits, m))
     limits = rng.integers(0, 2 * most, n_limits)
     expected = int((left[:, :, None] + right[:, None, :] <= limits[:, None, None]).all(axis=0).sum())
-    before, counting.FEW_PAIRS = counting.FEW_PAIRS, 4
+    before, pair_counting.FEW_PAIRS = pair_counting.FEW_PAIRS, 4
     try:
         assert pairs_within(limits[:, None] - left, right) == expected
     finally:
-        counting.FEW_PAIRS = before
+        pair_counting.FEW_PAIRS = before
