@@ -1,4 +1,4 @@
-"""A study in the terminal: its best network, its front, where its time went, what to do next."""
+"""A study in the terminal: its best network, Pareto front, time, and the commands to run next."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def show_study(folder: Path, as_json: bool) -> None:
         return
     field("", f"{folder.name}: {_counts_in_words(records)} on {records[0].data}", indent=0)
     if best := best_of(records):
-        _tell_best(best, ranked)
-        _tell_front(records)
+        _print_best(best, ranked)
+        _print_front(records)
     out("")
     field("time", spent.in_words(), INDENT)
     commands(_next(folder, records), INDENT)
 
 
-def _tell_best(best: TrialRecord, ranked: list[FinalistSummary]) -> None:
+def _print_best(best: TrialRecord, ranked: list[FinalistSummary]) -> None:
     """The best finalist, or else the best trial: accuracy, network, margins."""
     number, spec, what = best.number, ResNetSpec.from_json(best.spec), accuracy_in_words(best)
     if ranked:
@@ -94,16 +94,16 @@ def finalist_lines(finalists: tuple[FinalistSummary, ...]) -> Iterator[str]:
 
 
 def _standing_in_words(f: FinalistSummary) -> str:
-    """How a finalist stands to the best."""
+    """How far a finalist is from the best."""
     if not f.gap_to_best:
         return "best"
     return f"tie ({f.gap_to_best:.2%} behind)" if f.tie else f"behind by {f.gap_to_best:.2%}"
 
 
-def _tell_front(records: list[TrialRecord]) -> None:
-    """The front as a table and as a picture."""
+def _print_front(records: list[TrialRecord]) -> None:
+    """Print the Pareto front as a table and as a plot."""
     leading = pareto_front_of(records)
-    out("\nfront: no other trial is as small and as accurate")
+    out("\nPareto front: no other trial is as small and as accurate")
     rows = [
         (str(r.number), f"{r.accuracy:.2%}", f"{r.params:,}", f"{r.macs:,}", f"{r.channels} x {r.blocks}")
         for r in reversed(leading)
@@ -123,7 +123,7 @@ def _print_plot(points: list[Point], limit: int | None) -> None:
     draw = characters()
     lines = plot(points, limit, min(WIDEST, terminal_width()))
     drawn = f", {draw['limit']} limit" if any(draw["limit"] in line for line in lines) else ""
-    out(f"\naccuracy against parameters: {draw['lead']} front, {draw['other']} other complete trials{drawn}")
+    out(f"\naccuracy against parameters: {draw['lead']} Pareto front, {draw['other']} other complete trials{drawn}")
     console = Console(highlight=False, soft_wrap=True)
     for line in lines:
         text = Text(line)
@@ -132,7 +132,7 @@ def _print_plot(points: list[Point], limit: int | None) -> None:
 
 
 def _next(folder: Path, records: list[TrialRecord]) -> list[str]:
-    """The commands that go on from here."""
+    """The commands to run next."""
     lines = []
     if (folder / BEST_SPEC).exists():
         lines.append(command("train", "--study", folder))
@@ -155,7 +155,7 @@ def run_of(folder: Path) -> Path | None:
 
 
 def accuracy_in_words(record: TrialRecord) -> str:
-    """Accuracy with what chance in the images allows: "47.90% ± 2.19% of 2,000 validation images, ..."."""
+    """Accuracy with half of its 95 % interval: "47.90% ± 2.19% of 2,000 validation images, ..."."""
     if record.accuracy is None:
         return "no accuracy"
     half = half_width(record.accuracy, record.validation_images)
@@ -180,8 +180,7 @@ def _counts(records: list[TrialRecord]) -> dict[str, int]:
 
 
 def _counts_in_words(records: list[TrialRecord]) -> str:
-    words = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
-    counts = ", ".join(f"{n} {words[state]}" for state, n in _counts(records).items() if n)
+    counts = ", ".join(f"{n} {state}" for state, n in _counts(records).items() if n)
     return f"{len(records)} trial{'' if len(records) == 1 else 's'} ({counts})"
 
 

@@ -1,4 +1,4 @@
-"""Small pictures of characters: points with a logarithmic axis, and curves of one line."""
+"""Plots of characters: points with a logarithmic axis, and curves of one line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLAIN = {"lead": "o", "other": ".", "limit": ":", "side": "|", "tick": "+", "cor
 
 @dataclass(frozen=True)
 class Point:
-    """A network: its parameters, its accuracy from 0 to 1, and whether it is on the front."""
+    """A network: its parameters, its accuracy from 0 to 1, and whether it is on the Pareto front."""
 
     params: int
     accuracy: float
@@ -30,7 +30,7 @@ class Point:
 
 
 def characters() -> dict[str, str]:
-    """What a picture is drawn with: plain characters where stdout can write no others."""
+    """The characters of a plot: plain characters where stdout can write no others."""
     return FINE if writes("".join(FINE.values())) else PLAIN
 
 
@@ -50,7 +50,7 @@ def plot(points: Sequence[Point], limit: int | None, width: int) -> list[str]:
     Args:
         points: What to draw, at least one.
         limit: Most parameters allowed, drawn where it is near enough; None for no limit.
-        width: Of the picture.
+        width: Columns of the plot.
     """
     draw, n_columns = characters(), max(LEAST_COLUMNS, width - LABEL - 2)
     sizes = [point.params for point in points]

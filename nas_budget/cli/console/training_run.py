@@ -38,13 +38,13 @@ def show_run(folder: Path, as_json: bool) -> None:
         out_json({"folder": str(folder), "kind": "run", **summary, **asdict(result), "files": _files(folder)})
         return
     out(f"{result.name}: {_headline(result)}\n")
-    _tell_seeds(result)
+    _print_seeds(result)
     out("")
     field("network", str(ResNetSpec.from_dict(result.spec)))
     field("", f"{result.params:,} parameters, {result.macs:,} MACs")
     field("data", f"{result.data}: {result.images:,} images to train, {result.validation_images:,} for validation")
     field("recipe", f"{recipe_in_words(result.recipe)}")
-    _tell_curve(read_metrics(folder))
+    _print_curve(read_metrics(folder))
     spent = sum(seed.seconds for seed in result.seeds)
     repeated = sum(seed.repeated_seconds for seed in result.seeds)
     more = f", {seconds_in_words(repeated)} repeated after interruptions" if repeated else ""
@@ -66,7 +66,7 @@ def _headline(result: RunResult) -> str:
     return f"{mean:.2%} {spread} of {result.test_images:,} test images, mean of {n} seeds"
 
 
-def _tell_seeds(result: RunResult) -> None:
+def _print_seeds(result: RunResult) -> None:
     """Each seed's accuracies, and their mean where there are several."""
     names = [name for name in FIGURES if result.mean(name) is not None]
     rows = [
@@ -95,7 +95,7 @@ def recipe_in_words(recipe: dict[str, Any]) -> str:
     return words + (f", {', '.join(used)}" if used else "")
 
 
-def _tell_curve(rows: list[EpochRow]) -> None:
+def _print_curve(rows: list[EpochRow]) -> None:
     """Accuracy on validation images of the first seed, epoch by epoch."""
     first = [row for row in rows if row.seed == rows[0].seed and row.accuracy is not None]
     values = [row.accuracy or 0.0 for row in first]
@@ -134,8 +134,8 @@ def _show_unfinished(folder: Path, as_json: bool) -> None:
         "data", f"{about['data']}: {about['images']:,} images to train, {about['validation_images']:,} for validation"
     )
     field("recipe", f"{recipe_in_words(recipe).removeprefix('?: ')}")
-    _tell_curve(rows)
+    _print_curve(rows)
     if rows:
         field("time", f"{seconds_in_words(sum(row.seconds for row in rows))} of training so far")
     out("")
-    field("next", "the same nas-budget train command goes on with it")
+    field("next", "the same nas-budget train command resumes it")

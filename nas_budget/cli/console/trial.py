@@ -1,4 +1,4 @@
-"""One trial in the terminal: its network, how it learned, what it took, how to go on with it."""
+"""One trial in the terminal: its network, learning curve, time, and the commands to run next."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from nas_budget.records.statistics import half_width
 from nas_budget.records.trials import TrialRecord, read_trials
 from nas_budget.report.pages.next_steps import network_options
 
-STATES = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
 PER_LINE = 10
 """Accuracies of a curve in one line."""
 
@@ -39,17 +38,17 @@ def show_trial(folder: Path, number: int, as_json: bool) -> None:
         return
     how_far = "" if record.state == "complete" else f" of {record.max_epochs}"
     out(f"{record.study}, trial {number}: {accuracy_in_words(record)}")
-    field("", f"{STATES.get(record.state, record.state)} after {record.epochs}{how_far} epochs{_reason(record)}", 0)
+    field("", f"{record.state} after {record.epochs}{how_far} epochs{_reason(record)}", 0)
     out("")
     limits = budget_of(record)
     print_parts(cost(spec), limits)
     out("")
     field("network", str(spec))
     print_verdict(limits.check(spec), before="         ")
-    _tell_curve(record)
+    _print_curve(record)
     out("")
     field("recipe", _recipe_in_words(record))
-    _tell_time(record)
+    _print_time(record)
     out("")
     commands(_next(folder, record, spec))
 
@@ -80,7 +79,7 @@ def _reason(record: TrialRecord) -> str:
     return f": {record.reason}" if record.reason else ""
 
 
-def _tell_curve(record: TrialRecord) -> None:
+def _print_curve(record: TrialRecord) -> None:
     """Accuracy after each epoch: a bar each where there is room, and the numbers."""
     values = _curve(record)
     if not values:
@@ -106,7 +105,7 @@ def _recipe_in_words(record: TrialRecord) -> str:
     )
 
 
-def _tell_time(record: TrialRecord) -> None:
+def _print_time(record: TrialRecord) -> None:
     repeated = f", {seconds_in_words(record.repeated_seconds)} repeated" if record.repeated_seconds else ""
     field("data", f"{record.data}: {record.images:,} images to train, {record.validation_images:,} for validation")
     field("time", f"{record.seconds:,.1f} s{repeated}, ended {record.finished or 'unknown'}")
@@ -118,7 +117,7 @@ def _tell_time(record: TrialRecord) -> None:
 
 
 def _next(folder: Path, record: TrialRecord, spec: ResNetSpec) -> list[str]:
-    """The commands that go on from here; only a trial whose own folder is there can be trained by its number."""
+    """The commands to run next; --trial needs the trial's own folder."""
     limits = {
         "--budget": record.budget_params or "none",
         "--max-macs": record.budget_macs,

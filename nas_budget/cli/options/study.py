@@ -124,7 +124,7 @@ OPTIONS = {
         "search.queue", "A network to train first: a spec.json, or channels. Repeat it for more.", SEARCH, "auto",
         parse=parse_seed_spec, repeated=True,
     ),
-    "finalists": StudyOption("search.finalists", "Best trials to train again with other seeds.", SEARCH, "0"),
+    "finalists": StudyOption("search.finalists", "Best trials that are trained with more seeds.", SEARCH, "0"),
     "seeds": StudyOption("search.finalist_seeds", "Seeds of each finalist.", SEARCH, "3"),
     "timeout": StudyOption("search.timeout", "Time after which no trial starts, such as 2h.", SEARCH, "none"),
     "device_time": StudyOption(

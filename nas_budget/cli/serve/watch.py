@@ -46,17 +46,17 @@ class LivePage:
         self.made: tuple[str, str] | None = None
         self.lock = threading.Lock()
 
-    def __call__(self, request: dict[str, Any], begin: Answer) -> Iterable[bytes]:
+    def __call__(self, request: dict[str, Any], start_response: Answer) -> Iterable[bytes]:
         """Answer a request."""
         if request.get("HTTP_HOST", "").rpartition(":")[0] not in THIS_MACHINE:  # a page of another site asks
-            return _answer(begin, "403 Forbidden", "text/plain", "only this machine is answered")
+            return _answer(start_response, "403 Forbidden", "text/plain", "only this machine is answered")
         if request["PATH_INFO"] == "/":
-            return _answer(begin, "200 OK", "text/html", self.page())
+            return _answer(start_response, "200 OK", "text/html", self.page())
         if request["PATH_INFO"] == "/stamp":
-            return _answer(begin, "200 OK", "text/plain", self.stamp())
+            return _answer(start_response, "200 OK", "text/plain", self.stamp())
         if request["PATH_INFO"] == "/plotly.js":
-            return _answer(begin, "200 OK", "text/javascript", get_plotlyjs(), f"max-age={DAY}")
-        return _answer(begin, "404 Not Found", "text/plain", "no such page")
+            return _answer(start_response, "200 OK", "text/javascript", get_plotlyjs(), f"max-age={DAY}")
+        return _answer(start_response, "404 Not Found", "text/plain", "no such page")
 
     def stamp(self) -> str:
         """What changes when a table is written."""
@@ -71,7 +71,7 @@ class LivePage:
                     html = page(read_studies(self.sources), live=stamp)
                 except NasBudgetError as error:
                     html = render("waiting.html", problem=str(error))
-                except Exception as error:  # a table that is damaged may be whole again at the next look
+                except Exception as error:  # a table that is damaged may be readable later
                     problem = f"the page could not be drawn ({type(error).__name__}: {error})"
                     html = render("waiting.html", problem=problem)
                 self.made = stamp, html
@@ -85,8 +85,8 @@ def _changed(file: Path) -> int:
         return 0
 
 
-def _answer(begin: Answer, status: str, kind: str, text: str, cache: str = "no-store") -> list[bytes]:
+def _answer(start_response: Answer, status: str, kind: str, text: str, cache: str = "no-store") -> list[bytes]:
     body = text.encode()
     headers = {"Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(body)), "Cache-Control": cache}
-    begin(status, [*headers.items()])
+    start_response(status, [*headers.items()])
     return [body]

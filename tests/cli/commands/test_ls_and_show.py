@@ -124,7 +124,7 @@ def test_a_study_is_shown(run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch)
     assert ran.code == 0
     assert max(map(len, plain(ran.out).splitlines())) <= 80
     for said in (
-        "30 trials (25 complete, 5 stopped early) on cifar10",
+        "30 trials (25 complete, 5 pruned) on cifar10",
         "49.95% ± 2.19% of 2,000 validation images",
         "fits: 112,062 of 150,000 parameters, 37,938 to spare",
         "45.15%    11,925",

@@ -7,19 +7,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from nas_budget.arch.blocks import FAMILIES
-from nas_budget.arch.cost import BYTES_PER_WEIGHT
-from nas_budget.cli.commands import evaluate
+from nas_budget.arch.budget import parse_quantity
 from nas_budget.cli.options import completion
+from nas_budget.cli.options.study import OPTIONS, toml_value
 from nas_budget.records.paths import BEST_SPEC, JOURNAL, WEIGHTS
-from nas_budget.search.config.sections import SECTIONS
+from nas_budget.search.config.sections import key_help
 from nas_budget.train.data.dataset import NAMED
 from nas_budget.train.export.export import check_formats
-from nas_budget.train.optim.recipe import RECIPES
 from tests.test_contracts import HEAVY
 
 COMMAND = "import sys; from nas_budget.cli import main; raise SystemExit(main(sys.argv[1:]))"
@@ -144,12 +142,18 @@ def test_completing_loads_nothing_heavy(folder: Path) -> None:
 
 
 def test_the_names_are_those_there_are() -> None:
-    search = SECTIONS["search"].model_fields
-    assert set(completion.RECIPES) == set(RECIPES)
-    assert set(completion.SAMPLERS) == set(get_args(search["sampler"].annotation))
-    assert set(completion.PRUNERS) == set(get_args(search["pruner"].annotation))
     assert set(completion.DATA) == {"auto", *NAMED, "shapes"}
-    assert set(completion.WEIGHT_FORMATS) == set(BYTES_PER_WEIGHT)
     assert set(completion.BLOCKS) == set(FAMILIES)
-    assert completion.PARTS == evaluate.PARTS
     check_formats(list(completion.FORMATS))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_and_the_key_that_it_sets_have_one_default_and_the_same_choices(name: str) -> None:
+    option, key = OPTIONS[name], key_help(OPTIONS[name].key)
+    if key.choices:
+        assert {*option.choices} - {"auto"} == {*key.choices} - {"auto"}
+    if option.default.startswith("by "):
+        assert key.default in (None, "auto")
+    elif name != "fill":
+        value = toml_value(option.default)
+        assert key.default == (parse_quantity(value) if name == "budget" else value)

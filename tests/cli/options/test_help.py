@@ -37,7 +37,7 @@ def test_help_fits_eighty_columns_and_cuts_no_word(name: str) -> None:
 def test_commands_stand_in_panels() -> None:
     text = help_of()
     panels = re.findall(r"─ (\w+) ─", text)
-    assert panels == ["Options", "Budget", "Search", "Winner", "Data"]
+    assert panels == ["Options", "Budget", "Search", "Network", "Data"]
     shown = re.findall(r"^│ (\w+)  ", text, re.MULTILINE)
     assert shown == [
         "count",
