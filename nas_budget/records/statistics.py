@@ -13,7 +13,13 @@ DEVIATIONS = 1.959964
 
 
 def interval(share: float, images: int) -> tuple[float, float]:
-    """The 95 % interval of an accuracy that was measured on so many images (Wilson 1927); (0, 1) for no image."""
+    """The 95 % interval of an accuracy that was measured on so many images (Wilson 1927); (0, 1) for no image.
+
+    Examples:
+        >>> low, high = interval(0.5, 100)
+        >>> f"{low:.3f} to {high:.3f}"
+        '0.404 to 0.596'
+    """
     if images < 1:
         return 0.0, 1.0
     z2 = DEVIATIONS**2
