@@ -249,7 +249,7 @@ def wait_for(there: Callable[[], object]) -> None:
 def trials(runs: Path) -> list[str]:
     """The rows of the search's table, by trial, without a line that is being written."""
     table = runs / "long" / "trials.csv"
-    return [row["spec"] for row in csv.DictReader(table.open(newline=""))] if table.exists() else []
+    return [row["spec"] for row in csv.DictReader(table.read_text().splitlines())] if table.exists() else []
 
 
 def epochs(runs: Path) -> list[str]:
@@ -288,5 +288,5 @@ def test_a_step_that_is_stopped_resumes_on_another_machine(
             process.wait(60)
         assert process.returncode == 130
         assert states(runs) == {"long": "interrupted"}
-        assert progress(runs)[: len(before)] == before
+        assert {*before} <= {*progress(runs)}  # side by side, a later trial may end first
         before = progress(runs)
