@@ -34,7 +34,7 @@ def trivial_augment(batch: Tensor, generator: torch.Generator) -> Tensor:
     n = len(batch)
     images = batch.permute(0, 3, 1, 2).float()
     strength = 2 * torch.rand(n, device=batch.device, generator=generator) - 1
-    start = torch.randint(len(OPERATIONS), ()).item()  # on the CPU; in short batches, too, each has its chance
+    start = torch.randint(len(OPERATIONS), ()).item()  # on the CPU; in short batches, too, every operation may come up
     edges = [round(i * n / len(OPERATIONS)) for i in range(len(OPERATIONS) + 1)]
     changed = [
         OPERATIONS[(int(start) + i) % len(OPERATIONS)](images[low:high], strength[low:high])

@@ -41,8 +41,8 @@ NUMBERS: dict[str, Rule] = {
 class Recipe:
     """Everything that a training needs beside the network and the images: optimizer, schedule, augmentation, EMA.
 
-    A recipe is frozen: change one with `dataclasses.replace`. Values are checked when it is made; all mistakes are told
-    at once. NaN is out of range everywhere.
+    A recipe is frozen: change one with `dataclasses.replace`. Values are checked when it is made, and all
+    mistakes are named at once. NaN is out of range everywhere.
 
     Attributes:
         optimizer: "sgd" (Nesterov momentum 0.9), "adam", or "muon" for convolutions and Nesterov SGD for the rest.

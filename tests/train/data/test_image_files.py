@@ -1,4 +1,4 @@
-"""Pictures of any size and colour become what a network takes, and what was done is said."""
+"""Image files of any size and color become what a network takes, and the changes are reported."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_other_colours_are_converted_and_said(tmp_path: Path, mode: str | None, 
     assert found.changes == words
 
 
-def test_what_is_no_image_is_told(tmp_path: Path) -> None:
+def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("no image")
     with pytest.raises(DataError, match=r"a.png: cannot be read \(not an image\)"):
         read_image(tmp_path / "a.png", 32, 3)
@@ -62,7 +62,7 @@ def test_what_is_no_image_is_told(tmp_path: Path) -> None:
         read_image(cut, 32, 3)
 
 
-def test_networks_for_other_than_images_are_told(tmp_path: Path) -> None:
+def test_networks_for_other_than_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="this network takes 5"):
         read_image(tmp_path / "a.png", 32, 5)
 

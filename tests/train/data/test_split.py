@@ -73,7 +73,7 @@ def test_statistics_are_of_the_images_that_train() -> None:
 
 @settings(max_examples=60)
 @given(LABELS, st.data())
-def test_held_out_and_training_images_are_apart_and_keep_their_labels(labels: Labels, data: st.DataObject) -> None:
+def test_validation_and_training_images_are_apart_and_keep_their_labels(labels: Labels, data: st.DataObject) -> None:
     n_validation = data.draw(st.integers(1, len(labels) - 1))
     n_train = data.draw(st.integers(1, len(labels) - n_validation))
     split = split_images(numbered(labels), CPU, n_train, n_validation)
@@ -105,14 +105,14 @@ def test_equal_classes_are_split_equally() -> None:
     assert torch.bincount(split.train.labels).tolist() == [50] * 5
 
 
-def test_the_held_out_images_are_the_same_however_many_train() -> None:
+def test_the_validation_images_are_the_same_however_many_train() -> None:
     dataset = numbered(np.arange(300) % 5)
     few, many = (split_images(dataset, CPU, n_train, 40) for n_train in (20, None))
     assert torch.equal(few.validation.images, many.validation.images)
     assert numbers(few.train.images) == numbers(many.train.images)[:20]
 
 
-def test_a_tenth_is_held_out_unless_told() -> None:
+def test_a_tenth_is_for_validation_by_default() -> None:
     dataset = numbered(np.arange(300) % 5)
     assert split_sizes(dataset, None, None) == (30, 270)
     assert split_sizes(dataset, 100, None) == (30, 100)
@@ -125,7 +125,7 @@ def test_more_images_than_there_are_cannot_be_asked_for(n_train: int | None, n_v
         split_images(numbered(np.arange(300) % 5), CPU, n_train, n_validation)
 
 
-def test_all_images_can_train_with_none_held_out() -> None:
+def test_all_images_can_train_without_validation() -> None:
     assert split_sizes(numbered(np.arange(300) % 5), None, 0) == (0, 300)
     images = split_images(numbered(np.arange(300) % 5), CPU, None, 0)
     assert (len(images.train), len(images.validation)) == (300, 0)

@@ -89,5 +89,5 @@ def test_a_larger_network_is_more_accurate() -> None:
         return list(train(network, split, RECIPES["brief"]))[-1].accuracy
 
     small, large = accuracy((8, 8, 8)), accuracy((16, 32, 64))
-    assert small > 0.3  # ten classes: chance is 0.1
+    assert small > 0.3  # ten classes: a guess has 0.1
     assert large > small + 0.1

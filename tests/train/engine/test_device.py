@@ -94,7 +94,7 @@ def test_determinism_is_for_as_long_as_asked(monkeypatch: pytest.MonkeyPatch) ->
         assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
 
 
-def test_draws_follow_from_the_seed_within_and_go_on_as_before_afterwards() -> None:
+def test_draws_follow_from_the_seed_within_and_continue_as_before_afterwards() -> None:
     torch.manual_seed(5)
     expected = torch.rand(4)
     torch.manual_seed(5)

@@ -1,4 +1,4 @@
-"""Scores, confusion and mistakes are what they say."""
+"""Logits, confusion and mistakes are what they say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from nas_budget.train.engine.evaluate import EVALUATION_BATCH, accuracy_of, confusion_of, mistakes_of, predict_logits
 
-TOLD = torch.tensor([[9.0, 0, 0], [0, 2, 0], [0, 1, 0], [0, 0, 3], [5, 0, 0], [0.1, 0, 0]])
+LOGITS = torch.tensor([[9.0, 0, 0], [0, 2, 0], [0, 1, 0], [0, 0, 3], [5, 0, 0], [0.1, 0, 0]])
 LABELS = torch.tensor([0, 1, 2, 2, 1, 2])
 
 
@@ -38,20 +38,20 @@ def test_mirrored_scores_are_the_mean_with_the_mirror_image() -> None:
     assert torch.allclose(found, torch.zeros(9, 2), atol=1e-3)  # left minus right and right minus left
 
 
-def test_accuracy_is_the_share_told_right() -> None:
-    assert accuracy_of(TOLD, LABELS) == pytest.approx(3 / 6)
+def test_accuracy_is_the_share_of_correct_predictions() -> None:
+    assert accuracy_of(LOGITS, LABELS) == pytest.approx(3 / 6)
 
 
-def test_confusion_counts_truth_by_row_and_told_by_column() -> None:
-    assert confusion_of(TOLD, LABELS) == ((1, 0, 0), (1, 1, 0), (1, 1, 1))
+def test_confusion_counts_true_classes_by_row_and_predicted_ones_by_column() -> None:
+    assert confusion_of(LOGITS, LABELS) == ((1, 0, 0), (1, 1, 0), (1, 1, 1))
 
 
 def test_mistakes_are_the_most_confident_ones_first() -> None:
-    found = mistakes_of(TOLD, LABELS, 2)
+    found = mistakes_of(LOGITS, LABELS, 2)
     assert [(m.index, m.truth, m.predicted) for m in found] == [(4, 1, 0), (2, 2, 1)]
     assert found[0].probability == pytest.approx(float(torch.tensor([5.0, 0, 0]).softmax(0)[0]), abs=1e-6)
-    assert [m.index for m in mistakes_of(TOLD, LABELS, 99)] == [4, 2, 5]
-    assert mistakes_of(TOLD, TOLD.argmax(1), 5) == []
+    assert [m.index for m in mistakes_of(LOGITS, LABELS, 99)] == [4, 2, 5]
+    assert mistakes_of(LOGITS, LOGITS.argmax(1), 5) == []
 
 
 def test_too_little_memory_takes_fewer_images_at_a_time() -> None:

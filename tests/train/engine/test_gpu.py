@@ -75,7 +75,7 @@ def test_every_precision_learns(split: SplitImages, precision: str) -> None:
     results = run(split, precision)
     assert not any(diverged(r) for r in results)
     assert results[-1].train_loss < results[0].train_loss
-    assert results[-1].accuracy > 0.5  # ten classes: chance is 0.1
+    assert results[-1].accuracy > 0.5  # ten classes: a guess has 0.1
 
 
 def test_fp32_and_bf16_agree_within_reason(split: SplitImages) -> None:
@@ -107,10 +107,10 @@ def test_every_kind_of_recipe_runs(split: SplitImages, changes: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("recipe", [replace(RECIPES["strong"], cutout=8), RECIPES["paper"], RECIPES["fast"]])
-@pytest.mark.parametrize("parts", [1, 2])
-def test_an_epoch_waits_for_the_gpu_once_it_is_over(split: SplitImages, recipe: Recipe, parts: int) -> None:
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_an_epoch_waits_for_the_gpu_once_it_is_over(split: SplitImages, recipe: Recipe, micro_batches: int) -> None:
     trainer = Trainer(build(SPEC), split, recipe, 0, "bf16")
-    trainer.micro_batches = parts
+    trainer.micro_batches = micro_batches
     train_epoch(trainer, 1)
     trainer.network.train()
     torch.cuda.set_sync_debug_mode("error")  # any wait raises

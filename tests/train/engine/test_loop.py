@@ -51,7 +51,7 @@ def results(seed: int = 0, **changes: Any) -> list[tuple[float, float]]:
 
 @contextmanager
 def each_step(see: Callable[[torch.optim.Optimizer], None]) -> Iterator[None]:
-    """Show the optimiser to `see` before each of its steps."""
+    """Show the optimizer to `see` before each of its steps."""
     handle = register_optimizer_step_pre_hook(lambda optimizer, args, kwargs: see(optimizer))
     try:
         yield
@@ -96,7 +96,7 @@ def test_an_easy_problem_is_learned_one_result_an_epoch() -> None:
     assert not any(diverged(r) for r in epochs)
 
 
-def test_results_come_while_training_goes_on() -> None:
+def test_results_come_before_training_ends() -> None:
     network = build(SPEC)
     going = train(network, EASY, BRIEF)
     next(going)
@@ -138,9 +138,9 @@ def test_the_shortest_training_has_a_schedule(schedule: str) -> None:
     assert rates(Recipe(schedule=schedule, epochs=1), 1)[0][0] > 0
 
 
-def test_the_rate_told_is_that_of_the_last_step() -> None:
-    told = [r.learning_rate for r in train(build(SPEC), EASY, BRIEF)]
-    assert told == pytest.approx([epoch[-1] for epoch in rates(BRIEF, 10)])
+def test_the_reported_learning_rate_is_that_of_the_last_step() -> None:
+    found = [r.learning_rate for r in train(build(SPEC), EASY, BRIEF)]
+    assert found == pytest.approx([epoch[-1] for epoch in rates(BRIEF, 10)])
 
 
 def test_stopped_is_asked_before_every_step() -> None:
@@ -173,7 +173,7 @@ def test_evaluation_has_no_dropout_and_changes_nothing() -> None:
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_training_goes_on_in_training_mode_after_an_evaluation() -> None:
+def test_training_continues_in_training_mode_after_an_evaluation() -> None:
     network, modes = build(SPEC), []
     network.fc.register_forward_pre_hook(lambda module, inputs: modes.append(module.training))
     list(train(network, EASY, replace(BRIEF, epochs=2)))

@@ -1,4 +1,4 @@
-"""Full trainings: put down and taken up, several seeds, test images read once."""
+"""Full trainings: stopped and resumed, several seeds, test images read once."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_run_leaves_everything_it_promises(tmp_path: Path) -> None:
     assert result.recipe["name"] == "own"
 
 
-def test_the_worst_mistakes_are_kept_as_pictures(tmp_path: Path) -> None:
+def test_the_worst_mistakes_are_kept_as_images(tmp_path: Path) -> None:
     easy = dark_or_bright()
     turned = replace(easy, read=lambda part: (easy.read(part)[0], easy.read(part)[1] ^ (part == "test")))
     result = to_end(make(tmp_path, dataset=turned))
@@ -193,7 +193,7 @@ def test_test_images_are_read_once_at_the_end(tmp_path: Path) -> None:
     assert reads == ["train", "test"]
 
 
-def test_without_held_out_images_accuracy_is_known_at_the_end_alone(tmp_path: Path) -> None:
+def test_without_validation_images_accuracy_is_known_at_the_end_alone(tmp_path: Path) -> None:
     result = to_end(make(tmp_path, replace(SETTINGS, n_train=200, n_validation=0)))
     assert {(row.accuracy, row.validation_loss, row.ema_accuracy) for row in read_metrics(tmp_path)} == {
         (None, None, None)
@@ -215,14 +215,14 @@ def test_without_held_out_images_accuracy_is_known_at_the_end_alone(tmp_path: Pa
         ({"deterministic": False}, "deterministic was True, not False"),
     ],
 )
-def test_a_run_goes_on_with_its_own_settings_alone(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+def test_a_run_resumes_with_its_own_settings_alone(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     interrupted(tmp_path, 9)
     with pytest.raises(ModelError, match=f"started with other settings: {words}.*--name"):
         to_end(make(tmp_path, replace(SETTINGS, **change)))
     assert (tmp_path / CHECKPOINT).exists()
 
 
-def test_a_damaged_checkpoint_is_told_and_kept(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_reported_and_kept(tmp_path: Path) -> None:
     interrupted(tmp_path, 9)
     path = tmp_path / CHECKPOINT
     path.write_bytes(path.read_bytes()[:-50])
@@ -232,7 +232,7 @@ def test_a_damaged_checkpoint_is_told_and_kept(tmp_path: Path) -> None:
     assert [row.epoch for row in read_metrics(tmp_path)] == [1]
 
 
-def test_a_checkpoint_of_another_network_is_told(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     other = replace(SETTINGS, spec=ResNetSpec((4, 6), blocks=1, image_size=8, classes=2, pool="global"))
     interrupted(tmp_path / "a", 9)
     interrupted(tmp_path / "b", 9, other)
@@ -275,7 +275,7 @@ def test_the_folder_of_a_study_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["[]", "{", ""])
-def test_settings_that_cannot_be_read_are_told(tmp_path: Path, content: str) -> None:
+def test_settings_that_cannot_be_read_are_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(ModelError, match=r"run.json: (holds no settings|cannot be read)"):
         to_end(make(tmp_path))

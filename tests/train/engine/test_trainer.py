@@ -1,4 +1,4 @@
-"""One step: exact gradients in parts, too little memory, averages."""
+"""One step: exact gradients in micro-batches, too little memory, EMA."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     assert is_out_of_memory(MemoryError())
 
 
-def test_parts_of_a_batch_with_mixed_targets_give_the_same_loss() -> None:
+def test_micro_batches_with_mixed_targets_give_the_same_loss() -> None:
     recipe = replace(STILL, cutmix=0.5, label_smoothing=0.1)
     whole, parts = (Trainer(copy.deepcopy(NO_NORM), EASY, recipe) for _ in range(2))
     parts.micro_batches = 3
@@ -84,7 +84,7 @@ def test_parts_of_a_batch_with_mixed_targets_give_the_same_loss() -> None:
     assert torch.allclose(*losses)
 
 
-def test_averaged_weights_are_the_exponential_average() -> None:
+def test_ema_weights_are_the_exponential_average() -> None:
     network = nn.Linear(2, 1)
     ema, expected = WeightEMA(network, horizon=4), None
     for step in range(12):
@@ -125,7 +125,7 @@ def test_the_loss_of_an_epoch_that_diverges_names_epoch_and_rate() -> None:
 @pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
 @pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
 def test_a_compiled_network_trains_as_a_plain_one() -> None:
-    spec = replace(SPEC, dropout=0.0)  # chance is drawn otherwise where dropout is compiled
+    spec = replace(SPEC, dropout=0.0)  # random numbers are drawn otherwise where dropout is compiled
     plain, compiled = (Trainer(build(spec), EASY, replace(BRIEF, epochs=1)) for _ in range(2))
     compiled.compile()
     losses = [train_epoch(trainer, 1).train_loss for trainer in (plain, compiled)]

@@ -49,14 +49,14 @@ def test_any_reader_of_safetensors_reads_it(path: Path) -> None:
     assert all(torch.equal(tensor, expected[name]) for name, tensor in load_file(path).items())
 
 
-def test_a_run_folder_has_plain_and_averaged_weights(path: Path) -> None:
+def test_a_run_folder_has_plain_and_ema_weights(path: Path) -> None:
     other = model(seed=1)
     save_model(path.parent / EMA_WEIGHTS, replace(other, about={**other.about, "weights": "ema"}))
     assert load_model(path.parent).about["seed"] == 0
     assert load_model(path.parent, ema=True).about["seed"] == 1
 
 
-def test_plain_weights_are_not_taken_for_averaged_ones(path: Path) -> None:
+def test_plain_weights_are_not_taken_for_ema_weights(path: Path) -> None:
     with pytest.raises(ModelError, match="holds plain weights; for EMA weights"):
         load_model(path, ema=True)
 
@@ -95,7 +95,7 @@ def _pickled(_: bytes) -> bytes:
 @pytest.mark.parametrize(
     "damage", [_truncated, _flipped, _header_cut, _other_values, _broken_values, _pickled, lambda _: b""]
 )
-def test_damage_is_told_and_nothing_is_unpickled(
+def test_damage_is_reported_and_nothing_is_unpickled(
     path: Path, damage: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pickle, "loads", lambda *_: pytest.fail("unpickled"))
@@ -104,12 +104,12 @@ def test_damage_is_told_and_nothing_is_unpickled(
         load_model(path)
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"ema.safetensors: cannot be read \(No such file"):
         load_model(tmp_path, ema=True)
 
 
-def test_weights_of_another_origin_are_told(tmp_path: Path) -> None:
+def test_weights_of_another_origin_are_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(ModelError, match="format is 'not one of nas-budget', this version reads 'nas-budget model 2'"):
         load_model(tmp_path / "other.safetensors")
@@ -124,7 +124,7 @@ def test_weights_of_another_origin_are_told(tmp_path: Path) -> None:
         ({"classes": None}, "describes no network"),
     ],
 )
-def test_a_header_that_does_not_fit_the_weights_is_told(path: Path, change: dict[str, Any], problem: str) -> None:
+def test_a_header_that_does_not_fit_the_weights_is_refused(path: Path, change: dict[str, Any], problem: str) -> None:
     values = {"spec": SPEC.to_dict(), "classes": ["a"], "mean": [0], "std": [1], "about": {}} | change
     save_tensors(path, model().network.state_dict(), FORMAT, values)
     with pytest.raises(ModelError, match=problem) as caught:
@@ -132,7 +132,7 @@ def test_a_header_that_does_not_fit_the_weights_is_told(path: Path, change: dict
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="cannot be written"):
         save_model(tmp_path / "file" / WEIGHTS, model())
@@ -148,7 +148,7 @@ def test_the_digest_is_of_names_shapes_and_values() -> None:
 
 
 @pytest.mark.parametrize(("size", "channels", "classes"), [(16, 3, 3), (8, 1, 3), (8, 3, 4)])
-def test_images_of_another_kind_are_told(size: int, channels: int, classes: int) -> None:
+def test_images_of_another_kind_are_refused(size: int, channels: int, classes: int) -> None:
     dataset = Dataset("mine", tuple("abcdefg"[:classes]), size, channels, 9, 9, "", "", lambda part: None)  # type: ignore[arg-type,return-value]
     with pytest.raises(DataError, match=f"mine: images of {size} pixels, {channels} channels and {classes} classes"):
         model().check_images(dataset)

@@ -1,4 +1,4 @@
-"""The pace of a recipe is that of torch's own schedulers."""
+"""The learning rates of a recipe are those of torch's own schedulers."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_a_value_out_of_range_is_named_with_what_is_allowed(name: str, value: An
     assert "allowed" in problem
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     wrong: dict[str, Any] = {
         "optimizer": "lion",
         "schedule": "step",
