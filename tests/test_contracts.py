@@ -42,6 +42,7 @@ def test_imports_go_down_only() -> None:
         ["search", "--help"],
         ["explore", "--help"],
         ["fit", "--help"],
+        ["export", "--help"],
         ["ls", "studies/results"],
         ["show", "tests/cli/commands/early_study"],
         ["show", "tests/cli/commands/early_study", "3"],

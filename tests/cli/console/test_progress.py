@@ -80,23 +80,13 @@ def test_quiet_leaves_only_the_result(run: Run, quick: list[object], npz: Path, 
     trained = ["train", "--study", tmp_path / "a", "--runs-dir", tmp_path, "--data", npz, "--epochs", 1, "--name", "b"]
     assert run(*trained, "--recipe", "brief", "--images", 200, "--device", "cpu", "--quiet").err == ""
     Image.new("RGB", (50, 40)).save(tmp_path / "picture.png")
-    model = tmp_path / "b"
+    model, page = tmp_path / "b", tmp_path / "x.html"
     for arguments in (
         ["evaluate", model, "--device", "cpu"],
         ["predict", model, tmp_path / "picture.png"],
         ["export", model, "--format", "python"],
         ["data", npz],
-        [
-            "explore",
-            "--budget",
-            "50k",
-            "--set",
-            "space.stages=3",
-            "--set",
-            "space.width=[4,8]",
-            "-o",
-            tmp_path / "x.html",
-        ],
+        ["explore", "--budget", "50k", "--set", "space.stages=3", "--set", "space.width=[4,8]", "-o", page],
     ):
         ran = run(*arguments, "--quiet")
         assert (ran.code, ran.err) == (0, ""), arguments
