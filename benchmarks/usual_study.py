@@ -29,8 +29,8 @@ from nas_budget.errors import StoppedError
 from nas_budget.records.trials import TrialRecord
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate
-from nas_budget.search.storage.rows import versions
 from nas_budget.search.storage.storage import only_runner
+from nas_budget.search.storage.tables import versions
 from nas_budget.search.workers.search_runner import Search
 from nas_budget.space.dimensions import Dimension
 from nas_budget.space.space import OPTIONS, SearchSpace

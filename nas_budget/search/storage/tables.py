@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from nas_budget.arch.cost import Cost, cost
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.finalists import FinalistRun, summarize_finalists, write_finalists
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, TRIALS_TABLE
 from nas_budget.records.time_ledger import TimeLedger, ledger
 from nas_budget.records.trials import TrialRecord, best_of, write_table
+from nas_budget.records.versions import package_versions
 from nas_budget.search.config.settings import StudyConfig
-from nas_budget.search.storage.rows import candidate_of, finalist_runs, row_of
+from nas_budget.search.samplers.candidate import Candidate
 from nas_budget.search.storage.storage import existing_study, open_study
 from nas_budget.search.storage.trial_store import TrialTracker
 
+STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 FINALISTS_STUDY = " finalists"
 """What the name of the finalists' study adds to that of its study."""
 TABLE_SHARE = 20
@@ -102,3 +108,134 @@ def finalists(study: Study, n: int) -> list[FrozenTrial]:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     ours = [trial for trial in complete if candidate_of(trial)]
     return sorted(ours, key=lambda trial: (-(trial.value or 0), trial.user_attrs["params"]))[:n]
+
+
+def versions() -> str:
+    """The versions a result depends on."""
+    return package_versions("torch", "optuna")
+
+
+def candidate_of(trial: FrozenTrial) -> Candidate | None:
+    """What a trial trains; None of a trial that nas-budget did not make."""
+    known = trial.user_attrs
+    return Candidate.from_dict(known) if "spec" in known and "recipe" in known else None
+
+
+def row_of(trial: FrozenTrial, settings: StudyConfig) -> TrialRecord:
+    """The row of a finished trial that nas-budget made."""
+    candidate = Candidate.from_dict(trial.user_attrs)
+    spec, recipe = candidate.spec, candidate.recipe
+    used: Cost = cost(spec)
+    curve = curve_of(trial)
+    limits = settings.budget
+    known: dict[str, Any] = trial.user_attrs
+    return TrialRecord(
+        study=settings.name,
+        number=trial.number,
+        state=STATES[trial.state],
+        accuracy=curve[-1] if curve else None,
+        epochs=len(curve),
+        max_epochs=recipe.epochs,
+        params=used.params,
+        macs=used.macs,
+        weight_bytes=used.weight_bytes["fp32"],
+        activation_bytes=used.activation_bytes,
+        depth=used.depth,
+        latency_s=_rounded(known.get("latency_s")),
+        seconds=round(known.get("seconds", 0.0), 3),
+        repeated_seconds=round(known.get("repeated_seconds", 0.0), 3),
+        channels=_joined(spec.channels),
+        blocks=_joined(spec.blocks),
+        kernels=_joined(spec.kernels),
+        strides=_joined(spec.strides),
+        pool=spec.pool_size,
+        stem_kernel=spec.stem_kernel,
+        shortcut_kernel=spec.shortcut_kernel,
+        block=spec.block,
+        se_reduction=spec.se_reduction,
+        stem_width=spec.stem_channels,
+        optimizer=recipe.optimizer,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        batch_size=recipe.batch_size,
+        seeds=settings.trial_seeds,
+        curve=_points(curve),
+        rungs=" ".join(map(str, settings.rungs)),
+        data=settings.data_name,
+        images=settings.n_train,
+        validation_images=settings.n_validation,
+        budget_params=limits.params,
+        budget_macs=limits.macs,
+        budget_weight_bytes=limits.weight_bytes,
+        budget_activation_bytes=limits.activation_bytes,
+        weight_format=limits.weight_format,
+        seed=settings.seed,
+        device=known.get("device", ""),
+        precision=settings.precision,
+        micro_batches=known.get("micro_batches", 1),
+        versions=known.get("versions", ""),
+        worker=known.get("worker_index", 0),
+        started=_utc(trial.datetime_start),
+        finished=_utc(trial.datetime_complete),
+        reason=known.get("reason", ""),
+        spec=spec.to_json(),
+    )
+
+
+def finalist_seeds(settings: StudyConfig) -> range:
+    """Seeds with which no trial was trained: the accuracy that made a trial a finalist is no fair measure of it."""
+    first = settings.seed + settings.trial_seeds
+    return range(first, first + settings.finalist_seeds)
+
+
+def finalist_key(trial: FrozenTrial) -> tuple[int, int, int]:
+    """What tells a finalist's run from others: of which trial, with which seed, how many epochs."""
+    known = trial.user_attrs
+    return known["of"], known["seed"], known["recipe"]["epochs"]
+
+
+def finalist_runs(study: Study, settings: StudyConfig, best: Sequence[FrozenTrial]) -> list[FinalistRun]:
+    """The runs of these finalists that are asked for and have ended, by trial and seed; one of each."""
+    asked = {(t.number, seed, settings.finalist_epochs) for t in best for seed in finalist_seeds(settings)}
+    found = {finalist_key(trial): run for trial in study.get_trials(deepcopy=False) if (run := finalist_run(trial))}
+    return [found[key] for key in sorted(asked & found.keys())]
+
+
+def finalist_run(trial: FrozenTrial) -> FinalistRun | None:
+    """The row of a finalist's run, of one that diverged too; None when it failed or goes on."""
+    known, curve = trial.user_attrs, curve_of(trial)
+    if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or not curve:
+        return None
+    return FinalistRun(
+        trial=known["of"],
+        seed=known["seed"],
+        accuracy=curve[-1],
+        epochs=len(curve),
+        params=known["params"],
+        seconds=round(known["seconds"], 3),
+        repeated_seconds=round(known.get("repeated_seconds", 0.0), 3),
+        curve=_points(curve),
+        device=known.get("device", ""),
+        spec=Candidate.from_dict(known).spec.to_json(),
+    )
+
+
+def curve_of(trial: FrozenTrial) -> list[float]:
+    """Accuracy after each epoch the trial was trained."""
+    return [value for _, value in sorted(trial.intermediate_values.items())]
+
+
+def _points(curve: Sequence[float]) -> str:
+    return " ".join(f"{value:.5f}" for value in curve)
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 7)
+
+
+def _utc(moment: datetime | None) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds") if moment else ""
+
+
+def _joined(values: tuple[int, ...]) -> str:
+    return "-".join(map(str, values))

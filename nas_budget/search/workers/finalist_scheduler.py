@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate
-from nas_budget.search.storage.rows import finalist_key, finalist_run, finalist_seeds
+from nas_budget.search.storage.tables import finalist_key, finalist_run, finalist_seeds
 from nas_budget.search.workers.events import FinalistFinished
 from nas_budget.search.workers.scheduler import Assignment, Decision, NoMoreTrials, StoredTrials
 

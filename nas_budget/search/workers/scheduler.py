@@ -19,7 +19,7 @@ from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.initial_design import startup_points
 from nas_budget.search.samplers.sampler import CandidateSampler, Proposal
-from nas_budget.search.storage.rows import candidate_of, row_of
+from nas_budget.search.storage.tables import candidate_of, row_of
 from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.workers.events import Event, TrialFinished
 from nas_budget.search.workers.stop_rules import TrialStats, reason_to_stop

@@ -12,9 +12,8 @@ from optuna.study import Study
 
 from nas_budget.search.config.settings import StudyConfig, write_config
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
-from nas_budget.search.storage.rows import versions
 from nas_budget.search.storage.storage import clear_errors, only_runner, open_study
-from nas_budget.search.storage.tables import FINALISTS_STUDY, StudyTables, finalists
+from nas_budget.search.storage.tables import FINALISTS_STUDY, StudyTables, finalists, versions
 from nas_budget.search.workers.events import Event, FinalistFinished, SearchEnded, TrialFinished
 from nas_budget.search.workers.finalist_scheduler import FinalistScheduler
 from nas_budget.search.workers.process_pool import WorkerPool

@@ -17,8 +17,7 @@ from optuna.trial import TrialState
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import StoppedError, StudyError
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
-from nas_budget.search.storage.rows import candidate_of
-from nas_budget.search.storage.tables import StudyTables
+from nas_budget.search.storage.tables import StudyTables, candidate_of
 from nas_budget.search.storage.trial_store import this_worker
 from nas_budget.search.workers import trainer
 from nas_budget.search.workers.events import SearchEnded, TrialEpoch, TrialFinished, TrialStarted
