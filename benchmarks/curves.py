@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from training import CIFAR_MEAN, CIFAR_STD, PAPER_BATCH, Pictures
 
 from nas_budget import ResNetSpec, build, cost
-from nas_budget.train.data.dataset import open_dataset
+from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import SplitImages, split_images
 from nas_budget.train.engine.device import describe_device
 from nas_budget.train.engine.evaluate import evaluate

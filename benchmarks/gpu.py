@@ -33,7 +33,7 @@ from gpu_trials import Trials, trials_an_hour
 from harness import Figure, Results, measured, run_to_end, why_not
 from training import EPOCH_IMAGES, NETWORKS, against_goal
 
-from nas_budget.train.data.dataset import open_dataset
+from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import split_sizes
 from nas_budget.train.engine.device import choose_device, choose_precision, describe_device
 

@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile, schedule
 from training import NETWORKS
 
 from nas_budget import build
-from nas_budget.train.data.dataset import open_dataset
+from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import SplitImages, split_images
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.recipe import RECIPES

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from nas_budget import ResNetSpec, build, cost
-from nas_budget.train.data.dataset import open_dataset
+from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import SplitImages, split_images
 from nas_budget.train.engine.evaluate import evaluate
 from nas_budget.train.engine.loop import train_epoch

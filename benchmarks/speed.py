@@ -30,7 +30,7 @@ from nas_budget.search.config.plan import N_PROPOSED, propose, to_time
 from nas_budget.search.config.resolve import resolve
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.config.study_file import read_study_file
-from nas_budget.train.data.dataset import open_dataset
+from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import SplitImages, split_images
 from nas_budget.train.engine.device import choose_device, describe_device
 from nas_budget.train.profile.time_model import STEP_MACS, TimeModel, Timing, time_step, time_steps

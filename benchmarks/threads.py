@@ -27,7 +27,7 @@ import torch
 from harness import Worker, in_turn, machine, print_table
 
 from nas_budget import ResNetSpec, build
-from nas_budget.train.data.dataset import open_dataset
+from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import split_images
 from nas_budget.train.engine.loop import train
 from nas_budget.train.optim.recipe import RECIPES

@@ -42,7 +42,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from nas_budget import ResNetSpec, build, cost
-from nas_budget.train.data.dataset import open_dataset
+from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import SplitImages, normalized, split_images
 from nas_budget.train.engine.device import autocast, choose_device, choose_precision, describe_device
 from nas_budget.train.engine.trainer import Trainer

@@ -25,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nas_budget import Budget, ResNetSpec, build, cost, count_fitting, sample
 from nas_budget.space.space import SearchSpace
-from nas_budget.train.data.dataset import open_dataset
+from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import SplitImages, split_images
 from nas_budget.train.engine.device import describe_device
 from nas_budget.train.engine.evaluate import evaluate

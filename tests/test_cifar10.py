@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nas_budget.train.data.dataset import data_folder, open_dataset
+from nas_budget.train.data.open import data_folder, open_dataset
 from nas_budget.train.data.split import split_images
 from tests.conftest import Ran
 

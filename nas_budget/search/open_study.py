@@ -15,7 +15,8 @@ from nas_budget.search.config.settings import StudyConfig, study_name
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.storage.storage import recorded_settings
 from nas_budget.search.workers.search_runner import Search
-from nas_budget.train.data.dataset import Dataset, open_dataset
+from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import SplitImages, split_images
 from nas_budget.train.engine.device import choose_device
 

@@ -43,7 +43,7 @@ class Selection:
 
     Examples:
         >>> from nas_budget.search.config.study_file import read_study_file
-        >>> from nas_budget.train.data.dataset import open_dataset
+        >>> from nas_budget.train.data.open import open_dataset
         >>> mine = Selection("mine", {"channels": [8, 16], "blocks": 1})
         >>> config = full_training_config(mine, read_study_file(None), open_dataset("shapes"), "fp32", n_seeds=2)
         >>> config.name, config.recipe_name, config.n_train, config.seeds

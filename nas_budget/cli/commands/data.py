@@ -33,7 +33,7 @@ def data(
 
 
 def _list(data_dir: str | None, as_json: bool) -> None:
-    from nas_budget.train.data.dataset import NAMED, data_folder
+    from nas_budget.train.data.open import NAMED, data_folder
 
     folder = data_folder(data_dir)
     places = {name: folder / f"{name}.npz" for name in NAMED}
@@ -50,7 +50,7 @@ def _list(data_dir: str | None, as_json: bool) -> None:
 def _check(name: str, data_dir: str | None, as_json: bool, log: Callable[[str], None]) -> None:
     import numpy as np
 
-    from nas_budget.train.data.dataset import open_dataset
+    from nas_budget.train.data.open import open_dataset
 
     dataset = open_dataset(name, data_dir, log)
     counts = {}

@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from nas_budget.cli.console.output import log, logger
 from nas_budget.cli.console.progress import each, progress
-from nas_budget.train.data.dataset import open_dataset
 from nas_budget.train.data.image_files import read_image
+from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import labelled_images
 from nas_budget.train.engine.device import choose_device, describe_device
 from nas_budget.train.engine.evaluate import EVALUATION_BATCH, accuracy_of, confusion_of, predict_logits

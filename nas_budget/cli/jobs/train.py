@@ -28,7 +28,8 @@ from nas_budget.search.selection import (
     study_defaults,
     threads_for,
 )
-from nas_budget.train.data.dataset import Dataset, open_dataset
+from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import split_images
 from nas_budget.train.engine.device import choose_device, choose_precision, describe_device
 from nas_budget.train.engine.run import FullTraining

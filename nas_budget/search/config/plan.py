@@ -47,7 +47,7 @@ class Plan:
         >>> import torch
         >>> from nas_budget.search.config.resolve import resolve
         >>> from nas_budget.search.config.study_file import read_study_file
-        >>> from nas_budget.train.data.dataset import open_dataset
+        >>> from nas_budget.train.data.open import open_dataset
         >>> from nas_budget.train.data.split import split_images
         >>> cpu, dataset = torch.device("cpu"), open_dataset("shapes")
         >>> asked = {"budget.params": "20k", "data.images": 100, "data.validation_images": 50}

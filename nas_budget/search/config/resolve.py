@@ -15,7 +15,8 @@ from nas_budget.search.config.sections import FROM_DATA, SECTIONS
 from nas_budget.search.config.settings import FORMAT, StudyConfig, next_name
 from nas_budget.search.config.study_file import Sections
 from nas_budget.space.space import SearchSpace
-from nas_budget.train.data.dataset import Dataset, open_dataset
+from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import split_sizes
 from nas_budget.train.engine.device import choose_device, choose_precision, describe_device
 

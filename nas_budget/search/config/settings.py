@@ -66,7 +66,7 @@ class StudyConfig:
         >>> import torch
         >>> from nas_budget.search.config.resolve import resolve
         >>> from nas_budget.search.config.study_file import read_study_file
-        >>> from nas_budget.train.data.dataset import open_dataset
+        >>> from nas_budget.train.data.open import open_dataset
         >>> sections = read_study_file(None, {"budget.params": "250k", "search.trials": 20})
         >>> config = resolve("tiny", sections, torch.device("cpu"), open_dataset("shapes"))
         >>> config.budget.params, config.recipe.epochs, config.rungs

@@ -20,7 +20,7 @@ from nas_budget.search.workers.process_pool import WorkerPool
 from nas_budget.search.workers.scheduler import Scheduler, SearchScheduler
 from nas_budget.search.workers.trainer import CandidateTrainer, TorchTrainer
 from nas_budget.search.workers.trial_runner import run_trials
-from nas_budget.train.data.dataset import open_dataset
+from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import SplitImages, split_images
 from nas_budget.train.engine.device import choose_device
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -15,10 +13,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from nas_budget.errors import DataError, DownloadError, UsageError
+from nas_budget.errors import DataError
 
 KEYS = ("train_images", "train_labels", "test_images", "test_labels", "classes")
-NAMED = ("cifar10", "cifar100", "fashion-mnist", "svhn")
 UNREADABLE = (
     OSError, zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError, MemoryError, SyntaxError, TokenError,
 )  # fmt: skip
@@ -54,75 +51,6 @@ class Dataset:
     origin: str
     digest: str
     read: Callable[[str], tuple[Images, Labels]]
-
-
-def data_folder(folder: str | Path | None = None) -> Path:
-    """The folder of the data sets: the one given, else `NAS_BUDGET_DATA`, else the user's cache folder."""
-    if chosen := folder or os.environ.get("NAS_BUDGET_DATA"):
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        cache = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        cache = Path.home() / "Library" / "Caches"
-    else:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "nas-budget"
-
-
-def open_dataset(name: str, folder: str | Path | None = None, on_message: Callable[[str], None] = print) -> Dataset:
-    """The data set of a name, or of the path of an `.npz` file.
-
-    Args:
-        name: "cifar10", "cifar100", "fashion-mnist" or "svhn", downloaded once; "shapes", synthetic images that need no
-            download; "auto", CIFAR-10 if it is on disk or can be downloaded, else "shapes"; or the path of an `.npz`.
-        folder: Folder of the data sets; None for `data_folder()`.
-        on_message: Called with a line for a person, such as which images "auto" is and why.
-
-    Examples:
-        >>> dataset = open_dataset("shapes")
-        >>> dataset.n_train, dataset.n_test, dataset.image_size, len(dataset.classes)
-        (20000, 4000, 32, 10)
-        >>> import tempfile
-        >>> images, labels = np.zeros((6, 8, 8, 3), np.uint8), np.array([0, 1, 0, 1, 0, 1])
-        >>> with tempfile.TemporaryDirectory() as own:
-        ...     np.savez(
-        ...         f"{own}/mine.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels,
-        ...         classes=["cat", "dog"],
-        ...     )
-        ...     open_dataset(f"{own}/mine.npz").classes
-        ('cat', 'dog')
-
-    Raises:
-        UsageError: An unknown name.
-        DataError: A file that is missing or damaged, or a download that failed.
-    """
-    from nas_budget.train.data.synthetic import synthetic
-
-    if name == "shapes":
-        return synthetic()
-    if name == "auto":
-        try:
-            return open_dataset("cifar10", folder, on_message)
-        except DownloadError as error:
-            on_message(f"NOTE: {error}")
-            on_message("NOTE: the study uses the built-in synthetic images (shapes) instead of CIFAR-10")
-            return synthetic()
-    if name in NAMED:
-        return _named(name, data_folder(folder), on_message)
-    if name.endswith(".npz"):
-        return open_npz(Path(name).expanduser(), name)
-    known = ", ".join(("auto", *NAMED, "shapes"))
-    raise UsageError(f"data: {name!r} is unknown; allowed are {known}, or the path of an .npz file")
-
-
-def _named(name: str, folder: Path, on_message: Callable[[str], None]) -> Dataset:
-    path = folder / f"{name}.npz"
-    if not path.exists():
-        from nas_budget.train.data.download import download
-
-        on_message(f"{name} is not in {folder}; downloading it once.")
-        download(name, path)
-    return open_npz(path, name)
 
 
 def open_npz(path: Path, name: str) -> Dataset:

@@ -16,7 +16,7 @@ from nas_budget.cli.options import completion
 from nas_budget.cli.options.study import OPTIONS, toml_value
 from nas_budget.records.paths import BEST_SPEC, JOURNAL, WEIGHTS
 from nas_budget.search.config.sections import key_help
-from nas_budget.train.data.dataset import NAMED
+from nas_budget.train.data.open import NAMED
 from nas_budget.train.export.export import check_formats
 from tests.test_contracts import HEAVY
 

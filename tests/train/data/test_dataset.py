@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from nas_budget.errors import DataError, DownloadError, UsageError
 from nas_budget.train.data import download
-from nas_budget.train.data.dataset import data_folder, open_dataset, open_npz
+from nas_budget.train.data.dataset import open_npz
+from nas_budget.train.data.open import data_folder, open_dataset
 
 N_TRAIN, N_TEST, SIZE = 20, 10, 8
 
