@@ -34,8 +34,7 @@ from nas_budget.search.storage.tables import versions
 from nas_budget.search.workers.search_runner import Search
 from nas_budget.space.dimensions import Dimension
 from nas_budget.space.space import OPTIONS, SearchSpace
-from nas_budget.space.spec_factory import make_spec
-from nas_budget.space.width_grid import width_grid
+from nas_budget.space.spec_factory import make_spec, width_grid
 
 OVER_BUDGET = "over budget"
 """How the reason of a trial begins that was not trained, as its network does not fit."""

@@ -32,7 +32,7 @@ from nas_budget.space.layout_graph import (
 )
 from nas_budget.space.pair_counting import pairs_within, within
 from nas_budget.space.space import SearchSpace
-from nas_budget.space.width_grid import growth_bounds, width_grid
+from nas_budget.space.spec_factory import growth_bounds, width_grid
 
 MOST_HALVES = 500_000_000
 """Halves that are listed before a count is given up: some ten seconds with one limit."""

@@ -17,7 +17,7 @@ from nas_budget.space.counting import count_fitting, count_networks
 from nas_budget.space.layout_graph import LayeredGraph, build_graph, costs_to_go, layouts, pool_choices
 from nas_budget.space.sampling import Rows, draw_fitting, estimate_fitting
 from nas_budget.space.space import OPTIONS, SearchSpace
-from nas_budget.space.width_grid import width_grid
+from nas_budget.space.spec_factory import width_grid
 
 N_DRAWN = 10_000
 N_TRIED = 1_000

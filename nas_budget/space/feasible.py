@@ -21,8 +21,15 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import NothingFitsError
 from nas_budget.space.neighbors import neighbors
 from nas_budget.space.space import OPTIONS, SearchSpace
-from nas_budget.space.spec_factory import clip_pool, make_spec, map_sizes, smallest_specs
-from nas_budget.space.width_grid import growth_bounds, least_widths, width_grid
+from nas_budget.space.spec_factory import (
+    clip_pool,
+    growth_bounds,
+    least_widths,
+    make_spec,
+    map_sizes,
+    smallest_specs,
+    width_grid,
+)
 
 Shape = dict[str, Any]
 """A network but for its widths: blocks, kernels, strides and options, as `make_spec` takes them."""

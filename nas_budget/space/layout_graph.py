@@ -21,8 +21,7 @@ from nas_budget.arch.cost import BYTES_PER_WEIGHT
 from nas_budget.arch.cost_table import together
 from nas_budget.errors import SpaceTooLargeError
 from nas_budget.space.space import SearchSpace
-from nas_budget.space.spec_factory import clip_pool, map_sizes, stride_patterns
-from nas_budget.space.width_grid import growth_bounds, width_grid
+from nas_budget.space.spec_factory import clip_pool, growth_bounds, map_sizes, stride_patterns, width_grid
 
 MOST_CHOICES = 20_000_000
 """Edges of one layer that are held in memory."""

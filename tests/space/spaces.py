@@ -13,8 +13,7 @@ from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import Cost, cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.space.space import OPTIONS, SearchSpace
-from nas_budget.space.spec_factory import contains, make_spec, stride_patterns
-from nas_budget.space.width_grid import width_grid
+from nas_budget.space.spec_factory import contains, make_spec, stride_patterns, width_grid
 
 SMALL = {
     "plain": SearchSpace(stages=(1, 3), blocks=(1, 2), kernels=(3,), pool=(2, "global"), width=(4, 7)),

@@ -13,8 +13,7 @@ from nas_budget.records.trials import TrialRecord
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.space.feasible import FeasibleSpace
 from nas_budget.space.space import OPTIONS, SearchSpace
-from nas_budget.space.spec_factory import make_spec, smallest_specs, stride_patterns
-from nas_budget.space.width_grid import snap_width
+from nas_budget.space.spec_factory import make_spec, smallest_specs, snap_width, stride_patterns
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.optim.recipe import Recipe
 from nas_budget.train.profile.time_model import TimeModel, calibrate
