@@ -57,10 +57,10 @@ def test_recipe_and_architecture_are_compared_once_all_four_are_there(folder: Pa
         add_run(folder, name, name.rpartition("-")[2], accuracy)
     assert results.recipes() == "Nothing yet."
     add_run(folder, "best-5m-strong", "strong", 0.97)
-    *_, reference, winner = results.recipes().splitlines()
+    *_, reference, best = results.recipes().splitlines()
     assert reference.startswith("| the paper's network | 97,044 | 93.00 ±")
-    assert winner.startswith("| the best found | 97,044 | 94.00 ±")
-    assert "| 97.00 ±" in winner
+    assert best.startswith("| the best found | 97,044 | 94.00 ±")
+    assert "| 97.00 ±" in best
 
 
 def test_a_search_has_the_mean_of_its_best_finalist_and_its_time(folder: Path) -> None:

@@ -194,4 +194,4 @@ def _json(folder: Path, records: list[TrialRecord], ranked: list[FinalistSummary
         about |= {"accuracy": accuracy, "half_width": half, "best": asdict(best), "best_spec": spec.to_dict()}
         about |= budget_of(best).check(spec).to_dict()
     about |= {"front": [asdict(record) for record in pareto_front_of(records)]}
-    return about | {"finalists": [asdict(standing) for standing in ranked], "seconds": spent.to_dict()}
+    return about | {"finalists": [asdict(finalist) for finalist in ranked], "seconds": spent.to_dict()}

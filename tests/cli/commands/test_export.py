@@ -64,7 +64,7 @@ def test_every_format_at_once_is_told_in_a_table_and_nothing_else(
     assert ran.out.splitlines()[7] == ""
 
 
-def test_averaged_weights_of_a_run_folder(run: Run, folder: Path) -> None:
+def test_ema_weights_of_a_run_folder(run: Run, folder: Path) -> None:
     told = run("export", folder, "--ema", "--json").json
     expected = load_model(folder, ema=True).network.state_dict()
     assert told["weights_digest"] == weights_digest(expected)
