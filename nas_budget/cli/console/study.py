@@ -86,14 +86,14 @@ def finalist_lines(finalists: tuple[FinalistSummary, ...]) -> Iterator[str]:
     yield f"finalists, each trained {finalists[0].n_runs} more times:"
     for f in finalists:
         spread = "" if f.deviation is None else f" ± {f.deviation:.2%}"
-        yield f"      {f.mean:.2%}{spread}  trial {f.trial:<4} {f.params:>11,} params  {_standing_in_words(f)}"
+        yield f"      {f.mean:.2%}{spread}  trial {f.trial:<4} {f.params:>11,} params  {_rank_in_words(f)}"
     ties = [f for f in finalists if f.tie]
     if len(ties) > 1:
         smallest = min(ties, key=lambda f: f.params)
         yield f"      {len(ties)} are ties: no more apart than seeds; the smallest is trial {smallest.trial}"
 
 
-def _standing_in_words(f: FinalistSummary) -> str:
+def _rank_in_words(f: FinalistSummary) -> str:
     """How far a finalist is from the best."""
     if not f.gap_to_best:
         return "best"
