@@ -79,7 +79,9 @@ class SeedResult:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run of `train`; the fields are the keys of `result.json`.
+    """A finished run of `train`: the network, how it was trained, and its accuracy with each seed.
+
+    The fields are the keys of `result.json`. `read_result` reads it from a run folder and checks every field.
 
     Attributes:
         name: Of the run.
@@ -96,13 +98,30 @@ class RunResult:
         device: Where it ran, in words.
         precision: Number format it trained in.
         deterministic: Whether only deterministic algorithms were allowed.
-        micro_batches: Parts each batch was computed in (more than 1 where memory did not suffice).
+        micro_batches: How many micro-batches each batch was computed in; more than 1 where memory did not suffice.
         versions: Of this package and torch.
         finished: When, in UTC, ISO 8601.
         seeds: Each training, by seed.
         confusion: Of the first seed on test images: rows are true classes, columns predicted ones, counts of images.
         mistakes: Of the first seed: the test images misclassified with the most confidence, as
             {"index", "truth", "predicted", "probability"}.
+
+    Examples:
+        >>> seeds = tuple(
+        ...     SeedResult(seed, None, accuracy, accuracy, None, None, 1.2, 60.0, 0.0, "digest")
+        ...     for seed, accuracy in enumerate([0.72, 0.76])
+        ... )
+        >>> result = RunResult(
+        ...     name="mine", spec={"channels": [8, 16]}, params=25_738, macs=9_660_416,
+        ...     recipe={"name": "fast", "epochs": 15}, data="cifar10", data_digest="d4ta", images=45_000,
+        ...     validation_images=5_000, test_images=10_000, classes=("cat", "dog"), device="CPU", precision="fp32",
+        ...     deterministic=True, micro_batches=1, versions="torch 2.14.1", finished="2026-05-04T03:02:01+00:00",
+        ...     seeds=seeds, confusion=((4_000, 1_000), (1_800, 3_200)), mistakes=(),
+        ... )
+        >>> f"{result.mean():.2%} ± {result.deviation():.2%}"
+        '74.00% ± 2.83%'
+        >>> print(result.mean("ema"))
+        None
     """
 
     name: str

@@ -111,7 +111,7 @@ def _made_up(
     epochs = {"failed": 0, "complete": 8}.get(state, int(rng.choice([2, 4])))
     curve = [max(0.05, top * (1 - 0.5 ** (e + 1))) for e in range(epochs)]
     channels, blocks, kernels = ([int(v) for v in values] for values in stages)
-    begun = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=10 * i)
+    start = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=10 * i)
     spec = {"channels": channels, "blocks": blocks, "kernels": kernels, "pool": 4, "shortcut_kernel": 1}
     fields: dict[str, Any] = {
         "state": state, "accuracy": curve[-1] if curve else None, "epochs": epochs, "max_epochs": 8,
@@ -120,7 +120,7 @@ def _made_up(
         "channels": "-".join(map(str, channels)), "blocks": "-".join(map(str, blocks)),
         "kernels": "-".join(map(str, kernels)), "strides": "1-2-2", "pool": 4, "stem_width": channels[0],
         "curve": " ".join(f"{a:.5f}" for a in curve), "rungs": "2 4", "budget_params": 500_000, "worker": i % 2,
-        "started": begun.isoformat(), "finished": (begun + timedelta(seconds=2 * epochs + 1)).isoformat(),
-        "reason": "" if state == "complete" else f"hopeless at epoch {epochs}", "spec": json.dumps(spec),
+        "started": start.isoformat(), "finished": (start + timedelta(seconds=2 * epochs + 1)).isoformat(),
+        "reason": "" if state == "complete" else f"below the Pareto front at epoch {epochs}", "spec": json.dumps(spec),
     }  # fmt: skip
     return record(i, **fields | changes)

@@ -51,7 +51,7 @@ def _padded(texts: pd.Series[str], n_stages: int, fill: int) -> NDArray[np.int64
 
 
 def shares_figure(best: pd.DataFrame, counts: Counts, words: str) -> go.Figure:
-    """Where parameters or MACs of the best trials go: a bar for each, divided into stem, stages and head.
+    """Draw a bar for each of the best trials, divided into the shares of parameters or MACs of stem, stages and head.
 
     Args:
         best: Trials, the best first.

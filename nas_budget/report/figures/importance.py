@@ -1,4 +1,4 @@
-"""What mattered: importance, parallel coordinates, slices."""
+"""Figures of what mattered for accuracy: importance, parallel coordinates, slices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_LINES = 2_000
 
 
 def importance_figure(table: pd.DataFrame) -> go.Figure:
-    """Share of the variance of accuracy that each feature explains alone, a bar for each study, and what chance may."""
+    """Draw the share of the variance of accuracy that each feature explains alone, and a line for chance."""
     figure, studies = go.Figure(), list(table["study"].unique())
     found = {study: importance(table[table["study"] == study]) for study in studies}
     names = list(dict.fromkeys(name for shares in found.values() for name in shares.index))[::-1]
@@ -43,7 +43,7 @@ def importance_figure(table: pd.DataFrame) -> go.Figure:
 
 
 def parallel_figure(table: pd.DataFrame) -> go.Figure:
-    """Complete trials as lines over the features that tell most, coloured by accuracy; axes can be brushed."""
+    """Draw complete trials as lines over the most important features, coloured by accuracy; axes can be brushed."""
     ended = complete(table).nlargest(MOST_LINES, "accuracy")
     found, ranked = features(ended), importance(ended)
     names = [str(name) for name in ranked.index if name in found][:MOST_AXES] or [*map(str, found)][:MOST_AXES]
@@ -72,7 +72,7 @@ def logarithmic(name: str, values: pd.Series[float]) -> bool:
 
 
 def slice_figures(table: pd.DataFrame, most: int = 6) -> dict[str, go.Figure]:
-    """Accuracy of complete trials against each of the features that tell most, by the feature's words."""
+    """Draw accuracy of complete trials against each of the most important features; a figure for each, by its words."""
     ended, names = complete(table), importance(complete(table)).index[:most]
     found, studies = features(ended), [*table["study"].unique()]
     return {WORDS[name]: _slice(ended, name, found[name], studies) for name in names if name in found}

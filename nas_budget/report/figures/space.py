@@ -1,4 +1,4 @@
-"""Figures of a space against a budget, as plotly objects one can change."""
+"""Figures of how much of a search space fits a budget, as plotly objects that can be changed."""
 
 from __future__ import annotations
 
@@ -12,55 +12,49 @@ from plotly.subplots import make_subplots
 
 from nas_budget.arch.cost_table import Counts
 from nas_budget.report.figures.axes import round_numbers, short
-from nas_budget.report.figures.style import ACCENT, FAINT, GRID, INK, LIMIT
+from nas_budget.report.figures.style import ACCENT, FAINT, LIMIT, lay_out
 from nas_budget.space.explore import Choice, Exploration
 
 WORDS = {"channels": "width", "kernels": "kernel", "strides": "stride"}
-PARTS = ("#475569", "#1d4ed8", "#3b82f6", "#60a5fa", "#0d9488", "#14b8a6", "#f59e0b", "#f97316", "#ef4444", "#a855f7")
+PART_COLOURS = (
+    "#475569", "#1d4ed8", "#3b82f6", "#60a5fa", "#0d9488", "#14b8a6", "#f59e0b", "#f97316", "#ef4444", "#a855f7",
+)  # fmt: skip
 MOST_BARS = 16
 N_BINS = 60
 N_BARS = 30
+MARGIN = {"l": 60, "r": 16, "t": 34, "b": 48}
 
 
 def mean_shares_figure(found: Exploration) -> go.Figure:
-    """Mean share of parameters and of MACs that each part has: two bars for each count of stages."""
+    """Draw the mean shares of parameters and of MACs that stem, stages and head have, two bars per number of stages."""
     figure = go.Figure()
     n_stages = np.count_nonzero(found.rows["channels"], axis=1)
     counts = np.unique(n_stages)[::-1]
-    most = int(counts.max())
-    rows = [(int(n), column) for n in counts for column in ("macs", "params")]
-    words = {"params": "parameters", "macs": "MACs"}
+    words = {"macs": "MACs", "params": "parameters"}
+    rows = [(int(n), column) for n in counts for column in words]
     labels = [words[column] if len(counts) == 1 else f"{n} stages:<br>{words[column]}" for n, column in rows]
-    shares = [_mean_shares(found, n_stages == n, n, column) for n, column in rows]
-    for place, name in enumerate(("stem", *[f"stage {i}" for i in range(1, most + 1)], "head")):
-        values = [share.get(name, 0.0) for share in shares]
+    shares = np.array([found.part_shares(column)[n_stages == n].mean(axis=0) for n, column in rows])
+    n_drawn = int(counts.max())
+    for place, name in enumerate(("stem", *[f"stage {i}" for i in range(1, n_drawn + 1)], "head")):
+        values = shares[:, -1 if name == "head" else place].tolist()
         figure.add_bar(
-            y=labels, x=values, name=name, orientation="h", marker={"color": _colour(place, name)},
+            y=labels, x=values, name=name, orientation="h",
+            marker={"color": FAINT if name == "head" else PART_COLOURS[place % len(PART_COLOURS)]},
             text=[f"{value:.0%}" if value >= 0.01 else "" for value in values], textposition="inside",
             insidetextanchor="middle", textangle=0, textfont={"color": "white"},
             hovertemplate="%{y}<br>" + name + ": %{x:.1%}<extra></extra>",
         )  # fmt: skip
-    _style(
-        figure, height=140 + 52 * len(rows), barmode="stack", uniformtext={"mode": "hide", "minsize": 11},
-        legend={"orientation": "h", "traceorder": "normal", "x": 0, "y": 1, "yanchor": "bottom", "itemclick": False},
+    lay_out(
+        figure, margin=MARGIN, height=140 + 52 * len(rows), barmode="stack", legend_itemclick=False,
+        uniformtext={"mode": "hide", "minsize": 11},
     )  # fmt: skip
-    figure.update_xaxes(tickformat=".0%", range=[0, 1], gridcolor=GRID)
+    figure.update_xaxes(tickformat=".0%", range=[0, 1])
     figure.update_yaxes(automargin=True)
     return figure
 
 
-def _colour(place: int, name: str) -> str:
-    return FAINT if name == "head" else PARTS[place % len(PARTS)]
-
-
-def _mean_shares(found: Exploration, chosen: np.ndarray, n: int, column: str) -> dict[str, float]:
-    means = found.part_shares(column)[chosen].mean(axis=0)
-    names = ["stem", *[f"stage {i}" for i in range(1, n + 1)]]
-    return {**dict(zip(names, means.tolist(), strict=False)), "head": float(means[-1])}
-
-
 def density_figure(found: Exploration) -> go.Figure:
-    """How many of the networks that fit have so many parameters and MACs, on log axes, with the limits."""
+    """Draw a heatmap of how many networks that fit have so many parameters and MACs, on log axes, and the limits."""
     params, macs = (np.log10(found.costs[name]) for name in ("params", "macs"))
     counts, along, up = np.histogram2d(params, macs, bins=N_BINS)
     centres = [10 ** ((edges[:-1] + edges[1:]) / 2) for edges in (along, up)]
@@ -71,30 +65,25 @@ def density_figure(found: Exploration) -> go.Figure:
             hovertemplate="about %{x:,.0f} parameters, %{y:,.0f} MACs:<br>%{z} of the networks drawn<extra></extra>",
         )
     )  # fmt: skip
-    _style(figure, height=440)
-    for axis, name, title in (("x", "params", "parameters"), ("y", "macs", "MACs for one image")):
+    lay_out(figure, margin=MARGIN, height=440)
+    for axis, line, name, title in (
+        (figure.update_xaxes, figure.add_vline, "params", "parameters"),
+        (figure.update_yaxes, figure.add_hline, "macs", "MACs for one image"),
+    ):
         limit = getattr(found.budget, name)
         low, high = float(found.costs[name].min()), float(max(found.costs[name].max(), limit or 0))
         ticks = round_numbers(low, high)
-        span = [np.log10(low) - 0.03, np.log10(high) + 0.03]
-        update = figure.update_xaxes if axis == "x" else figure.update_yaxes
-        update(
-            type="log",
-            title={"text": title, "standoff": 12},
-            automargin=True,
-            tickvals=ticks,
-            ticktext=[*map(short, ticks)],
-            range=span,
-            gridcolor=GRID,
-        )
+        axis(
+            type="log", title={"text": title, "standoff": 12}, automargin=True, tickvals=ticks,
+            ticktext=[*map(short, ticks)], range=[np.log10(low) - 0.03, np.log10(high) + 0.03],
+        )  # fmt: skip
         if limit:
-            line = {"color": LIMIT, "width": 1.5, "dash": "dash"}
-            figure.add_vline(x=limit, line=line) if axis == "x" else figure.add_hline(y=limit, line=line)
+            line(limit, line={"color": LIMIT, "width": 1.5, "dash": "dash"})
     return figure
 
 
 def sizes_figure(found: Exploration) -> go.Figure:
-    """How parameters, MACs and activation bytes are spread among the networks that fit."""
+    """Draw three histograms of the networks that fit: parameters, MACs, and bytes of activations."""
     words = {"params": "parameters", "macs": "MACs", "activation_bytes": "bytes of activations"}
     figure = make_subplots(rows=1, cols=3, subplot_titles=[*words.values()], horizontal_spacing=0.08)
     for place, name in enumerate(words, start=1):
@@ -103,9 +92,9 @@ def sizes_figure(found: Exploration) -> go.Figure:
             x=(edges[:-1] + edges[1:]) / 2, y=counts / counts.sum(), width=np.diff(edges), row=1, col=place,
             marker={"color": ACCENT}, hovertemplate="about %{x:,.0f}: %{y:.1%}<extra></extra>",
         )  # fmt: skip
-    _style(figure, height=240, showlegend=False, bargap=0)
-    figure.update_xaxes(tickformat="~s", nticks=4, gridcolor=GRID)
-    figure.update_yaxes(tickformat=".0%", nticks=4, gridcolor=GRID)
+    lay_out(figure, margin=MARGIN, height=240, showlegend=False, bargap=0)
+    figure.update_xaxes(tickformat="~s", nticks=4)
+    figure.update_yaxes(tickformat=".0%", nticks=4)
     return figure
 
 
@@ -119,7 +108,7 @@ def _edges(costs: Counts) -> NDArray[np.float64]:
 
 
 def choices_figure(found: Exploration) -> go.Figure:
-    """For each choice: the share of each value in the whole space, and among what fits."""
+    """Draw for each choice how often each of its values occurs in the whole space and among what fits."""
     groups = choice_groups(found.choices)
     n_columns = min(3, len(groups)) or 1
     n_rows = -(-len(groups) // n_columns) or 1
@@ -134,9 +123,9 @@ def choices_figure(found: Exploration) -> go.Figure:
                 x=labels, y=values, name=name, marker={"color": colour},
                 hovertemplate="%{x}: %{y:.1%} of " + name + "<extra></extra>", **at,
             )  # fmt: skip
-    _style(figure, height=60 + 165 * n_rows, barmode="group", showlegend=False)
+    lay_out(figure, margin=MARGIN, height=60 + 165 * n_rows, barmode="group", showlegend=False)
     figure.update_xaxes(type="category", nticks=6, tickfont={"size": 11})
-    figure.update_yaxes(tickformat=".0%", nticks=3, gridcolor=GRID, tickfont={"size": 11})
+    figure.update_yaxes(tickformat=".0%", nticks=3, tickfont={"size": 11})
     figure.update_annotations(font={"size": 13})
     return figure
 
@@ -172,11 +161,3 @@ def _bars(members: Sequence[Choice]) -> tuple[list[str], list[float], list[float
     runs = [members[start : start + size] for start in range(0, len(members), size)]
     labels = [str(r[0].value) if len(r) == 1 else f"{r[0].value}-{r[-1].value}" for r in runs]
     return labels, [sum(c.of_space for c in r) for r in runs], [sum(c.of_fitting for c in r) for r in runs]
-
-
-def _style(figure: go.Figure, **layout: object) -> None:
-    figure.update_layout(
-        template="none", font={"family": "system-ui, sans-serif", "size": 13, "color": INK}, dragmode=False,
-        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", margin={"l": 60, "r": 16, "t": 34, "b": 48},
-    )  # fmt: skip
-    figure.update_layout(**layout)

@@ -32,7 +32,7 @@ LONGEST_PAUSE, PAUSE_SHARE = 60.0, 0.05
 
 
 def ledger_figure(ledgers: Mapping[str, TimeLedger]) -> go.Figure:
-    """Device time of each study by what became of it, and beside it what pruning saved."""
+    """Draw a bar for each study: device time by what became of it, and what pruning saved."""
     figure = go.Figure()
     most = max((asdict(spent)["saved"] + spent.spent for spent in ledgers.values()), default=0.0)
     unit, words = unit_of(most)
@@ -53,17 +53,17 @@ def ledger_figure(ledgers: Mapping[str, TimeLedger]) -> go.Figure:
 
 
 def timeline_figure(table: pd.DataFrame) -> go.Figure | None:
-    """When each worker trained which trial; long pauses are cut short. None where the table has no times."""
+    """Draw when each worker trained which trial; long pauses are cut short. None where the table has no times."""
     known = {name: pd.to_datetime(table[name], errors="coerce", utc=True) for name in ("started", "finished")}
     times = table.assign(**known).dropna(subset=[*known])
-    again = times["repeated_seconds"] > 0  # begun long before what counts of it
-    times["started"] = times["started"].where(~again, times["finished"] - pd.to_timedelta(times["seconds"], unit="s"))
+    resumed = times["repeated_seconds"] > 0  # it started long before the epochs that count
+    times["started"] = times["started"].where(~resumed, times["finished"] - pd.to_timedelta(times["seconds"], unit="s"))
     if times.empty:
         return None
     seconds = (times[[*known]] - times["started"].min()) / pd.Timedelta(seconds=1)
-    begun, ended, pauses = _without_pauses(seconds["started"].to_numpy(float), seconds["finished"].to_numpy(float))
-    unit, words = unit_of(float(ended.max()))
-    drawn = times.assign(begun=begun / unit, ended=ended / unit, worker_index=_worker_rows(times))
+    starts, ends, pauses = _without_pauses(seconds["started"].to_numpy(float), seconds["finished"].to_numpy(float))
+    unit, words = unit_of(float(ends.max()))
+    drawn = times.assign(start=starts / unit, end=ends / unit, worker_index=_worker_rows(times))
     figure = go.Figure()
     for state in STATES:
         _add_bars(figure, drawn[drawn["state"] == state], state)
@@ -94,19 +94,19 @@ def _worker_rows(times: pd.DataFrame) -> list[str]:
     return [f"{plain(study)}, worker {worker}" if several else f"worker {worker}" for study, worker in pairs]
 
 
-def _without_pauses(begun: Times, ended: Times) -> tuple[Times, Times, list[tuple[float, float]]]:
+def _without_pauses(starts: Times, ends: Times) -> tuple[Times, Times, list[tuple[float, float]]]:
     """Times with long pauses cut short, and where each was, with its length in seconds."""
-    order = np.argsort(begun, kind="stable")
-    reached = np.maximum.accumulate(ended[order])
-    gaps = np.maximum(0.0, begun[order][1:] - reached[:-1])
+    order = np.argsort(starts, kind="stable")
+    reached = np.maximum.accumulate(ends[order])
+    gaps = np.maximum(0.0, starts[order][1:] - reached[:-1])
     busy = float(reached[-1] - gaps.sum())
     allowed = max(LONGEST_PAUSE, PAUSE_SHARE * busy)
     cut = np.where(gaps > allowed, gaps - PAUSE_SHARE * busy, 0.0)
-    shift = np.zeros(len(begun))
+    shift = np.zeros(len(starts))
     shift[order] = np.concatenate([[0.0], np.cumsum(cut)])
     before = np.concatenate([[0.0], np.cumsum(cut)])[:-1]
     pauses = [(float(reached[i] - before[i] + PAUSE_SHARE * busy / 2), float(gaps[i])) for i in np.flatnonzero(cut)]
-    return begun - shift, ended - shift, pauses
+    return starts - shift, ends - shift, pauses
 
 
 def _add_bars(figure: go.Figure, trials: pd.DataFrame, state: str) -> None:
@@ -117,7 +117,7 @@ def _add_bars(figure: go.Figure, trials: pd.DataFrame, state: str) -> None:
         for number, seconds in zip(trials["number"], trials["seconds"], strict=True)
     ]
     figure.add_bar(
-        x=[*(trials["ended"] - trials["begun"])], base=[*trials["begun"]], y=[*trials["worker_index"]], orientation="h",
+        x=[*(trials["end"] - trials["start"])], base=[*trials["start"]], y=[*trials["worker_index"]], orientation="h",
         width=0.5, customdata=[*map(int, trials.index)], marker={"color": STATES[state], "opacity": 0.75},
         name=state, text=words, textposition="none", hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip

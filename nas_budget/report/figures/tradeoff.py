@@ -1,4 +1,4 @@
-"""The main figure of a report, accuracy against cost, as a plotly object one can change."""
+"""The main figure of a report, accuracy against cost, as a plotly object that can be changed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NARROW = 2
 
 
 def tradeoff(table: pd.DataFrame, axis: str = "params", finalists: Sequence[FinalistRun] = ()) -> go.Figure:
-    """Accuracy against a cost (log axis): trials, fronts as step lines, budget, knee, finalists, known networks.
+    """Draw accuracy against a cost on a log axis: trials, Pareto fronts, budget, knee, finalists, published networks.
 
     Args:
         table: Trials, of several studies perhaps; each study has a colour.

@@ -1,4 +1,4 @@
-"""The figures of one training run, as plotly objects one can change."""
+"""The figures of one training run, as plotly objects that can be changed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from nas_budget.arch.cost import PartCost, cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.records.formatting import in_short
 from nas_budget.records.training_run import EpochRow, RunResult
-from nas_budget.report.figures.style import ACCENT, FAINT, GRID, INK, OURS, PAPER, accuracy_range, plain
+from nas_budget.report.figures.style import ACCENT, OURS, PAPER, SECOND, accuracy_range, lay_out, plain
 
 Value = Callable[[EpochRow], float | None]
-SECOND = "#0d9488"
 META = {ACCENT: OURS, SECOND: "second", PAPER: "paper"}
 """Marks of the traces that the page tints."""
 RIGHT = [[0, "#eff6ff"], [1, "#1d4ed8"]]
@@ -28,49 +27,53 @@ EARLY_SHARE = 0.1
 
 
 def loss_figure(metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = ()) -> go.Figure:
-    """Training loss against epochs, a line for each seed; on a log axis where it falls more than tenfold."""
-    figure = go.Figure()
-    _add_paper(figure, paper, lambda row: row.train_loss, ".4f")
-    _add_seeds(figure, metrics, lambda row: row.train_loss, "training loss", ACCENT, ".4f")
-    _epoch_axis(figure)
+    """Draw training loss against epochs, a line for each seed; on a log axis where it falls more than tenfold."""
+    figure = _over_epochs(metrics, paper, {"training loss": lambda row: row.train_loss}, ".4f")
     losses = [row.train_loss for row in [*metrics, *paper] if isfinite(row.train_loss) and row.train_loss > 0]
-    falls = bool(losses) and max(losses) > 10 * min(losses)
-    figure.update_yaxes(title="mean cross-entropy", gridcolor=GRID, zeroline=False)
-    if falls:
-        figure.update_yaxes(type="log", dtick="D2", tickformat="~g", title="mean cross-entropy, log scale")
-    _style(figure, hovermode="x unified")
+    figure.update_yaxes(title_text="mean cross-entropy")
+    if losses and max(losses) > 10 * min(losses):
+        figure.update_yaxes(type="log", dtick="D2", tickformat="~g", title_text="mean cross-entropy, log scale")
     return figure
 
 
 def accuracy_figure(metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = ()) -> go.Figure:
-    """Accuracy on validation images against epochs, with that of EMA weights where there are any."""
-    figure = go.Figure()
-    _add_paper(figure, paper, lambda row: row.accuracy, ".2%")
-    _add_seeds(figure, metrics, lambda row: row.accuracy, "last weights", ACCENT, ".2%")
+    """Draw accuracy on validation images against epochs, and that of EMA weights where there are any."""
+    values: dict[str, Value] = {"last weights": lambda row: row.accuracy}
     if any(row.ema_accuracy is not None for row in metrics):
-        _add_seeds(figure, metrics, lambda row: row.ema_accuracy, "EMA weights", SECOND, ".2%")
-    _epoch_axis(figure)
+        values["EMA weights"] = lambda row: row.ema_accuracy
+    figure = _over_epochs(metrics, paper, values, ".2%")
     # Of a full training the first epochs would take most of the height: their lines come in from below.
     rows = [*metrics, *paper]
     late = [row for row in rows if row.epoch > EARLY_SHARE * max(row.epoch for row in rows)]
     shown = [_number(value) for row in late for value in (row.accuracy, row.ema_accuracy)]
     low, high = accuracy_range([value for value in shown if isfinite(value)])
-    figure.update_yaxes(
-        title="accuracy", tickformat=".0%" if high - low > 0.1 else ".1%", range=[low, high], gridcolor=GRID,
-        zeroline=False,
-    )  # fmt: skip
-    _style(figure, hovermode="x unified")
-    return figure
+    tickformat = ".0%" if high - low > 0.1 else ".1%"
+    return figure.update_yaxes(title_text="accuracy", tickformat=tickformat, range=[low, high])
 
 
 def rate_figure(metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = ()) -> go.Figure:
-    """Learning rate at the last step of each epoch."""
+    """Draw the learning rate at the last step of each epoch."""
+    figure = _over_epochs(metrics, paper, {"learning rate": lambda row: row.learning_rate}, ".3g", height=260)
+    return figure.update_yaxes(title_text="learning rate", rangemode="tozero", tickformat="~g")
+
+
+def _over_epochs(
+    metrics: Sequence[EpochRow], paper: Sequence[EpochRow], values: dict[str, Value], number: str, **layout: object
+) -> go.Figure:
+    """A figure of values against epochs, each with its name and a colour of its own; the paper's is the first value."""
     figure = go.Figure()
-    _add_paper(figure, paper, lambda row: row.learning_rate, ".3g")
-    _add_seeds(figure, metrics, lambda row: row.learning_rate, "learning rate", ACCENT, ".3g")
-    _epoch_axis(figure)
-    figure.update_yaxes(title="learning rate", rangemode="tozero", tickformat="~g", gridcolor=GRID, zeroline=False)
-    _style(figure, hovermode="x unified", height=260)
+    if paper:
+        value = next(iter(values.values()))
+        figure.add_scatter(
+            x=[row.epoch for row in paper], y=[_number(value(row)) for row in paper], mode="lines", name="the paper",
+            line={"color": PAPER, "width": 1.5}, hovertemplate=f"%{{y:{number}}}", meta=META[PAPER],
+        )  # fmt: skip
+    for (name, value), colour in zip(values.items(), (ACCENT, SECOND), strict=False):
+        _add_seeds(figure, metrics, value, name, colour, number)
+    epochs = sorted({epoch for trace in figure.data for epoch in trace.x})
+    few = {"tickvals": epochs} if len(epochs) < 9 else {}
+    figure.update_xaxes(title={"text": "epoch", "standoff": 8}, tickformat="d", nticks=9, **few)
+    _style(figure, hovermode="x unified", **layout)
     return figure
 
 
@@ -95,14 +98,6 @@ def _add_seeds(
     )  # fmt: skip
 
 
-def _add_paper(figure: go.Figure, paper: Sequence[EpochRow], value: Value, number: str) -> None:
-    if paper:
-        figure.add_scatter(
-            x=[row.epoch for row in paper], y=[_number(value(row)) for row in paper], mode="lines", name="the paper",
-            line={"color": PAPER, "width": 1.5}, hovertemplate=f"%{{y:{number}}}", meta=META[PAPER],
-        )  # fmt: skip
-
-
 def _number(value: float | None) -> float:
     """A loss that is no number leaves a gap."""
     return value if value is not None and isfinite(value) else nan
@@ -112,17 +107,8 @@ def _mode(points: Sequence[int] | dict[int, float]) -> str:
     return "lines" if len(points) > 1 else "markers"  # a line of one point cannot be seen
 
 
-def _epoch_axis(figure: go.Figure) -> None:
-    figure.update_xaxes(
-        title={"text": "epoch", "standoff": 8}, gridcolor=GRID, zeroline=False, tickformat="d", nticks=9
-    )
-    epochs = {epoch for trace in figure.data for epoch in trace.x}
-    if len(epochs) < 9:
-        figure.update_xaxes(tickvals=sorted(epochs))
-
-
 def architecture_figure(spec: ResNetSpec) -> go.Figure:
-    """The network from left to right: maps to scale, and under each part its share of parameters and of MACs."""
+    """Draw the network from left to right: its maps to scale, and below them the share of parameters and of MACs."""
     parts = cost(spec).parts
     figure = make_subplots(rows=3, cols=1, shared_xaxes=True, row_heights=[0.5, 0.25, 0.25], vertical_spacing=0.12)
     _add_maps(figure, spec, parts)
@@ -177,7 +163,7 @@ def _part_in_words(part: PartCost, blocks: int) -> str:
 
 
 def confusion_figure(result: RunResult) -> go.Figure:
-    """Of every hundred images of a true class (row) how many were predicted as each class (column)."""
+    """Draw the confusion matrix: in per cent of each true class (row), the images predicted as each class (column)."""
     n = len(result.classes)
     figure = go.Figure()
     # The right ones and the mistakes have a scale each: on one scale the mistakes would all be pale.
@@ -226,15 +212,10 @@ def _short_name(name: str) -> str:
 
 
 def _style(figure: go.Figure, **layout: object) -> None:
-    figure.update_layout(
-        template="none", font={"family": "system-ui, sans-serif", "size": 13, "color": INK}, dragmode=False,
-        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", margin={"l": 60, "r": 16, "t": 4, "b": 40},
-        height=360, hoverlabel={"align": "left", "bgcolor": "white", "bordercolor": FAINT, "font": {"color": INK}},
-        showlegend=sum(trace.showlegend is not False for trace in figure.data) > 1,
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "itemclick": False},
-    )  # fmt: skip
-    figure.update_layout(**layout)
+    n_named = sum(trace.showlegend is not False for trace in figure.data)
+    usual = {"margin": {"l": 60, "r": 16, "t": 4, "b": 40}, "height": 360, "showlegend": n_named > 1}
+    lay_out(figure, legend_itemclick=False, **usual | layout)
     # Ticks that are not seen keep the figures off the lines, and off each other in the corner.
     room = {"ticks": "outside", "ticklen": 6, "tickcolor": "rgba(0,0,0,0)"}
-    figure.update_xaxes(title_font_size=13, **room)
-    figure.update_yaxes(title_font_size=13, title_standoff=8, automargin=True, **room)
+    figure.update_xaxes(**room)
+    figure.update_yaxes(title_standoff=8, automargin=True, **room)

@@ -35,7 +35,7 @@ def page_data(studies: Sequence[StudyTable], table: pd.DataFrame) -> str:
         table: Their trials together; the index of a row is its trial's id on the page.
     """
     hover = [describe(row) if row["accuracy"] == row["accuracy"] else "" for row in table.to_dict("records")]
-    parts = _parts(table)
+    shares = _cost_shares(table)
     values = {
         "columns": {name: _column(table[name]) for name in COLUMNS},
         "hover": hover,
@@ -43,11 +43,11 @@ def page_data(studies: Sequence[StudyTable], table: pd.DataFrame) -> str:
         "recipe": _recipes(table),
         "pareto_front": [*map(int, _pareto_fronts(table).index)],
         "commands": _commands(studies),
-        "cost_shares": parts,
+        "cost_shares": shares,
         "image": [_image(spec) for spec in table.groupby("study", sort=False)["spec"].first()],
         "studies": [study.name for study in studies],
         "best": _best(studies),
-        "figures": {name: slim(figure, hover) for name, figure in _figures(studies, table, parts).items()},
+        "figures": {name: slim(figure, hover) for name, figure in _figures(studies, table, shares).items()},
     }
     return json_in_html(values)
 
@@ -77,7 +77,7 @@ def _commands(studies: Sequence[StudyTable]) -> list[list[str]]:
     ]
 
 
-def _parts(table: pd.DataFrame) -> list[list[list[int]]]:
+def _cost_shares(table: pd.DataFrame) -> list[list[list[int]]]:
     """Params and MACs of stem, stages and head of each trial; empty lists where they are not known."""
     found: list[list[list[int]]] = []
     for _, rows in table.groupby("study", sort=False):
@@ -114,10 +114,10 @@ def _best(studies: Sequence[StudyTable]) -> int | None:
 def figures_of_studies(studies: Sequence[StudyTable]) -> dict[str, go.Figure]:
     """Every figure of the page of studies by its name, as plotly objects one can change."""
     table = together(studies)
-    return _figures(studies, table, _parts(table))
+    return _figures(studies, table, _cost_shares(table))
 
 
-def _figures(studies: Sequence[StudyTable], table: pd.DataFrame, parts: list[list[list[int]]]) -> dict[str, go.Figure]:
+def _figures(studies: Sequence[StudyTable], table: pd.DataFrame, shares: list[list[list[int]]]) -> dict[str, go.Figure]:
     """Every figure of the page by the name of its place."""
     finalists = studies[0].finalists if len(studies) == 1 else ()
     figures = {f"tradeoff-{name}": tradeoff(table, name, finalists) for name in known_axes(table)}
@@ -128,10 +128,10 @@ def _figures(studies: Sequence[StudyTable], table: pd.DataFrame, parts: list[lis
         slices = slice_figures(table, N_SLICES).values()
         figures |= {f"slice-{place}": figure for place, figure in enumerate(slices)}
     best = complete(table).nlargest(N_BEST, "accuracy")
-    if len(best) and all(parts[i] for i in best.index):
-        most = max(len(parts[i][0]) for i in best.index)
+    if len(best) and all(shares[i] for i in best.index):
+        most = max(len(shares[i][0]) for i in best.index)
         for place, (name, words) in enumerate((("params", "parameters"), ("macs", "MACs"))):
-            counts = np.array([_stretched(parts[i][place], most) for i in best.index])
+            counts = np.array([_stretched(shares[i][place], most) for i in best.index])
             figures[f"shares-{name}"] = shares_figure(best, counts, words)
     figures["ledger"] = ledger_figure({study.name: study.ledger for study in studies})
     if timeline := timeline_figure(table):

@@ -22,7 +22,9 @@ def write_space_page(found: Exploration, path: Path, title: str) -> None:
 
 def space_page(found: Exploration, title: str) -> str:
     """The page of an exploration as HTML; the title is escaped."""
-    figures = {"parts": mean_shares_figure, "density": density_figure, "sizes": sizes_figure, "choices": choices_figure}
+    figures = {
+        "cost-shares": mean_shares_figure, "density": density_figure, "sizes": sizes_figure, "choices": choices_figure,
+    }  # fmt: skip
     html = {name: figure_html(draw(found), name) for name, draw in figures.items()}
     return render(
         "space.html", {"share": share_in_words}, title=title, found=found, never=never(found.choices),

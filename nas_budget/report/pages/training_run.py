@@ -157,7 +157,7 @@ def _facts(result: RunResult) -> Iterable[tuple[str, str]]:
     )
     yield "Digest of the data", result.data_digest
     if result.micro_batches > 1:
-        yield "Each batch computed in", f"{result.micro_batches} micro-batches, as memory did not suffice"
+        yield "Micro-batches", f"{result.micro_batches} for each batch, as memory did not suffice"
     if repeated := sum(seed.repeated_seconds for seed in result.seeds):
         yield "Repeated after interruptions", duration(repeated)
     yield "Finished", result.finished

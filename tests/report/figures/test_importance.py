@@ -195,8 +195,8 @@ def test_the_ledger_is_a_bar_of_what_became_of_the_time() -> None:
     }
 
 
-def timed(number: int, begun: str, ended: str, **changes: Any) -> Any:
-    return record(number, started=f"2026-01-0{begun}+00:00", finished=f"2026-01-0{ended}+00:00", **changes)
+def timed(number: int, start: str, end: str, **changes: Any) -> Any:
+    return record(number, started=f"2026-01-0{start}+00:00", finished=f"2026-01-0{end}+00:00", **changes)
 
 
 def test_workers_have_a_line_each_and_a_night_is_cut_short(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_the_loss_has_a_log_axis_only_where_it_falls_far() -> None:
     assert loss_figure([replace(row, train_loss=0.0) for row in rows]).layout.yaxis.type is None
 
 
-def test_averaged_weights_have_a_line_of_their_own() -> None:
+def test_ema_weights_have_a_line_of_their_own() -> None:
     last, ema = accuracy_figure(epochs(ema_accuracy=0.9)).data
     assert list(last.y) == pytest.approx([0.1, 0.6 - 1 / 3, 0.35])
     assert list(ema.y) == [0.9] * 3

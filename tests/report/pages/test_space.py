@@ -138,7 +138,7 @@ def test_in_a_browser(found: Exploration, tmp_path: Path, width: int) -> None:
         page.goto(path.as_uri())
         page.wait_for_selector("#choices .bars")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        for name in "parts", "density", "sizes", "choices":
+        for name in "cost-shares", "density", "sizes", "choices":
             figure, card = (
                 page.locator(at).first.bounding_box() for at in (f"#{name} .main-svg", f"section:has(#{name})")
             )

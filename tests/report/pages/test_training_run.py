@@ -77,7 +77,7 @@ def test_how_it_was_trained_is_told() -> None:
         "Deterministic algorithms only yes",
         "Versions torch 2.13.0",
         "animals: 4,000 images trained on, 1,234 for validation, 50 to test",
-        "2 micro-batches, as memory did not suffice",
+        "Micro-batches 2 for each batch, as memory did not suffice",
         "Weight decay 0.0003",
         "Trivial augment yes",
         "digest-of-four",
