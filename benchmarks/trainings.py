@@ -1,10 +1,10 @@
-"""A table of real trainings on CIFAR-10, to compare searches on without training: `trainings.csv` beside this file.
+"""Makes `trainings.csv`: real trainings on CIFAR-10, on which `search.py` compares searches without training.
 
     python benchmarks/trainings.py [workers]
 
-Every network of a small space that fits a budget is trained once (part "full"); some of them are trained again
-with another seed, with EMA weights measured beside (part "again"), and in short runs whose learning rate
-falls to zero early (part "short"). Rows are appended as they come; run it again to resume.
+Every network of a small space that fits a budget is trained once (part "full"). Some of them are trained again with
+another seed and EMA weights (part "again"), and in short runs whose learning rate falls to zero early (part "short").
+Rows are appended as they come. The same command resumes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,11 @@ SPACE = SearchSpace(
 )  # fmt: skip
 BUDGET = Budget(params=45_000, macs=4_000_000)
 RECIPE = Recipe(learning_rate=0.1, batch_size=64, epochs=8)  # what `brief` was when the table was made
-N_TRAIN, N_VALIDATION = 3_000, 3_000
+N_IMAGES = 3_000
+"""Images that train, and as many for validation."""
 N_AGAIN = 60
 SHORT = (1, 2, 4)
-AVERAGED_STEPS = 20
+EMA_STEPS = 20
 COLUMNS = (
     "part", "channels", "blocks", "params", "macs", "seed", "epochs", "accuracy", "validation_loss", "train_loss",
     "ema_accuracy", "seconds", "device", "versions",
@@ -59,8 +61,8 @@ class Job:
     epochs: int
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
-        """What tells it from the others in the table."""
+    def key(self) -> tuple[str, ...]:
+        """The cells that tell its row from the others."""
         return self.part, joined(self.spec.channels), joined(self.spec.blocks), str(self.epochs)
 
 
@@ -72,9 +74,8 @@ def joined(values: tuple[int, ...]) -> str:
 def every_spec() -> list[ResNetSpec]:
     """Every network of the space that fits, by parameters."""
     found: dict[ResNetSpec, None] = {}
-    n = count_fitting(SPACE, BUDGET)
     seed = 0
-    while len(found) < n:
+    while len(found) < count_fitting(SPACE, BUDGET):
         found.update(dict.fromkeys(sample(SPACE, 1_000, BUDGET, seed)))
         seed += 1
     return sorted(found, key=lambda spec: (cost(spec).params, spec.channels, spec.blocks))
@@ -91,27 +92,32 @@ def jobs() -> Iterator[Job]:
         yield from (Job("short", spec, 0, epochs) for epochs in SHORT)
 
 
-def trained(job: Job, images: SplitImages) -> dict[str, Any]:
+@cache
+def images_of_process() -> SplitImages:
+    """The images, opened once in each process, which then trains on one thread."""
+    torch.set_num_threads(1)
+    return split_images(open_dataset("cifar10"), torch.device("cpu"), N_IMAGES, N_IMAGES)
+
+
+def trained(job: Job) -> dict[str, Any]:
     """The row of a training."""
-    network = build(job.spec, job.seed)
-    ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / AVERAGED_STEPS), use_buffers=True)
-    hook = None
-    if job.part == "again":
-        hook = register_optimizer_step_post_hook(lambda *_: ema.update_parameters(network))
-    results, of_averaged, start = [], [], time.perf_counter()
+    images, network = images_of_process(), build(job.spec, job.seed)
+    ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / EMA_STEPS), use_buffers=True)
+    with_ema = job.part == "again"
+    hook = register_optimizer_step_post_hook(lambda *_: with_ema and ema.update_parameters(network))
+    results, of_ema, start = [], [], time.perf_counter()
     for result in train(network, images, replace(RECIPE, epochs=job.epochs), job.seed):
         results.append(result)
-        if hook:
-            of_averaged.append(evaluate(ema, images.validation, images)[0])
-    if hook:
-        hook.remove()
-    used = cost(job.spec)
-    return {
-        "part": job.part, "channels": joined(job.spec.channels), "blocks": joined(job.spec.blocks),
-        "params": used.params, "macs": used.macs, "seed": job.seed, "epochs": job.epochs,
-        "accuracy": curve([r.accuracy for r in results]),
-        "validation_loss": curve([r.validation_loss for r in results]),
-        "train_loss": curve([r.train_loss for r in results]), "ema_accuracy": curve(of_averaged),
+        if with_ema:
+            of_ema.append(evaluate(ema, images.validation, images)[0])
+    hook.remove()
+    part, channels, blocks, epochs = job.key
+    curves = {
+        name: curve([getattr(r, name) for r in results]) for name in ("accuracy", "validation_loss", "train_loss")
+    }
+    return curves | {
+        "part": part, "channels": channels, "blocks": blocks, "epochs": epochs, "seed": job.seed,
+        "params": cost(job.spec).params, "macs": cost(job.spec).macs, "ema_accuracy": curve(of_ema),
         "seconds": f"{time.perf_counter() - start:.2f}", "device": describe_device(images.mean.device),
         "versions": f"torch {torch.__version__}",
     }  # fmt: skip
@@ -122,42 +128,22 @@ def curve(values: list[float]) -> str:
     return " ".join(f"{value:.5f}" for value in values)
 
 
-def work(queue: Any, rows: Any) -> None:
-    """Train jobs of the queue until there are no more."""
-    torch.set_num_threads(1)
-    images = split_images(open_dataset("cifar10"), torch.device("cpu"), N_TRAIN, N_VALIDATION)
-    while (job := queue.get()) is not None:
-        rows.put(trained(job, images))
-    rows.put(None)
-
-
 def main() -> None:
     """Train what the table lacks."""
-    n_workers = int(sys.argv[1]) if len(sys.argv) > 1 else 2
     known = set()
     if TABLE.exists():
         with TABLE.open(newline="") as file:
             known = {(row["part"], row["channels"], row["blocks"], row["epochs"]) for row in csv.DictReader(file)}
     left = [job for job in jobs() if job.key not in known]
     print(f"{len(known)} trainings in {TABLE.name}, {len(left)} left")
-    context = multiprocessing.get_context("spawn")
-    queue, rows = context.Queue(), context.Queue()
-    for job in [*left, *[None] * n_workers]:
-        queue.put(job)
-    workers = [context.Process(target=work, args=(queue, rows), daemon=True) for _ in range(n_workers)]
-    for worker in workers:
-        worker.start()
-    with TABLE.open("a", newline="") as file:
+    n_workers = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+    with TABLE.open("a", newline="") as file, multiprocessing.get_context("spawn").Pool(n_workers) as pool:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         if not known:
             writer.writeheader()
-        ended = 0
-        while ended < n_workers:
-            row = rows.get()
-            ended += row is None
-            if row:
-                writer.writerow(row)
-                file.flush()
+        for row in pool.imap_unordered(trained, left):
+            writer.writerow(row)
+            file.flush()
 
 
 if __name__ == "__main__":
