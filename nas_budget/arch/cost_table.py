@@ -89,8 +89,11 @@ def cost_table(
         >>> cost_table([[32, 64, 96, 128, 185], [64, 128, 256, 0, 0]], columns=["params"])["params"].tolist()
         [4907445, 6243914]
     """
-    arguments = dict(locals())
-    del arguments["columns"]
+    arguments = {
+        "channels": channels, "blocks": blocks, "kernels": kernels, "pool": pool, "stem_kernel": stem_kernel,
+        "shortcut_kernel": shortcut_kernel, "strides": strides, "block": block, "se_reduction": se_reduction,
+        "stem_width": stem_width, "image_size": image_size, "in_channels": in_channels, "classes": classes,
+    }  # fmt: skip
     rows, kinds, image = _read(arguments, columns)
     counted = {name: np.empty(len(rows["channels"]), np.int64) for name in columns}
     for kind, piece, where in _pieces(kinds, rows):

@@ -17,7 +17,6 @@ MAX_BLOCKS = 1_000
 MAX_KERNEL = 31
 MAX_STRIDE = 8
 MAX_IMAGE_SIZE = 4_096
-PER_STAGE = ("blocks", "kernels", "strides")
 
 
 @dataclass(frozen=True, init=False)
@@ -90,17 +89,27 @@ class ResNetSpec:
         in_channels: int = 3,
         classes: int = 10,
     ) -> None:
-        given = dict(locals())
-        del given["self"]
         n_stages = len(channels) if isinstance(channels, Sequence) else 0
-        if strides is None:
-            given["strides"] = (1,) + (2,) * (n_stages - 1)
-        for name in PER_STAGE:
-            given[name] = _each_stage(given[name], n_stages)
-        given["channels"] = tuple(map(_plain, channels)) if n_stages else channels
-        if n_stages and given["stem_width"] == given["channels"][0]:
-            given["stem_width"] = 0  # the same network has the same spec
-        for name, value in given.items():
+        if n_stages and stem_width == channels[0]:
+            stem_width = 0  # the same network has the same spec
+        usual_strides = (1,) + (2,) * (n_stages - 1)
+        values = {
+            "channels": tuple(map(_plain, channels)) if n_stages else channels,
+            "blocks": _each_stage(blocks, n_stages),
+            "kernels": _each_stage(kernels, n_stages),
+            "pool": pool,
+            "stem_kernel": stem_kernel,
+            "shortcut_kernel": shortcut_kernel,
+            "strides": _each_stage(usual_strides if strides is None else strides, n_stages),
+            "block": block,
+            "se_reduction": se_reduction,
+            "stem_width": stem_width,
+            "dropout": dropout,
+            "image_size": image_size,
+            "in_channels": in_channels,
+            "classes": classes,
+        }
+        for name, value in values.items():
             object.__setattr__(self, name, _plain(value))
         if problems := list(_problems(self)):
             raise SpecError(problems)
