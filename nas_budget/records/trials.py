@@ -31,7 +31,7 @@ class TrialRecord:
         params: Trainable parameters.
         macs: Multiply-accumulates for one image.
         weight_bytes: Bytes of parameters and buffers in fp32.
-        activation_bytes: Peak bytes of live tensors for one image in fp32.
+        activation_bytes: Peak bytes of live elements for one image in fp32.
         depth: Convolutions and linear layers on the longest path.
         latency_s: Time of one image through the network where it was trained; empty where it was not measured.
         seconds: Time the trial took.

@@ -64,7 +64,7 @@ class BudgetOptions:
         str,
         option(f"Number format of those: {', '.join(WEIGHT_FORMATS)}.", BUDGET, "fp32", offers=one_of(*WEIGHT_FORMATS)),
     ] = "fp32"
-    max_activation_bytes: Annotated[str, option("Most bytes of live tensors (fp32, one image).", BUDGET)] = ""
+    max_activation_bytes: Annotated[str, option("Most bytes of live elements (fp32, one image).", BUDGET)] = ""
 
     def read(self) -> Budget:
         """The budget.

@@ -108,7 +108,7 @@ OPTIONS = {
         "budget.weight_format", f"Number format of those: {_words(FORMATS)}.", BUDGET, "fp32", FORMATS
     ),
     "max_activation_bytes": StudyOption(
-        "budget.activation_bytes", "Most bytes of live tensors (fp32, one image).", BUDGET, "none"
+        "budget.activation_bytes", "Most bytes of live elements (fp32, one image).", BUDGET, "none"
     ),
     "fill": StudyOption(
         "space.fill", "Share of the budget that networks use, such as 0.9:1 for near it.", BUDGET, "0.02:1",
