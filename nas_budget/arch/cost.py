@@ -47,6 +47,13 @@ class Cost:
             until its shortcut is added; batch norm, ReLU and addition work in place.
         depth: Convolutions and linear layers on the longest path, squeeze-excitations not counted.
         parts: The same by part, in order.
+
+    Examples:
+        >>> used = cost(ResNetSpec((8,), blocks=1, pool="global", classes=2))
+        >>> used.params, used.buffers, used.weight_bytes["fp16"]
+        (1434, 48, 2964)
+        >>> 3 * 3 * 3 * 8 + 2 * 8 + 2 * (3 * 3 * 8 * 8 + 2 * 8) + (8 * 2 + 2)  # stem, two convolutions, head
+        1434
     """
 
     params: int

@@ -48,6 +48,13 @@ class Explanation:
     Attributes:
         changes: One more channel, one more block and the next kernel size of each stage.
         shortcut_params: Parameters that 1x1 shortcuts would save.
+
+    Examples:
+        >>> explanation = explain(ResNetSpec((8, 16), blocks=1))
+        >>> [(change.name, change.params) for change in explanation.changes if change.stage == 2]
+        [('channels', 1087), ('blocks', 4672), ('kernels', 6144)]
+        >>> explanation.shortcut_params
+        1024
     """
 
     changes: tuple[Change, ...]
@@ -69,7 +76,6 @@ def explain(spec: ResNetSpec, budget: Budget | None = None) -> Explanation:
         SpecError: A network too large to count in a table.
 
     Examples:
-        >>> from nas_budget import ResNetSpec
         >>> wider = explain(ResNetSpec((32, 64, 96, 128, 185))).changes[4]
         >>> wider.stage, wider.params, wider.largest
         (5, 25705, 188)

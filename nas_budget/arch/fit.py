@@ -30,6 +30,11 @@ class Fitted:
         spec: The network, with the remainder of the budget spent if that was asked for.
         multiplier: What the shape is multiplied by; no larger one fits.
         scaled: Widths before the remainder was spent: the multiplied shape, rounded.
+
+    Examples:
+        >>> fitted = fit((1, 2, 4), Budget(250_000), blocks=2, pool="global", shortcut_kernel=1)
+        >>> fitted.scaled, fitted.spec.channels, round(fitted.multiplier, 2)
+        ((19, 38, 76), (20, 37, 77), 19.0)
     """
 
     spec: ResNetSpec

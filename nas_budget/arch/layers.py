@@ -30,6 +30,11 @@ class Layer:
         buffers: Running means and variances.
         held: Elements kept alive beside input and output while this step runs.
         kernel: Kernel size of a conv or pool, else 0.
+
+    Examples:
+        >>> first = layers(ResNetSpec((8,), blocks=1))[0]
+        >>> first.name, first.kind, first.out_shape, first.params, first.macs
+        ('conv1', 'conv', (8, 32, 32), 216, 221184)
     """
 
     name: str

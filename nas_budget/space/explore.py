@@ -66,6 +66,14 @@ class Exploration:
         parts: "params" and "macs" of the stem, each stage and the head of each, shape (N, stages + 2).
         choices: Every value of every choice there is.
         hints: Ranges that would fit better, in words; none where enough fits.
+
+    Examples:
+        >>> space = SearchSpace(stages=(2, 2), blocks=(1, 2), width=(8, 32), width_step=8)
+        >>> found = explore(space, Budget(params=15_000))
+        >>> found.n_networks, found.n_fitting, found.bounds is None  # counted exactly
+        (1440, 175, True)
+        >>> [(choice.name, choice.stage, choice.value) for choice in found.choices if not choice.fits]
+        [('channels', 1, 32)]
     """
 
     space: SearchSpace

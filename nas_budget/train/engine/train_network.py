@@ -20,7 +20,15 @@ from nas_budget.train.optim.recipe import RECIPES, Recipe
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model, for `save_model`, and the result of each epoch."""
+    """A trained model, for `save_model`, and the result of each epoch.
+
+    Examples:
+        >>> from nas_budget.train.data.synthetic import synthetic
+        >>> spec, recipe = ResNetSpec((4, 8), blocks=1), Recipe(batch_size=32, epochs=1)
+        >>> trained = train_network(spec, synthetic(n_train=84), recipe, n_train=64, n_validation=0)
+        >>> trained.model.spec == spec, trained.accuracy  # NaN, as no validation images were left out
+        (True, nan)
+    """
 
     model: Model
     epochs: tuple[EpochResult, ...]
