@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from collections.abc import Sequence
 from typing import Any
 
@@ -116,7 +115,3 @@ def test_without_a_limit_everything_fits() -> None:
 def test_arguments_that_do_not_go_together_are_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(SpecError, match=said):
         cost_table(**wrong)
-
-
-def test_the_example_runs() -> None:
-    assert doctest.testmod(table).failed == 0

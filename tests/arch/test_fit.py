@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_budget.arch import fit as module
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
 from nas_budget.arch.fit import fit, scaled_widths
@@ -113,7 +111,3 @@ def test_nothing_of_the_shape_fits() -> None:
 def test_what_makes_no_network_is_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(SpecError, match=said):
         fit(**wrong)
-
-
-def test_the_example_runs() -> None:
-    assert doctest.testmod(module).failed == 0
