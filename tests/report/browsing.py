@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from typing import Any
 
+Open = Callable[..., Any]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 FLAGS += ["--disable-sync", "--no-first-run", "--enable-unsafe-swiftshader"]
@@ -59,3 +61,10 @@ def scroll_through(window: Any) -> None:
     window.wait_for_function(
         "[...document.querySelectorAll('.figure')].every((place) => place.querySelector('.main-svg'))", timeout=120_000
     )
+
+
+def lies_in_its_card(window: Any, name: str) -> bool:
+    """Whether the drawn figure lies within the section that holds it."""
+    figure, card = (window.locator(at).first.bounding_box() for at in (f"#{name} .main-svg", f"section:has(#{name})"))
+    beyond = [figure[side] + figure[size] - card[side] - card[size] for side, size in (("x", "width"), ("y", "height"))]
+    return bool(card["x"] <= figure["x"] and max(beyond) <= 0)

@@ -24,7 +24,7 @@ from nas_budget.space import counting
 from nas_budget.space import explore as module
 from nas_budget.space.explore import Choice, Exploration, explore
 from nas_budget.space.space import SearchSpace
-from tests.report.browsing import CHROMIUM, FLAGS, words
+from tests.report.browsing import Open, lies_in_its_card, words
 from tests.report.trials import EVIL
 
 SPACE = SearchSpace(stages=(2, 3), blocks=(1, 2), kernels=(3,), pool=(2,), width=(4, 64), width_step=4)
@@ -121,29 +121,10 @@ def test_a_folder_that_cannot_be_written(found: Exploration, tmp_path: Path) -> 
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 @pytest.mark.parametrize("width", [1280, 390])
-def test_in_a_browser(found: Exploration, tmp_path: Path, width: int) -> None:
-    from playwright.sync_api import sync_playwright
-
-    path = tmp_path / "space.html"
-    write_space_page(found, path, "mine")
-    said: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: said.append(request.url) if not request.url.startswith("file:") else None)
-        page.goto(path.as_uri())
-        page.wait_for_selector("#choices .bars")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        for name in "cost-shares", "density", "sizes", "choices":
-            figure, card = (
-                page.locator(at).first.bounding_box() for at in (f"#{name} .main-svg", f"section:has(#{name})")
-            )
-            assert card["x"] <= figure["x"]
-            assert figure["x"] + figure["width"] <= card["x"] + card["width"]
-            assert figure["y"] + figure["height"] <= card["y"] + card["height"]
-        browser.close()
-    assert [line for line in said if not line.startswith("data:")] == []
+def test_in_a_browser(open_page: Open, found: Exploration, tmp_path: Path, width: int) -> None:
+    write_space_page(found, tmp_path / "space.html", "mine")
+    window = open_page((tmp_path / "space.html").as_uri(), width=width, ready="#choices .bars")
+    assert window.evaluate("document.documentElement.scrollWidth") <= width
+    for name in "cost-shares", "density", "sizes", "choices":
+        assert lies_in_its_card(window, name)

@@ -42,74 +42,72 @@ def page_data(html: str) -> Any:
     return json.loads(found[1])
 
 
-def test_the_headline_is_the_best_trial_with_its_uncertainty(tmp_path: Path) -> None:
-    html = page(study_of(tmp_path, mixed()))
-    assert '75.31%</b> <span class="margin">± 2.67%</span> with 43,210 parameters' in html
-    text = words(html)
-    for part in (
-        "Trial 5: channels 8-16",
-        "6,790 of 50,000 parameters to spare (86.4% used)",
-        "2,000,000 MACs",
-        "Found in 1 min 40 s of training: 8 trials, 1 pruned, which saved 25 s.",
-        "after 6 epochs, one training; ± is half of the 95 % interval that so many images leave",
-    ):
-        assert part in text
+RUNS = [run_of(3, seed, 0.60 + 0.01 * seed) for seed in (1, 2, 3)] + [run_of(5, seed, 0.5) for seed in (1, 2, 3)]
+LIMITS = {"budget_macs": 6_000_000, "budget_weight_bytes": 250_000, "budget_activation_bytes": 64_000}
+BEST_TRIAL = """\
+75.31% ± 2.67% with 43,210 parameters
+Trial 5: channels 8-16
+6,790 of 50,000 parameters to spare (86.4% used)
+2,000,000 MACs
+Found in 1 min 40 s of training: 8 trials, 1 pruned, which saved 25 s.
+after 6 epochs, one training; ± is half of the 95 % interval that so many images leave
+Half of the parameters cost 13.3 points: trial 3, 62.00% with 12,345.
+The knee, beyond which more buys less, is the same."""
+FINALISTS = """\
+62.00% ±
+after 9 epochs, mean of 3 more trainings; ± is half of the 95 % interval of that mean
+6 runs of finalists
+Trial 3:
+The best trials, trained again with other seeds. A tie is no further"""
+ONE_RUN_EACH = """\
+One run each cannot tell which of them is better.
+after 9 epochs, one more training; ± is half of the 95 % interval that so many images leave"""
+FACTS = """\
+6 complete, 1 pruned
+Failed 2
+Networks trained twice 1
+1 h 1 min
+mine: 4,000 images trained on, 1,000 for validation
+torch 2.13.0
+all 9"""
+EVERY_LIMIT = """\
+50,000 parameters, 6,000,000 MACs, 250,000 bytes of int8 weights, 64,000 bytes of activations
+240,000 of 250,000 bytes of int8 weights to spare"""
 
 
-def test_the_headline_is_the_mean_of_the_best_finalist(tmp_path: Path) -> None:
-    runs = [run_of(3, seed, 0.60 + 0.01 * seed) for seed in (1, 2, 3)] + [run_of(5, s, 0.5) for s in (1, 2, 3)]
-    text = seen(tmp_path, mixed(), runs)
-    assert "62.00% ± " in text
-    assert "after 9 epochs, mean of 3 more trainings; ± is half of the 95 % interval of that mean" in text
-    assert "6 runs of finalists" in text
-    assert "Trial 3:" in text
-    assert "The best trials, trained again with other seeds. A tie is no further" in text
+@pytest.mark.parametrize(
+    ("records", "runs", "said", "unsaid"),
+    [
+        (mixed(), [], BEST_TRIAL, "micro-batches"),
+        (mixed(), [], BEST_TRIAL, "Not quite comparable"),
+        (mixed(), RUNS, FINALISTS, "One run each"),
+        (mixed(), [run_of(3, 1, 0.6), run_of(5, 1, 0.7)], ONE_RUN_EACH, " tie "),
+        ([*mixed(), record(8, spec=record(1).spec, seconds=3600.0)], [], FACTS, "micro-batches"),
+        ([*mixed(), record(8, micro_batches=4)], [], "Split into micro-batches 1 trial, as memory did not", "nan"),
+        ([record()], [], "50.00% ± 3.09% with 10,000 parameters", "nan"),
+        ([record(**LIMITS, weight_format="int8")], [], EVERY_LIMIT, "no limit"),
+        ([record(budget_params=None)], [], "no limit", "to spare"),
+        (mixed(data="cifar10"), [], "Published networks were trained", "built-in shapes"),
+        (mixed(data="shapes"), [], "built-in shapes", "Published networks"),
+        (mixed(data="mine"), [], "The trade-off", "Published networks"),
+    ],
+)
+def test_the_page_says(
+    tmp_path: Path, records: list[TrialRecord], runs: list[FinalistRun], said: str, unsaid: str
+) -> None:
+    text = seen(tmp_path, records, runs)
+    assert [line for line in said.splitlines() if line not in text] == []
+    assert unsaid not in text
 
 
-def test_one_run_of_each_finalist_tells_nothing(tmp_path: Path) -> None:
-    text = seen(tmp_path, mixed(), [run_of(3, 1, 0.6), run_of(5, 1, 0.7)])
-    assert "One run each cannot tell which of them is better." in text
-    assert "after 9 epochs, one more training; ± is half of the 95 % interval that so many images leave" in text
-    assert " tie " not in text
-
-
-def test_the_facts_are_counted(tmp_path: Path) -> None:
-    text = seen(tmp_path, [*mixed(), record(8, spec=record(1).spec, seconds=3600.0)])
-    for part in (
-        "6 complete, 1 pruned",
-        "Failed 2",
-        "Networks trained twice 1",
-        "1 h 1 min",
-        "mine: 4,000 images trained on, 1,000 for validation",
-        "torch 2.13.0",
-        "all 9",
-    ):
-        assert part in text
-
-
-def test_trials_that_memory_did_not_suffice_for_are_counted(tmp_path: Path) -> None:
-    assert "micro-batches" not in seen(tmp_path, mixed())
-    split = [*mixed(), record(8, micro_batches=4)]
-    assert "Split into micro-batches 1 trial, as memory did not suffice" in seen(tmp_path, split)
-
-
-def test_what_fewer_parameters_cost_is_said(tmp_path: Path) -> None:
-    text = seen(tmp_path, mixed())
-    assert "Half of the parameters cost 13.3 points: trial 3, 62.00% with 12,345." in text
-    assert "The knee, beyond which more buys less, is the same." in text
-
-
-def test_text_of_the_table_is_never_markup(tmp_path: Path) -> None:
+def test_text_of_the_table_is_never_markup_and_nothing_is_fetched(tmp_path: Path) -> None:
     everywhere = {"study": EVIL, "channels": EVIL, "versions": EVIL, "precision": EVIL, "spec": EVIL, "data": EVIL}
     html = page(study_of(tmp_path, mixed(**everywhere)))
     assert EVIL not in html
     assert "&lt;script&gt;alert(1)" in html
     assert "GPU &lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in html
-
-
-def test_nothing_is_asked_of_the_network(tmp_path: Path) -> None:
-    html = page(study_of(tmp_path, mixed()))
-    assert not re.search(r"<(script|img|link|iframe)[^>]*(src|href)=[\"'](?!data:)", html)
+    for asked in html, page(study_of(tmp_path, mixed())):
+        assert not re.search(r"<(script|img|link|iframe)[^>]*(src|href)=[\"'](?!data:)", asked)
 
 
 def test_the_page_follows_from_the_file_alone(tmp_path: Path) -> None:
@@ -145,20 +143,6 @@ def test_commands_name_the_run_where_it_is_known(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said", "unsaid"),
-    [
-        ("cifar10", "Published networks were trained", "built-in shapes"),
-        ("shapes", "built-in shapes", "Published networks"),
-        ("mine", "The trade-off", "Published networks"),
-    ],
-)
-def test_what_the_images_are_is_said(tmp_path: Path, data: str, said: str, unsaid: str) -> None:
-    text = seen(tmp_path, mixed(data=data))
-    assert said in text
-    assert unsaid not in text
-
-
-@pytest.mark.parametrize(
     "records",
     [
         [record(state="pruned", accuracy=0.3)],
@@ -174,19 +158,6 @@ def test_without_a_complete_trial_the_page_says_so(tmp_path: Path, records: list
     assert "nan" not in text.lower()
 
 
-def test_one_trial_is_enough(tmp_path: Path) -> None:
-    assert "50.00% ± 3.09% with 10,000 parameters" in seen(tmp_path, [record()])
-
-
-def test_every_limit_is_in_the_heading(tmp_path: Path) -> None:
-    limits = {"budget_macs": 6_000_000, "budget_weight_bytes": 250_000, "budget_activation_bytes": 64_000}
-    text = seen(tmp_path, [record(**limits, weight_format="int8")])
-    every = "50,000 parameters, 6,000,000 MACs, 250,000 bytes of int8 weights, 64,000 bytes of activations"
-    assert every in text
-    assert "240,000 of 250,000 bytes of int8 weights to spare" in text
-    assert "no limit" in seen(tmp_path, [record(budget_params=None)])
-
-
 def test_studies_are_put_side_by_side(tmp_path: Path) -> None:
     studies = [
         *study_of(tmp_path / "a", mixed(study="one")),
@@ -198,7 +169,6 @@ def test_studies_are_put_side_by_side(tmp_path: Path) -> None:
     assert "6 of 8" not in text
     assert "5 of 8" in text
     assert "the studies differ in validation images, epochs, device." in text
-    assert "Not quite comparable" not in words(page(study_of(tmp_path / "a", mixed())))
 
 
 def test_studies_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
@@ -216,14 +186,10 @@ def test_a_page_is_written_as_a_whole(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_said_and_nothing_left_behind(tmp_path: Path) -> None:
     studies = study_of(tmp_path, mixed())
     with pytest.raises(TableError, match=r"trials.csv/report.html: cannot be written \([^\n]*\)$"):
         write_page(studies, tmp_path / "trials.csv" / "report.html")
-
-
-def test_nothing_is_left_behind_where_a_folder_is_in_the_way(tmp_path: Path) -> None:
-    studies = study_of(tmp_path, mixed())
     (tmp_path / "report.html").mkdir()
     with pytest.raises(TableError, match="cannot be written"):
         write_page(studies, tmp_path / "report.html")

@@ -7,52 +7,48 @@ from typing import Any
 
 import pytest
 
-from tests.report import browsing
+from nas_budget.records.training_run import EpochRow, RunResult
+from tests.report.browsing import Open, lies_in_its_card
 from tests.report.runs import MISTAKE, SEEDS, epochs, of_many_classes, result, write
 from tests.report.trials import EVIL
 
-
-def opened(browser: Any, path: Path, scheme: str = "light", width: int = 1280) -> tuple[Any, list[str]]:
-    """The page of a run in a new window once its last figure is drawn, and what went wrong."""
-    return browsing.opened(browser, path.as_uri(), scheme, width, ready="#confusion .hm")
+pytestmark = pytest.mark.browser
 
 
-@pytest.mark.browser
+@pytest.fixture
+def open_run(open_page: Open, tmp_path: Path) -> Open:
+    """Writes a run and opens its page, ready once the last figure is drawn."""
+
+    def call(run: RunResult, rows: list[EpochRow], *how: Any, folder: str = "run", **more: Any) -> Any:
+        return open_page(write(tmp_path / folder, run, rows).as_uri(), *how, ready="#confusion .hm", **more)
+
+    return call
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_opens_without_an_error_or_a_request(browser: Any, tmp_path: Path, scheme: str, width: int) -> None:
+def test_the_page_opens_without_an_error_or_a_request(open_run: Open, scheme: str, width: int) -> None:
     evil = result(classes=(EVIL, "b" * 90, "<img src=x onerror=alert(2)>"), name="long_name_" * 20, seeds=SEEDS)
-    window, trouble = opened(browser, write(tmp_path, evil, epochs(seeds=(4, 5))), scheme, width)
+    window = open_run(evil, epochs(seeds=(4, 5)), scheme, width)
     assert window.evaluate("document.documentElement.scrollWidth") <= width
     for name in "loss", "accuracy", "rate", "architecture", "confusion":
-        figure, card = (
-            window.locator(at).first.bounding_box() for at in (f"#{name} .main-svg", f"section:has(#{name})")
-        )
-        assert card["x"] <= figure["x"]
-        assert figure["x"] + figure["width"] <= card["x"] + card["width"]
-        assert figure["y"] + figure["height"] <= card["y"] + card["height"]
+        assert lies_in_its_card(window, name)
     ink = window.evaluate("getComputedStyle(document.querySelector('#loss .xtitle')).fill")
     assert (ink == "rgb(51, 65, 85)") == (scheme == "light")
     texts = window.locator("#confusion .heatmap-label").all_text_contents()
     shown = ["70", "60", "100", "20", "10", "40"] if width == 390 else ["70.0", "60.0", "100.0", "20.0", "10.0", "40.0"]
     assert sorted(filter(None, texts)) == sorted(shown)
     assert "<script>alert(1" in window.locator("#confusion .ytick text").first.text_content()
-    window.close()
-    assert trouble == []
 
 
-@pytest.mark.browser
-def test_a_hundred_classes_and_one_epoch_can_be_looked_at(browser: Any, tmp_path: Path) -> None:
-    window, trouble = opened(browser, write(tmp_path, of_many_classes(100), epochs(1)), width=390)
+def test_a_hundred_classes_and_one_epoch_can_be_looked_at(open_run: Open) -> None:
+    window = open_run(of_many_classes(100), epochs(1), width=390)
     assert window.evaluate("document.documentElement.scrollWidth") <= 390
     assert window.locator("#loss .scatterlayer .point").count() == 1
-    window.close()
-    assert trouble == []
 
 
-@pytest.mark.browser
-def test_pointing_at_a_cell_shows_its_count(browser: Any, tmp_path: Path) -> None:
-    window, trouble = opened(browser, write(tmp_path, result(classes=("cat", EVIL, "emu")), epochs()))
+def test_pointing_at_a_cell_shows_its_count(open_run: Open) -> None:
+    window = open_run(result(classes=("cat", EVIL, "emu")), epochs())
     window.locator("#confusion").scroll_into_view_if_needed()
     box = window.locator("#confusion .heatmaplayer").bounding_box()
     window.mouse.move(box["x"] + box["width"] * 5 / 6, box["y"] + box["height"] / 2)
@@ -60,13 +56,10 @@ def test_pointing_at_a_cell_shows_its_count(browser: Any, tmp_path: Path) -> Non
     shown = window.locator("#confusion .hoverlayer").text_content()
     assert f"{EVIL} predicted as emu:" in shown
     assert "8 of 20" in shown
-    window.close()
-    assert trouble == []
 
 
-@pytest.mark.browser
-def test_on_paper_the_figures_are_light_and_fit(browser: Any, tmp_path: Path) -> None:
-    window, _ = opened(browser, write(tmp_path, result(), epochs()), "dark")
+def test_on_paper_the_figures_are_light_and_fit(open_run: Open) -> None:
+    window = open_run(result(), epochs(), "dark")
     window.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert window.locator("#loss .main-svg").first.bounding_box()["width"] == 680
     assert window.evaluate("getComputedStyle(document.querySelector('#loss .xtitle')).fill") == "rgb(51, 65, 85)"
@@ -74,13 +67,11 @@ def test_on_paper_the_figures_are_light_and_fit(browser: Any, tmp_path: Path) ->
     wide = "document.querySelector('#{} .main-svg').getBoundingClientRect().width"
     window.wait_for_function(f"{wide.format('rate')} > 900 && {wide.format('loss')} < 500", timeout=60_000)
     assert window.evaluate("getComputedStyle(document.querySelector('#loss .xtitle')).fill") != "rgb(51, 65, 85)"
-    window.close()
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("clipboard", [True, False])
-def test_a_command_is_copied_with_and_without_a_clipboard(browser: Any, tmp_path: Path, clipboard: bool) -> None:
-    window, trouble = opened(browser, write(tmp_path / "my run", result(), epochs()))
+def test_a_command_is_copied_with_and_without_a_clipboard(open_run: Open, tmp_path: Path, clipboard: bool) -> None:
+    window = open_run(result(), epochs(), folder="my run")
     keep = "navigator.clipboard.writeText = async (text) => { window.kept = text; }"
     none = "Object.defineProperty(navigator, 'clipboard', {value: undefined})"
     window.evaluate(keep if clipboard else none)
@@ -91,15 +82,12 @@ def test_a_command_is_copied_with_and_without_a_clipboard(browser: Any, tmp_path
     assert window.evaluate("window.kept") == f"nas-budget evaluate '{tmp_path / 'my run'}'"
     assert button.text_content() == "copied"
     window.wait_for_function("document.querySelector('.copy').textContent === 'copy'", timeout=60_000)
-    window.close()
-    assert trouble == []
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
-def test_images_are_enlarged_pixel_by_pixel(browser: Any, tmp_path: Path, width: int) -> None:
+def test_images_are_enlarged_pixel_by_pixel(open_run: Open, width: int) -> None:
     run = result(mistakes=tuple({**MISTAKE, "index": i} for i in range(24)))
-    window, trouble = opened(browser, write(tmp_path, run, epochs()), width=width)
+    window = open_run(run, epochs(), width=width)
     images = window.locator(".thumbnails img")
     assert images.evaluate_all("(all) => all.filter((one) => one.naturalWidth === 16).length") == 24
     assert images.first.evaluate("(one) => getComputedStyle(one).imageRendering") == "pixelated"
@@ -107,5 +95,3 @@ def test_images_are_enlarged_pixel_by_pixel(browser: Any, tmp_path: Path, width:
     assert first["width"] == pytest.approx(first["height"], abs=1)
     assert (first["width"] > 90, first["y"]) == (True, second["y"])
     assert window.evaluate("document.documentElement.scrollWidth") <= width
-    window.close()
-    assert trouble == []
