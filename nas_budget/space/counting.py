@@ -63,7 +63,7 @@ def count_fitting(space: SearchSpace, budget: Budget, on_progress: Callable[[flo
     for n_counted, layout in enumerate(every, start=1):
         graph = build_graph(space, layout, budget)
         total += count_paths(graph)
-        if has_repeats(space, layout):
+        if has_repeats(space, layout):  # the same networks count in the layout of another shortcut kernel
             total -= count_paths(graph.constant())
         on_progress(n_counted / len(every))
     return total
@@ -73,18 +73,20 @@ def count_networks(space: SearchSpace) -> int:
     """How many different networks the space holds, exactly."""
     grid = width_grid(space)
     bounds = [growth_bounds(space, width) for width in grid]
+    # The widths that may follow a width are a range of the grid, here by the places of its ends.
     follow = [(bisect_left(grid, low), bisect_right(grid, high)) for low, high in bounds]
     n_variants, total = len(stage_variants(space)), 0
     stems = [_stems_before(space, width) for width in grid]
     for layout in layouts(space):
         n_stages, n_pools = len(layout["strides"]), len(pool_choices(space, layout))
-        # Backwards from the pools: completions of each width, where those that may follow it are a range of the grid.
+        # Backwards from the pools: how many completions each width of the stage has.
         beyond = [n_pools] * len(grid)
         for _ in range(n_stages - 1):
-            sums = [0, *accumulate(beyond)]
+            sums = [0, *accumulate(beyond)]  # the sum over a range is the difference of two of these
             beyond = [n_variants * (sums[high] - sums[low]) for low, high in follow]
         total += n_variants * sum(len(before) * n for before, n in zip(stems, beyond, strict=True))
         if has_repeats(space, layout):
+            # Networks of one width throughout project nothing: the layout of the least shortcut kernel has them.
             one_width = (
                 sum(stem in (0, width) for stem in before)
                 for width, before, (low, high) in zip(grid, stems, bounds, strict=True)
@@ -150,6 +152,7 @@ class _Side:
     def _hold(self, costs: Sequence[Counts]) -> None:
         """Keep the paths to each node."""
         self.n_paths = np.array([reached.shape[1] for reached in costs])
+        # A node that no path reaches gets a least cost over every limit, so that `step` leaves it out.
         over = (self.limits + 1)[:, None]
         self.least = np.stack([reached.min(axis=1, initial=over.max()) for reached in costs], axis=1)
         self.costs = np.concatenate(costs, axis=1)
@@ -163,6 +166,7 @@ class _Side:
         """The paths through one layer more that reach a node and can be completed within the limits."""
         edges, beyond = self.edges[self.level], self.beyond[self.level + 1]
         starts = np.concatenate([[0], np.cumsum(self.n_paths)])
+        # Up to which cost a path has a completion that fits, and up to which all of them do; -1: at no cost.
         alive_up_to = np.clip(self.limits - beyond.least[:, node], -1, self.limits).astype(self.limits.dtype)
         sure_up_to = np.clip(self.limits - beyond.most[:, node], -1, self.limits).astype(self.limits.dtype)
         found, n_sure = [self.costs[:, :0]], 0
@@ -174,11 +178,13 @@ class _Side:
             useful = np.flatnonzero(within(self.least + added, alive_up_to))
             if not useful.size:
                 continue
+            # The paths lie sorted by node: those of all nodes from the first useful one to the last are one slice.
             first, last = useful[0], useful[-1] + 1
             costs = np.repeat(added[:, first:last], self.n_paths[first:last], axis=1)
             costs += self.costs[:, starts[first] : starts[last]]
             alive = within(costs, alive_up_to)
             if wholesale and (sure_up_to >= 0).all():
+                # Each of these stands for as many networks as it has completions, and need not be listed any more.
                 sure = within(costs, sure_up_to)
                 n_sure += int(np.count_nonzero(sure))
                 alive &= ~sure

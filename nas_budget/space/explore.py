@@ -14,7 +14,7 @@ from nas_budget.arch.budget import LIMITS, Budget
 from nas_budget.arch.cost_table import Counts, columns_of, cost_table, fits_table, parts_table
 from nas_budget.errors import SpaceTooLargeError
 from nas_budget.space.counting import count_fitting, count_networks
-from nas_budget.space.layout_graph import LayeredGraph, build_graph, costs_to_go, layouts, pool_choices
+from nas_budget.space.layout_graph import KINDS, LayeredGraph, build_graph, costs_to_go, layouts, pool_choices
 from nas_budget.space.sampling import Rows, draw_fitting, estimate_fitting
 from nas_budget.space.space import OPTIONS, SearchSpace
 from nas_budget.space.spec_factory import width_grid
@@ -195,7 +195,7 @@ def _possible(space: SearchSpace, budget: Budget) -> Iterator[tuple[str, int, An
         if not layers[0].any():
             continue
         yield "stages", 0, len(layout["strides"])
-        yield from ((name, 0, layout[name]) for name in ("block", "se_reduction", "shortcut_kernel"))
+        yield from ((name, 0, layout[name]) for name in KINDS)
         for node in np.flatnonzero(layers[0].any(axis=(1, 2))):
             yield from zip(("stem_kernel", "stem_width"), (0, 0), graph.stems[node], strict=True)
         for stage, (edges, stride) in enumerate(zip(layers, layout["strides"], strict=False), start=1):

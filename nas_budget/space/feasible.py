@@ -90,10 +90,12 @@ class FeasibleSpace:
         shape = self._shrink(self._shape(point))
         n = len(shape["blocks"])
         growth = [point.get(f"growth_{i}", self.space.growth[0]) for i in range(2, n + 1)]
+        # Growths multiply up to the widths in proportion to the first; the size then says what they are multiplied by.
         widths, params = self._fitting_widths(shape, list(accumulate(growth, mul, initial=1.0)))
         if not len(widths):
             return self._narrowest(shape)
         low, high = self._size_bounds(shape, int(params[-1]))
+        # On a log scale equal steps of the size are equal factors of the parameters, at every scale of networks.
         most = ceil(low * (high / low) ** point.get("size", 1.0))
         # Wider rows need not have more parameters everywhere on the grid, so the last row that is small enough counts.
         small = np.flatnonzero(params <= min(int(params[-1]), most))
@@ -113,12 +115,14 @@ class FeasibleSpace:
         ):
             values |= {f"blocks_{i}": blocks, f"kernel_{i}": kernel, f"stride_{i}": stride}
         least, most = self.space.growth
+        # Rounded widths may grow by a little more or less than a proposal can ask for.
         growth = [min(max(after / before, least), most) for before, after in pairwise(spec.channels)]
         values |= {f"growth_{i}": value for i, value in enumerate(growth, start=2)}
         relative = list(accumulate(growth, mul, initial=1.0))
         shape = _shape_of(spec)
         _, params = self._fitting_widths(shape, relative)
         low, high = self._size_bounds(shape, int(params[-1]) if len(params) else cost(self._narrowest(shape)).params)
+        # The size solves params = low * (high / low) ** size, as `decode` has it.
         values["size"] = min(max(log(cost(spec).params / low) / log(high / low), 0.0), 1.0) if low < high else 1.0
         bounds = {d.name: d for d in self.space.dimensions()}
         return {name: v for name, v in values.items() if name in bounds and bounds[name].contains(v)}
@@ -134,6 +138,7 @@ class FeasibleSpace:
 
         Distance is the number of single changes (one width, one block, one kernel, ...).
         """
+        # Limits can cut a space in parts that single changes do not join: the smallest networks are other starts.
         reached: set[ResNetSpec] = set()
         for start in (spec, *filter(self.fits, smallest_specs(self.space))):
             for candidate in self._outward(start, reached):
@@ -199,6 +204,7 @@ class FeasibleSpace:
         """Every multiple of these proportions that fits, narrowest first, shape (N, stages); and their parameters."""
         space, grid = self.space, width_grid(self.space)
         widths, _ = scaled_widths(relative, grid.step, grid[0], grid[-1])
+        # Rounding, and the ends of the grid, may bend the proportions beyond what the space allows.
         widths = widths[self._grows(widths)]
         if not len(widths):
             return widths, np.zeros(0, np.int64)

@@ -26,6 +26,8 @@ from nas_budget.space.spec_factory import clip_pool, growth_bounds, map_sizes, s
 MOST_CHOICES = 20_000_000
 """Edges of one layer that are held in memory."""
 NO_LIMIT = 2**62
+KINDS = ("block", "se_reduction", "shortcut_kernel")
+"""What the networks of a layout share beside their strides."""
 
 Counts = NDArray[np.int64]
 Resource = tuple[tuple[str, ...], int]
@@ -72,6 +74,7 @@ def costs_to_go(layers: Sequence[Edges]) -> list[CostToGo]:
     # Backwards (Bellman 1957): what is best beyond a node does not depend on how it was reached.
     for edges in reversed(layers):
         beyond = found[0]
+        # Where an edge is shut, or nothing lies beyond it, the least is over any limit and the most below any cost.
         shut = ~(edges.open & (beyond.n_paths > 0).astype(bool)[None, :, None])
         least = np.where(shut, NO_LIMIT, edges.costs + beyond.least[:, None, :, None]).min(axis=(2, 3))
         most = np.where(shut, -1, edges.costs + beyond.most[:, None, :, None]).max(axis=(2, 3))
@@ -105,6 +108,7 @@ class LayeredGraph:
         """The paths of one width throughout."""
         stem_widths = np.array([width for _, width in self.stems])[:, None]
         kept = [(stem_widths == 0) | (stem_widths == self.widths)]
+        # Ones on the diagonal: from each width only the edges to the same width stay open.
         kept += [np.eye(len(self.widths), dtype=bool)] * (len(self.edges) - 2)
         edges = [replace(x, open=x.open & y[:, :, None]) for x, y in zip(self.edges, kept, strict=False)]
         return replace(self, edges=(*edges, self.edges[-1]))
@@ -114,14 +118,8 @@ def layouts(space: SearchSpace) -> Iterator[dict[str, Any]]:
     """Every layout of a space: strides, block, se_reduction and shortcut_kernel, as `cost_table` takes them."""
     kinds = [*product(*map(dict.fromkeys, (space.block, space.se_reduction, space.shortcut_kernel)))]
     for n in range(space.stages[0], space.stages[1] + 1):
-        for strides in dict.fromkeys(stride_patterns(space, n)):
-            for block, se_reduction, shortcut_kernel in kinds:
-                yield {
-                    "strides": strides,
-                    "block": block,
-                    "se_reduction": se_reduction,
-                    "shortcut_kernel": shortcut_kernel,
-                }
+        for strides, kind in product(dict.fromkeys(stride_patterns(space, n)), kinds):
+            yield {"strides": strides, **dict(zip(KINDS, kind, strict=True))}
 
 
 def stage_variants(space: SearchSpace) -> tuple[tuple[int, int], ...]:
@@ -183,6 +181,7 @@ def _resources(budget: Budget) -> list[Resource]:
     if budget.macs is not None:
         found.append((("macs",), budget.macs))
     if budget.weight_bytes is not None:
+        # Counted in weights instead of bytes; a part of a weight is never stored, so the quotient may be rounded down.
         found.append((("params", "buffers"), budget.weight_bytes // BYTES_PER_WEIGHT[budget.weight_format]))
     return found or [(("params",), NO_LIMIT)]
 
@@ -195,6 +194,7 @@ def _total(counted: closed_form.Counted, names: Sequence[str]) -> Counts:
 def _affordable(space: SearchSpace, layout: dict[str, Any], maps: Sequence[int], resources: list[Resource]) -> Counts:
     """The widths of the grid at which a stage of the cheapest kind is not beyond a limit by itself."""
     # Pairs of widths take the memory: a width that no budget pays for is left out before they are made.
+    # A stage is cheapest after the narrowest one, or after one as wide as itself, where it needs no projection.
     grid = np.array(width_grid(space))
     kept = np.ones(len(grid), bool)
     for names, limit in resources:
@@ -220,16 +220,16 @@ def _counted(
     block, n_out = layout["block"], widths[None, :, None]
     first = np.where(stem_widths == 0, n_out, stem_widths)
     shape = len(stems), len(widths), len(variants)
-    begun = closed_form.stem(block, space.in_channels, first, stem_kernels, size, columns)
+    stem = closed_form.stem(block, space.in_channels, first, stem_kernels, size, columns)
     n_in = first
     for after in map_sizes(space, layout["strides"]):
         counted = closed_form.stage(
             block, n_in, n_out, blocks, kernels, size, after, layout["shortcut_kernel"], layout["se_reduction"], columns
         )
         # The stem has no layer of its own: its cost depends on its width and the first stage's, as that stage's does.
-        counted = together(begun, counted) if begun else counted
+        counted = together(stem, counted) if stem else counted
         yield {name: np.broadcast_to(values, shape) for name, values in counted.items()}
-        begun, n_in, size, shape = {}, widths[:, None, None], after, (len(widths), len(widths), len(variants))
+        stem, n_in, size, shape = {}, widths[:, None, None], after, (len(widths), len(widths), len(variants))
     last = closed_form.head(block, n_in, size, np.array(pools)[None, :, None], space.classes, columns)
     yield {name: np.broadcast_to(values, (len(widths), len(pools), 1)) for name, values in last.items()}
 

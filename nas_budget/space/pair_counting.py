@@ -51,6 +51,7 @@ def pairs_within(room: Counts, costs: Counts) -> int:
 
 def _count_lower(room: Counts, costs: Counts) -> int:
     """How many pairs there are in which the cost is at most the room, with one limit."""
+    # Up to a low number a histogram answers by its running sums, in linear time; beyond it two sorted lists do.
     highest = int(room.max())
     if highest > 8 * (room.size + costs.size):
         found = np.searchsorted(np.sort(costs[0]), np.sort(room[0]), side="right")

@@ -109,6 +109,8 @@ def _rounded(edges: Edges, least_before: Counts, after: Any, step: Counts, up: b
     """The layer with what each edge adds to the least, in steps of the grid."""
     is_open = edges.open & (after.n_paths > 0).astype(bool)[None, :, None]
     more = np.where(is_open, edges.costs + after.least[:, None, :, None] - least_before[:, :, None, None], 0)
+    # Rounded down, a path's steps never add up to more than its true cost, so no path that fits is lost. Rounded up,
+    # they never add up to less, so only paths that fit are left.
     wide = step[:, None, None, None]
     return Edges(-(-more // wide) if up else more // wide, is_open)
 
@@ -123,6 +125,7 @@ def _completions(edges: Edges, table: Floats) -> Floats:
     # Edges of the same cost look into the same part of the table: one matrix product does for all of them.
     order = np.argsort(shifts, kind="stable")
     kinds, begins = np.unique(shifts[order], return_index=True)
+    # made[node, left] = sum over the edges of table[their end, left - their cost], for all `left` at once by slices.
     made = np.zeros((n_from, *shape))
     for kind, members in zip(kinds, np.split(pairs[order], begins[1:]), strict=True):
         shift = [int(i) for i in np.unravel_index(kind, shape)]
@@ -145,5 +148,7 @@ def path_samplers(space: SearchSpace, budget: Budget | None, finer: int = 1, up:
 
 def _n_steps(graph: LayeredGraph) -> int:
     """Steps along each limit that keep the work of a table in bounds."""
+    # A table has steps^limits cells. Each adds up widths^2 products for every cost that edges have: at most as many
+    # costs as cells, so the work is within widths^2 * steps^(2 * limits).
     per_cell = len(graph.widths) ** 2
     return int(np.clip((WORK / per_cell) ** (0.5 / len(graph.limits)), FEWEST_STEPS, MOST_STEPS))

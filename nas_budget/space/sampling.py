@@ -1,8 +1,8 @@
 """Networks drawn from those that fit: every one equally likely, however small a share of a space they are.
 
 Paths are drawn evenly from those that fit by costs rounded down, and the few that are over a limit by true costs are
-drawn again: what remains is even among those that fit. Where the few are many the grid is made finer; at steps of one
-the rounded costs are the true ones, so this costs_to_go.
+drawn again: what remains is even among those that fit. Where the few are many the grid is made finer. That comes to an
+end, as at steps of one the rounded costs are the true ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nas_budget.arch.budget import Budget
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.space.counting import count_fitting
 from nas_budget.space.feasible import nothing_fits
-from nas_budget.space.layout_graph import LayeredGraph, has_repeats
+from nas_budget.space.layout_graph import KINDS, LayeredGraph, has_repeats
 from nas_budget.space.path_sampler import Paths, PathSampler, path_samplers
 from nas_budget.space.space import OPTIONS, SearchSpace
 from nas_budget.space.spec_factory import make_spec
@@ -46,7 +46,7 @@ def sample(space: SearchSpace, n: int, budget: Budget | None = None, seed: int =
     ]
     found = []
     for channels, blocks, kernels, strides, option in zip(*stages, options, strict=True):
-        k = len(channels) - channels.count(0)
+        k = len(channels) - channels.count(0)  # rows are padded to the most stages by widths of 0
         found.append(make_spec(space, channels[:k], blocks[:k], kernels[:k], strides[:k], option))
     return found
 
@@ -78,6 +78,8 @@ def estimate_fitting(space: SearchSpace, budget: Budget, seed: int = 0) -> tuple
     found = path_samplers(space, budget)
     if not found:
         return 0.0, 0.0, 0.0
+    # Rounded down, the costs of all that fit and of some more are within the limits: `most`. Of those, draws are even,
+    # so the share of draws that truly fit tells how much of `most` does. Rounded up, only some that fit are left.
     most = float(sum(sampler.weights.sum() for sampler in found))
     kept = len(_batch(space, found, 4 * BATCH, np.random.default_rng(seed))["channels"])
     least = float(sum(sampler.weights.sum() for sampler in path_samplers(space, budget, up=True)))
@@ -91,6 +93,7 @@ def _finer(
     if all(sampler.exact for sampler in found):
         return found, finer
     if max(table.size << table.ndim for sampler in found for table in sampler.tables) > MOST_CELLS:
+        # A finer grid would not fit into memory. Drawing on ends only if something fits, which the exact count says.
         return (found if count_fitting(space, budget or Budget(None)) else []), finer
     return path_samplers(space, budget, 2 * finer), 2 * finer
 
@@ -133,7 +136,7 @@ def _rows(graph: LayeredGraph, drawn: Paths, most_stages: int) -> Rows:
         "pool": np.array(graph.pools)[drawn.nodes[-1]],
         "stem_kernel": stems[drawn.nodes[0], 0],
         "stem_width": stems[drawn.nodes[0], 1],
-        **{name: np.full(n, graph.layout[name]) for name in ("block", "se_reduction", "shortcut_kernel")},
+        **{name: np.full(n, graph.layout[name]) for name in KINDS},
     }
 
 

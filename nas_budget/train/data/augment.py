@@ -111,6 +111,7 @@ def crop_and_flip(
 def _reflect(place: Tensor, size: int) -> Tensor:
     """Indices outside 0..size-1 folded back at the border, which is not repeated; as `F.pad` with mode "reflect"."""
     last = size - 1
+    # The inner absolute value folds at 0, the outer one at the last index.
     return last - (last - place.abs()).abs()
 
 
@@ -124,6 +125,7 @@ def cutout(batch: Tensor, side: int, mean: Tensor, generator: torch.Generator) -
         generator: Random numbers, on the device of the images.
     """
     n, size = batch.shape[:2]
+    # Any pixel can be the centre, so a square at the border loses the part of it that lies outside, as in the paper.
     centre = torch.randint(0, size, (2, n), device=batch.device, generator=generator)
     low = centre - side // 2
     inside = _box(low, low + side, size)
