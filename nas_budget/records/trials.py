@@ -48,7 +48,7 @@ class TrialRecord:
         stem_width: Width of the first convolution.
         optimizer: Of the recipe; learning_rate, weight_decay and batch_size likewise.
         learning_rate: Its largest value.
-        weight_decay: As the optimiser takes it.
+        weight_decay: As the optimizer takes it.
         batch_size: Images a step.
         seeds: Trainings of which accuracy and curve are the mean.
         curve: Accuracy after each epoch, separated by spaces.
@@ -64,7 +64,7 @@ class TrialRecord:
         seed: Seed of the training, of several the first.
         device: Where it ran.
         precision: Number format it trained in.
-        micro_batches: Parts that each batch was computed in; 1 unless memory did not suffice for a whole batch.
+        micro_batches: Micro-batches that each batch was computed in; 1 unless memory did not suffice for a whole batch.
         versions: Versions of this package, torch and Optuna.
         worker: Number of the worker that trained it, from 0.
         started: When, in UTC, ISO 8601.

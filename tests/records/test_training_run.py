@@ -14,6 +14,8 @@ from nas_budget.records.paths import METRICS, RESULT
 from nas_budget.records.training_run import read_metrics, read_result, write_result
 from tests.report.runs import MISTAKE, SEEDS, epochs, result, write
 
+DEEP = "[" * 100_000
+
 
 def damaged(folder: Path, change: Callable[[dict[str, Any]], Any]) -> str:
     """What is said of a result with a change."""
@@ -77,18 +79,17 @@ def test_a_missing_field_is_named(tmp_path: Path) -> None:
     assert "was written by an older nas-budget (no 'spec')" in damaged(tmp_path, lambda values: values.pop("spec"))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "[" * 100_000])
-def test_another_file_is_no_result(tmp_path: Path, text: str) -> None:
-    (tmp_path / RESULT).write_text(text)
-    with pytest.raises(ModelError, match=r"result.json: cannot be read as the result of a run"):
-        read_result(tmp_path)
-
-
-@pytest.mark.parametrize("line", ["[]", "null", "{}", "7", "\udcff", '{"seed": 1}', "[" * 100_000])
-def test_other_lines_are_no_epochs(tmp_path: Path, line: str) -> None:
-    (tmp_path / METRICS).write_bytes(f"{line}\n".encode(errors="surrogateescape"))
-    with pytest.raises(ModelError, match=r"metrics.jsonl: cannot be read as the epochs of a run"):
-        read_metrics(tmp_path)
+@pytest.mark.parametrize(
+    ("name", "read", "what", "text"),
+    [
+        *((RESULT, read_result, "result", text) for text in ("", "[]", "null", DEEP)),
+        *((METRICS, read_metrics, "epochs", text) for text in ("[]", "null", "{}", "7", "\udcff", '{"seed": 1}', DEEP)),
+    ],
+)
+def test_another_file_is_said(tmp_path: Path, name: str, read: Callable[[Path], Any], what: str, text: str) -> None:
+    (tmp_path / name).write_bytes(f"{text}\n".encode(errors="surrogateescape"))
+    with pytest.raises(ModelError, match=f"{name}: cannot be read as the {what} of a run"):
+        read(tmp_path)
 
 
 def test_an_epoch_of_another_type_is_said(tmp_path: Path) -> None:

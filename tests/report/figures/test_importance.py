@@ -72,19 +72,8 @@ def test_a_feature_of_zeros_is_shown_as_it_is(tmp_path: Path) -> None:
     table = table_of(tmp_path, trials)
     (figure,) = slice_figures(table).values()
     assert figure.layout.xaxis.type is None
-    assert list(parallel_figure(table).data[0].dimensions[0]["values"]) == [
-        t.weight_decay for t in complete_by_accuracy(trials)
-    ]
-
-
-def complete_by_accuracy(trials: list[Any]) -> list[Any]:
-    return sorted(trials, key=lambda trial: -trial.accuracy)
-
-
-def test_failed_trials_have_no_curve(tmp_path: Path) -> None:
-    figure = curves_figure(table_of(tmp_path, mixed()))
-    for trace in figure.data:
-        assert not {6, 7} & {*trace.customdata}
+    ranked = sorted(trials, key=lambda trial: -(trial.accuracy or 0))
+    assert [*parallel_figure(table).data[0].dimensions[0]["values"]] == [trial.weight_decay for trial in ranked]
 
 
 def test_a_study_keeps_its_colour_in_every_figure(tmp_path: Path) -> None:
@@ -98,12 +87,9 @@ def test_a_study_keeps_its_colour_in_every_figure(tmp_path: Path) -> None:
 def test_features_are_those_that_vary(tmp_path: Path) -> None:
     table = table_of(tmp_path, [record(0), record(1, channels="8-16-32", blocks="1-2-2", kernels="3-5-3", params=77)])
     found = features(table)
-    assert list(found["stages"]) == [2, 3]
-    assert list(found["blocks"]) == [3, 5]
-    assert list(found["last_width"]) == [16, 32]
-    assert list(found["kernel"]) == pytest.approx([3, 11 / 3])
-    assert "pool" not in found
-    assert "macs" not in found
+    for name, values in ("stages", [2, 3]), ("blocks", [3, 5]), ("last_width", [16, 32]), ("kernel", [3, 11 / 3]):
+        assert list(found[name]) == pytest.approx(values)
+    assert not {"pool", "macs"} & {*found}
 
 
 def test_every_complete_trial_is_a_line_and_a_point(tmp_path: Path) -> None:
@@ -132,6 +118,8 @@ def test_curves_are_whole_and_stops_are_marked(tmp_path: Path) -> None:
     pruned = table[table["state"] == "pruned"]
     assert list(traces["pruned here"].x) == list(pruned["epochs"])
     assert [shape.x0 for shape in figure.layout.shapes] == [2, 4] == rungs_of(table)
+    for trace in curves_figure(table_of(tmp_path, mixed())).data:
+        assert not {6, 7} & {*trace.customdata}  # they failed
 
 
 def test_of_very_many_curves_the_best_are_drawn(tmp_path: Path) -> None:
@@ -144,9 +132,9 @@ def test_of_very_many_curves_the_best_are_drawn(tmp_path: Path) -> None:
 
 @given(st.lists(specs(), min_size=1, max_size=4))
 def test_parts_add_up_to_what_a_network_costs(found: list[ResNetSpec]) -> None:
-    shapes = {(s.image_size, s.in_channels, s.classes) for s in found}
-    for shape in shapes:
-        rows = [s for s in found if (s.image_size, s.in_channels, s.classes) == shape]
+    images = [(spec.image_size, spec.in_channels, spec.classes) for spec in found]
+    for shape in {*images}:
+        rows = [spec for spec, image in zip(found, images, strict=True) if image == shape]
         counted = part_costs(frame(rows))
         assert counted is not None
         for spec, params, macs in zip(rows, counted["params"], counted["macs"], strict=True):
@@ -186,13 +174,8 @@ def test_bars_of_the_best_are_divided_into_their_parts(tmp_path: Path) -> None:
 
 def test_the_ledger_is_a_bar_of_what_became_of_the_time() -> None:
     figure = ledger_figure({"a": TimeLedger(complete=600, pruned=120, saved=60), "b": TimeLedger(failed=30)})
-    bars = {trace.name: list(trace.x) for trace in figure.data}
-    assert bars == {
-        "complete trials": [10, 0],
-        "pruned trials": [2, 0],
-        "failed trials": [0, 0.5],
-        "saved by pruning": [1, 0],
-    }
+    bars = {trace.name.partition(" ")[0]: list(trace.x) for trace in figure.data}
+    assert bars == {"complete": [10, 0], "pruned": [2, 0], "failed": [0, 0.5], "saved": [1, 0]}
 
 
 def timed(number: int, start: str, end: str, **changes: Any) -> Any:
@@ -223,29 +206,22 @@ def test_an_interrupted_trial_begins_when_what_counts_of_it_began(tmp_path: Path
     assert figure is not None
     assert list(figure.data[0].base) == [9, 0]
     assert list(figure.data[0].x) == [1, 8]
-
-
-def test_without_times_there_is_no_timeline(tmp_path: Path) -> None:
     assert timeline_figure(table_of(tmp_path, [record(started="", finished="")])) is None
 
 
 def test_the_knee_and_the_half_of_a_front(tmp_path: Path) -> None:
     points = [(10, 0.2), (20, 0.6), (40, 0.65), (80, 0.7)]
     pareto = pareto_trials(table_of(tmp_path, [record(i, params=p, accuracy=a) for i, (p, a) in enumerate(points)]))
-    bend, half = knee(pareto), halved(pareto)
-    assert bend is not None
-    assert half is not None
-    assert (bend["params"], half["params"]) == (20, 40)
+    assert [found["params"] for found in (knee(pareto), halved(pareto)) if found is not None] == [20, 40]
     assert knee(pareto.iloc[:2]) is None
     assert halved(pareto.iloc[:1]) is None
 
 
 @given(specs())
 def test_a_command_says_the_network_it_is_of(spec: ResNetSpec) -> None:
-    given = {}
-    options = iter(network_options(spec, image=True))
-    for option in options:
-        given[option.removeprefix("--").replace("-", "_")] = next(options)
+    options = network_options(spec, image=True)
+    names = [option.removeprefix("--").replace("-", "_") for option in options[::2]]
+    given = dict(zip(names, options[1::2], strict=True))
     assert ResNetSpec(**network_values(given)) == spec
 
 

@@ -24,10 +24,6 @@ def drawn(figure: go.Figure) -> dict[str, list[tuple[float, float]]]:
     return {trace.name: list(zip(trace.x, trace.y, strict=True)) for trace in figure.data if trace.name}
 
 
-def texts(figure: go.Figure) -> list[str]:
-    return [annotation.text for annotation in figure.layout.annotations]
-
-
 def test_trials_are_drawn_by_what_became_of_them(tmp_path: Path) -> None:
     points = drawn(tradeoff(table_of(tmp_path, mixed())))
     assert points["pruned"] == [(30_000, 0.2)]
@@ -84,12 +80,6 @@ def test_the_front_belongs_to_its_axis(tmp_path: Path) -> None:
         assert line.x[0] == first
 
 
-def test_the_knee_is_marked(tmp_path: Path) -> None:
-    table = table_of(tmp_path, mixed())
-    (mark,) = (a for a in tradeoff(table).layout.annotations if a.text == "knee")
-    assert (mark.x, mark.y) == (pytest.approx(math.log10(12_345)), 0.62)
-
-
 def test_finalists_have_the_interval_of_their_mean(tmp_path: Path) -> None:
     runs = [
         FinalistRun(trial, seed, accuracy, 6, 1, 1.0, 0.0, "", "", "")
@@ -111,30 +101,23 @@ def test_studies_that_are_compared_have_a_colour_each(tmp_path: Path) -> None:
     assert len({*colours.values()}) == 2
 
 
-def test_the_budget_is_a_line_with_its_number(tmp_path: Path) -> None:
+def test_a_limit_on_parameters_is_a_line_with_its_number(tmp_path: Path) -> None:
     figure = tradeoff(table_of(tmp_path, mixed()))
     assert [(shape.x0, shape.x1) for shape in figure.layout.shapes] == [(50_000, 50_000)]
     (mark,) = (a for a in figure.layout.annotations if a.text == "budget 50,000")
     assert mark.x == pytest.approx(math.log10(50_000))
-
-
-def test_without_a_limit_on_parameters_there_is_no_line(tmp_path: Path) -> None:
     figure = tradeoff(table_of(tmp_path, mixed(budget_params=None)))
     assert not figure.layout.shapes
-    assert texts(figure) == ["knee"]
+    (mark,) = figure.layout.annotations
+    assert (mark.text, mark.x, mark.y) == ("knee", pytest.approx(math.log10(12_345)), 0.62)
 
 
 def test_published_networks_are_drawn_on_their_own_images_only(tmp_path: Path) -> None:
-    assert STARS not in drawn(tradeoff(table_of(tmp_path, mixed())))
-    mine = [record(0, data="cifar10"), record(1, data="mine")]
-    assert STARS not in drawn(tradeoff(table_of(tmp_path, mine)))
-    points = drawn(tradeoff(table_of(tmp_path, mixed(data="cifar10"))))
-    assert (4_907_445, 0.9308) in points[STARS]
-
-
-def test_published_networks_far_from_every_trial_wait_in_the_legend(tmp_path: Path) -> None:
+    for records in mixed(), [record(0, data="cifar10"), record(1, data="mine")]:
+        assert STARS not in drawn(tradeoff(table_of(tmp_path, records)))
+    assert (4_907_445, 0.9308) in drawn(tradeoff(table_of(tmp_path, mixed(data="cifar10"))))[STARS]
     far, near = record(data="cifar10"), record(data="cifar10", accuracy=0.9, params=200_000)
-    for trial, visible in (far, "legendonly"), (near, True):
+    for trial, visible in (far, "legendonly"), (near, True):  # far from every trial they wait in the legend
         (stars,) = (t for t in tradeoff(table_of(tmp_path, [trial])).data if t.name == STARS)
         assert stars.visible == visible
 

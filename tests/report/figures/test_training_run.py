@@ -48,17 +48,13 @@ def test_each_seed_has_a_thin_line_and_their_mean_a_bold_one() -> None:
     assert list(alone.y) == list(four.y)
 
 
-def test_a_loss_that_is_no_number_is_a_gap() -> None:
+def test_what_is_missing_or_no_number_is_a_gap() -> None:
     rows = epochs(seeds=(4, 5))
-    rows[1] = replace(rows[1], train_loss=nan)
+    rows[1] = replace(rows[1], accuracy=None, train_loss=nan)
     _, five, mean = loss_figure(rows).data
     assert isnan(mean.y[1])
     assert five.y[1] == 5.5
-
-
-def test_what_is_missing_or_infinite_is_a_gap() -> None:
-    rows = epochs()
-    rows[1] = replace(rows[1], accuracy=None, train_loss=float("inf"))
+    rows = [rows[0], replace(rows[1], train_loss=float("inf")), rows[2]]
     for draw in loss_figure, accuracy_figure:
         (line,) = draw(rows).data
         assert [isnan(value) for value in line.y] == [False, True, False]

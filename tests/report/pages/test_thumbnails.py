@@ -25,10 +25,8 @@ def test_each_image_is_as_it_was_written(tmp_path: Path, channels: int) -> None:
     write_row(tmp_path / "row.png", images)
     thumbnails = read_thumbnails(tmp_path / "row.png", 4, 8)
     assert [thumbnail.side for thumbnail in thumbnails] == [8] * 4
-    assert all(
-        np.array_equal(pixels(thumbnail).reshape(8, 8, channels), image)
-        for thumbnail, image in zip(thumbnails, images, strict=True)
-    )
+    for thumbnail, image in zip(thumbnails, images, strict=True):
+        assert np.array_equal(pixels(thumbnail).reshape(8, 8, channels), image)
 
 
 def test_a_large_image_is_made_smaller(tmp_path: Path) -> None:
@@ -42,13 +40,8 @@ def test_what_is_not_exactly_that_gives_none(tmp_path: Path) -> None:
     path = tmp_path / "row.png"
     assert read_thumbnails(path, 3, 8) == []
     write_row(path, np.zeros((3, 8, 8, 3), np.uint8))
-    assert [len(read_thumbnails(path, n, side)) for n, side in ((3, 8), (2, 8), (4, 8), (3, 4), (0, 8))] == [
-        3,
-        0,
-        0,
-        0,
-        0,
-    ]
+    asked = (3, 8), (2, 8), (4, 8), (3, 4), (0, 8)
+    assert [len(read_thumbnails(path, n, side)) for n, side in asked] == [3, 0, 0, 0, 0]
     whole = path.read_bytes()
     for damaged in (b"", whole[:-30], b"GIF89a" + whole, whole.replace(b"IDAT", b"IDAX")):
         path.write_bytes(damaged)
