@@ -53,7 +53,7 @@ BUDGETS = [
 @cache
 def every(name: str) -> dict[ResNetSpec, Cost]:
     """All networks of a space of `SMALL`, and what each costs."""
-    return {spec: cost(spec) for spec in dict.fromkeys(_listed(SMALL[name]))}
+    return {spec: cost(spec) for spec in dict.fromkeys(listed(SMALL[name]))}
 
 
 def fitting(name: str, budget: Budget | None) -> set[ResNetSpec]:
@@ -61,8 +61,8 @@ def fitting(name: str, budget: Budget | None) -> set[ResNetSpec]:
     return {spec for spec, used in every(name).items() if budget is None or budget.check(used).fits}
 
 
-def _listed(space: SearchSpace) -> Iterator[ResNetSpec]:
-    """One by one, some more than once."""
+def listed(space: SearchSpace) -> Iterator[ResNetSpec]:
+    """All networks of a space, one by one, some more than once."""
     grid = width_grid(space)
     ways = [*product(range(space.blocks[0], space.blocks[1] + 1), space.kernels)]
     for n in range(space.stages[0], space.stages[1] + 1):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nas_budget.arch.budget import Budget
 from nas_budget.errors import SpaceTooLargeError
-from nas_budget.space import counting, layout_graph, pair_counting
+from nas_budget.space import counting, pair_counting
 from nas_budget.space.counting import count_fitting, count_networks
 from nas_budget.space.pair_counting import pairs_within
 from nas_budget.space.space import SearchSpace
@@ -50,9 +50,6 @@ def test_a_count_that_would_take_too_long_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(counting, "MOST_HALVES", 1_000)
     with pytest.raises(SpaceTooLargeError, match="width_step"):
         count_fitting(LARGE, Budget())
-    monkeypatch.setattr(layout_graph, "MOST_CHOICES", 1_000)
-    with pytest.raises(SpaceTooLargeError, match="width_step"):
-        count_fitting(SearchSpace(), Budget())
 
 
 @given(st.integers(1, 4), st.integers(1, 60), st.integers(1, 60), st.integers(1, 10**6), st.integers(0, 2**31))

@@ -14,9 +14,9 @@ from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import NothingFitsError
 from nas_budget.space.feasible import FeasibleSpace
-from nas_budget.space.space import OPTIONS, SearchSpace
-from nas_budget.space.spec_factory import contains, make_spec
-from tests.space.spaces import WIDE, points
+from nas_budget.space.space import SearchSpace
+from nas_budget.space.spec_factory import contains
+from tests.space.spaces import WIDE, listed, points
 
 BUDGETS = [
     Budget(5_000_000),
@@ -100,12 +100,7 @@ def test_coordinates_of_a_proposal_give_nearly_its_size(point: dict[str, Any]) -
 
 def test_unseen_visits_every_feasible_network_once() -> None:
     feasible = FeasibleSpace(TINY, Budget(5_000))
-    every = {
-        make_spec(TINY, widths, blocks, (3,) * n, (1, 2)[:n], {name: getattr(TINY, name)[0] for name in OPTIONS})
-        for n in (1, 2)
-        for widths in _tuples(range(4, 7), n)
-        for blocks in _tuples(range(1, 3), n)
-    }
+    every = set(listed(TINY))
     fitting = {spec for spec in every if feasible.fits(spec)}
     assert 0 < len(fitting) < len(every)
     seen: set[ResNetSpec] = set()
@@ -114,10 +109,6 @@ def test_unseen_visits_every_feasible_network_once() -> None:
         assert found not in seen
         seen.add(found)
     assert seen == fitting
-
-
-def _tuples(values: range, n: int) -> list[tuple[int, ...]]:
-    return [(a,) for a in values] if n == 1 else [(a, b) for a in values for b in values]
 
 
 def test_growth_is_kept_by_the_widths() -> None:
