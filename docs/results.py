@@ -13,6 +13,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from result_tables import PLAN, RESULTS, benchmark, percent, runs, spent, studies, table
@@ -27,6 +28,7 @@ from nas_budget.report.tables.known import known_networks
 
 PAGE = Path(__file__).with_name("results.md")
 DONE = "done.json"
+BENCHMARKS = ("comparison", "gpu", "training")
 SHAPES = "shapes-"
 """How the studies are called that spend one budget in different ways."""
 GRIDS: dict[str, tuple[tuple[str, str], dict[str, str]]] = {
@@ -196,25 +198,26 @@ def comparison() -> str:
 
 
 def _compared(found: dict[str, Any]) -> str:
+    runs = {method: [*by_seed.values()] for method, by_seed in found["runs"].items()}
+    means = {
+        method: {name: fmean(run[name] for run in of_method) for name in of_method[0] if name != "found"}
+        for method, of_method in runs.items()
+    }
     shares = (25, 50, 75, 100)
     head = ("after", *(f"{share} % of the time" for share in shares))
     rows = [
-        (f"{words}, {figure}", *(percent(found["methods"][method][f"{figure}_{share}"]["mean"]) for share in shares))
+        (f"{words}, {figure}", *(percent(means[method][f"{figure}_{share}"]) for share in shares))
         for figure in ("accuracy", "area")
         for method, words in (("ours", "ours"), ("usual", "the usual recipe"))
     ]
-    return _spent_on_each(found) + "\n\n" + table(head, rows, 4)
-
-
-def _spent_on_each(found: dict[str, Any]) -> str:
-    ours, usual = ({k: v["mean"] for k, v in found["methods"][m].items() if k != "runs"} for m in ("ours", "usual"))
+    about, ours, usual = found["about"], means["ours"], means["usual"]
     return (
-        f"`{found['study']}`, {found['images']:,} images, {found['max_epochs']} epochs, "
-        f"{seconds_in_words(found['device_time_s'])} of {', '.join(found['devices'])} each, mean of "
-        f"{found['methods']['ours']['runs']} seeds. Ours proposed {ours['proposals']:.0f} networks and trained "
+        f"`{about['study']}`, {about['images']:,} images, {about['epochs']} epochs, "
+        f"{seconds_in_words(about['device_time_s'])} of {about['device']} each, mean of "
+        f"{len(runs['ours'])} seeds. Ours proposed {ours['proposals']:.0f} networks and trained "
         f"{ours['complete']:.0f} to the end; the usual recipe proposed {usual['proposals']:.0f}, of which "
-        f"{usual['over_budget']:.0f} were over budget, and trained {usual['complete']:.0f} to the end."
-    )
+        f"{usual['over_budget']:.0f} were over budget, and trained {usual['complete']:.0f} to the end.\n\n"
+    ) + table(head, rows, 4)
 
 
 def speed() -> str:
@@ -251,12 +254,9 @@ def total() -> str:
         seconds[result.device] += sum(seed.seconds + seed.repeated_seconds for seed in result.seeds)
     for name, trials in studies().items():
         seconds[trials[0].device] += spent(name, trials)
-    for path in RESULTS.glob("*/comparison.json"):
+    for path in sorted(path for name in BENCHMARKS for path in RESULTS.glob(f"*/{name}.json")):
         found = json.loads(path.read_text())
-        seconds[found["devices"][0]] += sum(run["seconds"] for run in found["runs"])
-    for name in "gpu", "training":
-        if found := benchmark(name):
-            seconds[found["about"]["device"]] += found["seconds"]
+        seconds[found["about"]["device"]] += found["seconds"]
     return table(("device", "time"), [(name, seconds_in_words(spent)) for name, spent in sorted(seconds.items())], 1)
 
 

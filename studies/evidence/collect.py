@@ -35,8 +35,6 @@ def collect(step: Step, runs: Path, results: Path) -> None:
     words = step.words(runs)
     options = dict(pairwise(words))
     source = Path(options.get("--output", runs / step.name))
-    if options.get("--runs-dir", str(runs)) != str(runs):
-        source = Path(options["--runs-dir"])
     target = results / source.name
     target.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
