@@ -128,7 +128,8 @@ def main() -> None:
     settings = settings_of(n_trials, sampler)
     print(
         f"{n_trials:,} trials of nothing, sampler {sampler}, {n_workers} workers, {os.cpu_count()} cores, "
-        f"optuna {version('optuna')}; milliseconds a trial"
+        f"optuna {version('optuna')}; milliseconds a trial",
+        flush=True,
     )
     if n_workers == 1:
         theirs, own = seconds(plain, settings), seconds(ours, settings)

@@ -45,14 +45,14 @@ VARIANTS: dict[str, tuple[int, Recipe, dict[str, dict[str, Any]]]] = {
         "label smoothing 0.1": {"label_smoothing": 0.1},
         "rise over 5 % of the steps": {"warmup": 0.05},
         "cosine": {"schedule": "cosine"},
-        "averaged over 5 % of the steps": {"ema": 0.05},
+        "EMA over 5 % of the steps": {"ema": 0.05},
         "cutout 8": {"cutout": 8},
     }),
     "long": (40, LONG, {
         "strong without the rest": {},
         "Nesterov SGD 0.1": SGD,
         "label smoothing 0.1": {"label_smoothing": 0.1},
-        "averaged over 1 % of the steps": {"ema": 0.01},
+        "EMA over 1 % of the steps": {"ema": 0.01},
         "cutout 8": {"cutout": 8},
         "CutMix on half": {"cutmix": 0.5},
         "TrivialAugment": {"trivial_augment": True},
@@ -62,7 +62,7 @@ VARIANTS: dict[str, tuple[int, Recipe, dict[str, dict[str, Any]]]] = {
 
 
 def accuracy(recipe: Recipe, images: SplitImages, seed: int) -> float:
-    """Validation accuracy after a whole training, of EMA weights where the recipe averages."""
+    """Validation accuracy after a whole training, of EMA weights where the recipe has them."""
     trainer = Trainer(build(SPEC, seed), images, recipe, seed)
     for epoch in range(1, recipe.epochs + 1):
         result = train_epoch(trainer, epoch)

@@ -2,7 +2,7 @@
 
     python benchmarks/training.py [--rounds 5] [--images 40000] [--device auto] [--output FOLDER]
 
-(1) the paper's own way: contiguous fp32, a DataLoader, transforms image by image, a synchronisation a step, batch 400,
+(1) the paper's own way: contiguous fp32, a DataLoader, transforms image by image, a wait for each loss, batch 400,
     Adam, gradients clipped by value. (2) ours with `paper`. (3) ours with `fast`. Beside them the convolutions alone:
     forward and backward of every convolution and linear layer of the network, fp32 or bf16 as ours, nothing else.
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-from result_tables import RESULTS, studies
-from results import GRIDS, SHAPES, grid, shape_words
+from results import GRIDS, RESULTS, SHAPES, grid, shape_words, studies
 
 IMAGES = Path(__file__).with_name("images")
 FIRST, SECOND, INK = "#94a3b8", "#2563eb", "#334155"
@@ -26,12 +25,12 @@ def shapes(name: str) -> go.Figure:
     """One budget spent in different ways: a dot for each network, by accuracy."""
     words = shape_words(RESULTS / name / "study.toml")
     trials = sorted((t for t in studies()[name] if t.channels in words), key=lambda t: -(t.accuracy or 0.0))
-    told = [f"{words[t.channels].partition(': ')[0]}  <b>{t.channels}</b>" for t in trials]
+    labels = [f"{words[t.channels].partition(': ')[0]}  <b>{t.channels}</b>" for t in trials]
     accuracies = [100 * (t.accuracy or 0.0) for t in trials]
     figure = go.Figure(layout=LAYOUT | {"height": 70 + 32 * len(trials)})
     macs = [f" {accuracy:.1f} %,  {t.macs / 1e6:,.0f} M MACs" for accuracy, t in zip(accuracies, trials, strict=True)]
     figure.add_scatter(
-        x=accuracies, y=told, mode="markers+text", marker={"size": 12, "color": SECOND}, text=macs,
+        x=accuracies, y=labels, mode="markers+text", marker={"size": 12, "color": SECOND}, text=macs,
         textposition="middle right", showlegend=False,
     )  # fmt: skip
     figure.update_layout(margin_t=10)
@@ -44,19 +43,19 @@ def recipes(size: str) -> go.Figure:
     """Networks under two recipes: two dots for each, on test images."""
     rows = grid(size)
     figure = go.Figure(layout=LAYOUT | {"height": 130 + 60 * len(rows)})
-    told = [f"{words}<br>{results[0].params:,} parameters" for words, results in rows.items()]
-    for place, colour in enumerate((FIRST, SECOND)):
+    labels = [f"{words}<br>{results[0].params:,} parameters" for words, results in rows.items()]
+    for place, color in enumerate((FIRST, SECOND)):
         results = [row[place] for row in rows.values()]
         accuracies = [100 * (result.mean() or 0.0) for result in results]
         figure.add_scatter(
-            x=accuracies, y=told, mode="markers+text", marker={"size": 14, "color": colour},
+            x=accuracies, y=labels, mode="markers+text", marker={"size": 14, "color": color},
             name=f"recipe {GRIDS[size][0][place]}", text=[f"{accuracy:.1f}" for accuracy in accuracies],
             textposition="top center",
             error_x={"array": [100 * (result.deviation() or 0.0) for result in results], "thickness": 1.5},
         )  # fmt: skip
     epochs = next(iter(rows.values()))[0].recipe["epochs"]
     figure.update_xaxes(title_text=f"accuracy on CIFAR-10 test images, %, after {epochs} epochs", nticks=12)
-    return figure.update_yaxes(range=[len(told) - 0.5, -0.7], autorange=False)
+    return figure.update_yaxes(range=[len(labels) - 0.5, -0.7], autorange=False)
 
 
 def main() -> None:

@@ -11,20 +11,24 @@ import json
 import re
 import tomllib
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
-
-from result_tables import PLAN, RESULTS, benchmark, percent, runs, spent, studies, table
 
 from nas_budget import ResNetSpec
 from nas_budget.records.finalists import read_finalists, summarize_finalists
 from nas_budget.records.formatting import in_short, seconds_in_words
 from nas_budget.records.paths import FINALISTS_TABLE
-from nas_budget.records.training_run import RunResult
-from nas_budget.records.trials import TrialRecord, best_of, pareto_front_of
+from nas_budget.records.run_folder import RUN, STUDY, kind_of
+from nas_budget.records.time_ledger import ledger
+from nas_budget.records.training_run import RunResult, read_result
+from nas_budget.records.trials import TrialRecord, best_of, pareto_front_of, read_trials
 from nas_budget.report.tables.known import known_networks
+
+STUDIES = Path(__file__).parents[1] / "studies"
+RESULTS = STUDIES / "results"
+PLAN = STUDIES / "evidence" / "gpu.toml"
 
 PAGE = Path(__file__).with_name("results.md")
 DONE = "done.json"
@@ -50,6 +54,40 @@ GOALS = (
     ("seconds of 150 epochs, by the speed of steps", 120),
     ("eight-epoch trials an hour", 400),
 )
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int, texts: int = 0) -> str:
+    """A table whose last columns are numbers, but for some texts at the end; a line instead where it is empty."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    if not lines:
+        return "Nothing yet."
+    rule = ["---"] * (len(head) - numbers - texts) + ["---:"] * numbers + ["---"] * texts
+    return "\n".join([f"| {' | '.join(head)} |", f"| {' | '.join(rule)} |", *lines])
+
+
+def percent(mean: float | None, deviation: float | None = None) -> str:
+    """An accuracy, with the deviation between seeds where there is one."""
+    if mean is None:
+        return "-"
+    return f"{100 * mean:.2f}" + (f" ± {100 * deviation:.2f}" if deviation is not None else "") + " %"
+
+
+def runs() -> list[RunResult]:
+    """Every training, the most accurate first."""
+    found = [read_result(folder) for folder in sorted(RESULTS.iterdir()) if kind_of(folder) == RUN]
+    return sorted(found, key=lambda result: -(result.mean() or 0.0))
+
+
+def studies() -> dict[str, list[TrialRecord]]:
+    """The trials of every search."""
+    folders = [folder for folder in sorted(RESULTS.iterdir()) if kind_of(folder) == STUDY]
+    return {folder.name: read_trials(folder) for folder in folders}
+
+
+def spent(name: str, trials: list[TrialRecord]) -> float:
+    """Device seconds of a search, with its finalists."""
+    finals = read_finalists(RESULTS / name / FINALISTS_TABLE)
+    return ledger(trials, sum(run.seconds for run in finals), sum(run.repeated_seconds for run in finals)).spent
 
 
 def waiting() -> str:
@@ -222,7 +260,8 @@ def _compared(found: dict[str, Any]) -> str:
 
 def speed() -> str:
     """Speed on a GPU against the goals, at the fastest way and batch."""
-    found = benchmark("gpu")
+    path = RESULTS / "gpu" / "gpu.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     steps = [
         (figure["median"], f"{mode}, {at.removeprefix('reference, ')}")
         for at, modes in found.get("steps", {}).items()

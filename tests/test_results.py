@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from tests.conftest import script
 
 ROOT = Path(__file__).parents[1]
 results = script(ROOT / "docs" / "results.py")
-tables = sys.modules["result_tables"]  # which it has imported
 RUN = ROOT / "studies" / "results" / "cifar10-150k-best-fast"
 STUDY = ROOT / "studies" / "results" / "cifar10-150k"
 
@@ -21,8 +19,7 @@ STUDY = ROOT / "studies" / "results" / "cifar10-150k"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder of results in the place of the true one."""
-    for module in tables, results:
-        monkeypatch.setattr(module, "RESULTS", tmp_path)
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
     return tmp_path
 
 
@@ -39,7 +36,7 @@ def add_run(folder: Path, name: str, recipe: str, accuracy: float) -> None:
 def test_nothing_is_said_of_what_is_not_there(folder: Path) -> None:
     for part in results.recipes, results.shapes, results.searches, results.comparison, results.speed:
         assert part() == "Nothing yet."
-    n = tables.PLAN.read_text().count("[[step]]")
+    n = results.PLAN.read_text().count("[[step]]")
     assert f"Of the {n} steps at full size {n} wait for a CUDA GPU" in results.waiting()
 
 
@@ -71,7 +68,7 @@ def test_a_search_has_the_mean_of_its_best_finalist_and_its_time(folder: Path) -
 
 def test_networks_of_one_budget_stand_beside_the_first(folder: Path) -> None:
     shutil.copytree(STUDY, folder / "shapes-150k")
-    trials = tables.studies()["shapes-150k"]
+    trials = results.studies()["shapes-150k"]
     channels = {trial.number: trial.channels.replace("-", ", ") for trial in trials}
     queue = "".join(f"  {{ channels = [{channels[n]}], blocks = 1 }}, # the {n}th\n" for n in (0, 47, 29, 11))
     (folder / "shapes-150k" / "study.toml").write_text(f"queue = [\n{queue}]\n")
