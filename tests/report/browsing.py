@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -19,6 +20,17 @@ def words(html: str) -> str:
     """What a reader sees, without scripts, styles and tags."""
     seen = re.sub(r"<(script|style).*?</\1>", " ", html, flags=re.DOTALL)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", seen))
+
+
+def json_of(html: str, name: str) -> Any:
+    """What the script element of this id holds."""
+    (text,) = re.findall(rf'<script type="application/json" id="{name}">(.*?)</script>', html, re.DOTALL)
+    return json.loads(text)
+
+
+def fetches(html: str) -> bool:
+    """Whether an element of the page has a source that is not within it."""
+    return bool(re.search(r"<(script|img|link|iframe)[^>]*(src|href)=[\"'](?!data:)", html))
 
 
 def opened(

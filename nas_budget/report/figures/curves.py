@@ -75,20 +75,14 @@ def _add_curves(
     figure: go.Figure, trials: pd.DataFrame, name: str, line: dict[str, Any], opacity: float, **more: Any
 ) -> None:
     """All curves as one line with gaps: hundreds of lines of their own would be slow."""
-    x: list[int | None] = []
-    y: list[float | None] = []
-    ids: list[int] = []
-    numbers: list[int] = []
-    for index, curve, number in zip(trials.index, trials["curve"], trials["number"], strict=True):
-        points = _points(curve)
-        x += [*range(1, len(points) + 1), None]
-        y += [*points, None]
-        ids += [int(index)] * (len(points) + 1)
-        numbers += [int(number)] * (len(points) + 1)
-    single = all(len(curve.split()) == 1 for curve in trials["curve"])
+    curves = [_points(curve) for curve in trials["curve"]]
+    sizes = [len(points) + 1 for points in curves]
     figure.add_scatter(
-        x=x, y=y, customdata=ids, mode="markers" if single else "lines", name=name, line=line, opacity=opacity,
-        showlegend=not trials.empty, text=numbers,
+        x=[epoch for points in curves for epoch in (*range(1, len(points) + 1), None)],
+        y=[accuracy for points in curves for accuracy in (*points, None)],
+        customdata=[*map(int, trials.index.repeat(sizes))], text=[*map(int, trials["number"].repeat(sizes))],
+        mode="markers" if {*sizes} <= {2} else "lines", name=name, line=line, opacity=opacity,
+        showlegend=not trials.empty,
         hovertemplate="trial %{text}: %{y:.2%} after epoch %{x}<extra></extra>", **more,
     )  # fmt: skip
 

@@ -26,6 +26,7 @@ ENTRIES = {
     "saved": ("saved by pruning", "rgba(22, 163, 74, 0.25)"),
 }
 STATES = {"complete": "#2563eb", "pruned": FAINT, "failed": LIMIT}
+MARGIN = {"l": 8, "r": 12, "t": 56, "b": 44}
 MINUTE, HOUR = 60.0, 3600.0
 LONGEST_PAUSE, PAUSE_SHARE = 60.0, 0.05
 """A time in which nothing was trained is cut to this share of the rest, where it is longer than that and a minute."""
@@ -45,7 +46,7 @@ def ledger_figure(ledgers: Mapping[str, TimeLedger]) -> go.Figure:
                 text=[duration(s) for s in seconds], textposition="none",
                 hovertemplate=f"{name}: %{{text}}<extra></extra>",
             )  # fmt: skip
-    lay_out(figure, height=130 + 34 * len(ledgers), barmode="stack", margin={"l": 8, "r": 12, "t": 56, "b": 44})
+    lay_out(figure, height=130 + 34 * len(ledgers), barmode="stack", margin=MARGIN)
     figure.update_xaxes(title=f"device {words}")
     figure.update_yaxes(type="category", automargin=True, showgrid=False, autorange="reversed")
     figure.update_yaxes(showticklabels=len(ledgers) > 1)
@@ -71,13 +72,7 @@ def timeline_figure(table: pd.DataFrame) -> go.Figure | None:
         figure.add_vline(x=at / unit, line={"color": PAPER, "width": 1.5, "dash": "dot"})
         figure.add_annotation(x=at / unit, y=1, yref="paper", yanchor="bottom", text=duration(length), showarrow=False)
     rows = [*drawn["worker_index"].unique()]
-    lay_out(
-        figure,
-        height=130 + 40 * len(rows),
-        hovermode="closest",
-        barmode="overlay",
-        margin={"l": 8, "r": 12, "t": 56, "b": 44},
-    )
+    lay_out(figure, height=130 + 40 * len(rows), hovermode="closest", barmode="overlay", margin=MARGIN)
     figure.update_xaxes(title=f"{words} since the first trial began{', pauses cut' if pauses else ''}")
     figure.update_yaxes(automargin=True, showgrid=False, type="category", categoryorder="array")
     return figure.update_yaxes(categoryarray=rows[::-1], range=[-0.5, len(rows) - 0.5])
@@ -103,9 +98,8 @@ def _without_pauses(starts: Times, ends: Times) -> tuple[Times, Times, list[tupl
     allowed = max(LONGEST_PAUSE, PAUSE_SHARE * busy)
     cut = np.where(gaps > allowed, gaps - PAUSE_SHARE * busy, 0.0)
     shift = np.zeros(len(starts))
-    shift[order] = np.concatenate([[0.0], np.cumsum(cut)])
-    before = np.concatenate([[0.0], np.cumsum(cut)])[:-1]
-    pauses = [(float(reached[i] - before[i] + PAUSE_SHARE * busy / 2), float(gaps[i])) for i in np.flatnonzero(cut)]
+    shift[order] = so_far = np.concatenate([[0.0], np.cumsum(cut)])
+    pauses = [(float(reached[i] - so_far[i] + PAUSE_SHARE * busy / 2), float(gaps[i])) for i in np.flatnonzero(cut)]
     return starts - shift, ends - shift, pauses
 
 

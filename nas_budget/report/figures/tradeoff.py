@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from nas_budget.records.finalists import FinalistRun, FinalistSummary, summarize_finalists
-from nas_budget.report.figures.axes import AXES, Axis, round_numbers, short
+from nas_budget.report.figures.axes import AXES, round_numbers, short
 from nas_budget.report.figures.style import FAINT, INK, LIMIT, PAPER, accuracy_axis, colour_of, lay_out, plain
 from nas_budget.report.tables.known import known_networks
 from nas_budget.report.tables.trials import knee, pareto_trials
@@ -44,18 +44,14 @@ def tradeoff(table: pd.DataFrame, axis: str = "params", finalists: Sequence[Fina
     if len(studies) == 1:
         _add_finalists(figure, drawn, summarize_finalists(finalists))
         _add_knee(figure, pareto_trials(drawn, "cost"))
-    for budget in _budgets(table, along):
+    budgets = sorted({budget for _, rows in table.groupby("study") if (budget := along.budget(rows))})
+    for budget in budgets:
         _add_budget(figure, budget)
-        places.append(budget)
+    places += budgets
     if (table["data"] == table["data"].iloc[0]).all():
         places += _add_known(figure, table["data"].iloc[0], along.column, drawn)
     _lay_out(figure, places, [*drawn["accuracy"]], along.title(table))
     return figure
-
-
-def _budgets(table: pd.DataFrame, along: Axis) -> list[float]:
-    limits = {along.budget(rows) for _, rows in table.groupby("study")}
-    return sorted(limit for limit in limits if limit)
 
 
 def _lay_out(figure: go.Figure, places: list[float], accuracies: list[float], title: str) -> None:
@@ -116,18 +112,15 @@ def _add_finalists(figure: go.Figure, drawn: pd.DataFrame, finalists: Sequence[F
     shown = [f for f in finalists if f.trial in known.index]
     if not shown:
         return
+    margins = [(f, "" if f.interval is None else f" ± {f.interval:.2%} (95 %)") for f in shown]
     figure.add_scatter(
         x=[float(known["cost"][f.trial]) for f in shown], y=[f.mean for f in shown], mode="markers",
         name="finalists, trained again", customdata=[int(known["id"][f.trial]) for f in shown],
         error_y={"array": [f.interval or 0 for f in shown], "color": INK, "thickness": 1.5, "width": 5},
         marker={"size": 11, "symbol": "diamond", "color": "white", "line": {"width": 2, "color": INK}},
-        text=[f"<b>{f.mean:.2%}</b>{_plus_minus(f)} · finalist {f.trial}<br>runs: {f.n_runs}" for f in shown],
+        text=[f"<b>{f.mean:.2%}</b>{margin} · finalist {f.trial}<br>runs: {f.n_runs}" for f, margin in margins],
         hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
-
-
-def _plus_minus(finalist: FinalistSummary) -> str:
-    return "" if finalist.interval is None else f" ± {finalist.interval:.2%} (95 %)"
 
 
 def _add_knee(figure: go.Figure, pareto: pd.DataFrame) -> None:
@@ -147,11 +140,11 @@ def _add_budget(figure: go.Figure, budget: float) -> None:
     )  # fmt: skip
 
 
-def _add_known(figure: go.Figure, data: str, column: str, drawn: pd.DataFrame) -> Iterator[float]:
+def _add_known(figure: go.Figure, data: str, column: str, drawn: pd.DataFrame) -> list[float]:
     """Published networks as stars; what is far from every trial waits in the legend. Their costs where shown."""
     known = [(k, cost) for k in known_networks(data) if (cost := getattr(k, column, None))]
     if not known or drawn.empty:
-        return iter(())
+        return []
     near = drawn["accuracy"].max() > min(k.accuracy for k, _ in known) - NEAR
     near = near and drawn["cost"].max() * FAR_SHARE > min(cost for _, cost in known)
     figure.add_scatter(
@@ -161,7 +154,7 @@ def _add_known(figure: go.Figure, data: str, column: str, drawn: pd.DataFrame) -
         text=[f"<b>{k.accuracy:.2%}</b> · {k.name}<br>{k.params:,} parameters<br>{k.source}" for k, _ in known],
         hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
-    return iter([cost for _, cost in known] if near else [])
+    return [cost for _, cost in known] if near else []
 
 
 def describe(trial: dict[Any, Any]) -> str:

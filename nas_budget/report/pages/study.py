@@ -58,29 +58,17 @@ def page(studies: Sequence[StudyTable], live: str = "") -> str:
     only = studies[0] if len(studies) == 1 else None
     best = only.best_network if only else None
     return render(
-        "page.html", {"network": network, "budget": budget_in_words},
-        title=" and ".join(study.name for study in studies),
-        first=table.iloc[0],
-        studies=[_summary(study) for study in studies],
-        only=only,
-        best=best,
-        margins=list(_margins(best.trial)) if best else [],
-        found=_found(only) if only else "",
-        commands=_commands(only) if only else {},
-        finalists=summarize_finalists(only.finalists) if only else [],
-        smaller=_smaller_networks(pareto_trials(table)) if only else "",
-        differences=_differences(table),
-        facts=list(_facts(only)) if only else [],
+        "page.html", {"network": network, "budget": budget_in_words}, title=" and ".join(s.name for s in studies),
+        first=table.iloc[0], studies=[_summary(study) for study in studies], only=only, best=best,
+        margins=list(_margins(best.trial)) if best else [], found=_found(only) if only else "",
+        commands=_commands(only) if only else {}, finalists=summarize_finalists(only.finalists) if only else [],
+        smaller=_smaller_networks(pareto_trials(table)) if only else "", differences=_differences(table),
+        facts=list(_facts(only)) if only else [], n_complete=len(complete(table)), n_trials=len(table),
         known=[k for k in known_networks(table["data"].iloc[0]) if table["data"].nunique() == 1],
-        n_complete=len(complete(table)),
-        most_curves=MOST_CURVES,
-        most_lines=MOST_LINES,
         has_points=bool((table["accuracy"].notna() & table["state"].isin(["complete", "pruned"])).any()),
-        n_trials=len(table),
-        live=live,
+        most_curves=MOST_CURVES, most_lines=MOST_LINES, live=live,
         plotly=f'<script src="plotly.js?v={get_plotlyjs_version()}"></script>' if live else plotly_script(),
-        page_data=page_data(studies, table),
-        scripts=[asset(name) for name in SCRIPTS],
+        page_data=page_data(studies, table), scripts=[asset(name) for name in SCRIPTS],
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
+from typing import Any
 
 from nas_budget.report.assets import asset
 
@@ -33,19 +34,9 @@ class KnownNetwork:
 
 def known_networks(data: str) -> list[KnownNetwork]:
     """The published networks for a data set, the reference first; none for most."""
-    rows = csv.DictReader(asset("known_networks.csv").splitlines())
-    return [
-        KnownNetwork(
-            name=row["name"],
-            data=row["data"],
-            params=int(row["params"]),
-            macs=int(row["macs"]) if row["macs"] else None,
-            accuracy=float(row["accuracy"]),
-            source=row["source"],
-        )
-        for row in rows
-        if row["data"] == data
-    ]
+    rows = [row for row in csv.DictReader(asset("known_networks.csv").splitlines()) if row["data"] == data]
+    kinds: dict[str, Any] = {"params": int, "macs": lambda text: int(text) if text else None, "accuracy": float}
+    return [KnownNetwork(**{name: kinds.get(name, str)(text) for name, text in row.items()}) for row in rows]
 
 
 def reference() -> KnownNetwork:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,11 +13,11 @@ from nas_budget.records.finalists import FinalistRun, write_finalists
 from nas_budget.records.trials import COLUMNS, TrialRecord, write_table
 from nas_budget.report.pages.study import page, write_page
 from nas_budget.report.tables.studies import StudyTable, read_studies
-from tests.report.browsing import words
+from tests.report.browsing import fetches, json_of, words
 from tests.report.trials import EVIL, many, mixed, record
 
 
-def study_of(folder: Path, records: list[TrialRecord], runs: list[FinalistRun] | None = None) -> list[StudyTable]:
+def study_of(folder: Path, records: list[TrialRecord], runs: Sequence[FinalistRun] = ()) -> list[StudyTable]:
     """Trials, and runs of finalists, after a way through files."""
     folder.mkdir(exist_ok=True)
     write_table(folder / "trials.csv", records)
@@ -32,14 +30,8 @@ def run_of(trial: int, seed: int, accuracy: float) -> FinalistRun:
     return FinalistRun(trial, seed, accuracy, 9, 12_345, 60.0, 0.0, "0.5", "a CPU", record(trial).spec)
 
 
-def seen(folder: Path, records: list[TrialRecord], runs: list[FinalistRun] | None = None) -> str:
+def seen(folder: Path, records: list[TrialRecord], runs: Sequence[FinalistRun] = ()) -> str:
     return words(page(study_of(folder, records, runs)))
-
-
-def page_data(html: str) -> Any:
-    found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', html, re.DOTALL)
-    assert found
-    return json.loads(found[1])
 
 
 RUNS = [run_of(3, seed, 0.60 + 0.01 * seed) for seed in (1, 2, 3)] + [run_of(5, seed, 0.5) for seed in (1, 2, 3)]
@@ -107,7 +99,7 @@ def test_text_of_the_table_is_never_markup_and_nothing_is_fetched(tmp_path: Path
     assert "&lt;script&gt;alert(1)" in html
     assert "GPU &lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in html
     for asked in html, page(study_of(tmp_path, mixed())):
-        assert not re.search(r"<(script|img|link|iframe)[^>]*(src|href)=[\"'](?!data:)", asked)
+        assert not fetches(asked)
 
 
 def test_the_page_follows_from_the_file_alone(tmp_path: Path) -> None:
@@ -118,7 +110,7 @@ def test_the_page_follows_from_the_file_alone(tmp_path: Path) -> None:
 
 def test_the_scripts_get_the_whole_table(tmp_path: Path) -> None:
     records = many(30)
-    known = page_data(page(study_of(tmp_path, records)))
+    known = json_of(page(study_of(tmp_path, records)), "page-data")
     assert tuple(known["columns"]) == COLUMNS
     assert known["columns"]["params"] == [r.params for r in records]
     assert known["columns"]["accuracy"] == [r.accuracy for r in records]
@@ -133,10 +125,10 @@ def test_commands_name_the_run_where_it_is_known(tmp_path: Path) -> None:
     (alone,) = read_studies([tmp_path / "trials.csv"])
     (within,) = read_studies([tmp_path])
     (number,) = (r.number for r in many(12) if r.number == 3)
-    train, count = page_data(page([within]))["commands"][number]
+    train, count = json_of(page([within]), "page-data")["commands"][number]
     assert train == f"nas-budget train --study {tmp_path} --trial 3"
     assert count.startswith("nas-budget count --channels ")
-    train, _ = page_data(page([alone]))["commands"][number]
+    train, _ = json_of(page([alone]), "page-data")["commands"][number]
     assert train.startswith("nas-budget train --channels ")
     assert "nas-budget export" in words(page([within]))
     assert "nas-budget export" not in words(page([alone]))

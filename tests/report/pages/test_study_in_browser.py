@@ -186,10 +186,17 @@ def test_studies_are_compared_on_the_same_axes(open_page: Open, tmp_path: Path) 
     assert "60 trials" in window.locator("#shown").inner_text()
 
 
-@pytest.mark.parametrize("study", ["demo", "a_long_name_of_a_study_" * 4], ids=["demo", "long"])
-def test_nothing_is_wider_than_a_phone(open_page: Open, tmp_path: Path, study: str) -> None:
-    address = made(tmp_path, many(40, data="cifar10", study=study))
-    window = open_page(address, width=390)
+@pytest.mark.parametrize(
+    "records",
+    [
+        many(40, data="cifar10"),
+        many(40, data="cifar10", study="a_long_name_of_a_study_" * 4),
+        [record(curve="0.5", epochs=1, max_epochs=1)],
+    ],
+    ids=["demo", "long", "one trial"],
+)
+def test_nothing_is_wider_than_a_phone(open_page: Open, tmp_path: Path, records: list[Any]) -> None:
+    window = open_page(made(tmp_path, records), width=390)
     scroll_through(window)
     assert window.evaluate("document.documentElement.scrollWidth") <= 390
     assert window.locator("#tradeoff .main-svg").first.bounding_box()["width"] <= 390
@@ -201,8 +208,3 @@ def test_all_figures_are_on_paper_in_light_colours(open_page: Open, tmp_path: Pa
     window.evaluate("dispatchEvent(new Event('beforeprint'))")
     window.wait_for_function("[...document.querySelectorAll('.figure')].every((p) => p.querySelector('.main-svg'))")
     assert window.evaluate("getComputedStyle(document.querySelector('#tradeoff .xtitle')).fill") == "rgb(51, 65, 85)"
-
-
-def test_a_study_of_one_trial_opens(open_page: Open, tmp_path: Path) -> None:
-    window = open_page(made(tmp_path, [record(curve="0.5", epochs=1, max_epochs=1)]))
-    scroll_through(window)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from base64 import b64decode
 from dataclasses import replace
@@ -19,17 +18,9 @@ from PIL import Image
 from nas_budget.arch.cost import cost
 from nas_budget.errors import ModelError
 from nas_budget.report.pages.training_run import commands, figures_of_run, run_page, write_run_page
-from tests.report.browsing import words
+from tests.report.browsing import fetches, json_of, words
 from tests.report.runs import MISTAKE, RECIPE, SEEDS, SPEC, as_paper, epochs, of_many_classes, result, write
 from tests.report.trials import EVIL
-
-
-def page_data(html: str) -> Any:
-    """The figures that a page holds."""
-    found = re.search(r'id="figures">(.*?)</script>', html)
-    assert found
-    return json.loads(found[1])
-
 
 ONE_SEED = f"""\
 72.00% on 50 test images with {cost(SPEC).params:,} parameters
@@ -107,14 +98,14 @@ def test_names_are_shown_as_they_are() -> None:
     assert EVIL not in html
     wrong = "&lt;script&gt;alert(1)&lt;/script&gt; predicted as &lt;b&gt;&#34;it&#34;&lt;/b&gt; &amp; co"
     assert f"{wrong} (2 of 10)" in html
-    ticks = page_data(html)["confusion"]["layout"]["xaxis"]["ticktext"]
+    ticks = json_of(html, "figures")["confusion"]["layout"]["xaxis"]["ticktext"]
     assert ticks[1] == '&lt;b&gt;"it"&lt;/b&gt; &amp; co'
     assert ticks[2] == "x" * 15 + "…"
 
 
 def test_what_is_no_number_can_be_read_by_a_browser() -> None:
     rows = [replace(row, train_loss=nan) for row in epochs()]
-    figures = page_data(run_page(result(), rows))
+    figures = json_of(run_page(result(), rows), "figures")
     assert figures["loss"]["data"][0]["y"] == [None, None, None]
     assert list(figures) == ["loss", "accuracy", "rate", "architecture", "confusion"]
 
@@ -122,7 +113,7 @@ def test_what_is_no_number_can_be_read_by_a_browser() -> None:
 def test_a_seed_that_has_not_ended_is_left_out_and_nothing_is_fetched() -> None:
     html = run_page(result(), epochs(seeds=(4, 99)))
     assert html == run_page(result(), epochs())
-    assert not re.search(r"<(script|img|link|iframe)[^>]*(src|href)=[\"'](?!data:)", html)
+    assert not fetches(html)
     assert html.count("plotly.js v") == 1
 
 
