@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from harness import Figure, Results, Worker, run_to_end, summary, why_not
+from harness import Figure, Results, Worker, print_table, run_to_end, summary, why_not
 from PIL import Image, ImageOps
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -242,18 +242,16 @@ def print_network(name: str, found: Figure) -> None:
         print(why, flush=True)
         return
     base, limit = found[WAYS[0]]["median"], found[WAYS[-1]]["median"]
-    columns = ("images/s", "min", "max", "s/epoch", "x paper's", "of limit", "peak MB")
-    print(f"{'':22}" + "".join(f"{column:>11}" for column in columns))
-    for way, row in found.items():
-        speed = row["median"]
-        print(
-            f"{way:22}{speed:11,.0f}{row['min']:11,.0f}{row['max']:11,.0f}{row['epoch_s']:11,.1f}"
-            f"{speed / base:11.2f}{speed / limit:11.0%}{row['peak_bytes'] / 1e6:11,.0f}"
-        )
+    rows = [
+        (way, *(f"{row[key]:,.0f}" for key in ("median", "min", "max", "epoch_s")), f"{row['median'] / base:.2f}",
+         f"{row['median'] / limit:.0%}", f"{row['peak_bytes'] / 1e6:,.0f}")
+        for way, row in found.items()
+    ]  # fmt: skip
+    head = ("way", "images/s", "least", "most", "s an epoch", "times the paper's", "of the convolutions", "peak MB")
+    print_table(head, rows)
     if name == "reference":
         for way in WAYS[1:3]:
-            print(f"{way}: {against_goal(found[way]['median'])}")
-    sys.stdout.flush()
+            print(f"{way}: {against_goal(found[way]['median'])}", flush=True)
 
 
 def against_goal(speed: float) -> str:
