@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,19 +142,13 @@ def test_parts_add_up_to_what_a_network_costs(found: list[ResNetSpec]) -> None:
 
 
 def frame(found: list[ResNetSpec]) -> pd.DataFrame:
-    def joined(values: tuple[int, ...]) -> str:
-        return "-".join(map(str, values))
-
-    return pd.DataFrame(
-        [
-            {
-                **{name: joined(getattr(s, name)) for name in ("channels", "blocks", "kernels", "strides")},
-                **{name: getattr(s, name) for name in ("stem_kernel", "shortcut_kernel", "block", "se_reduction")},
-                "pool": s.pool_size, "stem_width": s.stem_channels, "spec": s.to_json(),
-            }
-            for s in found
-        ]
-    )  # fmt: skip
+    """The networks as rows of a trials table."""
+    rows = [
+        {name: "-".join(map(str, value)) if isinstance(value, tuple) else value for name, value in asdict(spec).items()}
+        | {"pool": spec.pool_size, "stem_width": spec.stem_channels, "spec": spec.to_json()}
+        for spec in found
+    ]
+    return pd.DataFrame(rows)
 
 
 def test_parts_of_what_is_no_network_are_not_known(tmp_path: Path) -> None:
