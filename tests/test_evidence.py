@@ -290,3 +290,8 @@ def test_a_step_that_is_stopped_resumes_on_another_machine(
         assert states(runs) == {"long": "interrupted"}
         assert {*before} <= {*progress(runs)}  # side by side, a later trial may end first
         before = progress(runs)
+
+
+def test_every_benchmark_finds_what_it_imports() -> None:
+    names = ", ".join(sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py")))
+    subprocess.run([sys.executable, "-c", f"import {names}"], cwd=ROOT / "benchmarks", check=True)
