@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nas_budget.arch import closed_form
 from nas_budget.arch.blocks import FAMILIES
-from nas_budget.arch.budget import Budget
+from nas_budget.arch.budget import LIMITS, Budget
 from nas_budget.arch.cost import BYTES_PER_WEIGHT
 from nas_budget.arch.spec import MAX_BLOCKS, MAX_CHANNELS, MAX_IMAGE_SIZE, MAX_KERNEL, MAX_STRIDE, ResNetSpec
 from nas_budget.errors import SpecError
@@ -248,25 +248,22 @@ def countable_width(spec: ResNetSpec) -> int:
 def fits_table(counted: dict[str, Counts], budget: Budget) -> NDArray[np.bool_]:
     """Whether each row of a table with the columns `columns_of(budget)` keeps every limit."""
     fits = np.ones(len(next(iter(counted.values()))), bool) if counted else np.array(True)
-    for name, limit in (
-        ("params", budget.params),
-        ("macs", budget.macs),
-        ("activation_bytes", budget.activation_bytes),
-    ):
-        if limit is not None:
-            fits &= counted[name] <= limit
-    if budget.weight_bytes is not None:
-        elements = counted["params"] + counted["buffers"]
-        fits &= elements * BYTES_PER_WEIGHT[budget.weight_format] <= budget.weight_bytes
+    for used, limit in limited_counts(counted, budget):
+        fits &= used <= limit
     return fits
+
+
+def limited_counts(counted: Mapping[str, Counts], budget: Budget) -> Iterator[tuple[Counts, int]]:
+    """What each row uses of each limit that is set, and the limit."""
+    for name in LIMITS:
+        if limit := getattr(budget, name):
+            if name == "weight_bytes":
+                yield (counted["params"] + counted["buffers"]) * BYTES_PER_WEIGHT[budget.weight_format], limit
+            else:
+                yield counted[name], limit
 
 
 def columns_of(budget: Budget) -> tuple[str, ...]:
     """The columns that say whether a network fits the budget; "params" always."""
-    needed = {
-        "params": True,
-        "macs": budget.macs is not None,
-        "buffers": budget.weight_bytes is not None,
-        "activation_bytes": budget.activation_bytes is not None,
-    }
-    return tuple(name for name, wanted in needed.items() if wanted)
+    needed = {"macs": budget.macs, "buffers": budget.weight_bytes, "activation_bytes": budget.activation_bytes}
+    return ("params", *(name for name, limit in needed.items() if limit))

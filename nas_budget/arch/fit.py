@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_budget.arch.budget import LIMITS, Budget
-from nas_budget.arch.cost import BYTES_PER_WEIGHT
-from nas_budget.arch.cost_table import Counts, columns_of, cost_table, countable_width, fits_table
+from nas_budget.arch.budget import Budget
+from nas_budget.arch.cost_table import Counts, columns_of, cost_table, countable_width, fits_table, limited_counts
 from nas_budget.arch.spec import MAX_CHANNELS, ResNetSpec
 from nas_budget.errors import NothingFitsError, SpecError
 
@@ -146,9 +145,6 @@ def _moves(n_stages: int) -> Counts:
 
 def _share_used(counted: Mapping[str, Counts], budget: Budget) -> NDArray[np.float64]:
     """Share of the tightest limit that each row uses."""
-    shares = [counted[name] / limit for name in LIMITS if name in counted and (limit := getattr(budget, name))]
-    if budget.weight_bytes:
-        elements = counted["params"] + counted["buffers"]
-        shares.append(elements * BYTES_PER_WEIGHT[budget.weight_format] / budget.weight_bytes)
+    shares: list[NDArray[Any]] = [used / limit for used, limit in limited_counts(counted, budget)]
     tightest: NDArray[np.float64] = np.max(shares or [counted["params"]], axis=0)
     return tightest

@@ -117,7 +117,7 @@ class ResNetSpec:
     @property
     def maps(self) -> tuple[int, ...]:
         """Height and width of each stage's output in pixels."""
-        return tuple(accumulate(self.strides, _strided, initial=self.image_size))[1:]
+        return map_sizes(self.image_size, self.strides)
 
     @property
     def stem_channels(self) -> int:
@@ -177,14 +177,13 @@ class ResNetSpec:
         ]
         if self.block != "basic":
             parts.insert(0, self.block)
-        if self.se_reduction:
-            parts.append(f"SE {self.se_reduction}")
-        if self.shortcut_kernel != 3:
-            parts.append(f"shortcut {self.shortcut_kernel}")
-        if self.stem_kernel != 3:
-            parts.append(f"stem {self.stem_kernel}")
-        if self.stem_width:
-            parts.append(f"stem width {self.stem_width}")
+        options = {
+            "SE": (self.se_reduction, 0),
+            "shortcut": (self.shortcut_kernel, 3),
+            "stem": (self.stem_kernel, 3),
+            "stem width": (self.stem_width, 0),
+        }
+        parts += [f"{word} {value}" for word, (value, usual) in options.items() if value != usual]
         if self.strides != (1,) + (2,) * (len(self.strides) - 1):
             parts.append(f"strides {_short(self.strides)}")
         return ", ".join(parts)
@@ -205,8 +204,9 @@ def _short(values: tuple[int, ...]) -> str:
     return str(values[0]) if len(set(values)) == 1 else "-".join(map(str, values))
 
 
-def _strided(size: int, stride: int) -> int:
-    return -(-size // stride)
+def map_sizes(image_size: int, strides: Iterable[int]) -> tuple[int, ...]:
+    """Height and width in pixels of the map after each stage; a stride rounds up, as padded convolutions do."""
+    return tuple(accumulate(strides, lambda size, stride: -(-size // stride), initial=image_size))[1:]
 
 
 def _problems(spec: ResNetSpec) -> Iterable[str]:
@@ -233,10 +233,8 @@ def _number_problems(spec: ResNetSpec) -> Iterable[str]:
     for name in "stem_kernel", "shortcut_kernel":
         yield from _range_problems(name, [getattr(spec, name)], 1, MAX_KERNEL, odd=True)
     yield from _range_problems("image_size", [spec.image_size], 1, MAX_IMAGE_SIZE)
-    yield from _range_problems("in_channels", [spec.in_channels], 1, MAX_CHANNELS)
-    yield from _range_problems("classes", [spec.classes], 1, MAX_CHANNELS)
-    yield from _range_problems("se_reduction", [spec.se_reduction], 0, MAX_CHANNELS)
-    yield from _range_problems("stem_width", [spec.stem_width], 0, MAX_CHANNELS)
+    for name, least in ("in_channels", 1), ("classes", 1), ("se_reduction", 0), ("stem_width", 0):
+        yield from _range_problems(name, [getattr(spec, name)], least, MAX_CHANNELS)
     if not isinstance(spec.block, str) or spec.block not in FAMILIES:
         yield f"block: {spec.block!r} is unknown; known are {', '.join(FAMILIES)}"
     if not _is_number(spec.dropout) or not 0 <= spec.dropout < 1:

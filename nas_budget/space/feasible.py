@@ -17,7 +17,7 @@ from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
 from nas_budget.arch.cost_table import Counts, columns_of, cost_table, fits_table
 from nas_budget.arch.fit import scaled_widths
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import ResNetSpec, map_sizes
 from nas_budget.errors import NothingFitsError
 from nas_budget.space.neighbors import neighbors
 from nas_budget.space.space import OPTIONS, SearchSpace
@@ -26,7 +26,6 @@ from nas_budget.space.spec_factory import (
     growth_bounds,
     least_widths,
     make_spec,
-    map_sizes,
     smallest_specs,
     width_grid,
 )
@@ -190,7 +189,7 @@ class FeasibleSpace:
 
     def _most_like(self, shape: Shape) -> Shape:
         """Of the smallest networks that fit the one most like the shape."""
-        size = map_sizes(self.space, shape["strides"])[-1]
+        size = map_sizes(self.space.image_size, shape["strides"])[-1]
         options = {**shape["options"], "pool": clip_pool(shape["options"]["pool"], size)}
 
         def unlikeness(spec: ResNetSpec) -> tuple[int, int]:
@@ -208,7 +207,7 @@ class FeasibleSpace:
         widths = widths[self._grows(widths)]
         if not len(widths):
             return widths, np.zeros(0, np.int64)
-        size = map_sizes(space, shape["strides"])[-1]
+        size = map_sizes(space.image_size, shape["strides"])[-1]
         options = {**shape["options"], "pool": clip_pool(shape["options"]["pool"], size)}
         image = {name: getattr(space, name) for name in ("image_size", "in_channels", "classes")}
         parts = {name: shape[name] for name in ("blocks", "kernels", "strides")}

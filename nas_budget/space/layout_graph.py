@@ -19,9 +19,10 @@ from nas_budget.arch import closed_form
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import BYTES_PER_WEIGHT
 from nas_budget.arch.cost_table import together
+from nas_budget.arch.spec import map_sizes
 from nas_budget.errors import SpaceTooLargeError
 from nas_budget.space.space import SearchSpace
-from nas_budget.space.spec_factory import clip_pool, growth_bounds, map_sizes, stride_patterns, width_grid
+from nas_budget.space.spec_factory import clip_pool, growth_bounds, stride_patterns, width_grid
 
 MOST_CHOICES = 20_000_000
 """Edges of one layer that are held in memory."""
@@ -134,7 +135,7 @@ def stem_choices(space: SearchSpace) -> tuple[tuple[int, int], ...]:
 
 def pool_choices(space: SearchSpace, layout: dict[str, Any]) -> tuple[int, ...]:
     """The different pools on the last map of a layout."""
-    size = map_sizes(space, layout["strides"])[-1]
+    size = map_sizes(space.image_size, layout["strides"])[-1]
     return tuple(dict.fromkeys(clip_pool(pool, size) for pool in space.pool))
 
 
@@ -143,7 +144,7 @@ def has_repeats(space: SearchSpace, layout: dict[str, Any]) -> bool:
 
     A shortcut's kernel says nothing where there is no projection.
     """
-    keeps = map_sizes(space, layout["strides"])[-1] == space.image_size
+    keeps = map_sizes(space.image_size, layout["strides"])[-1] == space.image_size
     return keeps and bool(layout["shortcut_kernel"] != min(space.shortcut_kernel))
 
 
@@ -154,7 +155,7 @@ def build_graph(space: SearchSpace, layout: dict[str, Any], budget: Budget) -> L
         SpaceTooLargeError: Too many widths to hold their pairs.
     """
     variants, stems, pools = stage_variants(space), stem_choices(space), pool_choices(space, layout)
-    maps = map_sizes(space, layout["strides"])
+    maps = map_sizes(space.image_size, layout["strides"])
     resources = _resources(budget)
     widths = _affordable(space, layout, maps, resources)
     if len(widths) ** 2 * len(variants) > MOST_CHOICES:
@@ -222,7 +223,7 @@ def _counted(
     shape = len(stems), len(widths), len(variants)
     stem = closed_form.stem(block, space.in_channels, first, stem_kernels, size, columns)
     n_in = first
-    for after in map_sizes(space, layout["strides"]):
+    for after in map_sizes(space.image_size, layout["strides"]):
         counted = closed_form.stage(
             block, n_in, n_out, blocks, kernels, size, after, layout["shortcut_kernel"], layout["se_reduction"], columns
         )

@@ -7,11 +7,11 @@ parts, the smallest ones of a space, and whether a spec belongs to it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate, pairwise, product
+from itertools import pairwise, product
 from math import ceil, floor
 from typing import Any
 
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import ResNetSpec, map_sizes
 from nas_budget.space.space import OPTIONS, Pool, SearchSpace
 
 
@@ -70,7 +70,7 @@ def make_spec(
         strides: Stride of each.
         options: A value for each of `OPTIONS`.
     """
-    size = map_sizes(space, strides)[-1]
+    size = map_sizes(space.image_size, strides)[-1]
     options = {**options, "pool": clip_pool(options["pool"], size)}
     if len({options["stem_width"] or channels[0], *channels}) == 1 and size == space.image_size:
         options["shortcut_kernel"] = min(space.shortcut_kernel)
@@ -81,11 +81,6 @@ def make_spec(
 def clip_pool(pool: Pool, size: int) -> int:
     """The pool's size on a map of `size` pixels: at most the whole map."""
     return size if pool == "global" else min(pool, size)
-
-
-def map_sizes(space: SearchSpace, strides: Sequence[int]) -> list[int]:
-    """Height and width in pixels of the map after each stage."""
-    return [*accumulate(strides, lambda size, stride: -(-size // stride), initial=space.image_size)][1:]
 
 
 def stride_patterns(space: SearchSpace, n_stages: int) -> Iterator[tuple[int, ...]]:
