@@ -24,25 +24,24 @@ def as_floats(images: torch.Tensor) -> torch.Tensor:
     return images.float().permute(0, 3, 1, 2)
 
 
+def random_images(n: int) -> torch.Tensor:
+    return torch.randint(0, 256, (n, 4, 4, 3), dtype=torch.uint8)
+
+
 def test_scores_are_of_every_image_in_its_place_over_several_batches() -> None:
-    images = torch.randint(0, 256, (2 * EVALUATION_BATCH + 7, 4, 4, 3), dtype=torch.uint8)
-    network = LeftMinusRight().train()
+    images, network = random_images(2 * EVALUATION_BATCH + 7), LeftMinusRight().train()
     found = predict_logits(network, images, as_floats)
     assert torch.allclose(found, network(as_floats(images)), atol=1e-3)
     assert not network.training
 
 
 def test_mirrored_scores_are_the_mean_with_the_mirror_image() -> None:
-    images = torch.randint(0, 256, (9, 4, 4, 3), dtype=torch.uint8)
-    found = predict_logits(LeftMinusRight(), images, as_floats, mirrored=True)
+    found = predict_logits(LeftMinusRight(), random_images(9), as_floats, mirrored=True)
     assert torch.allclose(found, torch.zeros(9, 2), atol=1e-3)  # left minus right and right minus left
 
 
-def test_accuracy_is_the_share_of_correct_predictions() -> None:
+def test_confusion_counts_true_classes_by_row_and_accuracy_is_the_share_of_its_diagonal() -> None:
     assert accuracy_of(LOGITS, LABELS) == pytest.approx(3 / 6)
-
-
-def test_confusion_counts_true_classes_by_row_and_predicted_ones_by_column() -> None:
     assert confusion_of(LOGITS, LABELS) == ((1, 0, 0), (1, 1, 0), (1, 1, 1))
 
 
@@ -61,9 +60,8 @@ def test_too_little_memory_takes_fewer_images_at_a_time() -> None:
                 raise RuntimeError("could not create a primitive")
             return super().forward(x)
 
-    images = torch.randint(0, 256, (700, 4, 4, 3), dtype=torch.uint8)
-    assert torch.equal(
-        predict_logits(Cramped(), images, as_floats), predict_logits(LeftMinusRight(), images, as_floats)
-    )
+    images = random_images(700)
+    found, expected = (predict_logits(network, images, as_floats) for network in (Cramped(), LeftMinusRight()))
+    assert torch.equal(found, expected)
     with pytest.raises(MemoryError):
         predict_logits(Cramped(), images, lambda images: (_ for _ in ()).throw(MemoryError()))

@@ -13,8 +13,8 @@ import pytest
 from nas_budget.train.engine.process import ENVIRONMENT, child_environment, keep_freed_memory
 
 
-def python(code: str, **environment: str) -> str:
-    """What a fresh Python prints, without our variables in its environment."""
+def python(code: str, environment: dict[str, str] | None = None) -> str:
+    """What a fresh Python prints, with this environment or with that of this process."""
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     return ran.stdout.strip()
 
@@ -25,8 +25,8 @@ SHOW = f"print([os.environ.get(name) for name in {list(ENVIRONMENT)}], 'torch' i
 def test_the_command_line_sets_the_environment_before_torch_is_imported() -> None:
     code = "import os, sys; from nas_budget.cli import main; main(['--version']); "
     expected = f"{list(ENVIRONMENT.values())} False"
-    assert python(code + SHOW).splitlines()[-1] == expected
-    assert "ACTIVE" in python(code + SHOW, OMP_WAIT_POLICY="ACTIVE").splitlines()[-1]
+    assert python(code + SHOW, {}).splitlines()[-1] == expected
+    assert "ACTIVE" in python(code + SHOW, {"OMP_WAIT_POLICY": "ACTIVE"}).splitlines()[-1]
 
 
 def test_training_from_python_leaves_its_process_as_it_was(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ search(
 )
 print(torch.equal(torch.get_rng_state(), state), torch.get_num_threads())
 {SHOW}"""
-    assert python(code).splitlines() == ["True 2", "[None, None] True"]
+    assert python(code, {}).splitlines() == ["True 2", "[None, None] True"]
 
 
 def test_workers_inherit_the_environment_and_the_caller_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,8 +56,7 @@ def test_workers_inherit_the_environment_and_the_caller_does_not(monkeypatch: py
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
     code = "import os; print(os.environ['OMP_WAIT_POLICY'], os.environ['OPENBLAS_NUM_THREADS'])"
     with child_environment():
-        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.split() == ["PASSIVE", "3"]
+        assert python(code) == "PASSIVE 3"
     assert "OMP_WAIT_POLICY" not in os.environ
 
 
@@ -71,10 +70,7 @@ def test_freed_memory_is_kept_where_the_c_library_is_glibc() -> None:
         "for _ in range(8): torch.ones(2**24).add_(1)\n"
         "print(faults() - before)"
     )
-    given_back, kept = (
-        int(subprocess.run([sys.executable, "-c", code.format(first)], capture_output=True, check=True).stdout)
-        for first in ("pass", "keep_freed_memory()")
-    )
+    given_back, kept = (int(python(code.format(first))) for first in ("pass", "keep_freed_memory()"))
     assert kept < given_back / 2  # a block has 16,384 pages, or 32 huge ones: a fault for each that is given back
 
 

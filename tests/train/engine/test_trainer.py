@@ -11,13 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas_budget.arch.spec import ResNetSpec
 from nas_budget.train.engine.device import is_out_of_memory
 from nas_budget.train.engine.loop import train_epoch
 from nas_budget.train.engine.model import build
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.ema import WeightEMA
-from tests.train.engine.test_loop import BRIEF, EASY, SPEC
+from tests.train.builders import BRIEF, EASY, SPEC
 
 STILL = replace(BRIEF, crop_pad=0, flip="none")
 NO_NORM = nn.Sequential(nn.Flatten(), nn.Linear(8 * 8 * 3, 2))
@@ -60,16 +59,12 @@ def test_too_little_memory_halves_the_batch_and_keeps_the_gradient(error: Except
     assert train_epoch(small, 1).micro_batches == 4
 
 
-def test_no_memory_at_all_is_an_error() -> None:
-    with pytest.raises(torch.OutOfMemoryError):
-        Trainer(Small(0, ERRORS[0]), EASY, STILL).step(torch.arange(20))
-
-
-def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
-    trainer = Trainer(Small(0, RuntimeError("shapes do not match")), EASY, STILL)
-    with pytest.raises(RuntimeError, match="shapes"):
+@pytest.mark.parametrize(("error", "micro_batches"), [(ERRORS[0], 16), (RuntimeError("shapes do not match"), 1)])
+def test_no_memory_at_all_is_an_error_and_others_are_not_taken_for_it(error: Exception, micro_batches: int) -> None:
+    trainer = Trainer(Small(0, error), EASY, STILL)
+    with pytest.raises(type(error), match=str(error)):
         trainer.step(torch.arange(20))
-    assert trainer.micro_batches == 1
+    assert trainer.micro_batches == micro_batches
     assert is_out_of_memory(MemoryError())
 
 
@@ -79,7 +74,7 @@ def test_micro_batches_with_mixed_targets_give_the_same_loss() -> None:
     parts.micro_batches = 3
     losses = []
     for trainer in whole, parts:
-        trainer.begin(1).__next__()
+        next(trainer.begin(1))
         losses.append(trainer.step(torch.arange(20)))
     assert torch.allclose(*losses)
 
@@ -103,22 +98,9 @@ def test_batch_norm_statistics_are_averaged_too() -> None:
     trainer = Trainer(build(SPEC), EASY, replace(BRIEF, ema=0.3))
     train_epoch(trainer, 1)
     assert trainer.ema is not None
-    ours, theirs = (dict(n.named_buffers()) for n in (trainer.ema.network, trainer.network))
-    moving = [name for name in ours if name.endswith("running_mean")]
-    assert moving
-    for name in moving:
-        assert not torch.equal(ours[name], theirs[name])
-        assert float(ours[name].abs().sum()) > 0
-
-
-def test_the_loss_of_an_epoch_that_diverges_names_epoch_and_rate() -> None:
-    trainer = Trainer(build(ResNetSpec((4,), image_size=8, classes=2, pool="global")), EASY, BRIEF)
-    with torch.no_grad():
-        trainer.network.fc.weight.fill_(float("nan"))
-    result = train_epoch(trainer, 2)
-    assert result.epoch == 2
-    assert result.train_loss != result.train_loss
-    assert result.learning_rate > 0
+    ours, theirs = trainer.ema.network.bn1.running_mean, trainer.network.bn1.running_mean
+    assert not torch.equal(ours, theirs)
+    assert float(ours.abs().sum()) > 0
 
 
 @pytest.mark.slow

@@ -39,14 +39,19 @@ def test_what_is_read_is_what_was_written(path: Path) -> None:
     assert (found.spec, found.classes, found.mean, found.std) == (SPEC, ("a", "b", "c"), (1, 2, 3), (4, 5, 6))
     assert found.about == {"data": "d", "seed": 0}
     assert not found.network.training
+    image = torch.tensor([[[[5, 12, 21]]]], dtype=torch.uint8)
+    assert found.normalized(image).flatten().tolist() == [1.0, 2.0, 3.0]
     with torch.no_grad():
         expected = model().network(model().normalized(images))
         assert torch.equal(found.network(found.normalized(images)), expected)
 
 
-def test_any_reader_of_safetensors_reads_it(path: Path) -> None:
+def test_any_reader_of_safetensors_and_of_json_reads_it(path: Path) -> None:
     expected = model().network.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in load_file(path).items())
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+    assert json.loads(header["values"])["classes"] == ["a", "b", "c"]
 
 
 def test_a_run_folder_has_plain_and_ema_weights(path: Path) -> None:
@@ -54,62 +59,36 @@ def test_a_run_folder_has_plain_and_ema_weights(path: Path) -> None:
     save_model(path.parent / EMA_WEIGHTS, replace(other, about={**other.about, "weights": "ema"}))
     assert load_model(path.parent).about["seed"] == 0
     assert load_model(path.parent, ema=True).about["seed"] == 1
-
-
-def test_plain_weights_are_not_taken_for_ema_weights(path: Path) -> None:
     with pytest.raises(ModelError, match="holds plain weights; for EMA weights"):
         load_model(path, ema=True)
 
 
-def test_normalising_is_subtracting_the_mean_and_dividing(path: Path) -> None:
-    image = torch.tensor([[[[5, 12, 21]]]], dtype=torch.uint8)
-    assert load_model(path).normalized(image).flatten().tolist() == [1.0, 2.0, 3.0]
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda content: content[:-100],
+    "a flipped bit": lambda content: content[:-10] + bytes([content[-10] ^ 1]) + content[-9:],
+    "the header cut": lambda content: content[:50],
+    "another mean, the tensors as they were": lambda content: content.replace(b"1.0, 2.0, 3.0", b"9.0, 2.0, 3.0"),
+    "values that are no JSON": lambda content: content.replace(b"about", b"ab\\\\ut"),
+    "a pickle": lambda _: pickle.dumps({"weights": [1, 2, 3]}),
+    "empty": lambda _: b"",
+}
 
 
-def _truncated(content: bytes) -> bytes:
-    return content[:-100]
-
-
-def _flipped(content: bytes) -> bytes:
-    return content[:-10] + bytes([content[-10] ^ 1]) + content[-9:]
-
-
-def _header_cut(content: bytes) -> bytes:
-    return content[:50]
-
-
-def _other_values(content: bytes) -> bytes:
-    """Another mean in the header, the tensors as they were."""
-    assert content.count(b"1.0, 2.0, 3.0") == 1
-    return content.replace(b"1.0, 2.0, 3.0", b"9.0, 2.0, 3.0")
-
-
-def _broken_values(content: bytes) -> bytes:
-    return content.replace(b"about", b"ab\\\\ut")
-
-
-def _pickled(_: bytes) -> bytes:
-    return pickle.dumps({"weights": [1, 2, 3]})
-
-
-@pytest.mark.parametrize(
-    "damage", [_truncated, _flipped, _header_cut, _other_values, _broken_values, _pickled, lambda _: b""]
-)
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_damage_is_reported_and_nothing_is_unpickled(
     path: Path, damage: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pickle, "loads", lambda *_: pytest.fail("unpickled"))
-    path.write_bytes(damage(path.read_bytes()))
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert path.read_bytes() != whole
     with pytest.raises(ModelError, match=r"model.safetensors: .*(damaged|cut short)"):
         load_model(path)
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+def test_missing_weights_and_those_of_another_origin_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"ema.safetensors: cannot be read \(No such file"):
         load_model(tmp_path, ema=True)
-
-
-def test_weights_of_another_origin_are_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(ModelError, match="format is 'not one of nas-budget', this version reads 'nas-budget model 2'"):
         load_model(tmp_path / "other.safetensors")
@@ -118,7 +97,7 @@ def test_weights_of_another_origin_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"spec": ResNetSpec((4, 9), blocks=1, image_size=8, classes=3, pool="global").to_dict()}, "another network"),
+        ({"spec": replace(SPEC, channels=(4, 9)).to_dict()}, "another network"),
         ({"spec": {"channels": []}}, "describes no network"),
         ({"mean": 3}, "describes no network"),
         ({"classes": None}, "describes no network"),
@@ -152,9 +131,3 @@ def test_images_of_another_kind_are_refused(size: int, channels: int, classes: i
     dataset = Dataset("mine", tuple("abcdefg"[:classes]), size, channels, 9, 9, "", "", lambda part: None)  # type: ignore[arg-type,return-value]
     with pytest.raises(DataError, match=f"mine: images of {size} pixels, {channels} channels and {classes} classes"):
         model().check_images(dataset)
-
-
-def test_the_header_is_json(path: Path) -> None:
-    content = path.read_bytes()
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
-    assert json.loads(header["values"])["classes"] == ["a", "b", "c"]

@@ -29,15 +29,23 @@ def test_one_cycle_is_torchs_with_its_momentum(n_steps: int) -> None:
 
 
 @given(st.sampled_from(["linear", "cosine"]), st.floats(0, 0.9), st.integers(1, 300))
-def test_rates_rise_then_fall_and_stay_within_their_bounds(schedule: str, warmup: float, n_steps: int) -> None:
+def test_rates_rise_to_the_full_one_and_fall_to_about_zero(schedule: str, warmup: float, n_steps: int) -> None:
     recipe = Recipe(schedule=schedule, warmup=warmup)
     found = [lr_schedule(recipe, step, n_steps) for step in range(n_steps)]
     rates = [now.lr_factor for now in found]
     top = rates.index(max(rates))
     assert all(0 < rate <= 1 for rate in rates)
+    assert top == pytest.approx(warmup * n_steps, abs=1)
+    assert max(rates) > 1 - 11 / n_steps
+    assert rates[-1] < 11 / n_steps
     assert rates[: top + 1] == sorted(rates[: top + 1])
     assert rates[top:] == sorted(rates[top:], reverse=True)
     assert {now.momentum for now in found} == {MOMENTUM}
+
+
+@pytest.mark.parametrize("schedule", ["onecycle", "linear", "cosine"])
+def test_the_shortest_training_has_a_schedule(schedule: str) -> None:
+    assert lr_schedule(Recipe(schedule=schedule), 0, 1).lr_factor > 0
 
 
 def test_a_cosine_falls_slower_first_and_faster_later() -> None:
