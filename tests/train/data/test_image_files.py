@@ -20,17 +20,20 @@ def saved(path: Path, pixels: np.ndarray, mode: str | None = None) -> Path:  # t
     return path
 
 
-def test_a_image_of_the_right_size_is_taken_as_it_is(tmp_path: Path) -> None:
-    found = read_image(saved(tmp_path / "a.png", PIXELS), 32, 3)
-    assert np.array_equal(found.image, PIXELS)
-    assert found.changes == ""
-
-
-def test_another_size_is_resized_and_said(tmp_path: Path) -> None:
-    found = read_image(saved(tmp_path / "a.png", np.full((64, 64, 3), 70, np.uint8)), 32, 3)
-    assert found.image.shape == (32, 32, 3)
-    assert set(found.image.flatten()) == {70}
-    assert found.changes == "resized from 64x64"
+@pytest.mark.parametrize(
+    ("pixels", "made", "changes"),
+    [
+        (PIXELS, PIXELS, ""),
+        (np.full((64, 64, 3), 70, np.uint8), np.full((32, 32, 3), 70), "resized from 64x64"),
+        (np.full((32, 32), 20_000, np.uint16), np.full((32, 32, 1), round(20_000 / 257)), "I;16 to L"),
+    ],
+)
+def test_sizes_and_bits_are_those_of_the_network_and_the_change_is_said(
+    tmp_path: Path, pixels: np.ndarray, made: np.ndarray, changes: str
+) -> None:
+    found = read_image(saved(tmp_path / "a.png", pixels), 32, made.shape[2])
+    assert np.array_equal(found.image, made)
+    assert found.changes == changes
 
 
 def test_the_middle_of_an_oblong_is_taken(tmp_path: Path) -> None:
@@ -50,28 +53,18 @@ def test_other_colours_are_converted_and_said(tmp_path: Path, mode: str | None, 
     assert found.changes == words
 
 
-def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_text("no image")
+def test_what_is_no_image_and_networks_for_other_than_images_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    with pytest.raises(DataError, match="a.png: no such file"):
+        read_image(path, 32, 3)
+    path.write_text("no image")
     with pytest.raises(DataError, match=r"a.png: cannot be read \(not an image\)"):
-        read_image(tmp_path / "a.png", 32, 3)
-    with pytest.raises(DataError, match="b.png: no such file"):
-        read_image(tmp_path / "b.png", 32, 3)
-    cut = saved(tmp_path / "c.png", PIXELS)
-    cut.write_bytes(cut.read_bytes()[:200])
-    with pytest.raises(DataError, match="c.png: cannot be read"):
-        read_image(cut, 32, 3)
-
-
-def test_networks_for_other_than_images_are_refused(tmp_path: Path) -> None:
+        read_image(path, 32, 3)
+    path.write_bytes(saved(path, PIXELS).read_bytes()[:200])
+    with pytest.raises(DataError, match="a.png: cannot be read"):
+        read_image(path, 32, 3)
     with pytest.raises(UsageError, match="this network takes 5"):
         read_image(tmp_path / "a.png", 32, 5)
-
-
-def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path: Path) -> None:
-    Image.fromarray(np.full((32, 32), 20_000, np.uint16)).save(tmp_path / "a.png")
-    found = read_image(tmp_path / "a.png", 32, 1)
-    assert set(found.image.flatten()) == {round(20_000 / 257)}
-    assert found.changes == "I;16 to L"
 
 
 def test_a_image_is_turned_as_its_camera_says(tmp_path: Path) -> None:

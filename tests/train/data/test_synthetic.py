@@ -17,14 +17,10 @@ from nas_budget.train.engine.model import build
 from nas_budget.train.optim.recipe import RECIPES
 
 
-def test_the_same_seed_draws_the_same_images() -> None:
-    (images, labels), (again, labels_again) = draw(50, 3), draw(50, 3)
+def test_the_same_seed_draws_the_same_images_and_another_one_others_in_another_order() -> None:
+    (images, labels), (again, labels_again), (others, other_labels) = draw(50, 3), draw(50, 3), draw(50, 4)
     assert np.array_equal(images, again)
     assert np.array_equal(labels, labels_again)
-
-
-def test_another_seed_draws_other_images_in_another_order() -> None:
-    (images, labels), (others, other_labels) = draw(50, 3), draw(50, 4)
     assert not np.array_equal(labels, other_labels)
     assert not {image.tobytes() for image in images} & {image.tobytes() for image in others}
 

@@ -27,49 +27,44 @@ def by_pillow(operation: Callable[[Image.Image, float], Image.Image]) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("way", "operation", "most"),
+    ("way", "operation", "most", "border"),  # within a border whose pixels Pillow leaves as they are
     [
-        (trivial._brightness, lambda i, s: ImageEnhance.Brightness(i).enhance(1 + MAX_FACTOR * s), 1),
-        (trivial._color, lambda i, s: ImageEnhance.Color(i).enhance(1 + MAX_FACTOR * s), 2),
-        (trivial._contrast, lambda i, s: ImageEnhance.Contrast(i).enhance(1 + MAX_FACTOR * s), 2),
-        (trivial._posterize, lambda i, s: ImageOps.posterize(i, 8 - round(abs(s) * 6)), 0),
-        (trivial._solarize, lambda i, s: ImageOps.solarize(i, 255 * (1 - abs(s))), 0),
-        (trivial._autocontrast, lambda i, s: ImageOps.autocontrast(i), 1),
-        (trivial._equalize, lambda i, s: ImageOps.equalize(i), 1),
+        (trivial._brightness, lambda i, s: ImageEnhance.Brightness(i).enhance(1 + MAX_FACTOR * s), 1, 0),
+        (trivial._color, lambda i, s: ImageEnhance.Color(i).enhance(1 + MAX_FACTOR * s), 2, 0),
+        (trivial._contrast, lambda i, s: ImageEnhance.Contrast(i).enhance(1 + MAX_FACTOR * s), 2, 0),
+        (trivial._sharpness, lambda i, s: ImageEnhance.Sharpness(i).enhance(1 + MAX_FACTOR * s), 2, 1),
+        (trivial._posterize, lambda i, s: ImageOps.posterize(i, 8 - round(abs(s) * 6)), 0, 0),
+        (trivial._solarize, lambda i, s: ImageOps.solarize(i, 255 * (1 - abs(s))), 0, 0),
+        (trivial._autocontrast, lambda i, s: ImageOps.autocontrast(i), 1, 0),
+        (trivial._equalize, lambda i, s: ImageOps.equalize(i), 1, 0),
     ],
 )
 def test_colors_change_as_pillow_changes_them(
-    way: Callable[[Tensor, Tensor], Tensor], operation: Callable[[Image.Image, float], Image.Image], most: float
+    way: Callable[[Tensor, Tensor], Tensor],
+    operation: Callable[[Image.Image, float], Image.Image],
+    most: float,
+    border: int,
 ) -> None:
     made = way(IMAGES, STRENGTHS).clamp(0, 255).round()
-    assert float((made - by_pillow(operation)).abs().max()) <= most
+    inner = slice(border, 32 - border)
+    assert float((made - by_pillow(operation))[:, :, inner, inner].abs().max()) <= most
     assert not torch.equal(made, IMAGES)
-
-
-def test_sharpness_is_pillows_within_the_border() -> None:
-    expected = by_pillow(lambda i, s: ImageEnhance.Sharpness(i).enhance(1 + MAX_FACTOR * s))
-    made = trivial._sharpness(IMAGES, STRENGTHS).clamp(0, 255).round()
-    assert float((made - expected)[:, :, 1:-1, 1:-1].abs().max()) <= 2
 
 
 @pytest.mark.parametrize(("way", "dimension"), [(trivial._translate_x, 3), (trivial._translate_y, 2)])
 def test_shifts_move_by_whole_images_at_most(way: Callable[[Tensor, Tensor], Tensor], dimension: int) -> None:
     made = way(IMAGES[:2], torch.tensor([0.25, 0.0]))  # a quarter of 32 pixels
-    size = IMAGES.shape[-1]
     moved, kept = (part.narrow(dimension - 1, *where) for part, where in ((made[0], (0, 24)), (IMAGES[0], (8, 24))))
     assert torch.equal(moved, kept)
     assert float(made[0].narrow(dimension - 1, 24, 8).abs().max()) == 0
     assert torch.equal(made[1], IMAGES[1])
     assert float(way(IMAGES[:1], torch.ones(1)).abs().max()) == 0
-    assert size == 32
 
 
 def test_a_turn_by_ninety_degrees_is_exact() -> None:
     made = trivial._rotate(IMAGES[:2], torch.tensor([90 / 135, -90 / 135]))
-    assert {tuple(torch.equal(made[i], torch.rot90(IMAGES[i], k, (1, 2))) for k in (1, 3)) for i in (0, 1)} == {
-        (True, False),
-        (False, True),
-    }
+    ways = [[torch.equal(made[i], torch.rot90(IMAGES[i], k, (1, 2))) for k in (1, 3)] for i in (0, 1)]
+    assert sorted(ways) == [[False, True], [True, False]]
 
 
 def test_shears_leave_the_middle_and_move_the_edges() -> None:
@@ -79,9 +74,9 @@ def test_shears_leave_the_middle_and_move_the_edges() -> None:
         assert float(same[14:18].mean()) > float(same[:4].mean())
 
 
-@pytest.mark.parametrize("n", [1, 5, 14, 100])
-def test_a_batch_keeps_shape_and_type_and_mostly_changes(n: int) -> None:
-    batch = torch.from_numpy(draw(n, 4)[0])
+@pytest.mark.parametrize(("n", "channels"), [(1, 3), (5, 3), (14, 3), (28, 1), (100, 3)])
+def test_a_batch_keeps_shape_and_type_and_mostly_changes(n: int, channels: int) -> None:
+    batch = torch.from_numpy(draw(n, 4)[0])[..., :channels]
     torch.manual_seed(0)
     made = trivial_augment(batch, torch.Generator().manual_seed(0))
     assert (made.shape, made.dtype) == (batch.shape, torch.uint8)
@@ -99,8 +94,3 @@ def test_every_way_is_dealt_an_equal_share(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(trivial, "OPERATIONS", tuple(map(spy, range(len(OPERATIONS)))))
     trivial_augment(torch.zeros((140, 4, 4, 1), dtype=torch.uint8), torch.Generator().manual_seed(0))
     assert sorted(seen) == [(number, 10) for number in range(14)]
-
-
-def test_grey_images_can_be_changed_too() -> None:
-    batch = torch.from_numpy(draw(28, 4)[0])[..., :1]
-    assert trivial_augment(batch, torch.Generator().manual_seed(0)).shape == batch.shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,14 +26,15 @@ def count(factory: str, *shape: int) -> ModuleCost:
     return count_module(HERE + factory, shape or VECTOR)
 
 
-def refusal(target: str, *shape: int) -> NasBudgetError:
-    """The error; it names the target, has one line and hides where it came from."""
+def refusal(target: str, problem: str, exit_code: int, shape: tuple[int, ...] = VECTOR) -> None:
+    """The error says this; it names the target, has one line and hides where it came from."""
     with pytest.raises(NasBudgetError) as caught:
-        count_module(target, shape or VECTOR)
+        count_module(target, shape)
+    assert problem in str(caught.value)
+    assert caught.value.exit_code == exit_code
     assert str(caught.value).startswith(f"{target!r}: ")
     assert len(str(caught.value).splitlines()) == 1
     assert caught.value.__suppress_context__
-    return caught.value
 
 
 def ours(spec: str) -> nn.Module:
@@ -64,31 +66,16 @@ class Calls(nn.Module):
         return self.how(self, x)
 
 
-class Shelf:
-    """A place inside a module, for dotted paths."""
-
-    plain = staticmethod(plain)
+def looks_while_built(make: str = "tied") -> nn.Module:
+    if torch.linspace(0, 1, 3)[1].item() == 0.5:
+        return getattr(OF, make, globals().get(make))()
+    raise ValueError("not the values that torch gives")
 
 
 def tied() -> nn.Module:
     first, second = nn.Linear(16, 16), nn.Linear(16, 16)
     second.weight = first.weight
     return nn.Sequential(first, second)
-
-
-def looks_while_built(make: str = "tied") -> nn.Module:
-    if torch.linspace(0, 1, 3)[1].item() == 0.5:
-        return globals()[make]()
-    raise ValueError("not the values that torch gives")
-
-
-def twice() -> nn.Module:
-    return Calls(lambda self, x: self.again(self.again(x)), again=nn.Linear(16, 16))
-
-
-def listed() -> nn.Module:
-    layers = nn.ModuleList([nn.Linear(16, 4), nn.Linear(4, 4)])
-    return Calls(lambda self, x: self.layers[1](self.layers[0](x @ self.weight)), layers=layers)
 
 
 def in_two_lists() -> nn.Module:
@@ -109,26 +96,6 @@ def frozen() -> nn.Module:
     return network
 
 
-def attention() -> nn.Module:
-    return nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
-
-
-def recurrent() -> nn.Module:
-    return nn.Sequential(nn.LSTM(16, 8, batch_first=True))
-
-
-def half() -> nn.Module:
-    return plain().half()
-
-
-def compiled() -> nn.Module:
-    return torch.compile(plain())
-
-
-def huge(width: int) -> nn.Module:
-    return nn.Linear(width, width, bias=False)
-
-
 def random_and_loud() -> nn.Module:
     sys.stdout.write("building\n")
     torch.manual_seed(1)
@@ -137,68 +104,49 @@ def random_and_loud() -> nn.Module:
     return Calls(lambda self, x: x + torch.rand(16))
 
 
-def keeps_a_tensor() -> nn.Module:
+def keeps_a_tensor(hidden: bool = False) -> nn.Module:
+    """As an attribute, or where nobody finds it."""
     torch.zeros(1).item()
-    network = Calls(lambda self, x: x @ self.weight + self.table)
-    network.table = torch.zeros(16)
+    table = torch.zeros(16)
+    network = Calls(lambda self, x: x @ self.weight + (table if hidden else self.table))
+    network.table = None if hidden else table
     return network
 
 
-def makes_a_tensor() -> nn.Module:
-    return Calls(lambda self, x: (x + torch.ones(16)) @ self.weight)
+def raises(error: str, *arguments: object) -> nn.Module:
+    raise {"PermissionError": PermissionError, "SystemExit": SystemExit}[error](*arguments)
 
 
-def looks_at_a_constant() -> nn.Module:
-    """Its forward reads a value that does not depend on the input."""
-    return Calls(lambda self, x: torch.ones(1).item() * (x @ self.weight))
-
-
-def hides_a_tensor() -> nn.Module:
-    torch.zeros(1).item()
-    table = torch.zeros(16)
-    return Calls(lambda self, x: x + table)
-
-
-def with_locked_door() -> nn.Module:
-    raise PermissionError("the door is locked\nand the key is gone")
-
-
-def leaves() -> nn.Module:
-    raise SystemExit(3)
-
-
-def decides(by: str) -> nn.Module:
-    ways: dict[str, Callable[[Calls, Tensor], object]] = {
-        "item": lambda self, x: x * x.sum().item(),
-        "if": lambda self, x: x if x.sum() > 0 else -x,
-        "mask": lambda self, x: x[x > 0],
-        "list": lambda self, x: x.tolist(),
-        "numpy": lambda self, x: x.numpy(),
-        "unique": lambda self, x: x.unique(),
-    }
-    return Calls(ways[by])
-
-
-def survives() -> nn.Module:
+def survives(self: Calls, x: Tensor) -> Tensor:
     """The second child fails inside a call, and the module goes on without it."""
-
-    def how(self: Calls, x: Tensor) -> Tensor:
-        try:
-            self.second(self.first(x))
-        except RuntimeError:
-            return self.first(x)
-        raise AssertionError
-
-    return Calls(how, first=nn.Linear(16, 16), second=nn.Sequential(nn.Linear(16, 3), nn.Linear(4, 4)))
+    try:
+        self.second(self.first(x))
+    except RuntimeError:
+        return self.first(x)
+    raise AssertionError
 
 
-def never_called() -> nn.Module:
-    return Calls(lambda self, x: F.relu(x), head=nn.LazyLinear(3))
-
-
-def unfinished() -> nn.Module:
-    return nn.Sequential(nn.LazyConv2d(8, 3), nn.Flatten(), nn.LazyLinear(10))
-
-
-def not_a_module() -> dict[str, int]:
-    return {}
+OF = SimpleNamespace(
+    plain=plain,
+    attention=lambda: nn.TransformerEncoderLayer(16, 4, 32, batch_first=True),
+    recurrent=lambda: nn.Sequential(nn.LSTM(16, 8, batch_first=True)),
+    half=lambda: plain().half(),
+    compiled=lambda: torch.compile(plain()),
+    unfinished=lambda: nn.Sequential(nn.LazyConv2d(8, 3), nn.Flatten(), nn.LazyLinear(10)),
+    never_called=lambda: Calls(lambda self, x: F.relu(x), head=nn.LazyLinear(3)),
+    twice=lambda: Calls(lambda self, x: self.again(self.again(x)), again=nn.Linear(16, 16)),
+    listed=lambda: Calls(
+        lambda self, x: self.layers[1](self.layers[0](x @ self.weight)),
+        layers=nn.ModuleList([nn.Linear(16, 4), nn.Linear(4, 4)]),
+    ),
+    survives=lambda: Calls(survives, first=nn.Linear(16, 16), second=nn.Sequential(nn.Linear(16, 3), nn.Linear(4, 4))),
+    makes_a_tensor=lambda: Calls(lambda self, x: (x + torch.ones(16)) @ self.weight),
+    looks_at_a_constant=lambda: Calls(lambda self, x: torch.ones(1).item() * (x @ self.weight)),
+    decides_by_item=lambda: Calls(lambda self, x: x * x.sum().item()),
+    decides_by_if=lambda: Calls(lambda self, x: x if x.sum() > 0 else -x),
+    decides_by_mask=lambda: Calls(lambda self, x: x[x > 0]),
+    decides_by_list=lambda: Calls(lambda self, x: x.tolist()),
+    decides_by_numpy=lambda: Calls(lambda self, x: x.numpy()),
+    decides_by_unique=lambda: Calls(lambda self, x: x.unique()),
+)
+"""What fits in a line, as a place for dotted paths."""

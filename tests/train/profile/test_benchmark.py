@@ -11,18 +11,7 @@ import torch
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.train.profile import benchmark as module
-from nas_budget.train.profile.benchmark import (
-    BATCHES,
-    MIN_REPEATS,
-    RESIDENT,
-    Quartiles,
-    fastest_batch,
-    latency_s,
-    measure,
-    peak_resident,
-    prepare,
-    repeat,
-)
+from nas_budget.train.profile.benchmark import BATCHES, MIN_REPEATS, Quartiles, fastest_batch, measure
 
 CPU = torch.device("cpu")
 SMALL = ResNetSpec((8, 16), 1, strides=2)
@@ -58,21 +47,18 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     return Device(monkeypatch)
 
 
-def test_quartiles() -> None:
-    assert Quartiles.of([5.0, 1.0, 4.0, 2.0, 3.0]) == Quartiles(3.0, 2.0, 4.0, 5)
-
-
 def test_a_call_is_repeated_four_times_at_least_and_longer_where_there_is_time() -> None:
+    assert Quartiles.of([5.0, 1.0, 4.0, 2.0, 3.0]) == Quartiles(3.0, 2.0, 4.0, 5)
     calls: list[float] = []
     values = torch.zeros(100_000)
 
     def run() -> None:
         calls.append(values.sum().item())
 
-    seconds = repeat(run, 0.0)
+    seconds = module.repeat(run, 0.0)
     assert MIN_REPEATS == len(seconds) < len(calls)  # the others are the warm-up
     assert min(seconds) > 0
-    assert sum(repeat(run, 0.05)) * len(calls) > 0.05  # a repeat is the mean over a block of calls
+    assert sum(module.repeat(run, 0.05)) * len(calls) > 0.05  # a repeat is the mean over a block of calls
 
 
 def test_the_fastest_batch_is_found(device: Device) -> None:
@@ -104,7 +90,7 @@ def test_training_changes_weights_and_inference_does_not(training: bool, monkeyp
     network = module.build(SMALL)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     monkeypatch.setattr(module, "build", lambda _: network)
-    prepare(SMALL, CPU, "fp32", training, batch=3)()
+    module.prepare(SMALL, CPU, "fp32", training, batch=3)()
     assert [name for name, value in network.state_dict().items() if torch.equal(value, before[name]) == training] == []
     assert network.training == training
 
@@ -124,7 +110,7 @@ def test_everything_is_measured(device: Device, monkeypatch: pytest.MonkeyPatch)
     assert found.inference.median == pytest.approx(2048 / 205.8)
     assert found.training.median == pytest.approx(32 / 7.4)
     assert (found.inference_bytes, found.training_bytes) == (32, 32)
-    assert (found.memory, found.precision, found.threads) == (RESIDENT, "bf16", torch.get_num_threads())
+    assert (found.memory, found.precision, found.threads) == (module.RESIDENT, "bf16", torch.get_num_threads())
     assert "torch" in found.versions
     values = json.loads(json.dumps(found.to_dict()))
     assert values["latency_ms"] == {"median": 1100, "low": 1100, "high": 1100, "n": MIN_REPEATS}
@@ -143,15 +129,15 @@ def test_memory_that_cannot_be_measured_is_none(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(module.sys, "executable", "/bin/false")
     found = measure(SMALL, CPU, time_s=0.0)
     assert (found.inference_bytes, found.training_bytes) == (None, None)
-    assert min(found.latency_ms.low, found.inference.low, found.training.low, latency_s(SMALL, CPU)) > 0
+    assert min(found.latency_ms.low, found.inference.low, found.training.low, module.latency_s(SMALL, CPU)) > 0
 
 
 def test_the_peak_stays_when_memory_is_freed() -> None:
     block = torch.ones(256 << 20, dtype=torch.uint8)
-    peak = peak_resident()
+    peak = module.peak_resident()
     del block
     # What is held now is 256 MiB less; Linux counts the peak itself to within some hundred kilobytes.
-    assert peak_resident() > peak - (64 << 20) > 0
+    assert module.peak_resident() > peak - (64 << 20) > 0
 
 
 @pytest.mark.gpu

@@ -19,15 +19,7 @@ from nas_budget.train.engine.model import build
 from nas_budget.train.optim.muon import Muon
 from nas_budget.train.optim.recipe import RECIPES, Recipe
 from nas_budget.train.profile import time_model as module
-from nas_budget.train.profile.time_model import (
-    USUAL,
-    TimeModel,
-    Timing,
-    calibrate,
-    step_features,
-    time_step,
-    time_steps,
-)
+from nas_budget.train.profile.time_model import TimeModel, Timing, calibrate, step_features, time_step, time_steps
 
 CPU = torch.device("cpu")
 TRUE = TimeModel(per_mac=2e-10, per_element=1e-9, per_image=3e-4, per_layer=5e-4, per_param=2e-8)
@@ -47,10 +39,14 @@ def images(dataset: Dataset) -> SplitImages:
     return split_images(dataset, CPU, 60, 20)
 
 
-def timings(model: TimeModel, batch_sizes: tuple[int, ...] = (8, 64)) -> list[Timing]:
-    """Steps that take exactly as long as a model says."""
-    recipes = [replace(SGD, batch_size=size) for size in batch_sizes]
-    return [Timing(spec, recipe, model.step_seconds(spec, recipe)) for spec in SPECS for recipe in recipes]
+def timing(spec: ResNetSpec, recipe: Recipe = SGD, model: TimeModel = TRUE) -> Timing:
+    """A step that takes exactly as long as a model says."""
+    return Timing(spec, recipe, model.step_seconds(spec, recipe))
+
+
+def timings(model: TimeModel) -> list[Timing]:
+    recipes = [replace(SGD, batch_size=size) for size in (8, 64)]
+    return [timing(spec, recipe, model) for spec in SPECS for recipe in recipes]
 
 
 def test_a_step_is_the_sum_of_what_it_consists_of() -> None:
@@ -95,7 +91,7 @@ def test_timings_without_noise_are_explained_and_predicted() -> None:
 
 
 def test_one_timing_gives_a_model_in_the_usual_proportions() -> None:
-    usual = TimeModel(*USUAL["cpu"])
+    usual = TimeModel(*module.USUAL["cpu"])
     found = TimeModel.fit([Timing(LARGE, SGD, 3 * usual.step_seconds(LARGE, SGD))])
     assert astuple(found) == pytest.approx([3 * part for part in astuple(usual)])
 
@@ -107,12 +103,9 @@ def test_a_device_that_waits_for_launches_has_small_networks_as_slow_as_large_on
     assert found.step_seconds(deep, SGD) == pytest.approx(found.step_seconds(wide, SGD), rel=0.1)
 
 
-def test_noise_makes_no_coefficient_negative() -> None:
+def test_noise_makes_no_coefficient_negative_and_without_timings_it_predicts_zero() -> None:
     noisy = [replace(t, seconds=t.seconds * factor) for t, factor in zip(timings(TRUE), [0.5, 2.0] * 9, strict=True)]
     assert min(astuple(TimeModel.fit(noisy))) >= 0
-
-
-def test_without_timings_it_predicts_zero() -> None:
     assert TimeModel.fit([]).step_seconds(LARGE, SGD) == 0
 
 
@@ -129,25 +122,20 @@ def test_the_least_of_the_steps_counts(images: SplitImages, monkeypatch: pytest.
     clock = SimpleNamespace(perf_counter=iter([0.0, 3.0, 10.0, 12.0]).__next__)
     monkeypatch.setattr(module, "time", clock)
     recipe = replace(SGD, batch_size=32)
-    timing = time_step(SMALL, images, recipe)
-    assert (timing.spec, timing.recipe.batch_size, timing.seconds) == (SMALL, 32, 2.0)
+    least = time_step(SMALL, images, recipe)
+    assert (least.spec, least.recipe.batch_size, least.seconds) == (SMALL, 32, 2.0)
 
 
 def test_a_calibration_explains_the_steps_that_it_timed(images: SplitImages, monkeypatch: pytest.MonkeyPatch) -> None:
-    def step(spec: ResNetSpec, _: object, recipe: Recipe, __: object) -> Timing:
-        return Timing(spec, recipe, TRUE.step_seconds(spec, recipe))
-
-    monkeypatch.setattr(module, "time_step", step)
+    monkeypatch.setattr(module, "time_step", lambda spec, images, recipe, precision: timing(spec, recipe))
     model = calibrate(SPECS, images, SGD)
     assert model.step_seconds(LARGE, SGD) == pytest.approx(TRUE.step_seconds(LARGE, SGD), rel=0.05)
 
 
 def test_a_batch_is_cut_to_what_is_quickly_timed(images: SplitImages) -> None:
-    macs = cost(SMALL).macs
-    cut = time_step(SMALL, images, replace(SGD, batch_size=100), most_macs=20 * macs)
-    least = time_step(SMALL, images, replace(SGD, batch_size=100), most_macs=1)
-    whole = time_step(SMALL, images, replace(SGD, batch_size=1_000))
-    assert (cut.recipe.batch_size, least.recipe.batch_size, whole.recipe.batch_size) == (20, module.MIN_TIMED, 60)
+    macs, recipe = cost(SMALL).macs, replace(SGD, batch_size=1_000)
+    for most_macs, batch_size in (20 * macs, 20), (1, module.MIN_TIMED), (module.STEP_MACS, 60):
+        assert time_step(SMALL, images, recipe, most_macs=most_macs).recipe.batch_size == batch_size
 
 
 @pytest.mark.parametrize("recipe", ["paper", "strong"])
@@ -155,24 +143,21 @@ def test_every_recipe_can_be_timed(images: SplitImages, recipe: str) -> None:
     assert time_step(SMALL, images, RECIPES[recipe], "bf16").seconds > 0
 
 
-def test_a_network_without_memory_is_left_out(images: SplitImages, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_without_memory_is_left_out_and_other_errors_are_raised(
+    images: SplitImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = {LARGE: torch.OutOfMemoryError("no memory"), SPECS[0]: RuntimeError("a mistake")}
+
     def step(spec: ResNetSpec, *_: object) -> Timing:
-        if spec == LARGE:
-            raise torch.OutOfMemoryError("no memory")
-        return Timing(spec, SGD, 1.0)
+        if spec in errors:
+            raise errors[spec]
+        return timing(spec)
 
     monkeypatch.setattr(module, "time_step", step)
     assert [t.spec for t in time_steps([LARGE, SMALL], images, SGD)] == [SMALL]
     assert calibrate([LARGE], images, SGD) == TimeModel()
-
-
-def test_other_errors_are_raised(images: SplitImages, monkeypatch: pytest.MonkeyPatch) -> None:
-    def step(*_: object) -> Timing:
-        raise RuntimeError("a mistake")
-
-    monkeypatch.setattr(module, "time_step", step)
     with pytest.raises(RuntimeError, match="a mistake"):
-        calibrate([SMALL], images, SGD)
+        calibrate(SPECS, images, SGD)
 
 
 def test_the_least_of_each_counts_and_time_ends_it(images: SplitImages, monkeypatch: pytest.MonkeyPatch) -> None:
