@@ -50,7 +50,6 @@ const start = () => {
   select.addEventListener("change", () => { chosenAxis = select.value; redraw((name) => name.startsWith("tradeoff")); remember(); });
   if (first !== null) pin(first);
   startTable();
-  startFigures();
   started = true;
   if (document.body.dataset.live) watch();
 };

@@ -58,15 +58,6 @@ const SETTINGS = [
   ["Why it ended", (id) => cell("reason", id)],
 ];
 
-/** Draw the curve of the pinned trial, in the colours of the scheme or for paper. */
-const drawCurve = (printing = false) => {
-  const place = document.getElementById("trial-curve");
-  if (!place) return;
-  const {data, layout} = curveFigure(pinned);
-  const shown = dark.matches && !printing ? darkened({data, layout}) : {data, layout};
-  Plotly.react(place, shown.data, shown.layout, CONFIG);
-};
-
 /** The curve of a trial as a figure; null where there is none. */
 const curveFigure = (id) => {
   const y = curveOf(id), base = page.figures.curves?.layout;
@@ -75,6 +66,25 @@ const curveFigure = (id) => {
   const layout = {...base, shapes: [], height: 220, showlegend: false, margin: {l: 52, r: 12, t: 8, b: 40}, xaxis: {...base.xaxis, range: [0.5, cell("max_epochs", id) + 0.5]}, yaxis: {...base.yaxis, title: "", autorangeoptions: {}}};
   return {data: [trace], layout};
 };
+
+const PIN = "#f59e0b";
+
+/** What marks the pinned trial in a figure: a ring, or its curve. */
+own.marks = (name) => {
+  if (pinned === null) return [];
+  const common = {hoverinfo: "skip", showlegend: false, customdata: [pinned]};
+  if (name === "curves") {
+    const y = curveOf(pinned);
+    return [{...common, x: y.map((_, i) => i + 1), y, mode: y.length > 1 ? "lines" : "markers", line: {color: PIN, width: 3.5}, marker: {color: PIN}}];
+  }
+  if (!name.startsWith("tradeoff") && !name.startsWith("slice")) return [];
+  for (const trace of page.figures[name].data) {
+    const place = trace.mode === "markers" && trace.customdata ? trace.customdata.indexOf(pinned) : -1;
+    if (place >= 0) return [{...common, x: [trace.x[place]], y: [trace.y[place]], mode: "markers", marker: {size: 20, symbol: "circle-open", color: PIN, line: {width: 3}}}];
+  }
+  return [];
+};
+own.clicked = (id) => pin(id, true);
 
 const command = (text) => make("div", {class: "command"}, make("code", {}, text), make("button", {class: "copy", type: "button"}, "copy"));
 
@@ -87,11 +97,13 @@ const pin = (id, move = false) => {
   if (!body) return;
   const before = document.getElementById("trial-curve");
   if (before) Plotly.purge(before);
+  drawn.delete(before);
+  const curve = page.figures["trial-curve"] = curveFigure(id);
   const facts = make("dl", {}, ...SETTINGS.map(([words, value]) => [words, value(id)]).filter(([, value]) => value).map(([words, value]) => make("div", {}, make("dt", {}, words), make("dd", {}, value))));
   const commands = page.commands[id].filter(Boolean).map(command);
   body.replaceChildren(make("p", {class: "trial-title"}, make("b", {}, name), ` · ${accuracy}${count(cell("params", id))} parameters · ${STATES[cell("state", id)] ?? cell("state", id)}`),
-    make("p", {class: "soft"}, page.network[id]), make("div", {class: "scroll"}, drawing(id)), curveFigure(id) ? make("div", {id: "trial-curve", style: "height: 220px"}) : "", facts, ...commands);
-  setTimeout(drawCurve);  // after the figures that are in sight
+    make("p", {class: "soft"}, page.network[id]), make("div", {class: "scroll"}, drawing(id)), curve ? make("div", {id: "trial-curve", class: "figure", style: `height: ${curve.layout.height}px`}) : "", facts, ...commands);
+  if (curve) setTimeout(() => draw(document.getElementById("trial-curve")));  // after the figures that are in sight
   redraw((figure) => figure === "curves" || figure.startsWith("tradeoff") || figure.startsWith("slice"));
   markRow();
   remember();

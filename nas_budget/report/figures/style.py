@@ -12,8 +12,6 @@ GRID = "rgba(148, 163, 184, 0.25)"
 PALETTE = (ACCENT, "#db2777", SECOND, "#9333ea", "#ca8a04", "#475569", "#ea580c", "#65a30d")
 """Colours of studies that are compared; the first is that of a single one."""
 BLUES = [[0, "#dbeafe"], [0.5, "#60a5fa"], [1, "#1e3a8a"]]
-OURS = "ours"
-"""Mark of the traces that the page tints with its accent."""
 
 
 def colour_of(place: int) -> str:

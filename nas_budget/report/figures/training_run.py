@@ -13,11 +13,9 @@ from nas_budget.arch.cost import PartCost, cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.records.formatting import in_short
 from nas_budget.records.training_run import EpochRow, RunResult
-from nas_budget.report.figures.style import ACCENT, OURS, PAPER, SECOND, accuracy_range, lay_out, plain
+from nas_budget.report.figures.style import ACCENT, PAPER, SECOND, accuracy_range, lay_out, plain
 
 Value = Callable[[EpochRow], float | None]
-META = {ACCENT: OURS, SECOND: "second", PAPER: "paper"}
-"""Marks of the traces that the page tints."""
 RIGHT = [[0, "#eff6ff"], [1, "#1d4ed8"]]
 WRONG = [[0, "#fff7ed"], [1, "#c2410c"]]
 MOST_CARDS = 6
@@ -66,7 +64,7 @@ def _over_epochs(
         value = next(iter(values.values()))
         figure.add_scatter(
             x=[row.epoch for row in paper], y=[_number(value(row)) for row in paper], mode="lines", name="the paper",
-            line={"color": PAPER, "width": 1.5}, hovertemplate=f"%{{y:{number}}}", meta=META[PAPER],
+            line={"color": PAPER, "width": 1.5}, hovertemplate=f"%{{y:{number}}}",
         )  # fmt: skip
     for (name, value), colour in zip(values.items(), (ACCENT, SECOND), strict=False):
         _add_seeds(figure, metrics, value, name, colour, number)
@@ -88,13 +86,13 @@ def _add_seeds(
         if len(lines) > 1:
             figure.add_scatter(
                 x=[*line], y=[*line.values()], mode=_mode(line), name=f"seed {seed}, {name}", showlegend=False,
-                line={"color": colour, "width": 1}, opacity=0.45, meta=META[colour], hovertemplate=f"%{{y:{number}}}",
+                line={"color": colour, "width": 1}, opacity=0.45, hovertemplate=f"%{{y:{number}}}",
             )  # fmt: skip
     together = sorted(set.intersection(*map(set, lines.values()))) if lines else []
     means = [fmean(line[epoch] for line in lines.values()) for epoch in together]
     figure.add_scatter(
         x=together, y=means, mode=_mode(together), name=f"{name}, mean" if len(lines) > 1 else name,
-        line={"color": colour, "width": 2.5}, meta=META[colour], hovertemplate=f"<b>%{{y:{number}}}</b>",
+        line={"color": colour, "width": 2.5}, hovertemplate=f"<b>%{{y:{number}}}</b>",
     )  # fmt: skip
 
 
@@ -117,7 +115,7 @@ def architecture_figure(spec: ResNetSpec) -> go.Figure:
         figure.add_bar(
             x=[*range(len(parts))], y=[value / sum(values) for value in values], row=row, col=1, width=0.62,
             marker={"color": colour}, text=[in_short(value) for value in values], textposition="outside",
-            textangle=0, cliponaxis=False, constraintext="none", meta=META[colour],
+            textangle=0, cliponaxis=False, constraintext="none",
             customdata=[[part.name, value] for part, value in zip(parts, values, strict=True)],
             hovertemplate=f"%{{customdata[0]}}: %{{customdata[1]:,}} {words}, %{{y:.1%}}<extra></extra>",
         )  # fmt: skip
@@ -144,7 +142,7 @@ def _add_maps(figure: go.Figure, spec: ResNetSpec, parts: Sequence[PartCost]) ->
         figure.add_bar(
             x=[place + 0.045 * card for place in drawn], base=[-parts[p].out_shape[1] / 2 + 0.6 * card for p in drawn],
             y=[parts[place].out_shape[1] for place in drawn],
-            width=[0.62 * parts[place].out_shape[0] / wide for place in drawn], row=1, col=1, meta=OURS,
+            width=[0.62 * parts[place].out_shape[0] / wide for place in drawn], row=1, col=1,
             marker={"color": ACCENT, "opacity": 0.45 if card else 1, "line": {"color": ACCENT, "width": 1}},
             hovertext=[_part_in_words(parts[place], blocks[place]) for place in drawn],
             hovertemplate="%{hovertext}<extra></extra>",

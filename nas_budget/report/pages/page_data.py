@@ -27,15 +27,15 @@ N_BEST = 10
 N_SLICES = 6
 
 
-def page_data(studies: Sequence[StudyTable], table: pd.DataFrame) -> str:
+def page_data(studies: Sequence[StudyTable], table: pd.DataFrame, figures: dict[str, go.Figure]) -> str:
     """All that the scripts need, as JSON that is safe inside a script element.
 
     Args:
         studies: Of the page.
         table: Their trials together; the index of a row is its trial's id on the page.
+        figures: By the ids of their places.
     """
     hover = [describe(row) if row["accuracy"] == row["accuracy"] else "" for row in table.to_dict("records")]
-    shares = _cost_shares(table)
     values = {
         "columns": {name: _column(table[name]) for name in COLUMNS},
         "hover": hover,
@@ -43,11 +43,11 @@ def page_data(studies: Sequence[StudyTable], table: pd.DataFrame) -> str:
         "recipe": _recipes(table),
         "pareto_front": [*map(int, _pareto_fronts(table).index)],
         "commands": _commands(studies),
-        "cost_shares": shares,
+        "cost_shares": [*_cost_shares(table).values()],
         "image": [_image(spec) for spec in table.groupby("study", sort=False)["spec"].first()],
         "studies": [study.name for study in studies],
         "best": _best(studies),
-        "figures": {name: slim(figure, hover) for name, figure in _figures(studies, table, shares).items()},
+        "figures": {name: slim(figure, hover) for name, figure in figures.items()},
     }
     return json_in_html(values)
 
@@ -77,17 +77,15 @@ def _commands(studies: Sequence[StudyTable]) -> list[list[str]]:
     ]
 
 
-def _cost_shares(table: pd.DataFrame) -> list[list[list[int]]]:
-    """Params and MACs of stem, stages and head of each trial; empty lists where they are not known."""
-    found: list[list[list[int]]] = []
+def _cost_shares(table: pd.DataFrame) -> dict[int, list[list[int]]]:
+    """Params and MACs of stem, stages and head of each trial by its id; empty lists where they are not known."""
+    found: dict[int, list[list[int]]] = {int(i): [] for i in table.index}
     for _, rows in table.groupby("study", sort=False):
         counted = part_costs(rows)
-        if counted is None:
-            found += [[] for _ in rows.index]
-            continue
-        for n, params, macs in zip(rows["channels"].str.count("-"), counted["params"], counted["macs"], strict=True):
-            places = [*range(n + 2), -1]
-            found.append([[int(params[i]) for i in places], [int(macs[i]) for i in places]])
+        if counted is not None:
+            for row, (i, n) in enumerate(zip(rows.index, rows["channels"].str.count("-"), strict=True)):
+                places = [*range(n + 2), -1]
+                found[i] = [counted[name][row, places].tolist() for name in ("params", "macs")]
     return found
 
 
@@ -112,13 +110,8 @@ def _best(studies: Sequence[StudyTable]) -> int | None:
 
 
 def figures_of_studies(studies: Sequence[StudyTable]) -> dict[str, go.Figure]:
-    """Every figure of the page of studies by its name, as plotly objects one can change."""
+    """Every figure of the page of studies by the name of its place, as plotly objects one can change."""
     table = together(studies)
-    return _figures(studies, table, _cost_shares(table))
-
-
-def _figures(studies: Sequence[StudyTable], table: pd.DataFrame, shares: list[list[list[int]]]) -> dict[str, go.Figure]:
-    """Every figure of the page by the name of its place."""
     finalists = studies[0].finalists if len(studies) == 1 else ()
     figures = {f"tradeoff-{name}": tradeoff(table, name, finalists) for name in known_axes(table)}
     if len(drawn_curves(table)):
@@ -128,8 +121,9 @@ def _figures(studies: Sequence[StudyTable], table: pd.DataFrame, shares: list[li
         slices = slice_figures(table, N_SLICES).values()
         figures |= {f"slice-{place}": figure for place, figure in enumerate(slices)}
     best = complete(table).nlargest(N_BEST, "accuracy")
-    if len(best) and all(shares[i] for i in best.index):
-        most = max(len(shares[i][0]) for i in best.index)
+    shares = _cost_shares(best)
+    if len(best) and all(shares.values()):
+        most = max(len(params) for params, _ in shares.values())
         for place, (name, words) in enumerate((("params", "parameters"), ("macs", "MACs"))):
             counts = np.array([_stretched(shares[i][place], most) for i in best.index])
             figures[f"shares-{name}"] = shares_figure(best, counts, words)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nas_budget.report.figures.space import choices_figure, density_figure, mean_shares_figure, never, sizes_figure
-from nas_budget.report.pages.templates import figure_html, plotly_script, render, write_page
+from nas_budget.report.pages.templates import json_in_html, plotly_script, render, write_page
 from nas_budget.space.explore import Exploration
 
 
@@ -23,12 +23,12 @@ def write_space_page(found: Exploration, path: Path, title: str) -> None:
 def space_page(found: Exploration, title: str) -> str:
     """The page of an exploration as HTML; the title is escaped."""
     figures = {
-        "cost-shares": mean_shares_figure, "density": density_figure, "sizes": sizes_figure, "choices": choices_figure,
+        "cost-shares": mean_shares_figure(found), "density": density_figure(found), "sizes": sizes_figure(found),
+        "choices": choices_figure(found),
     }  # fmt: skip
-    html = {name: figure_html(draw(found), name) for name, draw in figures.items()}
     return render(
-        "space.html", {"share": share_in_words}, title=title, found=found, never=never(found.choices),
-        summary=summary(found), figures=html, plotly=plotly_script(),
+        "space.html", {"share": share_in_words}, ["common.js"], title=title, found=found, never=never(found.choices),
+        summary=summary(found), figures=figures, data=json_in_html({"figures": figures}), plotly=plotly_script(),
     )  # fmt: skip
 
 

@@ -13,13 +13,12 @@ from nas_budget.records.finalists import summarize_finalists
 from nas_budget.records.formatting import duration
 from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import trained_before
-from nas_budget.report.assets import asset
 from nas_budget.report.figures.axes import SHARE_OF_FP32
 from nas_budget.report.figures.curves import MOST_CURVES
 from nas_budget.report.figures.importance import MOST_LINES
 from nas_budget.report.pages import templates as rendering
 from nas_budget.report.pages.next_steps import export_command, train_command
-from nas_budget.report.pages.page_data import page_data
+from nas_budget.report.pages.page_data import figures_of_studies, page_data
 from nas_budget.report.pages.templates import plotly_script, render
 from nas_budget.report.tables.known import known_networks
 from nas_budget.report.tables.studies import StudyTable, together
@@ -57,9 +56,11 @@ def page(studies: Sequence[StudyTable], live: str = "") -> str:
     table = together(studies)
     only = studies[0] if len(studies) == 1 else None
     best = only.best_network if only else None
+    figures = figures_of_studies(studies)
     return render(
-        "page.html", {"network": network, "budget": budget_in_words}, title=" and ".join(s.name for s in studies),
-        first=table.iloc[0], studies=[_summary(study) for study in studies], only=only, best=best,
+        "page.html", {"network": network, "budget": budget_in_words}, SCRIPTS,
+        title=" and ".join(study.name for study in studies), first=table.iloc[0], only=only, best=best,
+        studies=[_summary(study) for study in studies],
         margins=list(_margins(best.trial)) if best else [], found=_found(only) if only else "",
         commands=_commands(only) if only else {}, finalists=summarize_finalists(only.finalists) if only else [],
         smaller=_smaller_networks(pareto_trials(table)) if only else "", differences=_differences(table),
@@ -68,11 +69,11 @@ def page(studies: Sequence[StudyTable], live: str = "") -> str:
         has_points=bool((table["accuracy"].notna() & table["state"].isin(["complete", "pruned"])).any()),
         most_curves=MOST_CURVES, most_lines=MOST_LINES, live=live,
         plotly=f'<script src="plotly.js?v={get_plotlyjs_version()}"></script>' if live else plotly_script(),
-        page_data=page_data(studies, table), scripts=[asset(name) for name in SCRIPTS],
+        figures=figures, data=page_data(studies, table, figures),
     )  # fmt: skip
 
 
-SCRIPTS = ("copy.js", "figures.js", "trial.js", "trials.js", "page.js")
+SCRIPTS = ("common.js", "trial.js", "trials.js", "page.js")
 
 
 def budget_in_words(trial: pd.Series[Any]) -> str:

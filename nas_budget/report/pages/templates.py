@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 from plotly.utils import PlotlyJSONEncoder
 
@@ -16,20 +16,23 @@ from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.formatting import duration
 from nas_budget.report.assets import asset
 
-PLOTLY_CONFIG = {"displaylogo": False, "responsive": True, "displayModeBar": False}
 
-
-def render(template: str, filters: dict[str, Any] | None = None, **values: Any) -> str:
+def render(template: str, filters: dict[str, Any] | None = None, scripts: Sequence[str] = (), **values: Any) -> str:
     """A template filled in as HTML, with the pages' common style; every text is escaped.
 
     Args:
         template: Its file's name.
-        filters: More filters than `count`, `percent` and `duration`.
+        filters: More filters than `count`, `percent`, `tenth` and `duration`.
+        scripts: Names of the scripts that work on the page's `data` with its `plotly`; none for a page without figures.
         values: What it names.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(count="{:,.0f}".format, percent=percent, duration=duration, **(filters or {}))
-    return environment.from_string(asset(template)).render(style=asset("style.css"), **values)
+    environment = Environment(
+        loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    shown = {"count": "{:,.0f}", "percent": "{:.2%}", "tenth": "{:.1%}"}
+    environment.filters.update({name: form.format for name, form in shown.items()}, duration=duration, **filters or {})
+    texts = [asset(name) for name in scripts]
+    return environment.get_template(template).render(style=asset("style.css"), scripts=texts, **values)
 
 
 def json_in_html(values: Any) -> str:
@@ -53,17 +56,3 @@ def write_page(path: Path, html: str) -> None:
 def plotly_script() -> str:
     """The plotly.js that draws figures on a page, whole, so that it opens without a network."""
     return f"<script>{get_plotlyjs()}</script>"
-
-
-def figure_html(figure: go.Figure, name: str) -> str:
-    """A figure as an element of a page that holds `plotly_script` before it."""
-    html: str = figure.to_html(
-        full_html=False, include_plotlyjs=False, div_id=name, config=PLOTLY_CONFIG,
-        default_height=f"{figure.layout.height}px",
-    )  # fmt: skip
-    return html
-
-
-def percent(share: float) -> str:
-    """A share such as "49.95 %"."""
-    return f"{share:.2%}"

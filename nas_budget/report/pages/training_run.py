@@ -18,7 +18,6 @@ from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.formatting import duration
 from nas_budget.records.paths import CONFUSION_TABLE, MISTAKES, PAGE
 from nas_budget.records.training_run import EpochRow, RunResult, read_metrics, read_result
-from nas_budget.report.assets import asset
 from nas_budget.report.figures.training_run import (
     accuracy_figure,
     architecture_figure,
@@ -88,15 +87,14 @@ def run_page(result: RunResult, metrics: Sequence[EpochRow], folder: Path | None
     spec, figures, classes = _spec(result), _figures(result, metrics), class_accuracies(result)
     as_paper = is_papers_network(result, spec)
     return render(
-        "run.html", {"tenth": "{:.1%}".format}, result=result, spec=spec, used=cost(spec), figures=figures,
+        "run.html", scripts=["common.js"], result=result, spec=spec, used=cost(spec), figures=figures,
         second=list(_second_figures(result)), facts=list(_facts(result)), recipe=list(_recipe(result.recipe)),
         paper=reference() if as_paper else None, unlike=differences_in_words(differences(result) if as_paper else []),
         confusions=confusions_in_words(result), classes=classes, in_words=classes_in_words(classes),
         drawn=drawn_range(classes), of_all=share_of_all(classes), seconds=sum(seed.seconds for seed in result.seeds),
         mistakes=[_named(mistake, result) for mistake in result.mistakes],
         thumbnails=read_thumbnails(folder / MISTAKES, len(result.mistakes), spec.image_size) if folder else [],
-        commands=commands(folder) if folder else [], copy=asset("copy.js"), page_data=json_in_html(figures),
-        plotly=plotly_script(), script=asset("run.js"),
+        commands=commands(folder) if folder else [], data=json_in_html({"figures": figures}), plotly=plotly_script(),
     )  # fmt: skip
 
 

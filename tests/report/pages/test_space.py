@@ -24,7 +24,7 @@ from nas_budget.space import counting
 from nas_budget.space import explore as module
 from nas_budget.space.explore import Choice, Exploration, explore
 from nas_budget.space.space import SearchSpace
-from tests.report.browsing import Open, fetches, lies_in_its_card, words
+from tests.report.browsing import Open, fetches, lies_in_its_card, scroll_through, words
 from tests.report.trials import EVIL
 
 SPACE = SearchSpace(stages=(2, 3), blocks=(1, 2), kernels=(3,), pool=(2,), width=(4, 64), width_step=4)
@@ -116,7 +116,8 @@ def test_a_folder_that_cannot_be_written(found: Exploration, tmp_path: Path) -> 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_in_a_browser(open_page: Open, found: Exploration, tmp_path: Path, width: int) -> None:
     write_space_page(found, tmp_path / "space.html", "mine")
-    window = open_page((tmp_path / "space.html").as_uri(), width=width, ready="#choices .bars")
+    window = open_page((tmp_path / "space.html").as_uri(), width=width, ready=".figure .main-svg")
+    scroll_through(window)
     assert window.evaluate("document.documentElement.scrollWidth") <= width
     for name in "cost-shares", "density", "sizes", "choices":
         assert lies_in_its_card(window, name)

@@ -45,7 +45,7 @@ def test_evil_texts_are_shown_as_they_are(open_page: Open, tmp_path: Path, schem
 def test_every_figure_of_a_thousand_trials_is_drawn(open_page: Open, thousand: str) -> None:
     window = open_page(thousand)
     scroll_through(window)
-    drawn = {place.get_attribute("data-figure") or "tradeoff" for place in window.locator(".figure").all()}
+    drawn = {place.get_attribute("id") for place in window.locator(".figure").all()}
     names = "tradeoff", "curves", "importance", "parallel", "shares-params", "shares-macs", "ledger", "timeline"
     assert {*names, *(f"slice-{place}" for place in range(6))} <= drawn
 

@@ -98,14 +98,14 @@ def test_names_are_shown_as_they_are() -> None:
     assert EVIL not in html
     wrong = "&lt;script&gt;alert(1)&lt;/script&gt; predicted as &lt;b&gt;&#34;it&#34;&lt;/b&gt; &amp; co"
     assert f"{wrong} (2 of 10)" in html
-    ticks = json_of(html, "figures")["confusion"]["layout"]["xaxis"]["ticktext"]
+    ticks = json_of(html, "page-data")["figures"]["confusion"]["layout"]["xaxis"]["ticktext"]
     assert ticks[1] == '&lt;b&gt;"it"&lt;/b&gt; &amp; co'
     assert ticks[2] == "x" * 15 + "…"
 
 
 def test_what_is_no_number_can_be_read_by_a_browser() -> None:
     rows = [replace(row, train_loss=nan) for row in epochs()]
-    figures = json_of(run_page(result(), rows), "figures")
+    figures = json_of(run_page(result(), rows), "page-data")["figures"]
     assert figures["loss"]["data"][0]["y"] == [None, None, None]
     assert list(figures) == ["loss", "accuracy", "rate", "architecture", "confusion"]
 

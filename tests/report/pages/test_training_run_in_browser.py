@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nas_budget.records.training_run import EpochRow, RunResult
-from tests.report.browsing import Open, lies_in_its_card
+from tests.report.browsing import Open, lies_in_its_card, scroll_through
 from tests.report.runs import MISTAKE, SEEDS, epochs, of_many_classes, result, write
 from tests.report.trials import EVIL
 
@@ -17,10 +17,12 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def open_run(open_page: Open, tmp_path: Path) -> Open:
-    """Writes a run and opens its page, ready once the last figure is drawn."""
+    """Writes a run and opens its page with every figure drawn."""
 
     def call(run: RunResult, rows: list[EpochRow], *how: Any, folder: str = "run", **more: Any) -> Any:
-        return open_page(write(tmp_path / folder, run, rows).as_uri(), *how, ready="#confusion .hm", **more)
+        window = open_page(write(tmp_path / folder, run, rows).as_uri(), *how, ready="#loss .main-svg", **more)
+        scroll_through(window)
+        return window
 
     return call
 

@@ -1,0 +1,121 @@
+// What all pages do: commands are copied; figures are drawn when they come into sight, in the colours of the scheme.
+
+/** Copy a text where a page has no clipboard, as a file may not: from an area that is not seen. */
+const copied = (text) => {
+  const area = document.body.appendChild(document.createElement("textarea"));
+  area.value = text;
+  area.setAttribute("readonly", "");
+  area.style.cssText = "position: fixed; top: 0; opacity: 0";
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  return done;
+};
+document.addEventListener("click", async ({target}) => {
+  const button = target.closest(".command .copy");
+  if (!button) return;
+  const text = button.previousElementSibling.textContent;
+  const done = await (navigator.clipboard ? navigator.clipboard.writeText(text).then(() => true, () => copied(text)) : copied(text));
+  button.focus();
+  button.textContent = done ? "copied" : "select it";
+  if (!done) getSelection().selectAllChildren(button.previousElementSibling);
+  setTimeout(() => { button.textContent = "copy"; }, 1500);
+});
+
+const dark = matchMedia("(prefers-color-scheme: dark)"), narrow = matchMedia("(max-width: 600px)");
+const DARK = {
+  "#2563eb": "#7aa7ff", "#334155": "#cbd5e1", "#dc2626": "#f87171", "#d97706": "#fbbf24", "#0d9488": "#2dd4bf", white: "#151d28",
+  "#ffffff": "#1e293b", "#dbeafe": "#1e3a8a", "#1e3a8a": "#bfdbfe", "#1d4ed8": "#93c5fd", "#bfdbfe": "#1e40af", "#93c5fd": "#1d4ed8", "#db2777": "#f472b6",
+  "#475569": "#94a3b8", "#9333ea": "#c084fc", "#ea580c": "#fb923c", "#65a30d": "#a3e635", "#ca8a04": "#facc15", "#eff6ff": "#1e293b", "#fff7ed": "#33231a", "#c2410c": "#ea580c",
+};
+const DATA = new Set(["x", "y", "z", "text", "customdata", "base", "values", "ticktext"]);
+const CONFIG = {displaylogo: false, responsive: true, displayModeBar: false};
+const PAPER_WIDTH = 680;
+
+/** A copy of part of a figure with dark colours for light ones, wherever a key is one of colour; data is shared, not copied. */
+const darkened = (value, key = "") => {
+  if (typeof value === "string") return /color/.test(key) && Object.hasOwn(DARK, value) ? DARK[value] : value;
+  if (Array.isArray(value)) return value.some((part) => part !== null && typeof part !== "number") && !DATA.has(key) ? value.map((part) => darkened(part, key)) : value;
+  if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, darkened(part, name)]));
+  return value;
+};
+
+/** In little width the entries of a legend stand in rows: room for them above the figure. */
+const makeRoom = ({data, layout}, width) => {
+  const names = layout.showlegend === false ? [] : data.filter((trace) => trace.showlegend !== false && trace.name).map((trace) => trace.name);
+  if (width > 500 || names.length < 2) return;
+  const perRow = Math.max(1, Math.floor((width - 40) / (50 + 7.5 * Math.max(...names.map((name) => name.length)))));
+  const top = 24 + 19 * Math.ceil(names.length / perRow), more = Math.max(0, top - layout.margin.t);
+  layout.margin = {...layout.margin, t: layout.margin.t + more};
+  layout.height += more;
+};
+
+/** On a phone charts that stand side by side stand below each other. */
+const stack = (height) => ({layout}) => {
+  const n = layout.annotations?.length ?? 0, gap = 0.42 / n, share = (1 - gap * (n - 1)) / n;
+  if (!narrow.matches || !n) return;
+  const top = (i) => 1 - i * (share + gap);
+  layout.annotations = layout.annotations.map((note, i) => ({...note, x: 0.5, y: top(i)}));
+  for (let i = 0; i < n; i++) {
+    const axis = i ? i + 1 : "";
+    layout[`xaxis${axis}`] = {...layout[`xaxis${axis}`], domain: [0, 1]};
+    layout[`yaxis${axis}`] = {...layout[`yaxis${axis}`], domain: [Math.max(0, top(i) - share), top(i)]};
+  }
+  layout.height = 60 + height * n;
+};
+
+/** What makes a figure fit into a width, where it is not `makeRoom`. */
+const FITS = {
+  sizes: stack(170),
+  choices: stack(165),
+  confusion: (figure) => {  // on a phone a cell has room for two digits
+    if (!narrow.matches) return;
+    const rounded = (cells) => cells.map((row) => row.map((share) => (share >= 0.5 ? Math.round(share) : "")));
+    figure.data = figure.data.map((trace) => trace.texttemplate ? {...trace, text: rounded(trace.z), texttemplate: "%{text}", textfont: {size: 10}} : trace);
+    Object.assign(figure.layout, {font: {...figure.layout.font, size: 11}, height: Math.min(figure.layout.height, 400)});
+  },
+  architecture: ({layout}, width) => {
+    const size = Math.floor(width / layout.xaxis3.tickvals.length / 3.9);
+    layout.font = {...layout.font, size: Math.max(7, Math.min(13, size))};
+  },
+};
+
+/** What the page of studies adds: marks of the pinned trial, and what a click on a trial does. */
+const own = {marks: () => [], clicked: () => {}};
+const drawn = new Set();
+const nameOf = (place) => place.id === "tradeoff" ? `tradeoff-${chosenAxis}` : place.id;
+const places = () => [...document.querySelectorAll(".figure")];
+
+/** The figure of a place, ready to be drawn: texts put in, marks added, fitted, in the colours of the scheme. */
+const dressed = (place, printing) => {
+  const name = nameOf(place), {data, layout} = page.figures[name];
+  const full = data.map((trace) => trace.meta === "hover" ? {...trace, text: trace.customdata.map((id) => page.hover[id])} : trace);
+  const figure = {data: [...full, ...own.marks(name)], layout: {...layout, uirevision: name}};
+  (FITS[name] ?? makeRoom)(figure, place.clientWidth);
+  return dark.matches && !printing ? darkened(figure) : figure;
+};
+
+const draw = (place, printing = false) => {
+  const {data, layout} = dressed(place, printing);
+  place.style.height = `${layout.height}px`;
+  if (printing) Object.assign(layout, {width: place.matches(".slices *, .pair *") ? place.clientWidth : PAPER_WIDTH, autosize: false});
+  Plotly.react(place, data, layout, CONFIG);
+  if (drawn.has(place)) return;
+  drawn.add(place);
+  place.on("plotly_click", ({points}) => {
+    const id = points.map((point) => point.customdata).find(Number.isInteger);
+    if (id !== undefined) own.clicked(id);
+  });
+};
+
+const redraw = (test = () => true) => drawn.forEach((place) => test(nameOf(place)) && draw(place));
+
+const startFigures = () => {
+  const watcher = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) { watcher.unobserve(entry.target); draw(entry.target); }
+  }, {rootMargin: "300px"});
+  places().forEach((place) => watcher.observe(place));
+  for (const query of [dark, narrow]) query.addEventListener("change", () => redraw());
+  addEventListener("beforeprint", () => places().forEach((place) => draw(place, true)));
+  addEventListener("afterprint", () => drawn.forEach((place) => { draw(place); Plotly.Plots.resize(place); }));
+};
