@@ -65,11 +65,3 @@ def round_numbers(low: float, high: float) -> list[float]:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     digits = (1, 2, 5) if len(powers) <= 5 else (1,)
     return [digit * 10.0**power for power in powers for digit in digits]
-
-
-def short(number: float) -> str:
-    """A round number in few signs: 0.5, 500, 20k, 5M."""
-    for factor, suffix in (1e9, "G"), (1e6, "M"), (1e3, "k"):
-        if number >= factor:
-            return f"{number / factor:.4g}{suffix}"
-    return f"{number:.4g}"

@@ -27,7 +27,6 @@ def curves_figure(table: pd.DataFrame) -> go.Figure:
         _add_curves(
             figure, trials if name else complete, plain(name) or "trained to the end", {"color": colour, "width": 1.4},
             _opacity(len(trials)),
-
         )  # fmt: skip
         _add_ends(figure, pruned, "" if name else "pruned here")
     if len(studies) == 1:
@@ -71,9 +70,7 @@ def _points(curve: str) -> list[float]:
     return [float(text) for text in curve.split()]
 
 
-def _add_curves(
-    figure: go.Figure, trials: pd.DataFrame, name: str, line: dict[str, Any], opacity: float, **more: Any
-) -> None:
+def _add_curves(figure: go.Figure, trials: pd.DataFrame, name: str, line: dict[str, Any], opacity: float) -> None:
     """All curves as one line with gaps: hundreds of lines of their own would be slow."""
     curves = [_points(curve) for curve in trials["curve"]]
     sizes = [len(points) + 1 for points in curves]
@@ -82,8 +79,7 @@ def _add_curves(
         y=[accuracy for points in curves for accuracy in (*points, None)],
         customdata=[*map(int, trials.index.repeat(sizes))], text=[*map(int, trials["number"].repeat(sizes))],
         mode="markers" if {*sizes} <= {2} else "lines", name=name, line=line, opacity=opacity,
-        showlegend=not trials.empty,
-        hovertemplate="trial %{text}: %{y:.2%} after epoch %{x}<extra></extra>", **more,
+        showlegend=not trials.empty, hovertemplate="trial %{text}: %{y:.2%} after epoch %{x}<extra></extra>",
     )  # fmt: skip
 
 
@@ -93,7 +89,6 @@ def _add_ends(figure: go.Figure, pruned: pd.DataFrame, name: str) -> None:
     figure.add_scatter(
         x=[*pruned["epochs"]], y=[_points(curve)[-1] for curve in pruned["curve"]], mode="markers", name=name,
         marker={"symbol": "x-thin", "size": 7, "line": {"width": 1.5, "color": LIMIT}}, opacity=0.7,
-        showlegend=bool(name), customdata=[*map(int, pruned.index)],
-        text=[*pruned["number"]],
+        showlegend=bool(name), customdata=[*map(int, pruned.index)], text=[*pruned["number"]],
         hovertemplate="trial %{text}: pruned after epoch %{x} with %{y:.2%}<extra></extra>",
     )  # fmt: skip

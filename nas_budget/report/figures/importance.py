@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nas_budget.report.figures.axes import round_numbers, short
+from nas_budget.records.formatting import in_short
+from nas_budget.report.figures.axes import round_numbers
 from nas_budget.report.figures.style import BLUES, LIMIT, accuracy_axis, colour_of, lay_out, plain
 from nas_budget.report.tables.importance import LOGARITHMIC, WORDS, chance_level, features, importance
 from nas_budget.report.tables.trials import complete
@@ -60,10 +61,14 @@ def _axis(name: str, values: pd.Series[float]) -> dict[str, Any]:
         few = sorted(values.unique()) if values.nunique() <= 8 else None
         ticks = {} if few is None else {"tickvals": few, "ticktext": [f"{v:.3g}" for v in few]}
         return {"label": WORDS[name], "values": [*values], "tickformat": ".3~g", **ticks}
-    low, high = float(values.min()), float(values.max())
-    round_ = [v for v in round_numbers(low, high) if low <= v <= high]
-    ticks = {"tickvals": [*np.log10(round_)], "ticktext": [*map(short, round_)]}
+    numbers = _round_ticks(values)
+    ticks = {"tickvals": [*np.log10(numbers)], "ticktext": [*map(in_short, numbers)]}
     return {"label": WORDS[name], "values": [*np.log10(values)], **ticks}
+
+
+def _round_ticks(values: pd.Series[float]) -> list[float]:
+    low, high = float(values.min()), float(values.max())
+    return [number for number in round_numbers(low, high) if low <= number <= high]
 
 
 def logarithmic(name: str, values: pd.Series[float]) -> bool:
@@ -92,9 +97,9 @@ def _slice(ended: pd.DataFrame, name: str, values: pd.Series[float], studies: li
     figure.update_yaxes(**accuracy_axis([*ended["accuracy"]]))
     figure.update_xaxes(title={"text": WORDS[name], "standoff": 6}, nticks=6)
     if logarithmic(name, values):
-        ticks = [v for v in round_numbers(values.min(), values.max()) if values.min() <= v <= values.max()]
+        ticks = _round_ticks(values)
         ticks = ticks if len(ticks) <= MOST_TICKS else ticks[:: -(-len(ticks) // MOST_TICKS)]
-        figure.update_xaxes(type="log", tickvals=ticks, ticktext=[*map(short, ticks)], tickangle=0)
+        figure.update_xaxes(type="log", tickvals=ticks, ticktext=[*map(in_short, ticks)], tickangle=0)
     elif values.nunique() <= 4:
         places = sorted(values.unique())
         figure.update_xaxes(tickvals=places, ticktext=[f"{place:.3g}" for place in places], tickangle=0)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from nas_budget.arch.cost_table import Counts
-from nas_budget.report.figures.axes import round_numbers, short
+from nas_budget.records.formatting import in_short
+from nas_budget.report.figures.axes import round_numbers
 from nas_budget.report.figures.style import ACCENT, FAINT, LIMIT, lay_out
 from nas_budget.space.explore import Choice, Exploration
 
@@ -75,7 +76,7 @@ def density_figure(found: Exploration) -> go.Figure:
         ticks = round_numbers(low, high)
         axis(
             type="log", title={"text": title, "standoff": 12}, automargin=True, tickvals=ticks,
-            ticktext=[*map(short, ticks)], range=[np.log10(low) - 0.03, np.log10(high) + 0.03],
+            ticktext=[*map(in_short, ticks)], range=[np.log10(low) - 0.03, np.log10(high) + 0.03],
         )  # fmt: skip
         if limit:
             line(limit, line={"color": LIMIT, "width": 1.5, "dash": "dash"})

@@ -10,7 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nas_budget.records.finalists import FinalistRun, FinalistSummary, summarize_finalists
-from nas_budget.report.figures.axes import AXES, round_numbers, short
+from nas_budget.records.formatting import in_short
+from nas_budget.report.figures.axes import AXES, round_numbers
 from nas_budget.report.figures.style import FAINT, INK, LIMIT, PAPER, accuracy_axis, colour_of, lay_out, plain
 from nas_budget.report.tables.known import known_networks
 from nas_budget.report.tables.trials import knee, pareto_trials
@@ -69,7 +70,7 @@ def _cost_axis(places: list[float]) -> dict[str, Any]:
     if high / low < NARROW:
         return {"range": [math.log10(low), math.log10(high)], "nticks": 6, "tickformat": "~s"}
     ticks = round_numbers(low * MARGIN, high / MARGIN)
-    return {"tickvals": ticks, "ticktext": [*map(short, ticks)], "autorangeoptions": {"include": [low, high]}}
+    return {"tickvals": ticks, "ticktext": [*map(in_short, ticks)], "autorangeoptions": {"include": [low, high]}}
 
 
 def _add_study(figure: go.Figure, trials: pd.DataFrame, place: int, right: float, name: str) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from math import isfinite, nan
 from statistics import fmean
 
+import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from nas_budget.arch.cost import PartCost, cost
@@ -162,15 +164,16 @@ def _part_in_words(part: PartCost, blocks: int) -> str:
 
 def confusion_figure(result: RunResult) -> go.Figure:
     """Draw the confusion matrix: in per cent of each true class (row), the images predicted as each class (column)."""
-    n = len(result.classes)
-    figure = go.Figure()
+    n, figure = len(result.classes), go.Figure()
+    counts, diagonal = np.array(result.confusion, dtype=float), np.eye(n, dtype=bool)
+    shares = 100 * counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     # The right ones and the mistakes have a scale each: on one scale the mistakes would all be pale.
     for name, scale in ("wrong", WRONG), ("right", RIGHT):
-        cells = _shares(result, right=name == "right")
-        most = max([share for row in cells for share in row if isfinite(share)], default=1)
+        cells = np.where((diagonal == (name == "right")) & (diagonal | (counts > 0)), shares, nan)
+        most = 100.0 if name == "right" else float(np.nan_to_num(cells).max()) or 1.0
         figure.add_heatmap(
-            z=cells, zmin=0, zmax=100 if name == "right" else most, colorscale=scale, showscale=False, xgap=1, ygap=1,
-            customdata=_cells_in_words(result, cells), hoverongaps=False, name=name, textfont={"size": 12},
+            z=cells.tolist(), zmin=0, zmax=most, colorscale=scale, showscale=False, xgap=1, ygap=1,
+            customdata=_cells_in_words(result, np.isfinite(cells)), hoverongaps=False, name=name, textfont={"size": 12},
             hovertemplate="%{customdata}<br>%{z:.2f} %<extra></extra>",
             texttemplate="%{z:.1f}" if n <= MOST_TEXTS else None,
         )  # fmt: skip
@@ -183,26 +186,12 @@ def confusion_figure(result: RunResult) -> go.Figure:
     return figure
 
 
-def _shares(result: RunResult, right: bool) -> list[list[float]]:
-    """Per cent of each true class, on the diagonal or off it; gaps elsewhere and where there are no mistakes."""
-    cells = []
-    for i, row in enumerate(result.confusion):
-        total = sum(row) or 1
-        cells.append([100 * n / total if (i == j) is right and (n or right) else nan for j, n in enumerate(row)])
-    return cells
-
-
-def _cells_in_words(result: RunResult, cells: list[list[float]]) -> list[list[str]]:
-    names, totals = [plain(name) for name in result.classes], [sum(row) for row in result.confusion]
-    return [
-        [
-            f"<b>{names[i]}</b> predicted as <b>{names[j]}</b>:<br>{result.confusion[i][j]:,} of {totals[i]:,}"
-            if isfinite(share)
-            else ""
-            for j, share in enumerate(row)
-        ]
-        for i, row in enumerate(cells)
-    ]
+def _cells_in_words(result: RunResult, shown: NDArray[np.bool_]) -> list[list[str]]:
+    names, words = [*map(plain, result.classes)], [[""] * len(shown) for _ in shown]
+    for i, j in np.argwhere(shown):
+        count, total = result.confusion[i][j], sum(result.confusion[i])
+        words[i][j] = f"<b>{names[i]}</b> predicted as <b>{names[j]}</b>:<br>{count:,} of {total:,}"
+    return words
 
 
 def _short_name(name: str) -> str:

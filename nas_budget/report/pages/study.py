@@ -115,12 +115,10 @@ def _found(study: StudyTable) -> str:
 
 def _commands(study: StudyTable) -> dict[str, str]:
     """The commands that train the best network and export what they train, by what they do."""
-    best = study.best_network
-    if best is None:
+    if (best := study.best_network) is None:
         return {}
     train = train_command(str(best.trial["spec"]), str(best.trial["data"]), study.folder)
-    export = export_command(study.folder) if study.folder else ""
-    commands = {"Train it in full": train, "Then export it": export}
+    commands = {"Train it in full": train, "Then export it": study.folder and export_command(study.folder)}
     return {words: command for words, command in commands.items() if command}
 
 
@@ -150,15 +148,11 @@ def _differences(table: pd.DataFrame) -> list[str]:
 
 def _summary(study: StudyTable) -> dict[str, Any]:
     """A study's row of the comparison."""
+    first = study.table.iloc[0]
     return {
-        "name": study.name,
-        "best": study.best_network,
-        "budget": budget_in_words(study.table.iloc[0]),
-        "trials": len(study.table),
-        "complete": len(complete(study.table)),
-        "spent": study.ledger.spent,
-        "data": study.table["data"].iloc[0],
-    }
+        "name": study.name, "best": study.best_network, "budget": budget_in_words(first), "data": first["data"],
+        "trials": len(study.table), "complete": len(complete(study.table)), "spent": study.ledger.spent,
+    }  # fmt: skip
 
 
 def _facts(study: StudyTable) -> Iterable[tuple[str, str]]:
@@ -168,10 +162,8 @@ def _facts(study: StudyTable) -> Iterable[tuple[str, str]]:
     if "failed" in states:
         yield "Failed", f"{states['failed']}"
     yield "Networks trained twice", f"{sum(again for _, again in trained_before(study.records))}"
-    yield (
-        "Data",
-        f"{first['data']}: {first['images']:,} images trained on, {first['validation_images']:,} for validation",
-    )
+    images = f"{first['images']:,} images trained on, {first['validation_images']:,} for validation"
+    yield "Data", f"{first['data']}: {images}"
     if n_split := int((table["micro_batches"] > 1).sum()):
         yield "Split into micro-batches", f"{n_split} trial{'' if n_split == 1 else 's'}, as memory did not suffice"
     yield "Epochs of a trial", f"{first['max_epochs']}"

@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import warnings
 from base64 import b64encode
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
 
 MOST_PIXELS = 128
-"""A thumbnail is shown no larger than about this. An image of more pixels is made smaller."""
+"""A side of a thumbnail is shown no longer than about this. An image of more pixels is made smaller."""
 
 
-@dataclass(frozen=True)
-class Thumbnail:
-    """One image.
-
-    Attributes:
-        source: A data URI, which asks nothing of a network.
-        side: Height and width in pixels.
-    """
-
-    source: str
-    side: int
-
-
-def read_thumbnails(path: Path, n: int, side: int) -> list[Thumbnail]:
-    """The `n` square images of `side` pixels that lie side by side in a PNG file, in their order.
+def read_thumbnails(path: Path, n: int, side: int) -> list[str]:
+    """The `n` square images of `side` pixels that lie side by side in a PNG file, in their order, as data URIs.
 
     None where the file is missing, damaged, or not exactly that: a page can do without images.
     """
@@ -43,8 +29,8 @@ def read_thumbnails(path: Path, n: int, side: int) -> list[Thumbnail]:
         return []
 
 
-def _thumbnail(image: Image.Image) -> Thumbnail:
+def _thumbnail(image: Image.Image) -> str:
     image.thumbnail((MOST_PIXELS, MOST_PIXELS))
     file = BytesIO()
     image.save(file, "PNG", optimize=True)
-    return Thumbnail(f"data:image/png;base64,{b64encode(file.getvalue()).decode()}", image.width)
+    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"

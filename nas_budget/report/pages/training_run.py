@@ -26,7 +26,7 @@ from nas_budget.report.figures.training_run import (
     rate_figure,
 )
 from nas_budget.report.pages.templates import json_in_html, plotly_script, render
-from nas_budget.report.pages.thumbnails import read_thumbnails
+from nas_budget.report.pages.thumbnails import MOST_PIXELS, read_thumbnails
 from nas_budget.report.tables.known import reference
 from nas_budget.report.tables.paper import differences, differences_in_words, is_papers_network, paper_curves
 from nas_budget.report.tables.per_class import (
@@ -88,11 +88,11 @@ def run_page(result: RunResult, metrics: Sequence[EpochRow], folder: Path | None
     as_paper = is_papers_network(result, spec)
     return render(
         "run.html", scripts=["common.js"], result=result, spec=spec, used=cost(spec), figures=figures,
-        second=list(_second_figures(result)), facts=list(_facts(result)), recipe=list(_recipe(result.recipe)),
+        second=_second_figures(result), facts=list(_facts(result)), recipe=list(_recipe(result.recipe)),
         paper=reference() if as_paper else None, unlike=differences_in_words(differences(result) if as_paper else []),
         confusions=confusions_in_words(result), classes=classes, in_words=classes_in_words(classes),
         drawn=drawn_range(classes), of_all=share_of_all(classes), seconds=sum(seed.seconds for seed in result.seeds),
-        mistakes=[_named(mistake, result) for mistake in result.mistakes],
+        mistakes=[_named(mistake, result) for mistake in result.mistakes], side=min(spec.image_size, MOST_PIXELS),
         thumbnails=read_thumbnails(folder / MISTAKES, len(result.mistakes), spec.image_size) if folder else [],
         commands=commands(folder) if folder else [], data=json_in_html({"figures": figures}), plotly=plotly_script(),
     )  # fmt: skip
@@ -135,10 +135,9 @@ def _figures(result: RunResult, metrics: Sequence[EpochRow]) -> dict[str, go.Fig
     return {**figures, "architecture": architecture_figure(spec), "confusion": confusion_figure(result)}
 
 
-def _second_figures(result: RunResult) -> Iterable[tuple[str, str, float, float | None]]:
-    for name, words in SECOND_FIGURES.items():
-        if (mean := result.mean(name)) is not None:
-            yield name, words, mean, result.deviation(name)
+def _second_figures(result: RunResult) -> list[tuple[str, str, float, float | None]]:
+    means = [(name, words, result.mean(name)) for name, words in SECOND_FIGURES.items()]
+    return [(name, words, mean, result.deviation(name)) for name, words, mean in means if mean is not None]
 
 
 def _facts(result: RunResult) -> Iterable[tuple[str, str]]:
@@ -146,13 +145,9 @@ def _facts(result: RunResult) -> Iterable[tuple[str, str]]:
     yield "Precision", result.precision
     yield "Deterministic algorithms only", "yes" if result.deterministic else "no"
     yield "Versions", result.versions
-    validation_images = (
-        f"{result.validation_images:,} for validation" if result.validation_images else "none for validation"
-    )
-    yield (
-        "Data",
-        f"{result.data}: {result.images:,} images trained on, {validation_images}, {result.test_images:,} to test",
-    )
+    validated = f"{result.validation_images:,}" if result.validation_images else "none"
+    images = f"{result.images:,} images trained on, {validated} for validation, {result.test_images:,} to test"
+    yield "Data", f"{result.data}: {images}"
     yield "Digest of the data", result.data_digest
     if result.micro_batches > 1:
         yield "Micro-batches", f"{result.micro_batches} for each batch, as memory did not suffice"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 from nas_budget.arch.spec import ResNetSpec
@@ -25,16 +24,14 @@ def is_papers_network(result: RunResult, spec: ResNetSpec) -> bool:
 
 def differences(result: RunResult) -> list[str]:
     """How the training differs from the paper's, such as ["epochs 30, not 150"]; empty where the curves compare."""
-    return list(_differences(result))
-
-
-def _differences(result: RunResult) -> Iterator[str]:
-    if result.images != PAPER_IMAGES:
-        yield f"{result.images:,} images, not {PAPER_IMAGES:,}"
+    images = [] if result.images == PAPER_IMAGES else [f"{result.images:,} images, not {PAPER_IMAGES:,}"]
     # The name says little: every value of a recipe can be overridden.
-    for name, value in asdict(RECIPES["paper"]).items():
-        if (ours := result.recipe.get(name)) != value:
-            yield f"{name.replace('_', ' ')} {_in_words(ours)}, not {_in_words(value)}"
+    values = [(name, result.recipe.get(name), paper) for name, paper in asdict(RECIPES["paper"]).items()]
+    return images + [
+        f"{name.replace('_', ' ')} {_in_words(ours)}, not {_in_words(paper)}"
+        for name, ours, paper in values
+        if ours != paper
+    ]
 
 
 def differences_in_words(unlike: list[str]) -> str:
@@ -51,17 +48,8 @@ def _in_words(value: object) -> str:
 
 def paper_curves() -> list[EpochRow]:
     """The 150 epochs of the reference paper; the learning rate is the mean of each epoch."""
-    lines = asset("paper_curves.csv").splitlines()
-    return [
-        EpochRow(
-            seed=0,
-            epoch=int(row["epoch"]),
-            train_loss=float(row["train_loss"]),
-            accuracy=float(row["valid_accuracy_percent"]) / 100,
-            validation_loss=None,
-            ema_accuracy=None,
-            learning_rate=float(row["mean_learning_rate"]),
-            seconds=0.0,
-        )
-        for row in csv.DictReader(lines)
-    ]
+    found = []
+    for row in csv.DictReader(asset("paper_curves.csv").splitlines()):
+        loss, per_cent, rate = map(float, (row["train_loss"], row["valid_accuracy_percent"], row["mean_learning_rate"]))
+        found.append(EpochRow(0, int(row["epoch"]), loss, per_cent / 100, None, None, rate, seconds=0.0))
+    return found

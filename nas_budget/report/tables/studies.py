@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from nas_budget.errors import UsageError
-from nas_budget.records.finalists import FinalistRun, FinalistSummary, read_finalists, summarize_finalists
+from nas_budget.records.finalists import FinalistRun, read_finalists, summarize_finalists
 from nas_budget.records.paths import FINALISTS_TABLE, JOURNAL, TRIALS_TABLE, trials_table
 from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import TimeLedger, ledger
@@ -42,32 +42,27 @@ class StudyTable:
     @property
     def ledger(self) -> TimeLedger:
         """Its device seconds by what became of them."""
-        spent, repeated = (
-            sum(getattr(run, name) for run in self.finalists) for name in ("seconds", "repeated_seconds")
-        )
-        return ledger(self.records, spent, repeated)
+        spent = sum(run.seconds for run in self.finalists)
+        return ledger(self.records, spent, sum(run.repeated_seconds for run in self.finalists))
 
     @property
     def best_network(self) -> BestNetwork | None:
         """The best finalist, or the best trial where there are no finalists; None where no trial is complete."""
+        interval = None
         if self.finalists:
-            return self._finalist(summarize_finalists(self.finalists)[0])
-        trial = best(self.table)
-        if trial is None:
+            first = summarize_finalists(self.finalists)[0]
+            trial = self.table[self.table["number"] == first.trial].iloc[0]
+            epochs = max(run.epochs for run in self.finalists if run.trial == first.trial)
+            origin = f"mean of {first.n_runs} more trainings" if first.n_runs > 1 else "one more training"
+            accuracy, interval = first.mean, first.interval
+        elif (found := best(self.table)) is not None:
+            trial = found
+            accuracy, epochs, n = float(trial["accuracy"]), int(trial["epochs"]), int(trial["seeds"])
+            origin = "one training" if n == 1 else f"mean of {n} trainings"
+        else:
             return None
-        accuracy, n = float(trial["accuracy"]), int(trial["seeds"])
-        origin = "one training" if n == 1 else f"mean of {n} trainings"
-        return BestNetwork(
-            trial, accuracy, half_width(accuracy, int(trial["validation_images"])), int(trial["epochs"]), origin
-        )
-
-    def _finalist(self, first: FinalistSummary) -> BestNetwork:
-        trial = self.table[self.table["number"] == first.trial].iloc[0]
-        epochs = max(run.epochs for run in self.finalists if run.trial == first.trial)
-        origin = f"mean of {first.n_runs} more trainings" if first.n_runs > 1 else "one more training"
-        if first.interval is not None:
-            return BestNetwork(trial, first.mean, first.interval, epochs, origin, of_images=False)
-        return BestNetwork(trial, first.mean, half_width(first.mean, int(trial["validation_images"])), epochs, origin)
+        margin = half_width(accuracy, int(trial["validation_images"])) if interval is None else interval
+        return BestNetwork(trial, accuracy, margin, epochs, origin, of_images=interval is None)
 
 
 @dataclass(frozen=True)
@@ -88,7 +83,7 @@ class BestNetwork:
     margin: float
     epochs: int
     origin: str
-    of_images: bool = True
+    of_images: bool
 
 
 def read_study(source: Path) -> StudyTable:

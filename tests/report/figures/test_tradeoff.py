@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_budget.records.finalists import FinalistRun
-from nas_budget.report.figures.axes import round_numbers, short
-from nas_budget.report.figures.tradeoff import describe, tradeoff
+from nas_budget.report.figures.axes import round_numbers
+from nas_budget.report.figures.tradeoff import tradeoff
 from tests.report.trials import many, mixed, record, table_of
 
 STARS = "published networks (on test images)"
@@ -25,11 +25,30 @@ def drawn(figure: go.Figure) -> dict[str, list[tuple[float, float]]]:
 
 
 def test_trials_are_drawn_by_what_became_of_them(tmp_path: Path) -> None:
-    points = drawn(tradeoff(table_of(tmp_path, mixed())))
+    figure = tradeoff(table_of(tmp_path, mixed()))
+    points = drawn(figure)
     assert points["pruned"] == [(30_000, 0.2)]
     assert (20_000, 0.6) in points["trained to the end"]
     assert len(points["trained to the end"]) == 5
     assert not any((100, 0.9) in trace for trace in points.values())  # it failed
+    line, top = (trace for trace in figure.data if "Pareto front" in trace.name)
+    assert line.line.shape == "hv"
+    assert points["on the Pareto front"] == [(5_000, 0.40), (12_345, 0.62), (43_210, 0.7531)]
+    assert points["Pareto front"][:3] == points["on the Pareto front"]
+    assert line.x[-1] >= 43_210
+    assert list(top.customdata) == [1, 3, 5]
+    for part in "<b>75.31%</b>", "trial 5", "43,210 parameters", "2,000,000 MACs", "channels 8-16", "epochs 6 of 6":
+        assert part in top.text[-1]
+    assert [(shape.x0, shape.x1) for shape in figure.layout.shapes] == [(50_000, 50_000)]
+    (mark,) = (a for a in figure.layout.annotations if a.text == "budget 50,000")
+    assert mark.x == pytest.approx(math.log10(50_000))
+
+
+def test_without_a_limit_the_knee_alone_is_marked(tmp_path: Path) -> None:
+    figure = tradeoff(table_of(tmp_path, mixed(budget_params=None)))
+    assert not figure.layout.shapes
+    (mark,) = figure.layout.annotations
+    assert (mark.text, mark.x, mark.y) == ("knee", pytest.approx(math.log10(12_345)), 0.62)
 
 
 def test_costs_that_are_nearly_one_stand_within_the_axis(tmp_path: Path) -> None:
@@ -38,18 +57,6 @@ def test_costs_that_are_nearly_one_stand_within_the_axis(tmp_path: Path) -> None
     assert low < 140_000
     assert 160_000 < high < 200_000
     assert tradeoff(table_of(tmp_path, mixed())).layout.xaxis.range is None  # what the legend shows decides
-
-
-def test_the_front_is_a_step_line_with_its_points_over_it(tmp_path: Path) -> None:
-    figure = tradeoff(table_of(tmp_path, mixed()))
-    (line,) = (trace for trace in figure.data if trace.name == "Pareto front")
-    assert line.line.shape == "hv"
-    assert list(zip(line.x, line.y, strict=True))[:3] == [(5_000, 0.40), (12_345, 0.62), (43_210, 0.7531)]
-    assert line.x[-1] >= 43_210
-    (top,) = (trace for trace in figure.data if trace.name == "on the Pareto front")
-    assert list(top.x) == [5_000, 12_345, 43_210]
-    assert list(top.customdata) == [1, 3, 5]
-    assert all("parameters" in text for text in top.text)
 
 
 @pytest.mark.parametrize(
@@ -101,17 +108,6 @@ def test_studies_that_are_compared_have_a_colour_each(tmp_path: Path) -> None:
     assert len({*colours.values()}) == 2
 
 
-def test_a_limit_on_parameters_is_a_line_with_its_number(tmp_path: Path) -> None:
-    figure = tradeoff(table_of(tmp_path, mixed()))
-    assert [(shape.x0, shape.x1) for shape in figure.layout.shapes] == [(50_000, 50_000)]
-    (mark,) = (a for a in figure.layout.annotations if a.text == "budget 50,000")
-    assert mark.x == pytest.approx(math.log10(50_000))
-    figure = tradeoff(table_of(tmp_path, mixed(budget_params=None)))
-    assert not figure.layout.shapes
-    (mark,) = figure.layout.annotations
-    assert (mark.text, mark.x, mark.y) == ("knee", pytest.approx(math.log10(12_345)), 0.62)
-
-
 def test_published_networks_are_drawn_on_their_own_images_only(tmp_path: Path) -> None:
     for records in mixed(), [record(0, data="cifar10"), record(1, data="mine")]:
         assert STARS not in drawn(tradeoff(table_of(tmp_path, records)))
@@ -148,12 +144,6 @@ def test_any_table_can_be_drawn(tmp_path: Path, records: list[Any]) -> None:
     tradeoff(table_of(tmp_path, records)).to_json()
 
 
-def test_a_trial_is_described_by_accuracy_cost_and_network(tmp_path: Path) -> None:
-    text = describe(table_of(tmp_path, mixed()).iloc[5].to_dict())
-    for part in "<b>75.31%</b>", "trial 5", "43,210 parameters", "2,000,000 MACs", "channels 8-16", "epochs 6 of 6":
-        assert part in text
-
-
 @given(st.integers(1, 10**9), st.integers(1, 10**9))
 def test_round_numbers_enclose_both_and_rise(a: int, b: int) -> None:
     low, high = sorted((a, b))
@@ -162,10 +152,3 @@ def test_round_numbers_enclose_both_and_rise(a: int, b: int) -> None:
     assert ticks[0] <= low
     assert ticks[-1] >= high
     assert len(ticks) <= 15
-
-
-@pytest.mark.parametrize(
-    ("number", "text"), [(1, "1"), (500, "500"), (1e3, "1k"), (20e3, "20k"), (5e6, "5M"), (2e9, "2G")]
-)
-def test_numbers_of_ticks_are_short(number: float, text: str) -> None:
-    assert short(number) == text

@@ -77,6 +77,7 @@ EVERY_LIMIT = """\
         ([*mixed(), record(8, spec=record(1).spec, seconds=3600.0)], [], FACTS, "micro-batches"),
         ([*mixed(), record(8, micro_batches=4)], [], "Split into micro-batches 1 trial, as memory did not", "nan"),
         ([record()], [], "50.00% ± 3.09% with 10,000 parameters", "nan"),
+        ([record(seeds=3)], [], "after 6 epochs, mean of 3 trainings;", "one training"),
         ([record(**LIMITS, weight_format="int8")], [], EVERY_LIMIT, "no limit"),
         ([record(budget_params=None)], [], "no limit", "to spare"),
         (mixed(data="cifar10"), [], "Published networks were trained", "built-in shapes"),

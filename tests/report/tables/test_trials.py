@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nas_budget.errors import TableError
-from nas_budget.records.trials import COLUMNS, KINDS, TrialRecord, best_of, read_trials, write_table
+from nas_budget.records.trials import COLUMNS, KINDS, best_of, read_trials, write_table
 from nas_budget.report.tables.trials import best, complete, network, pareto_trials, read_table
 from tests.report.trials import EVIL, mixed, record, table_of
 
@@ -43,28 +43,17 @@ def refusal(path: Path) -> str:
     return said
 
 
-def trials(results: list[tuple[str, float | None, int]]) -> list[TrialRecord]:
-    return [record(i, state=state, accuracy=a, params=params) for i, (state, a, params) in enumerate(results)]
-
-
-def test_every_value_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_every_value_comes_back_as_it_was_written_by_number(tmp_path: Path) -> None:
     records = mixed()
-    table = table_of(tmp_path, records)
+    table = table_of(tmp_path, records[::-1])
     assert tuple(table) == COLUMNS
+    assert table.index.tolist() == [*range(len(records))]
     for row, written in zip(table.to_dict("records"), records, strict=True):
         for name, value in asdict(written).items():
             assert pd.isna(row[name]) if value is None else row[name] == value, name
-
-
-def test_rows_come_back_as_records_by_number(tmp_path: Path) -> None:
-    table = table_of(tmp_path, mixed()[::-1])
-    assert read_trials(tmp_path) == mixed()
-    assert table["number"].tolist() == table.index.tolist() == [*range(len(mixed()))]
+    assert read_trials(tmp_path) == records
     assert read_table(tmp_path).equals(table)  # a run folder is read by its table
-
-
-def test_columns_have_the_types_of_the_fields(tmp_path: Path) -> None:
-    table = table_of(tmp_path, mixed())
+    assert complete(table)["number"].tolist() == [1, 2, 3, 4, 5]
     assert all(pd.api.types.is_string_dtype(table[name]) == (kind == "str") for name, kind in KINDS.items())
     assert all(pd.api.types.is_integer_dtype(table[name]) for name in ("number", "params", "macs", "epochs", "pool"))
     assert pd.api.types.is_float_dtype(table["accuracy"])
@@ -100,8 +89,11 @@ def test_a_place_that_cannot_be_written_is_said_and_nothing_left_behind(tmp_path
 
 
 @given(outcomes)
-def test_the_front_is_what_no_other_trial_beats(results: list[tuple[str, float | None, int]]) -> None:
-    table = pd.DataFrame([asdict(r) for r in trials(results)]).astype({"accuracy": float})
+def test_the_front_is_what_no_other_trial_beats_and_the_best_is_its_last(
+    results: list[tuple[str, float | None, int]],
+) -> None:
+    records = [record(i, state=state, accuracy=a, params=params) for i, (state, a, params) in enumerate(results)]
+    table = pd.DataFrame([asdict(r) for r in records]).astype({"accuracy": float})
     ended = [(a, params, i) for i, (state, a, params) in enumerate(results) if state == "complete" and a is not None]
 
     def beats(one: tuple[float, int, int], other: tuple[float, int, int]) -> bool:
@@ -111,21 +103,8 @@ def test_the_front_is_what_no_other_trial_beats(results: list[tuple[str, float |
     expected = [trial for trial in ended if not any(beats(other, trial) for other in ended)]
     assert pareto_trials(table)["number"].tolist() == [number for _, _, number in sorted(expected, key=lambda t: t[1])]
 
-
-@given(outcomes)
-def test_the_best_is_the_most_accurate_of_equals_the_smallest(results: list[tuple[str, float | None, int]]) -> None:
-    records = trials(results)
-    table = pd.DataFrame([asdict(r) for r in records]).astype({"accuracy": float})
-    expected, found = best_of(records), best(table)
-    assert (expected is None) == (found is None)
-    if expected is not None and found is not None:
-        assert (found["accuracy"], found["params"]) == (expected.accuracy, expected.params)
-
-
-def test_the_front_of_known_trials(tmp_path: Path) -> None:
-    table = table_of(tmp_path, mixed())
-    assert pareto_trials(table)["number"].tolist() == [1, 3, 5]
-    assert complete(table)["number"].tolist() == [1, 2, 3, 4, 5]
+    most, found = best_of(records), best(table)
+    assert (most and (most.accuracy, most.params)) == (None if found is None else (found["accuracy"], found["params"]))
 
 
 def test_a_network_in_words(tmp_path: Path) -> None:
