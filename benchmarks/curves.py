@@ -22,7 +22,7 @@ from importlib.metadata import version
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from training import CIFAR_MEAN, CIFAR_STD, PAPER_BATCH, Pictures
+from training import CIFAR_MEAN, CIFAR_STD, PAPER_BATCH, NotebookImages
 
 from nas_budget import ResNetSpec, build, cost
 from nas_budget.train.data.open import open_dataset
@@ -47,7 +47,7 @@ def notebook(images: SplitImages, epochs: int, seed: int) -> Iterator[tuple[floa
     """Each epoch as the paper's notebook trains: image by image, torch's own scheduler, contiguous tensors."""
     torch.manual_seed(seed)
     network = build(SPEC, seed)
-    loader = DataLoader(Pictures(images), PAPER_BATCH, shuffle=True, drop_last=True)
+    loader = DataLoader(NotebookImages(images), PAPER_BATCH, shuffle=True, drop_last=True)
     optimizer = torch.optim.Adam(network.parameters(), 0.01, weight_decay=1e-4)
     mean, std = (255 * torch.tensor(values) for values in (CIFAR_MEAN, CIFAR_STD))
     as_theirs = replace(images, mean=mean, std=std)
@@ -55,8 +55,8 @@ def notebook(images: SplitImages, epochs: int, seed: int) -> Iterator[tuple[floa
     for _ in range(epochs):
         network.train()
         losses = []
-        for pictures, labels in loader:
-            loss = nn.functional.cross_entropy(network(pictures), labels)
+        for inputs, labels in loader:
+            loss = nn.functional.cross_entropy(network(inputs), labels)
             loss.backward()
             nn.utils.clip_grad_value_(network.parameters(), 0.1)
             optimizer.step()

@@ -62,7 +62,7 @@ GOAL_IMAGES_PER_SECOND, GOAL_RUN_S = 60_000, 120
 """Of training the reference on a GPU."""
 
 
-class Pictures(Dataset[Any]):
+class NotebookImages(Dataset[Any]):
     """Images one by one, through the transforms of the paper's notebook as torchvision applies them."""
 
     def __init__(self, images: SplitImages) -> None:
@@ -77,9 +77,9 @@ class Pictures(Dataset[Any]):
         crop = padded.crop((left, top, left + 32, top + 32))
         if random.random() < 0.5:
             crop = ImageOps.mirror(crop)
-        picture = torch.from_numpy(np.array(crop)).permute(2, 0, 1).contiguous().float().div(255)
+        image = torch.from_numpy(np.array(crop)).permute(2, 0, 1).contiguous().float().div(255)
         mean, std = torch.tensor(CIFAR_MEAN)[:, None, None], torch.tensor(CIFAR_STD)[:, None, None]
-        return picture.sub_(mean).div_(std), self.labels[index]
+        return image.sub_(mean).div_(std), self.labels[index]
 
 
 def papers_own_way(spec: ResNetSpec, images: SplitImages, _precision: str) -> Callable[[], int]:
@@ -90,13 +90,13 @@ def papers_own_way(spec: ResNetSpec, images: SplitImages, _precision: str) -> Ca
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=1_000_000)
     workers = 2 if device.type == "cuda" else 0  # on two cores workers only take time from the network
     batch = min(PAPER_BATCH, len(images.train))
-    loader = DataLoader(Pictures(images), batch, shuffle=True, num_workers=workers, pin_memory=workers > 0)
+    loader = DataLoader(NotebookImages(images), batch, shuffle=True, num_workers=workers, pin_memory=workers > 0)
 
     def run() -> int:
         network.train()
         losses = []
-        for pictures, labels in loader:
-            loss = nn.functional.cross_entropy(network(pictures.to(device)), labels.to(device))
+        for inputs, labels in loader:
+            loss = nn.functional.cross_entropy(network(inputs.to(device)), labels.to(device))
             losses.append(loss.item())
             loss.backward()
             nn.utils.clip_grad_value_(network.parameters(), 0.1)

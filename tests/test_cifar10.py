@@ -97,10 +97,10 @@ def test_a_network_trained_here_is_evaluated_asked_and_exported_in_every_form(
     files = [tmp_path / f"{number}.png" for number in range(40)]
     for path, image in zip(files, images, strict=True):
         Image.fromarray(image).save(path)
-    told = [next(iter(picture["classes"])) for picture in run("predict", folder, *files, "--json").json]
+    predicted = [next(iter(image["classes"])) for image in run("predict", folder, *files, "--json").json]
     names = open_dataset("cifar10").classes
-    right = np.mean([name == names[label] for name, label in zip(told, labels, strict=True)])
-    assert right == pytest.approx(seed["accuracy"], abs=0.25)
+    accuracy = np.mean([name == names[label] for name, label in zip(predicted, labels, strict=True)])
+    assert accuracy == pytest.approx(seed["accuracy"], abs=0.25)
 
     formats = [word for name in ("onnx", "torch", "python") for word in ("--format", name)]
     ran = run("export", folder, *formats, "--budget", "150k", "--json")
@@ -117,7 +117,7 @@ def test_a_network_trained_here_is_evaluated_asked_and_exported_in_every_form(
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran_alone.returncode == 0, ran_alone.stderr
-    assert ran_alone.stdout.split() == told
+    assert ran_alone.stdout.split() == predicted
 
 
 CLASSIFY = """

@@ -234,9 +234,9 @@ def test_what_steps_gave_is_collected_without_weights(
     assert files_of(results) == {f"small/{name}" for name in record} | {"speed/gpu.json", "done.json"}
     assert json.loads((results / "done.json").read_text()) == ["small", "speed", "weights"]
     assert (results / "small" / "study.toml").read_text() == recipe.read_text()
-    with Image.open(results / "small" / "page.png") as picture:
-        assert picture.width == 1280
-        assert np.unique(picture.convert("L")).size > 10  # something is drawn
+    with Image.open(results / "small" / "page.png") as image:
+        assert image.width == 1280
+        assert np.unique(image.convert("L")).size > 10  # something is drawn
 
 
 def wait_for(there: Callable[[], object]) -> None:

@@ -1,8 +1,8 @@
-"""Copy what the steps of a plan gave to `studies/results/`, without weights, and draw the pages as pictures.
+"""Copy what the steps of a plan gave to `studies/results/`, without weights, and draw the pages as images.
 
     python studies/evidence/collect.py [--plan studies/evidence/gpu.toml] [--runs-dir runs/evidence]
 
-Of each step that is done: the tables and records of its folder, the study file it was given, and a picture of its page
+Of each step that is done: the tables and records of its folder, the study file it was given, and a image of its page
 where Chromium is installed. `docs/results.py` makes the page of results from these files.
 """
 
@@ -47,7 +47,7 @@ def collect(step: Step, runs: Path, results: Path) -> None:
 
 
 def draw(folder: Path) -> None:
-    """Draw the page of a study or a training as a picture beside it, where there is a browser to do it."""
+    """Draw the page of a study or a training as a image beside it, where there is a browser to do it."""
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if browser is None:
         print("no Chromium: the page is not drawn")
@@ -57,8 +57,8 @@ def draw(folder: Path) -> None:
         command = [sys.executable, "-m", "nas_budget", "report", str(folder), "--quiet", "--output", str(page)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=15000"]
-        picture = (folder / "page.png").resolve()
-        options = [f"--user-data-dir={place}/profile", f"--window-size={SIZE}", f"--screenshot={picture}"]
+        image = (folder / "page.png").resolve()
+        options = [f"--user-data-dir={place}/profile", f"--window-size={SIZE}", f"--screenshot={image}"]
         subprocess.run([browser, *flags, *options, page.as_uri()], check=True, capture_output=True, timeout=120)
 
 

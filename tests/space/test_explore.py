@@ -77,11 +77,11 @@ def test_what_is_too_large_to_count_is_enclosed(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_share_done_rises_while_it_counts() -> None:
-    told: list[float] = []
-    explore(SearchSpace(stages=(1, 3), blocks=(1, 1), kernels=(3,), width=(4, 7)), BUDGET, on_progress=told.append)
-    assert len(told) > 6  # after each of the six layouts, and before and after them
-    assert told == sorted(told)
-    assert 0 < told[0] < told[-1] < 1
+    reported: list[float] = []
+    explore(SearchSpace(stages=(1, 3), blocks=(1, 1), kernels=(3,), width=(4, 7)), BUDGET, on_progress=reported.append)
+    assert len(reported) > 6  # after each of the six layouts, and before and after them
+    assert reported == sorted(reported)
+    assert 0 < reported[0] < reported[-1] < 1
 
 
 def test_nothing_fits() -> None:

@@ -65,11 +65,11 @@ def test_every_format_at_once_is_told_in_a_table_and_nothing_else(
 
 
 def test_ema_weights_of_a_run_folder(run: Run, folder: Path) -> None:
-    told = run("export", folder, "--ema", "--json").json
+    exported = run("export", folder, "--ema", "--json").json
     expected = load_model(folder, ema=True).network.state_dict()
-    assert told["weights_digest"] == weights_digest(expected)
-    assert told["training"]["weights"] == "ema"
-    assert run("export", folder / EMA_WEIGHTS, "--ema", "--json").json["weights_digest"] == told["weights_digest"]
+    assert exported["weights_digest"] == weights_digest(expected)
+    assert exported["training"]["weights"] == "ema"
+    assert run("export", folder / EMA_WEIGHTS, "--ema", "--json").json["weights_digest"] == exported["weights_digest"]
 
 
 def test_a_file_goes_to_a_folder_of_its_name(run: Run, folder: Path) -> None:
@@ -81,9 +81,9 @@ def test_a_file_goes_to_a_folder_of_its_name(run: Run, folder: Path) -> None:
 def test_json_is_the_certificate(run: Run, folder: Path) -> None:
     ran = run("export", folder, "--max-macs", "1M", "--json")
     assert ran.json.pop("folder") == str(folder / "export")
-    told = json.loads((folder / "export" / "certificate.json").read_text())
-    assert {"folder": str(folder / "export"), **told} == ran.json
-    assert told["margins"]["macs"] == {"limit": 10**6, "used": cost(SPEC).macs, "margin": 10**6 - cost(SPEC).macs}
+    written = json.loads((folder / "export" / "certificate.json").read_text())
+    assert {"folder": str(folder / "export"), **written} == ran.json
+    assert written["margins"]["macs"] == {"limit": 10**6, "used": cost(SPEC).macs, "margin": 10**6 - cost(SPEC).macs}
 
 
 def test_over_budget_is_written_all_the_same_and_exits_with_3(run: Run, folder: Path) -> None:

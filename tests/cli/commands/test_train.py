@@ -174,9 +174,9 @@ def test_predict_tells_classes_with_probabilities(
     run: Callable[..., Ran], train: Callable[..., Ran], tmp_path: Path
 ) -> None:
     train()
-    pictures, _ = draw(2, 9)
-    Image.fromarray(pictures[0]).save(tmp_path / "a.png")
-    Image.fromarray(pictures[1]).resize((64, 48)).save(tmp_path / "b.png")
+    images, _ = draw(2, 9)
+    Image.fromarray(images[0]).save(tmp_path / "a.png")
+    Image.fromarray(images[1]).resize((64, 48)).save(tmp_path / "b.png")
     ran = run("predict", tmp_path / "4-8-brief", tmp_path / "a.png", tmp_path / "b.png", "--top", 10, "--json")
     first, second = ran.json
     assert sum(first["classes"].values()) == pytest.approx(1, abs=1e-5)

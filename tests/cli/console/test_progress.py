@@ -56,9 +56,9 @@ def test_what_has_no_share_says_how_long_it_has_taken(
 
 
 def test_shares_run_from_first_to_last() -> None:
-    told: list[float] = []
-    assert list(each("abcd", told.append, 0.5, 1.0)) == list("abcd")
-    assert told == [0.625, 0.75, 0.875, 1.0]
+    reported: list[float] = []
+    assert list(each("abcd", reported.append, 0.5, 1.0)) == list("abcd")
+    assert reported == [0.625, 0.75, 0.875, 1.0]
 
 
 def test_a_download_says_how_far_it_is_in_lines() -> None:
@@ -79,11 +79,11 @@ def test_quiet_leaves_only_the_result(run: Run, quick: list[object], npz: Path, 
     run(*quick, "--trials", 1, "--name", "a", "--pruner", "none")
     trained = ["train", "--study", tmp_path / "a", "--runs-dir", tmp_path, "--data", npz, "--epochs", 1, "--name", "b"]
     assert run(*trained, "--recipe", "brief", "--images", 200, "--device", "cpu", "--quiet").err == ""
-    Image.new("RGB", (50, 40)).save(tmp_path / "picture.png")
+    Image.new("RGB", (50, 40)).save(tmp_path / "image.png")
     model, page = tmp_path / "b", tmp_path / "x.html"
     for arguments in (
         ["evaluate", model, "--device", "cpu"],
-        ["predict", model, tmp_path / "picture.png"],
+        ["predict", model, tmp_path / "image.png"],
         ["export", model, "--format", "python"],
         ["data", npz],
         ["explore", "--budget", "50k", "--set", "space.stages=3", "--set", "space.width=[4,8]", "-o", page],
@@ -91,4 +91,4 @@ def test_quiet_leaves_only_the_result(run: Run, quick: list[object], npz: Path, 
         ran = run(*arguments, "--quiet")
         assert (ran.code, ran.err) == (0, ""), arguments
         assert ran.out
-    assert "resized" in run("predict", model, tmp_path / "picture.png").err
+    assert "resized" in run("predict", model, tmp_path / "image.png").err
