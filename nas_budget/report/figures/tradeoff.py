@@ -78,10 +78,9 @@ def _add_study(figure: go.Figure, trials: pd.DataFrame, place: int, right: float
     colour = colour_of(place)
     pruned, complete = trials[trials["state"] == "pruned"], trials[trials["state"] == "complete"]
     faint = {"size": 6, "color": colour if name else FAINT, "opacity": 0.3 if name else 0.6}
-    if not (name or pruned.empty):
-        _add_trials(figure, pruned, "pruned", faint)
-    elif not pruned.empty:
-        _add_trials(figure, pruned, f"{name}, pruned", faint, showlegend=False, legendgroup=name)
+    if not pruned.empty:
+        words = f"{name}, pruned" if name else "pruned"
+        _add_trials(figure, pruned, words, faint, showlegend=not name, legendgroup=name)
     visible = {"size": 9, "color": colour, "opacity": 0.7, "line": {"width": 1, "color": "white"}}
     _add_trials(
         figure, complete, plain(name) or "trained to the end", visible, legendgroup=name,

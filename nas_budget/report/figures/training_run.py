@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import isfinite, nan
 from statistics import fmean
 
@@ -17,7 +17,6 @@ from nas_budget.records.formatting import in_short
 from nas_budget.records.training_run import EpochRow, RunResult
 from nas_budget.report.figures.style import ACCENT, PAPER, SECOND, accuracy_range, lay_out, plain
 
-Value = Callable[[EpochRow], float | None]
 RIGHT = [[0, "#eff6ff"], [1, "#1d4ed8"]]
 WRONG = [[0, "#fff7ed"], [1, "#c2410c"]]
 MOST_CARDS = 6
@@ -28,7 +27,7 @@ EARLY_SHARE = 0.1
 
 def loss_figure(metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = ()) -> go.Figure:
     """Draw training loss against epochs, a line for each seed; on a log axis where it falls more than tenfold."""
-    figure = _over_epochs(metrics, paper, {"training loss": lambda row: row.train_loss}, ".4f")
+    figure = _over_epochs(metrics, paper, {"training loss": "train_loss"}, ".4f")
     losses = [row.train_loss for row in [*metrics, *paper] if isfinite(row.train_loss) and row.train_loss > 0]
     figure.update_yaxes(title_text="mean cross-entropy")
     if losses and max(losses) > 10 * min(losses):
@@ -38,14 +37,14 @@ def loss_figure(metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = ()) -> 
 
 def accuracy_figure(metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = ()) -> go.Figure:
     """Draw accuracy on validation images against epochs, and that of EMA weights where there are any."""
-    values: dict[str, Value] = {"last weights": lambda row: row.accuracy}
+    values = {"last weights": "accuracy"}
     if any(row.ema_accuracy is not None for row in metrics):
-        values["EMA weights"] = lambda row: row.ema_accuracy
+        values["EMA weights"] = "ema_accuracy"
     figure = _over_epochs(metrics, paper, values, ".2%")
     # Of a full training the first epochs would take most of the height: their lines come in from below.
     rows = [*metrics, *paper]
     late = [row for row in rows if row.epoch > EARLY_SHARE * max(row.epoch for row in rows)]
-    shown = [_number(value) for row in late for value in (row.accuracy, row.ema_accuracy)]
+    shown = [_number(row, field) for row in late for field in ("accuracy", "ema_accuracy")]
     low, high = accuracy_range([value for value in shown if isfinite(value)])
     tickformat = ".0%" if high - low > 0.1 else ".1%"
     return figure.update_yaxes(title_text="accuracy", tickformat=tickformat, range=[low, high])
@@ -53,23 +52,23 @@ def accuracy_figure(metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = ())
 
 def rate_figure(metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = ()) -> go.Figure:
     """Draw the learning rate at the last step of each epoch."""
-    figure = _over_epochs(metrics, paper, {"learning rate": lambda row: row.learning_rate}, ".3g", height=260)
+    figure = _over_epochs(metrics, paper, {"learning rate": "learning_rate"}, ".3g", height=260)
     return figure.update_yaxes(title_text="learning rate", rangemode="tozero", tickformat="~g")
 
 
 def _over_epochs(
-    metrics: Sequence[EpochRow], paper: Sequence[EpochRow], values: dict[str, Value], number: str, **layout: object
+    metrics: Sequence[EpochRow], paper: Sequence[EpochRow], values: dict[str, str], number: str, **layout: object
 ) -> go.Figure:
     """A figure of values against epochs, each with its name and a colour of its own; the paper's is the first value."""
     figure = go.Figure()
     if paper:
-        value = next(iter(values.values()))
+        field = next(iter(values.values()))
         figure.add_scatter(
-            x=[row.epoch for row in paper], y=[_number(value(row)) for row in paper], mode="lines", name="the paper",
+            x=[row.epoch for row in paper], y=[_number(row, field) for row in paper], mode="lines", name="the paper",
             line={"color": PAPER, "width": 1.5}, hovertemplate=f"%{{y:{number}}}",
         )  # fmt: skip
-    for (name, value), colour in zip(values.items(), (ACCENT, SECOND), strict=False):
-        _add_seeds(figure, metrics, value, name, colour, number)
+    for (name, field), colour in zip(values.items(), (ACCENT, SECOND), strict=False):
+        _add_seeds(figure, metrics, field, name, colour, number)
     epochs = sorted({epoch for trace in figure.data for epoch in trace.x})
     few = {"tickvals": epochs} if len(epochs) < 9 else {}
     figure.update_xaxes(title={"text": "epoch", "standoff": 8}, tickformat="d", nticks=9, **few)
@@ -77,13 +76,11 @@ def _over_epochs(
     return figure
 
 
-def _add_seeds(
-    figure: go.Figure, metrics: Sequence[EpochRow], value: Value, name: str, colour: str, number: str
-) -> None:
+def _add_seeds(figure: go.Figure, metrics: Sequence[EpochRow], field: str, name: str, colour: str, number: str) -> None:
     """A thin line for each seed and a bold one for their mean; one bold line where there is one seed."""
     lines: dict[int, dict[int, float]] = {}
     for row in metrics:
-        lines.setdefault(row.seed, {})[row.epoch] = _number(value(row))
+        lines.setdefault(row.seed, {})[row.epoch] = _number(row, field)
     for seed, line in lines.items():
         if len(lines) > 1:
             figure.add_scatter(
@@ -98,8 +95,9 @@ def _add_seeds(
     )  # fmt: skip
 
 
-def _number(value: float | None) -> float:
-    """A loss that is no number leaves a gap."""
+def _number(row: EpochRow, field: str) -> float:
+    """A field of an epoch; what is no number leaves a gap."""
+    value: float | None = getattr(row, field)
     return value if value is not None and isfinite(value) else nan
 
 

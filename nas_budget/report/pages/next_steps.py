@@ -55,14 +55,10 @@ def train_command(spec: str, data: str, folder: str = "", trial: int | None = No
     """
     if folder:
         which = [] if trial is None else ["--trial", str(trial)]
-        return shlex.join(["nas-budget", "train", "--study", _path(folder), *which])
+        path = f"./{folder}" if folder.startswith("-") else folder  # which no shell takes for an option
+        return shlex.join(["nas-budget", "train", "--study", path, *which])
     network = _network(spec)
     return shlex.join(["nas-budget", "train", *network_options(network), "--data", data]) if network else ""
-
-
-def _path(folder: str) -> str:
-    """A folder that no shell takes for an option."""
-    return f"./{folder}" if folder.startswith("-") else folder
 
 
 def _network(spec: str) -> ResNetSpec | None:

@@ -37,8 +37,11 @@ def found() -> Exploration:
         return explore(SPACE, Budget(20_000, macs=4_000_000))
 
 
-def test_the_headline_is_the_count(found: Exploration) -> None:
-    seen = words(space_page(found, "mine"))
+def test_the_headline_is_the_count_and_text_is_never_markup(found: Exploration) -> None:
+    html = space_page(found, EVIL)
+    assert EVIL not in html
+    assert not fetches(html)
+    seen = words(html)
     share = f"({share_in_words(found.share)})"
     assert f"{found.n_fitting:,} of {found.n_networks:,} networks fit {share} {found.n_near:,} of them" in seen
     for part in "20,000 parameters, 4,000,000 MACs", "Counted exactly", summary(found), found.hints[0]:
@@ -84,8 +87,9 @@ def test_shares_of_parts_fill_each_bar(found: Exploration) -> None:
 
 
 def test_the_density_counts_every_network_drawn(found: Exploration) -> None:
-    assert np.nansum(density_figure(found).data[0].z) == 1_000
-    assert len(density_figure(found).layout.shapes) == 2  # a line for each limit
+    figure = density_figure(found)
+    assert np.nansum(figure.data[0].z) == 1_000
+    assert len(figure.layout.shapes) == 2  # a line for each limit
 
 
 def test_the_bars_of_a_choice_add_up_to_the_networks_that_have_it(found: Exploration) -> None:
@@ -93,12 +97,6 @@ def test_the_bars_of_a_choice_add_up_to_the_networks_that_have_it(found: Explora
     totals = [sum(bars.y) for bars in choices_figure(found).data if bars.name == "what fits"]
     for name, total in zip(choice_groups(found.choices), totals, strict=True):
         assert total == pytest.approx(deep if name.startswith("stage 3") else 1), name
-
-
-def test_text_is_never_markup_and_nothing_is_fetched(found: Exploration) -> None:
-    html = space_page(found, EVIL)
-    assert EVIL not in html
-    assert not fetches(html)
 
 
 @pytest.mark.parametrize(("share", "said"), [(0.239, "23.9 %"), (0.002, "1 in 500"), (0.0, "0.0 %"), (1.0, "100.0 %")])

@@ -24,6 +24,10 @@ def made(folder: Path, records: list[Any], name: str = "report.html") -> str:
     return (folder / name).as_uri()
 
 
+def numbers(window: Any, column: str) -> list[float]:
+    return [float(text.replace(",", "")) for text in window.locator(f"#table td.of-{column}").all_inner_texts()]
+
+
 @pytest.fixture(scope="module")
 def thousand(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A page of 1,000 trials of real networks."""
@@ -42,12 +46,18 @@ def test_evil_texts_are_shown_as_they_are(open_page: Open, tmp_path: Path, schem
     assert EVIL in window.locator("#trial-body").inner_text()
 
 
-def test_every_figure_of_a_thousand_trials_is_drawn(open_page: Open, thousand: str) -> None:
+def test_every_figure_of_a_thousand_trials_is_drawn_and_the_axis_chosen(open_page: Open, thousand: str) -> None:
     window = open_page(thousand)
     scroll_through(window)
     drawn = {place.get_attribute("id") for place in window.locator(".figure").all()}
     names = "tradeoff", "curves", "importance", "parallel", "shares-params", "shares-macs", "ledger", "timeline"
     assert {*names, *(f"slice-{place}" for place in range(6))} <= drawn
+    options = window.locator("#axis option").all_inner_texts()
+    assert options == ["parameters", "MACs", "bytes of weights", "latency", "device seconds"]
+    for value, title in ("macs", "MACs of one image"), ("latency", "latency of one image (ms)"):
+        window.select_option("#axis", value)
+        window.wait_for_function(f"document.querySelector('#tradeoff .xtitle').textContent === '{title}'")
+        assert window.locator("#tradeoff .scatterlayer .point").count() > 900
 
 
 def test_pointing_at_a_trial_shows_its_network_and_a_click_pins_it(open_page: Open, tmp_path: Path) -> None:
@@ -65,23 +75,15 @@ def test_pointing_at_a_trial_shows_its_network_and_a_click_pins_it(open_page: Op
     window.wait_for_function("document.querySelector('.trial-title').innerText.startsWith('trial 1 ')", timeout=60_000)
     assert "trial=1" in window.evaluate("location.hash")
     assert window.locator("#table tr.pinned td").first.inner_text() == "1"
-
-
-def test_the_axis_is_chosen(open_page: Open, thousand: str) -> None:
-    window = open_page(thousand)
-    options = window.locator("#axis option").all_inner_texts()
-    assert options == ["parameters", "MACs", "bytes of weights", "latency", "device seconds"]
-    for value, title in ("macs", "MACs of one image"), ("latency", "latency of one image (ms)"):
-        window.select_option("#axis", value)
-        window.wait_for_function(f"document.querySelector('#tradeoff .xtitle').textContent === '{title}'")
-        assert window.locator("#tradeoff .scatterlayer .point").count() > 900
+    window.locator("#trial-body .copy").first.click()
+    window.wait_for_function("document.querySelector('#trial-body .copy').textContent === 'copied'")
 
 
 def test_the_address_remembers_what_is_looked_at(open_page: Open, thousand: str) -> None:
     window = open_page(f"{thousand}#axis=macs&trial=7&sort=params&show=pareto&filter=params%3E10k")
     assert window.locator("#axis").input_value() == "macs"
     assert window.locator(".trial-title").inner_text().startswith("trial 7 ")
-    sizes = [int(text.replace(",", "")) for text in window.locator("#table td.of-params").all_inner_texts()]
+    sizes = numbers(window, "params")
     assert sizes == sorted(sizes)
     assert min(sizes) > 10_000
 
@@ -89,15 +91,15 @@ def test_the_address_remembers_what_is_looked_at(open_page: Open, thousand: str)
 def test_trials_are_sorted(open_page: Open, thousand: str) -> None:
     window = open_page(thousand)
     for name in "params", "number", "seconds":
-        first = None
+        before = None
         for _ in range(2):
             window.locator(f"#table th[data-name={name}] button").click()
-            values = [float(text.replace(",", "")) for text in window.locator(f"#table td.of-{name}").all_inner_texts()]
+            values = numbers(window, name)
             down = window.locator(f"#table th[data-name={name}]").get_attribute("aria-sort") == "descending"
             assert len(values) == 50
             assert values == sorted(values, reverse=down)
-            assert values != first
-            first = values
+            assert values != before
+            before = values
 
 
 @pytest.mark.parametrize(
@@ -147,13 +149,6 @@ def test_what_is_shown_is_downloaded_as_the_table_it_is(open_page: Open, thousan
         assert (int(row["params"]), row["spec"], row["reason"]) == (known.params, known.spec, known.reason)
 
 
-def test_a_command_is_copied(open_page: Open, tmp_path: Path) -> None:
-    window = open_page(made(tmp_path, many(30)))
-    button = window.locator("#trial-body .copy").first
-    button.click()
-    window.wait_for_function("document.querySelector('#trial-body .copy').textContent === 'copied'")
-
-
 def test_of_ten_thousand_trials_only_the_shown_rows_are_made(open_page: Open, tmp_path: Path) -> None:
     window = open_page(made(tmp_path, many(10_000)))
     rows_made = """(() => {
@@ -165,8 +160,7 @@ def test_of_ten_thousand_trials_only_the_shown_rows_are_made(open_page: Open, tm
         return n;
     })()"""
     assert window.evaluate(rows_made) == window.locator("#table tbody tr").count() == 50
-    sizes = [int(text.replace(",", "")) for text in window.locator("#table td.of-params").all_inner_texts()]
-    assert sizes == sorted((r.params for r in many(10_000)), reverse=True)[:50]
+    assert numbers(window, "params") == sorted((r.params for r in many(10_000)), reverse=True)[:50]
     window.fill("#filter", "params>100k 5-5-5")
     n = sum(r.params > 100_000 and r.kernels == "5-5-5" for r in many(10_000))
     assert f"of {n:,} trials" in window.locator("#shown").inner_text()

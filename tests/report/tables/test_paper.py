@@ -29,11 +29,10 @@ def test_network_and_data_are_the_papers(changes: dict[str, Any], same: bool) ->
 def test_every_value_of_the_recipe_counts_and_its_name_does_not() -> None:
     assert differences(as_paper()) == []
     assert differences(as_paper(recipe={**PAPER_RECIPE, "name": "own"})) == []
-    assert differences(as_paper(recipe={**PAPER_RECIPE, "epochs": 30})) == ["epochs 30, not 150"]
-    assert differences(as_paper(recipe={**PAPER_RECIPE, "trivial_augment": True})) == ["trivial augment yes, not no"]
-    assert differences(as_paper(images=5_000)) == ["5,000 images, not 45,000"]
     recipe = {name: value for name, value in PAPER_RECIPE.items() if name != "clip_value"}
-    assert differences(as_paper(recipe=recipe)) == ["clip value unknown, not 0.1"]
+    recipe |= {"epochs": 30, "trivial_augment": True}
+    unlike = {"epochs 30, not 150", "trivial augment yes, not no", "clip value unknown, not 0.1"}
+    assert {*differences(as_paper(recipe=recipe, images=5_000))} == unlike | {"5,000 images, not 45,000"}
 
 
 def test_many_differences_are_counted() -> None:

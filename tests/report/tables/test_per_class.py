@@ -27,9 +27,7 @@ def test_the_worst_class_comes_first() -> None:
     assert (cat.name, cat.share, emu.name, emu.share, emu.other) == ("cat", 0.7, "emu", 1.0, "")
     assert share_of_all([dog, cat, emu]) == pytest.approx(39 / 50)
     assert drawn_range([dog, cat, emu]) == (0.35, 1.0)
-
-
-def test_a_class_without_images_is_left_out() -> None:
+    # A class without images is left out.
     assert [one.name for one in class_accuracies(result(confusion=((0, 0, 0), (1, 2, 0), (0, 0, 9))))] == ["dog", "emu"]
     assert class_accuracies(result(confusion=((0, 0, 0),) * 3)) == []
     assert (drawn_range([]), share_of_all([])) == ((0, 1), 0)
