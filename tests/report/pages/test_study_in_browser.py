@@ -202,3 +202,5 @@ def test_all_figures_are_on_paper_in_light_colours(open_page: Open, tmp_path: Pa
     window.evaluate("dispatchEvent(new Event('beforeprint'))")
     window.wait_for_function("[...document.querySelectorAll('.figure')].every((p) => p.querySelector('.main-svg'))")
     assert window.evaluate("getComputedStyle(document.querySelector('#tradeoff .xtitle')).fill") == "rgb(51, 65, 85)"
+    window.evaluate("dispatchEvent(new Event('afterprint'))")
+    window.wait_for_function("document.querySelector('#tradeoff .main-svg').getBoundingClientRect().width > 900")
