@@ -38,8 +38,7 @@ def search(
 
     Trials that fall behind are pruned. Run the same command again to resume a study.
     """
-    from nas_budget.cli.jobs.search import plan_json, plan_lines, plan_search, run_search
-    from nas_budget.cli.jobs.search_result import print_result
+    from nas_budget.cli.jobs.search import plan_json, plan_lines, plan_search, print_result, run_search
 
     with signals() as interrupt:
         planned = plan_search(file, keys, name, runs_dir, data_dir)

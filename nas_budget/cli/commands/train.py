@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +38,30 @@ Keys = Annotated[
 ]  # fmt: skip
 
 
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Arguments of `full_training_config` that are no key of a study file."""
+
+    all_images: Annotated[
+        bool,
+        option("Train on all images: none for validation, accuracy only at the end.", TRAINING, flag="--all-images"),
+    ] = False
+    n_seeds: Annotated[
+        int, option("Trainings, with seeds from --seed on.", TRAINING, "value", flag="--seeds", least=1)
+    ] = 1
+    deterministic: Annotated[
+        bool, option("The same numbers from the same seed on the same device.", TRAINING, flag="--deterministic")
+    ] = False
+    compiled: Annotated[
+        bool,
+        option("Compile the network first; for full trainings, needs a C++ compiler.", TRAINING, flag="--compile"),
+    ] = False
+    graphed: Annotated[
+        bool, option("Replay passes from a CUDA graph: faster where steps are short.", TRAINING, flag="--graph")
+    ] = False
+    name: Annotated[str | None, option("Name of the run.", OUTPUT, "network and recipe")] = None
+
+
 def train(
     files: Annotated[
         list[Path] | None,
@@ -52,23 +77,8 @@ def train(
     channels: Annotated[str, option("Width of each stage, such as 32,64,96,128,185.", NETWORK)] = "",
     network: NetworkOptions,
     keys: Keys,
-    all_images: Annotated[
-        bool,
-        option("Train on all images: none for validation, accuracy only at the end.", TRAINING, flag="--all-images"),
-    ] = False,
-    seeds: Annotated[int, option("Trainings, with seeds from --seed on.", TRAINING, "value", least=1)] = 1,
-    deterministic: Annotated[
-        bool, option("The same numbers from the same seed on the same device.", TRAINING, flag="--deterministic")
-    ] = False,
-    compiled: Annotated[
-        bool,
-        option("Compile the network first; for full trainings, needs a C++ compiler.", TRAINING, flag="--compile"),
-    ] = False,
-    graphed: Annotated[
-        bool, option("Replay passes from a CUDA graph: faster where steps are short.", TRAINING, flag="--graph")
-    ] = False,
+    how: TrainingOptions,
     data_dir: options.DataDir = None,
-    name: Annotated[str | None, option("Name of the run.", OUTPUT, "network and recipe")] = None,
     runs_dir: options.RunsDir = Path("runs"),
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
@@ -86,33 +96,32 @@ def train(
     recipe = keys.get("recipe.name")
     if recipe == STUDY_RECIPE:
         del keys["recipe.name"]
-    from nas_budget.cli.jobs.train import TrainingRequest, plan_training, print_plan, print_result, run_to_end
+    given = _network(spec_file, channels, network)
+    from nas_budget.cli.jobs.train import plan_training, print_plan, print_result, run_to_end
 
-    request = TrainingRequest(
-        network=_network(spec_file, channels, network), study=study, trial=trial, study_file=study_file,
-        overrides=keys, recipe=recipe, name=name, n_seeds=seeds, all_images=all_images, deterministic=deterministic,
-        compiled=compiled, graphed=graphed,
-    )  # fmt: skip
     with signals() as interrupt:
-        planned = plan_training(request, runs_dir, data_dir)
+        run = plan_training(
+            given, study, trial, study_file, keys, runs_dir, data_dir, interrupt.stop.is_set, quiet,
+            recipe=recipe, **asdict(how),
+        )  # fmt: skip
         if dry_run or not quiet:
-            print_plan(planned, dry_run, as_json)
+            print_plan(run, dry_run, as_json)
         if dry_run:
             return
         interrupt.wait_for_step = True
-        result = run_to_end(planned, interrupt.stop.is_set, quiet)
+        result = run_to_end(run, quiet)
         interrupt.wait_for_step = False
-        print_result(planned, result, as_json)
+        print_result(run, result, as_json)
 
 
 def _by_kind(files: list[Path]) -> tuple[Path | None, Path | None]:
     """The spec and the study file among the arguments."""
-    specs, studies = [f for f in files if f.suffix == ".json"], [f for f in files if f.suffix == ".toml"]
-    others = [f for f in files if f.suffix not in (".json", ".toml")]
-    if others or len(specs) > 1 or len(studies) > 1:
-        wrong = others[0] if others else (specs if len(specs) > 1 else studies)[1]
-        raise UsageError(f"{wrong}: not expected; give at most one spec (.json) and one study file (.toml)")
-    return (specs[0] if specs else None), (studies[0] if studies else None)
+    found: dict[str, Path] = {}
+    for file in files:
+        if file.suffix not in (".json", ".toml") or file.suffix in found:
+            raise UsageError(f"{file}: not expected; give at most one spec (.json) and one study file (.toml)")
+        found[file.suffix] = file
+    return found.get(".json"), found.get(".toml")
 
 
 def _network(file: Path | None, channels: str, network: NetworkOptions) -> tuple[str, dict[str, Any]] | None:

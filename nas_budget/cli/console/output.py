@@ -43,11 +43,7 @@ def folded(text: str, width: int) -> str:
 
 def logger(quiet: bool) -> Callable[[str], None]:
     """What prints the messages of a command: `log`, or nothing when it is to be quiet."""
-    return _nothing if quiet else log
-
-
-def _nothing(text: str) -> None:
-    """Print nothing."""
+    return (lambda _: None) if quiet else log
 
 
 def out(text: str) -> None:
@@ -92,9 +88,7 @@ def table(
 
 def show(table_: Table) -> None:
     """Print a table on stdout, as wide as it needs where that is no terminal."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=ENDLESS)
+    console = Console(highlight=False, width=terminal_width())
     with console.capture() as captured:
         console.print(table_)
     out("\n".join(line.rstrip() for line in captured.get().rstrip().splitlines()))
@@ -122,20 +116,29 @@ def verdict_line(verdict: bool, text: str) -> None:
 
 def field(label: str, text: str, indent: int = 9) -> None:
     """Print a text behind its label, or behind as much space where there is none, on as many lines as it needs."""
-    width = max(indent + 20, min(WIDEST, terminal_width()))
-    lines = wrap(text, width - indent, break_long_words=False, break_on_hyphens=False) or [""]
+    lines = wrap(text, _width(indent), break_long_words=False, break_on_hyphens=False) or [""]
     for place, line in enumerate(lines):
         out(f"{label if place == 0 else '':<{indent}}{line}".rstrip())
 
 
+def _width(indent: int) -> int:
+    """Columns behind a label."""
+    return max(20, min(WIDEST, terminal_width()) - indent)
+
+
 def commands(lines: list[str], indent: int = 9) -> None:
     """Print commands to run next; a long one is broken with backslashes, so that it can be copied."""
-    width = max(indent + 20, min(WIDEST, terminal_width())) - indent
-    for place, line in enumerate(lines):
-        parts = _broken(line.split(" --"), width)
-        for part, text in enumerate(parts):
-            label = "next" if place == part == 0 else ""
-            out(f"{label:<{indent}}{'  ' if part else ''}{text}")
+    label = "next"
+    for line in lines:
+        text, *options = line.split(" --")
+        for option in options:
+            if len(text.lstrip()) + len(option) + 7 > _width(indent):
+                out(f"{label:<{indent}}{text} \\")
+                label, text = "", f"  --{option}"
+            else:
+                text += f" --{option}"
+        out(f"{label:<{indent}}{text}")
+        label = ""
 
 
 def command(*words: object) -> str:
@@ -148,15 +151,3 @@ def this_command() -> str:
     if any("://" in argument for argument in sys.argv):
         return "the same command"
     return shlex.join(["nas-budget", *sys.argv[1:]])
-
-
-def _broken(options: list[str], width: int) -> list[str]:
-    """A command and its options in lines of this width, each but the last ending in a backslash."""
-    lines = [options[0]]
-    for option in options[1:]:
-        if len(lines[-1]) + len(option) + 7 > width:
-            lines[-1] += " \\"
-            lines.append(f"--{option}")
-        else:
-            lines[-1] += f" --{option}"
-    return lines

@@ -8,21 +8,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
 
 from nas_budget.cli.console.output import log
 from nas_budget.records.formatting import seconds_in_words
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    Draw = Callable[[], RenderableType]
 
 T = TypeVar("T")
 
 PLAIN_EVERY_S = 30.0
 BAR_COLUMNS = 30
 
+Draw = Callable[[], RenderableType]
 OnShare = Callable[[float], None]
 """Takes the share that is done, 0 to 1."""
 
@@ -30,7 +33,7 @@ OnShare = Callable[[float], None]
 class Show(Protocol):
     """Shows how far something is."""
 
-    def __call__(self, text: str, share: float | None = None, table: Draw | None = None, now: bool = False) -> None:
+    def __call__(self, text: str, share: float | None = None, table: Draw | None = None, *, now: bool = False) -> None:
         """Show the state.
 
         Args:
@@ -43,63 +46,35 @@ class Show(Protocol):
 
 @contextmanager
 def display(quiet: bool = False, first_line_s: float = 0.0) -> Iterator[Show]:
-    """Show a state that changes.
+    """Show a state that changes: on a terminal in place, until the end; elsewhere as lines.
 
     Args:
         quiet: Show nothing.
-        first_line_s: Seconds before the first line, where there is no terminal.
+        first_line_s: Seconds before the first line.
     """
-    if quiet:
-        yield _silent
-    elif sys.stderr.isatty():
-        with _screen() as show:
-            yield show
-    else:
-        yield _Lines(first_line_s)
+    next_line = time.monotonic() + first_line_s
 
-
-class _Lines:
-    """A line when 30 seconds have gone by since the last one."""
-
-    def __init__(self, first_line_s: float) -> None:
-        self.next = time.monotonic() + first_line_s
-
-    def __call__(self, text: str, share: float | None = None, table: Draw | None = None, now: bool = False) -> None:  # noqa: ARG002
-        if now or time.monotonic() >= self.next:
-            self.next = time.monotonic() + PLAIN_EVERY_S
+    def print_line(text: str, *_: object, now: bool = False, **__: object) -> None:
+        nonlocal next_line
+        if now or time.monotonic() >= next_line:
+            next_line = time.monotonic() + PLAIN_EVERY_S
             log(text)
 
-
-@contextmanager
-def _screen() -> Iterator[Show]:
-    """A table, a bar and a line that stay in place, and are taken away at the end."""
-    from rich.console import Console
-    from rich.live import Live
-
-    with Live(console=Console(stderr=True), transient=True, refresh_per_second=4) as live:
-
-        def show(text: str, share: float | None = None, table: Draw | None = None, now: bool = False) -> None:  # noqa: ARG001
-            live.update(_drawn(text, share, table))
-
-        yield show
+    if quiet:
+        yield lambda *_, **__: None
+    elif not sys.stderr.isatty():
+        yield print_line
+    else:
+        with Live(console=Console(stderr=True), transient=True, refresh_per_second=4) as live:
+            yield lambda text, share=None, table=None, **_: live.update(_drawn(text, share, table))
 
 
 def _drawn(text: str, share: float | None, table: Draw | None) -> RenderableType:
     """The line with a bar before it, or a spinner where no share is known, below the table."""
-    from rich.console import Group
-    from rich.progress_bar import ProgressBar
-    from rich.spinner import Spinner
-    from rich.table import Table
-    from rich.text import Text
-
     line = Table.grid(padding=(0, 1))
     mark = Spinner("dots") if share is None else ProgressBar(total=1.0, completed=share, width=BAR_COLUMNS)
     line.add_row(mark, Text(text))
     return Group(table(), line) if table else line
-
-
-def _silent(text: str, share: float | None = None, table: Draw | None = None, now: bool = False) -> None:
-    """Show nothing."""
 
 
 @contextmanager

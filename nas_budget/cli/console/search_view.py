@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+
+from rich.table import Table
 
 from nas_budget.cli.console.progress import Show
 from nas_budget.records.formatting import seconds_in_words
@@ -18,9 +19,6 @@ from nas_budget.search.workers.events import (
     TrialFinished,
     TrialStarted,
 )
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 N_SHOWN = 8
 
@@ -110,8 +108,6 @@ class SearchView:
 
     def table(self) -> Table:
         """The last trials that ended, and those that run."""
-        from rich.table import Table
-
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in "trial", "accuracy", "params", "MACs":
             table.add_column(column, justify="right", no_wrap=True)

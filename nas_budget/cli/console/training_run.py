@@ -34,8 +34,9 @@ def show_run(folder: Path, as_json: bool) -> None:
         return
     result = read_result(folder)
     if as_json:
-        summary = {name: {"mean": result.mean(name), "deviation": result.deviation(name)} for name in FIGURES}
-        out_json({"folder": str(folder), "kind": "run", **summary, **asdict(result), "files": _files(folder)})
+        out_json(
+            {"folder": str(folder), "kind": "run", **accuracies(result), **asdict(result), "files": _files(folder)}
+        )
         return
     out(f"{result.name}: {_headline(result)}\n")
     _print_seeds(result)
@@ -55,6 +56,11 @@ def show_run(folder: Path, as_json: bool) -> None:
     out("")
     further = [command("export", folder, "--format", "onnx"), command("evaluate", folder)]
     commands([*(further if has_weights(folder) else []), command("report", folder)])
+
+
+def accuracies(result: RunResult) -> dict[str, dict[str, float | None]]:
+    """Mean and standard deviation of each kind of accuracy, by its name."""
+    return {name: {"mean": result.mean(name), "deviation": result.deviation(name)} for name in FIGURES}
 
 
 def _headline(result: RunResult) -> str:

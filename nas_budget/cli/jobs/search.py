@@ -1,4 +1,4 @@
-"""What `nas-budget search` does: plan the study, run it, write its page."""
+"""What `nas-budget search` does: plan the study, run it, write its page, print its result."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from typing import Any
 
 import torch
 
-from nas_budget.cli.console.output import log, logger, this_command
+from nas_budget.arch.budget import Verdict
+from nas_budget.cli.console.output import log, logger, out, out_json, this_command, verdict_line
 from nas_budget.cli.console.progress import display
 from nas_budget.cli.console.search_view import SearchView
-from nas_budget.cli.jobs.page import try_to_write
+from nas_budget.cli.console.study import finalist_lines
+from nas_budget.cli.jobs.page import write_page
 from nas_budget.errors import StoppedError
 from nas_budget.records.formatting import seconds_in_words
-from nas_budget.records.paths import PAGE
+from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, PAGE, TRIALS_TABLE
+from nas_budget.records.trials import STATES
+from nas_budget.search.api import result_of
 from nas_budget.search.config.plan import Plan, TimeLeft, make_plan
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.open_study import Opened, open_search
@@ -70,23 +74,27 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
     s, space, recipe, plan = planned.settings, planned.settings.space, planned.settings.recipe, planned.plan
     how_far = f"resumed, {planned.n_before} of {s.trials} trials done" if planned.n_before else "new"
     n_left = max(0, s.trials - planned.n_before)
+    fitting = f"{plan.share_fitting:.0%}" if plan.share_fitting >= 0.01 else "under 1%"
+    at_once = f", {s.workers} at once" if s.workers > 1 else ""
     lines = [
         f"study    {s.name} ({how_far}), in {planned.folder}",
         f"device   {describe_device(planned.opened.device)}, {s.precision}",
         f"data     {planned.opened.dataset.name}: {s.n_train:,} images to train, {s.n_validation:,} for validation; "
         "test images not read",
         f"budget   {s.budget}",
-        f"space    {_range(space.stages)} stages of {_range(space.blocks)} blocks, kernels {_either(space.kernels)}, "
-        f"widths {_range(space.width)}",
+        f"space    {_range(space.stages)} stages of {_range(space.blocks)} blocks, "
+        f"kernels {' or '.join(map(str, space.kernels))}, widths {_range(space.width)}",
         f"         what fits has {plan.smallest:,} to about {plan.largest:,} parameters; "
-        f"{_percent(plan.share_fitting)} of networks drawn at random fit, every proposal here does",
+        f"{fitting} of networks drawn at random fit, every proposal here does",
         f"recipe   {s.recipe_name}: {recipe.optimizer}, learning rate {recipe.learning_rate:g}, "
         f"batch {recipe.batch_size}, {recipe.epochs} epochs",
         f"search   {s.sampler}; {_pruning(s)}",
-        f"time     {n_left} trials of about {seconds_in_words(plan.trial_s)}{_workers(s)}: "
+        f"time     {n_left} trials of about {seconds_in_words(plan.trial_s)}{at_once}: "
         f"{seconds_in_words(plan.total_s / s.workers)} if none is pruned",
     ]
-    lines[-1:-1] = _finalists(s)
+    if s.finalists:
+        seeds = f"{s.finalist_seeds} more seeds, {s.finalist_epochs} epochs each"
+        lines.insert(-1, f"finals   the best {s.finalists} with {seeds}")
     if s.chosen:
         settings = ", ".join(f"{key}={value}" for key, value in s.chosen_values.items())
         lines.append(f"chosen for this device (change with --set): {settings}")
@@ -120,37 +128,13 @@ def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: b
             f"Resume with: {this_command()}"
         ) from None
     finally:
-        write_report(search)
+        if search.tables.rows():
+            write_page(search.folder)
     return search
-
-
-def write_report(search: Search) -> None:
-    """Write the page beside the trials table, if a trial has ended."""
-    if search.tables.rows():
-        try_to_write(_write_page, search.folder)
-
-
-def _write_page(folder: Path) -> None:
-    from nas_budget.report.pages.study import write_page
-    from nas_budget.report.tables.studies import read_study
-
-    write_page([read_study(folder)], folder / PAGE)
 
 
 def _range(bounds: tuple[float, float]) -> str:
     return f"{bounds[0]}" if bounds[0] == bounds[1] else f"{bounds[0]}-{bounds[1]}"
-
-
-def _either(choices: tuple[Any, ...]) -> str:
-    return " or ".join(map(str, choices))
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}" if share >= 0.01 else "under 1%"
-
-
-def _workers(settings: StudyConfig) -> str:
-    return f", {settings.workers} at once" if settings.workers > 1 else ""
 
 
 def _pruning(settings: StudyConfig) -> str:
@@ -163,8 +147,41 @@ def _pruning(settings: StudyConfig) -> str:
     return f"trials pruned by {settings.pruner}"
 
 
-def _finalists(settings: StudyConfig) -> list[str]:
-    if not settings.finalists:
-        return []
-    epochs = settings.finalist_epochs
-    return [f"finals   the best {settings.finalists} with {settings.finalist_seeds} more seeds, {epochs} epochs each"]
+def print_result(planned: PlannedSearch, search: Search, as_json: bool) -> None:
+    """Print the best network, its cost and margin, the time, the files and the next command."""
+    found = result_of(search)
+    counts = {state: sum(r.state == state for r in found.trials) for state in STATES}
+    verdict = found.settings.budget.check(found.best_spec) if found.best_spec else Verdict(())
+    names = [TRIALS_TABLE, BEST_SPEC, PAGE, *([FINALISTS_TABLE] if found.finalists else [])]
+    files = {name: str(found.folder / name) for name in names}
+    if as_json:
+        out_json(
+            {
+                "study": found.settings.name,
+                "trials": counts,
+                "best": found.best and asdict(found.best),
+                "best_spec": found.best_spec and found.best_spec.to_dict(),
+                **verdict.to_dict(),
+                "seconds": found.ledger.to_dict(),
+                "finalists": [asdict(summary) for summary in found.finalists],
+                "files": files,
+            }
+        )
+        return
+    words = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
+    out(f"\n{found.settings.name}: {words or 'no trials'} on {planned.opened.dataset.name}")
+    out(f"time: {found.ledger.in_words()}")
+    if best := found.best:
+        number, accuracy = best.number, f"{best.accuracy:.2%}"
+        if found.finalists:
+            leading = found.finalists[0]
+            number, accuracy = leading.trial, f"{leading.mean:.2%}, mean of {leading.n_runs} runs,"
+        out(f"best: {accuracy} on {best.validation_images:,} validation images (trial {number})")
+        out(f"      {found.best_spec}")
+        for m in verdict.margins:
+            verdict_line(True, f"      {m.used:,} of {m.limit:,} {m.words} ({m.margin:,} to spare)")
+    for line in finalist_lines(found.finalists):
+        out(line)
+    out(f"files: {', '.join(files.values())}")
+    if found.best:
+        out(f"next: nas-budget train --study {found.folder}")

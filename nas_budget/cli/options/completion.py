@@ -25,10 +25,8 @@ BLOCKS = ("basic", "preact", "bottleneck")
 PARTS = ("test", "train")
 """Parts of a data set that can be evaluated."""
 
-Offer = Callable[[str], list[str]]
 
-
-def one_of(*names: str) -> Offer:
+def one_of(*names: str) -> Callable[[str], list[str]]:
     """Offers names; where none begins with what is typed, the shell offers files."""
 
     def offer(incomplete: str) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Protocol, get_type_hints, runtime_checkable
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from typing import Any
 
 import typer
 
@@ -38,52 +38,24 @@ def option(
     )
 
 
-@runtime_checkable
-class Group(Protocol):
-    """Several options of the command line that a command takes as one parameter."""
-
-    def parameters(self) -> list[inspect.Parameter]:
-        """A keyword parameter for each option."""
-
-    def collect(self, given: Mapping[str, Any]) -> Any:
-        """What the command gets, from the value of each option."""
-
-
-@dataclass(frozen=True)
-class Fields:
-    """The group of options that the fields of a dataclass declare; the command gets the dataclass."""
-
-    kind: type
-
-    def parameters(self) -> list[inspect.Parameter]:
-        """A keyword parameter for each field."""
-        hints = get_type_hints(self.kind, include_extras=True)
-        return [
-            inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
-            for f in fields(self.kind)
-        ]
-
-    def collect(self, given: Mapping[str, Any]) -> Any:
-        """The dataclass."""
-        return self.kind(**given)
-
-
 def expand(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with a parameter for each option, in the place of those that are groups."""
+    """The command with a parameter for each option, in the place of those that are groups.
+
+    A group is what makes the value that the command gets, called with its options: a dataclass, or a `StudyKeys`.
+    """
     parameters: list[inspect.Parameter] = []
-    groups: dict[str, Group] = {}
-    hints = get_type_hints(command, include_extras=True)
-    for name, parameter in inspect.signature(command).parameters.items():
-        if group := _group(hints[name]):
-            groups[name] = group
-            parameters += group.parameters()
-        else:
-            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name]))
+    groups: dict[str, tuple[Callable[..., Any], list[str]]] = {}
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        options = {name: parameter}
+        if group := _group(parameter.annotation):
+            options = {**inspect.signature(group, eval_str=True).parameters}
+            groups[name] = group, [*options]
+        parameters += [made.replace(kind=inspect.Parameter.KEYWORD_ONLY) for made in options.values()]
 
     @functools.wraps(command)
     def call(**given: Any) -> None:
-        for name, group in groups.items():
-            given[name] = group.collect({p.name: given.pop(p.name) for p in group.parameters()})
+        for name, (group, options) in groups.items():
+            given[name] = group(**{option: given.pop(option) for option in options})
         command(**given)
 
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -91,8 +63,8 @@ def expand(command: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
-def _group(kind: Any) -> Group | None:
+def _group(kind: Any) -> Callable[..., Any] | None:
     """The group that a parameter of this type is; None where it is a single option."""
     if is_dataclass(kind) and isinstance(kind, type):
-        return Fields(kind)
-    return next((about for about in getattr(kind, "__metadata__", ()) if isinstance(about, Group)), None)
+        return kind
+    return next((about for about in getattr(kind, "__metadata__", ()) if callable(about)), None)

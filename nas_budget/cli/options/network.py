@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,30 +9,37 @@ from typing import Annotated, Any
 from nas_budget.arch.budget import Budget, parse_quantity
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.options.completion import BLOCKS, WEIGHT_FORMATS, one_of
-from nas_budget.cli.options.declare import BUDGET, NETWORK, Offer, option
+from nas_budget.cli.options.declare import BUDGET, NETWORK, option
 from nas_budget.errors import SpecError, UsageError
 
-
-def _network(default: str, text: str, offers: Offer | None = None) -> Any:
-    return option(text, NETWORK, default, offers=offers)
+EXAMPLES = {
+    "channels": "32,64,128",
+    "blocks": "4 or 4,5,3",
+    "kernels": "3 or 3,5,3",
+    "strides": "1,2,2",
+    "pool": "2, or global",
+    "dropout": "0.2",
+}
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
     """Everything that describes a network but for its widths and images; an empty text is the default."""
 
-    blocks: Annotated[str, _network("4", "Blocks of every stage, or of each (4,5,3).")] = ""
-    kernels: Annotated[str, _network("3", "Kernel size of every stage, or of each; odd.")] = ""
-    pool: Annotated[str, _network("2", "Size of the last average pool, or global.")] = ""
-    stem_kernel: Annotated[str, _network("3", "Kernel size of the first convolution.")] = ""
-    shortcut_kernel: Annotated[str, _network("3", "Kernel size of shortcuts that change shape.")] = ""
-    strides: Annotated[str, _network("1,2,2,...", "Stride of each stage's first block.")] = ""
-    block: Annotated[str, _network("basic", f"Kind of block: {', '.join(BLOCKS)}.", one_of(*BLOCKS))] = ""
+    blocks: Annotated[str, option("Blocks of every stage, or of each (4,5,3).", NETWORK, "4")] = ""
+    kernels: Annotated[str, option("Kernel size of every stage, or of each; odd.", NETWORK, "3")] = ""
+    pool: Annotated[str, option("Size of the last average pool, or global.", NETWORK, "2")] = ""
+    stem_kernel: Annotated[str, option("Kernel size of the first convolution.", NETWORK, "3")] = ""
+    shortcut_kernel: Annotated[str, option("Kernel size of shortcuts that change shape.", NETWORK, "3")] = ""
+    strides: Annotated[str, option("Stride of each stage's first block.", NETWORK, "1,2,2,...")] = ""
+    block: Annotated[str, option(f"Kind of block: {', '.join(BLOCKS)}.", NETWORK, "basic", offers=one_of(*BLOCKS))] = ""
     se_reduction: Annotated[
-        str, _network("0", "Reduction of a squeeze-excitation in every block, such as 16; 0 for none.")
+        str, option("Reduction of a squeeze-excitation in every block, such as 16; 0 for none.", NETWORK, "0")
     ] = ""
-    stem_width: Annotated[str, _network("0", "Width of the first convolution; 0 for that of the first stage.")] = ""
-    dropout: Annotated[str, _network("0", "Share of features dropped before the classifier.")] = ""
+    stem_width: Annotated[
+        str, option("Width of the first convolution; 0 for that of the first stage.", NETWORK, "0")
+    ] = ""
+    dropout: Annotated[str, option("Share of features dropped before the classifier.", NETWORK, "0")] = ""
 
     def values(self, channels: str = "") -> dict[str, Any]:
         """What was given, with these widths, as fields of `ResNetSpec`.
@@ -41,16 +47,26 @@ class NetworkOptions:
         Raises:
             SpecError: Texts that are not numbers; all of them at once.
         """
-        return network_values({"channels": channels, **asdict(self)})
+        values: dict[str, Any] = {}
+        problems = []
+        for name, text in {"channels": channels, **asdict(self)}.items():
+            try:
+                if text:
+                    values[name] = _value(name, text)
+            except ValueError:
+                problems.append(f"{name}: cannot read {text!r}; write numbers such as {EXAMPLES.get(name, '3')}")
+        if problems:
+            raise SpecError(problems)
+        return values
 
 
 @dataclass(frozen=True)
 class ImageNetworkOptions(NetworkOptions):
     """A network, and the images that it takes."""
 
-    image_size: Annotated[str, _network("32", "Height and width of the input (pixels).")] = ""
-    in_channels: Annotated[str, _network("3", "Channels of the input.")] = ""
-    classes: Annotated[str, _network("10", "Outputs of the classifier.")] = ""
+    image_size: Annotated[str, option("Height and width of the input (pixels).", NETWORK, "32")] = ""
+    in_channels: Annotated[str, option("Channels of the input.", NETWORK, "3")] = ""
+    classes: Annotated[str, option("Outputs of the classifier.", NETWORK, "10")] = ""
 
 
 @dataclass(frozen=True)
@@ -67,11 +83,7 @@ class BudgetOptions:
     max_activation_bytes: Annotated[str, option("Most bytes of live elements (fp32, one image).", BUDGET)] = ""
 
     def read(self) -> Budget:
-        """The budget.
-
-        Raises:
-            QuantityError: A limit that is no number.
-        """
+        """The budget."""
         return Budget(
             _limit("--budget", self.budget),
             _limit("--max-macs", self.max_macs),
@@ -85,35 +97,6 @@ def _limit(name: str, text: str) -> int | None:
     return None if text in ("", "none") else parse_quantity(text, name)
 
 
-EXAMPLES = {
-    "channels": "32,64,128",
-    "blocks": "4 or 4,5,3",
-    "kernels": "3 or 3,5,3",
-    "strides": "1,2,2",
-    "pool": "2, or global",
-    "dropout": "0.2",
-}
-
-
-def network_values(given: Mapping[str, str]) -> dict[str, Any]:
-    """The values of a network's options that are not empty, as fields of `ResNetSpec`.
-
-    Raises:
-        SpecError: Texts that are not numbers; all of them at once.
-    """
-    values: dict[str, Any] = {}
-    problems = []
-    for name, text in given.items():
-        try:
-            if text:
-                values[name] = _value(name, text)
-        except ValueError:
-            problems.append(f"{name}: cannot read {text!r}; write numbers such as {EXAMPLES.get(name, '3')}")
-    if problems:
-        raise SpecError(problems)
-    return values
-
-
 def _value(name: str, text: str) -> Any:
     if name == "dropout":
         return float(text)
@@ -124,12 +107,7 @@ def _value(name: str, text: str) -> Any:
 
 
 def read_spec(file: Path) -> ResNetSpec:
-    """The spec of a JSON file.
-
-    Raises:
-        UsageError: It cannot be read.
-        SpecError: It holds no network.
-    """
+    """The spec of a JSON file."""
     try:
         return ResNetSpec.from_json(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

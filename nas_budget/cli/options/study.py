@@ -6,6 +6,7 @@ import inspect
 import json
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,11 +26,7 @@ def toml_value(text: str) -> Any:
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """Key and value of "section.key=value".
-
-    Raises:
-        UsageError: It has no "=".
-    """
+    """Key and value of "section.key=value"."""
     key, equals, value = text.partition("=")
     if not equals:
         raise UsageError(f"--set {text}: write section.key=value, such as --set space.kernels=[3,5]")
@@ -37,11 +34,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def parse_fill(text: str) -> list[float]:
-    """Least and most of "0.9:1"; a single number is the least.
-
-    Raises:
-        UsageError: It is neither.
-    """
+    """Least and most of "0.9:1"; a single number is the least."""
     least, _, most = text.partition(":")
     try:
         return [float(least), float(most or 1)]
@@ -50,15 +43,9 @@ def parse_fill(text: str) -> list[float]:
 
 
 def parse_seed_spec(text: str) -> dict[str, Any]:
-    """The network of a JSON file, or of channels such as "32,64,96".
-
-    Raises:
-        UsageError: It is neither.
-    """
-    try:
+    """The network of a JSON file, or of channels such as "32,64,96"."""
+    with suppress(ValueError):
         return {"channels": [int(width) for width in text.split(",")]}
-    except ValueError:
-        pass
     try:
         values: Any = json.loads(Path(text).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -92,6 +79,13 @@ class StudyOption:
     choices: tuple[str, ...] = ()
     parse: Callable[[str], Any] = toml_value
     repeated: bool = False
+
+    @property
+    def annotation(self) -> Any:
+        """The type of the parameter."""
+        kind = list[str] if self.repeated else str
+        offers = one_of(*self.choices) if self.choices else None
+        return Annotated[kind | None, option(self.text, self.panel, self.default, offers=offers)]
 
 
 def _words(names: tuple[str, ...]) -> str:
@@ -156,34 +150,21 @@ class StudyKeys:
 
     def __init__(self, *names: str, set_panel: str, **changes: Mapping[str, Any]) -> None:
         self.options = {name: replace(OPTIONS[name], **changes.get(name, {})) for name in names}
-        self.set_panel = set_panel
-
-    def parameters(self) -> list[inspect.Parameter]:
-        """A keyword parameter for each option; None where it is not given."""
-        kinds = {name: _kind(made) for name, made in self.options.items()}
+        kinds = {name: made.annotation for name, made in self.options.items()}
         text = "Any key of the study file, as section.key=value; repeat it for more."
-        kinds["set_"] = Annotated[list[str] | None, option(text, self.set_panel, flag="--set")]
-        return [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-            for name, kind in kinds.items()
-        ]
+        kinds["set_"] = Annotated[list[str] | None, option(text, set_panel, flag="--set")]
+        self.__signature__ = inspect.Signature(
+            [
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+                for name, kind in kinds.items()
+            ]
+        )
 
-    def collect(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The value of each key that is set; --set goes before the other options.
-
-        Raises:
-            UsageError: A text that cannot be read.
-        """
+    def __call__(self, set_: list[str] | None, **given: Any) -> dict[str, Any]:
+        """The value of each key that is set; --set goes before the other options."""
         values = {
             made.key: [*map(made.parse, given[name])] if made.repeated else made.parse(given[name])
             for name, made in self.options.items()
             if given[name] not in (None, [])
         }
-        return values | dict(map(parse_assignment, given["set_"] or []))
-
-
-def _kind(made: StudyOption) -> Any:
-    """The annotation of the parameter of an option."""
-    kind = list[str] if made.repeated else str
-    offers = one_of(*made.choices) if made.choices else None
-    return Annotated[kind | None, option(made.text, made.panel, made.default, offers=offers)]
+        return values | dict(map(parse_assignment, set_ or []))

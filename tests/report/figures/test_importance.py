@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_budget import ResNetSpec, cost
-from nas_budget.cli.options.network import network_values
+from nas_budget.cli.options.network import ImageNetworkOptions
 from nas_budget.errors import UsageError
 from nas_budget.records.finalists import FinalistRun, write_finalists
 from nas_budget.records.time_ledger import TimeLedger
@@ -217,7 +217,8 @@ def test_a_command_says_the_network_it_is_of(spec: ResNetSpec) -> None:
     options = network_options(spec, image=True)
     names = [option.removeprefix("--").replace("-", "_") for option in options[::2]]
     given = dict(zip(names, options[1::2], strict=True))
-    assert ResNetSpec(**network_values(given)) == spec
+    channels = given.pop("channels")
+    assert ResNetSpec(**ImageNetworkOptions(**given).values(channels)) == spec
 
 
 def test_a_count_command_counts_the_trial(run: Any) -> None:
