@@ -15,6 +15,7 @@ from nas_budget.cli.options.completion import FORMATS, one_of
 from nas_budget.cli.options.declare import OUTPUT, option
 from nas_budget.cli.options.network import BudgetOptions
 from nas_budget.errors import NothingFitsError, UsageError
+from nas_budget.records.paths import CERTIFICATE
 
 if TYPE_CHECKING:
     from nas_budget.train.export.certificate import Certificate
@@ -76,24 +77,15 @@ def _folder(source: Path, output: Path | None) -> Path:
 
 
 def _print(made: Certificate, folder: Path) -> None:
-    from nas_budget.records.paths import CERTIFICATE
-
-    rows = [
-        (f.file, f.format, f"{f.bytes:,}", f"{f.params:,}", _checked(f.max_difference)) for f in made.files
-    ]  # fmt: skip
+    rows = []
+    for f in made.files:
+        difference = "" if f.max_difference is None else f"{f.max_difference:.1e}"
+        rows.append((f.file, f.format, f"{f.bytes:,}", f"{f.params:,}", difference))
     show(table(("file", "format", "bytes", "params", "logits differ by"), rows, left=(0, 1)))
-    weights = made.about.get("weights", "plain")
-    known = (
-        "unknown"
-        if made.accuracy is None
-        else f"{made.accuracy:.2%} of the test images of {made.about.get('data', '?')}"
-    )
+    images = f"of the test images of {made.about.get('data', '?')}"
+    accuracy = "unknown" if made.accuracy is None else f"{made.accuracy:.2%} {images}"
     out(f"\nnetwork      {made.spec}")
-    out(f"accuracy     {known}, {weights} weights")
+    out(f"accuracy     {accuracy}, {made.about.get('weights', 'plain')} weights")
     out(f"digest       {made.weights_digest}")
     out(f"certificate  {folder / CERTIFICATE}")
     print_verdict(made.verdict)
-
-
-def _checked(difference: float | None) -> str:
-    return "" if difference is None else f"{difference:.1e}"

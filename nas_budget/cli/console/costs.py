@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from nas_budget.arch.budget import Budget, Verdict
+from nas_budget.arch.budget import Budget, Margin, Verdict
 from nas_budget.arch.cost import Cost, cost
 from nas_budget.arch.layers import layers
 from nas_budget.arch.spec import ResNetSpec
@@ -44,7 +44,9 @@ def print_costs(
     if explanation:
         _print_explanation(spec, used, limits, explanation)
     else:
-        _print_totals(used)
+        _print_weights(used)
+        out(f"activations  {used.activation_bytes:,} B at the peak (fp32, one image)")
+        out(f"depth        {used.depth}")
     if measure:
         log("\nmeasuring, for about ten seconds ...")
         _print_measured(measure(spec))
@@ -54,24 +56,23 @@ def print_costs(
 
 def compare(specs: Sequence[ResNetSpec], limits: Budget, as_json: bool) -> bool:
     """Print several networks in one table; whether all fit."""
-    counted = [(spec, cost(spec)) for spec in specs]
-    verdicts = [limits.check(used) for _, used in counted]
+    counted = [(spec, used := cost(spec), limits.check(used)) for spec in specs]
+    fit = all(verdict.fits for *_, verdict in counted)
     if as_json:
-        rows = zip(counted, verdicts, strict=True)
-        out_json([{"spec": spec.to_dict(), **used.to_dict(), **verdict.to_dict()} for (spec, used), verdict in rows])
-        return all(verdict.fits for verdict in verdicts)
+        out_json([{"spec": s.to_dict(), **used.to_dict(), **verdict.to_dict()} for s, used, verdict in counted])
+        return fit
     weights = limits.weight_format
-    rows_ = [
+    rows = [
         (str(i), f"{used.params:,}", f"{used.macs:,}", f"{used.weight_bytes[weights]:,}", f"{used.activation_bytes:,}",
          str(used.depth), "fits" if verdict.fits else "OVER")
-        for i, ((_, used), verdict) in enumerate(zip(counted, verdicts, strict=True), start=1)
+        for i, (_, used, verdict) in enumerate(counted, start=1)
     ]  # fmt: skip
-    show(table(("", "params", "MACs", f"{weights} B", "activ. B", "depth", "budget"), rows_, left=(0, 6)))
+    show(table(("", "params", "MACs", f"{weights} B", "activ. B", "depth", "budget"), rows, left=(0, 6)))
     out("")
-    for i, ((spec, _), verdict) in enumerate(zip(counted, verdicts, strict=True), start=1):
-        margins = ", ".join(f"{abs(m.margin):,} {'to spare' if m.margin >= 0 else 'too many'}" for m in verdict.margins)
+    for i, (spec, _, verdict) in enumerate(counted, start=1):
+        margins = ", ".join(map(_margin_in_words, verdict.margins))
         verdict_line(verdict.fits, f"{i}  {spec}" + (f": {margins}" if margins else ""))
-    return all(verdict.fits for verdict in verdicts)
+    return fit
 
 
 def print_module_cost(used: ModuleCost, limits: Budget, as_json: bool) -> bool:
@@ -83,66 +84,49 @@ def print_module_cost(used: ModuleCost, limits: Budget, as_json: bool) -> bool:
     if as_json:
         out_json({**used.to_dict(), **verdict.to_dict()})
         return verdict.fits
-    whole, title = _whole(used.params, limits)
-    rows = [
-        (p.name, p.kind, "x".join(map(str, p.out_shape)), f"{p.params:,}", f"{p.macs:,}", f"{p.params / whole:.1%}")
-        for p in used.parts
-    ]
-    rows.append(("total", "", "", f"{used.params:,}", f"{used.macs:,}", f"{used.params / whole:.1%}"))
-    show(table(("part", "kind", "output", "params", "MACs", title), rows, left=(0, 1, 2), total=True))
-    _print_weights(used.weight_bytes, used.buffers)
+    print_parts(used, limits)
+    _print_weights(used)
     if used.frozen:
         out(f"frozen       {used.frozen:,} parameters (in the weights' bytes, not in the parameters)")
     print_verdict(verdict)
     return verdict.fits
 
 
-def _whole(params: int, limits: Budget) -> tuple[int, str]:
-    """What shares are of, and what to call it."""
-    return (limits.params, "of budget") if limits.params else (max(1, params), "of params")
+def print_parts(used: Cost | ModuleCost, limits: Budget) -> None:
+    """Print what each part of a network or module costs, and its share of the budget."""
+    whole, title = (limits.params, "of budget") if limits.params else (max(1, used.params), "of params")
+    kinds = [kind for part in used.parts if (kind := getattr(part, "kind", ""))]
+    columns = {
+        "part": [*(part.name for part in used.parts), "total"],
+        **({"kind": [*kinds, ""]} if kinds else {}),
+        "output": [*("x".join(map(str, part.out_shape)) for part in used.parts), ""],
+        "params": [f"{one.params:,}" for one in (*used.parts, used)],
+        "MACs": [f"{one.macs:,}" for one in (*used.parts, used)],
+        title: [f"{one.params / whole:.1%}" for one in (*used.parts, used)],
+    }
+    show(table([*columns], zip(*columns.values(), strict=True), left=range(len(columns) - 3), total=True))
 
 
-def print_parts(used: Cost, limits: Budget) -> None:
-    """Print what each part of a network costs, and its share of the budget."""
-    whole, title = _whole(used.params, limits)
-    rows = [
-        (p.name, "x".join(map(str, p.out_shape)), f"{p.params:,}", f"{p.macs:,}", f"{p.params / whole:.1%}")
-        for p in used.parts
-    ]
-    rows.append(("total", "", f"{used.params:,}", f"{used.macs:,}", f"{used.params / whole:.1%}"))
-    show(table(("part", "output", "params", "MACs", title), rows, left=(0, 1), total=True))
-
-
-def _print_totals(used: Cost) -> None:
-    _print_weights(used.weight_bytes, used.buffers)
-    out(f"activations  {used.activation_bytes:,} B at the peak (fp32, one image)")
-    out(f"depth        {used.depth}")
-
-
-def _print_weights(weight_bytes: dict[str, int], buffers: int) -> None:
-    sizes = ", ".join(f"{size:,} B {name}" for name, size in weight_bytes.items())
+def _print_weights(used: Cost | ModuleCost) -> None:
+    sizes = ", ".join(f"{size:,} B {name}" for name, size in used.weight_bytes.items())
     out(f"\nweights      {sizes}")
-    out(f"buffers      {buffers:,} (in the weights' bytes, not in the parameters)")
+    out(f"buffers      {used.buffers:,} (in the weights' bytes, not in the parameters)")
 
 
 def _print_measured(found: Measurement) -> None:
     """Speed and memory: medians, in brackets the middle half of the repeats."""
-
-    def rate(spread: Quartiles, batch: int) -> str:
-        return f"{spread.median:,.0f} images/s in batches of {batch} ({_middle(spread, 0)})"
-
     memory = found.inference_bytes, found.training_bytes
     sizes = ["not measured" if size is None else f"{size / 1e6:,.0f} MB" for size in memory]
     out(f"\nmeasured     {found.device}, {found.precision}; {found.versions}")
-    out(f"latency      {found.latency_ms.median:.2f} ms for one image ({_middle(found.latency_ms, 2)})")
-    out(f"inference    {rate(found.inference, found.inference_batch)}")
-    out(f"training     {rate(found.training, found.training_batch)}")
+    out(f"latency      {_spread(found.latency_ms, 2, 'ms for one image')}")
+    out(f"inference    {_spread(found.inference, 0, f'images/s in batches of {found.inference_batch}')}")
+    out(f"training     {_spread(found.training, 0, f'images/s in batches of {found.training_batch}')}")
     out(f"memory       {sizes[0]} for one image, {sizes[1]} to train in batches of {found.training_batch}")
     out(f"             ({found.memory})")
 
 
-def _middle(spread: Quartiles, digits: int) -> str:
-    return f"{spread.low:,.{digits}f} to {spread.high:,.{digits}f}, n = {spread.n}"
+def _spread(q: Quartiles, digits: int, unit: str) -> str:
+    return f"{q.median:,.{digits}f} {unit} ({q.low:,.{digits}f} to {q.high:,.{digits}f}, n = {q.n})"
 
 
 def _print_explanation(spec: ResNetSpec, used: Cost, limits: Budget, explanation: Explanation) -> None:
@@ -169,10 +153,13 @@ def _print_explanation(spec: ResNetSpec, used: Cost, limits: Budget, explanation
 def print_verdict(verdict: Verdict, before: str = "") -> None:
     """Print a line for each limit, with something before it: kept or not, and by how much."""
     for m in verdict.margins:
-        fits = m.margin >= 0
-        what = "to spare" if fits else "too many"
-        text = f"{m.used:,} of {m.limit:,} {m.words}, {abs(m.margin):,} {what}"
-        verdict_line(fits, f"{before}{'fits' if fits else 'OVER BUDGET'}: {text}")
+        fits = "fits" if m.margin >= 0 else "OVER BUDGET"
+        text = f"{before}{fits}: {m.used:,} of {m.limit:,} {m.words}, {_margin_in_words(m)}"
+        verdict_line(m.margin >= 0, text)
+
+
+def _margin_in_words(m: Margin) -> str:
+    return f"{abs(m.margin):,} {'to spare' if m.margin >= 0 else 'too many'}"
 
 
 def _print_layers(spec: ResNetSpec) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nas_budget.arch.budget import WORDS
 from nas_budget.cli.console.output import show, table
@@ -37,22 +37,21 @@ class _Column:
 def print_entries(found: Sequence[Entry], now: float, width: int) -> None:
     """Print the table; a narrow terminal gets fewer and shorter columns, then shorter names."""
     layouts = [_layout(found, now, width, step) for step in range(N_STEPS)]
-    whole = [layout for layout in layouts[:4] if layout.left >= layout.name]
-    usable = [layout for step, layout in enumerate(layouts) if layout.left >= min(layout.name, SHORT[step >= 6])]
+    name = max(len(text) for text in ("name", *(entry.name for entry in found)))
+    whole = [layout for layout in layouts[:4] if layout.left >= name]
+    usable = [layout for step, layout in enumerate(layouts) if layout.left >= min(name, SHORT[step >= 6])]
     chosen = (whole or usable or layouts[-1:])[0]
     rows = [[middle(row[0], max(SHORT[True], chosen.left)), *row[1:]] for row in chosen.cells]
     left = [place for place, column in enumerate(chosen.columns) if column.left]
     show(table([column.title for column in chosen.columns], rows, left))
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Columns and their cells; what is left for names, and what the longest of them takes."""
+class _Layout(NamedTuple):
+    """Columns and their cells, and what is left for names."""
 
     columns: Sequence[_Column]
     cells: list[list[str]]
     left: int
-    name: int
 
 
 def _layout(found: Sequence[Entry], now: float, width: int, step: int) -> _Layout:
@@ -60,7 +59,7 @@ def _layout(found: Sequence[Entry], now: float, width: int, step: int) -> _Layou
     columns = [column for column in _columns(now) if column.dropped > step]
     cells = [[(c.short if c.short and c.shortened <= step else c.cell)(e) for c in columns] for e in found]
     widths = [max(len(c.title), *(len(row[i]) for row in cells)) for i, c in enumerate(columns)]
-    return _Layout(columns, cells, width - sum(widths[1:]) - GAP * (len(columns) - 1), widths[0])
+    return _Layout(columns, cells, width - sum(widths[1:]) - GAP * (len(columns) - 1))
 
 
 def _columns(now: float) -> tuple[_Column, ...]:
@@ -69,11 +68,13 @@ def _columns(now: float) -> tuple[_Column, ...]:
         _Column("kind", lambda e: e.kind, left=True, dropped=2),
         _Column("done", _done, left=True, short=_done_in_short, shortened=1),
         _Column("accuracy", lambda e: "" if e.accuracy is None else f"{e.accuracy:.2%}"),
-        _Column("params", _params, short=lambda e: in_short(e.params) if e.params else "", shortened=3, dropped=8),
-        _Column("budget", _budget, short=_budget_in_short, shortened=1, dropped=6),
+        _Column("params", lambda e: "" if e.params is None else f"{e.params:,}", dropped=8,
+                short=lambda e: in_short(e.params) if e.params else "", shortened=3),
+        _Column("budget", lambda e: ", ".join(_limits(e)), dropped=6,
+                short=lambda e: ", ".join(_limits(e)[:1]), shortened=1),  # that of parameters, if it is set
         _Column("data", lambda e: Path(e.data).name, left=True, dropped=5),
         _Column("changed", lambda e: ago_in_words(now - e.changed), dropped=7),
-    )
+    )  # fmt: skip
 
 
 def middle(text: str, width: int) -> str:
@@ -105,29 +106,13 @@ def _plural(n: int, word: str) -> str:
     return f"{n} {word}" if n == 1 else f"{n} {word}s"
 
 
-def _params(entry: Entry) -> str:
-    return "" if entry.params is None else f"{entry.params:,}"
-
-
 def _limits(entry: Entry) -> list[str]:
     limits = {name: limit for name, limit in entry.budget.items() if name in WORDS}
     return [f"{in_short(limit)}{'' if name == 'params' else ' ' + WORDS[name]}" for name, limit in limits.items()]
 
 
-def _budget(entry: Entry) -> str:
-    return ", ".join(_limits(entry))
-
-
-def _budget_in_short(entry: Entry) -> str:
-    """The first limit, which is that of parameters if it is set."""
-    return _limits(entry)[0] if entry.budget and _limits(entry) else ""
-
-
 def entry_json(entry: Entry) -> dict[str, Any]:
     """An entry, for a program."""
     changed = datetime.fromtimestamp(entry.changed, UTC).isoformat(timespec="seconds")
-    return asdict(entry) | {
-        "path": str(entry.path),
-        "changed": changed,
-        "ago": ago_in_words(time.time() - entry.changed),
-    }
+    ago = ago_in_words(time.time() - entry.changed)
+    return asdict(entry) | {"path": str(entry.path), "changed": changed, "ago": ago}

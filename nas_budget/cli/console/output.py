@@ -141,6 +141,11 @@ def commands(lines: list[str], indent: int = 9) -> None:
         label = ""
 
 
+def images_in_words(data: str, images: int, validation_images: int) -> str:
+    """The images of a training and how they are split."""
+    return f"{data}: {images:,} images to train, {validation_images:,} for validation"
+
+
 def command(*words: object) -> str:
     """A `nas-budget` command, quoted as a shell needs it."""
     return shlex.join(["nas-budget", *map(str, words)])

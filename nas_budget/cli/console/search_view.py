@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from rich.table import Table
@@ -44,7 +45,7 @@ class SearchView:
             self.left.add(record)
         self.running: dict[tuple[bool, int], tuple[TrialStarted, str]] = {}
         self.micro_batches: dict[tuple[bool, int], int] = {}
-        self.n_finalist_runs = 0
+        self.n_finalist_runs, self.n_runs = 0, settings.finalists * settings.finalist_seeds
 
     def update(self, event: Event) -> None:
         """Take in what happened, then show the state."""
@@ -52,11 +53,15 @@ class SearchView:
             self.running[event.finalist, event.number] = event, "resumed" if event.resumed else "started"
         elif isinstance(event, TrialEpoch):
             started, _ = self.running[event.finalist, event.number]
-            self._note_split(started, event)
+            self._note_split(started, event.result.micro_batches)
             state = f"epoch {event.result.epoch}, {event.result.accuracy:.1%}"
             self.running[event.finalist, event.number] = started, state
         elif isinstance(event, TrialFinished):
-            self._end_trial(event.record)
+            self.running.pop((False, event.record.number), None)
+            self.records.append(event.record)
+            self.left.add(event.record)
+            if event.record.state == "failed":
+                self.log(f"trial {event.record.number} failed: {event.record.reason}")
         elif isinstance(event, FinalistFinished):
             self.running.pop((True, event.number), None)
             self.n_finalist_runs += 1
@@ -66,41 +71,28 @@ class SearchView:
             self.log(f"the search ends: {event.reason}")
         else:
             self.log(f"worker {event.worker} ended unexpectedly (exit code {event.exit_code}); the others continue")
-        self.refresh()
+        n_ended = sum(record.state != "failed" for record in self.records)
+        share = (n_ended + self.n_finalist_runs) / max(1, self.settings.trials + self.n_runs)
+        self.show(self.status(), min(1.0, share), self.table)
 
-    def _note_split(self, started: TrialStarted, event: TrialEpoch) -> None:
+    def _note_split(self, started: TrialStarted, n: int) -> None:
         """Print once a trial that its batches were split because they did not fit into memory."""
-        n, key = event.result.micro_batches, (event.finalist, event.number)
+        key = started.finalist, started.number
         if n > self.micro_batches.get(key, 1):
             self.micro_batches[key] = n
             self.log(
-                f"NOTE: trial {event.number} ({started.params:,} parameters) ran out of memory; "
+                f"NOTE: trial {started.number} ({started.params:,} parameters) ran out of memory; "
                 f"each of its batches is now computed as {n} micro-batches"
             )
 
-    def _end_trial(self, record: TrialRecord) -> None:
-        self.running.pop((False, record.number), None)
-        self.records.append(record)
-        self.left.add(record)
-        if record.state == "failed":
-            self.log(f"trial {record.number} failed: {record.reason}")
-
-    def refresh(self) -> None:
-        """Show the state."""
-        n_ended = sum(record.state != "failed" for record in self.records)
-        n_runs = self.settings.finalists * self.settings.finalist_seeds
-        share = (n_ended + self.n_finalist_runs) / max(1, self.settings.trials + n_runs)
-        self.show(self.status(), min(1.0, share), self.table)
-
     def status(self) -> str:
         """One line: trials that ended, pruned ones, the best, its parameters, time left."""
-        n = {state: sum(r.state == state for r in self.records) for state in ("complete", "pruned", "failed")}
+        n = Counter(record.state for record in self.records)
         parts = [f"{n['complete'] + n['pruned']}/{self.settings.trials} trials", f"{n['pruned']} pruned"]
         if n["failed"]:
             parts.append(f"{n['failed']} failed")
         if self.n_finalist_runs:
-            n_runs = self.settings.finalists * self.settings.finalist_seeds
-            parts.append(f"{self.n_finalist_runs}/{n_runs} runs of finalists")
+            parts.append(f"{self.n_finalist_runs}/{self.n_runs} runs of finalists")
         if best := best_of(self.records):
             parts.append(f"best {best.accuracy:.1%} with {best.params:,} params")
         parts.append(f"{seconds_in_words(self.left.seconds(self.n_finalist_runs))} left")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from nas_budget.cli.console.output import (
     terminal_width,
 )
 from nas_budget.cli.console.text_plot import Point, characters, plot
-from nas_budget.records.finalists import FinalistRun, FinalistSummary, read_finalists, summarize_finalists
+from nas_budget.records.finalists import FinalistSummary, read_finalists, summarize_finalists
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, TRIALS_TABLE
 from nas_budget.records.run_folder import RUN, folders, has_weights, kind_of
 from nas_budget.records.statistics import half_width
@@ -39,47 +39,59 @@ INDENT = 7
 def show_study(folder: Path, as_json: bool) -> None:
     """Print a study."""
     records = read_trials(folder) if (folder / TRIALS_TABLE).exists() else []
-    finals = read_finalists(folder / FINALISTS_TABLE)
-    ranked = summarize_finalists(finals)
-    spent = _spent(records, finals)
+    runs = read_finalists(folder / FINALISTS_TABLE)
+    ranked = summarize_finalists(runs)
+    spent = ledger(records, sum(run.seconds for run in runs), sum(run.repeated_seconds for run in runs))
     if as_json:
         out_json(_json(folder, records, ranked, spent))
         return
     if not records:
         out(f"{folder.name}: no trial has ended yet")
         return
-    field("", f"{folder.name}: {_counts_in_words(records)} on {records[0].data}", indent=0)
+    counts = ", ".join(f"{n} {state}" for state, n in counts_of(records).items() if n)
+    n_trials = f"{len(records)} trial{'' if len(records) == 1 else 's'} ({counts})"
+    field("", f"{folder.name}: {n_trials} on {records[0].data}", indent=0)
     if best := best_of(records):
         _print_best(best, ranked)
         _print_front(records)
     out("")
     field("time", spent.in_words(), INDENT)
-    commands(_next(folder, records), INDENT)
+    commands(_next(folder, best), INDENT)
 
 
-def _print_best(best: TrialRecord, ranked: list[FinalistSummary]) -> None:
+def _print_best(best: TrialRecord, ranked: Sequence[FinalistSummary]) -> None:
     """The best finalist, or else the best trial: accuracy, network, margins."""
     number, spec, what = best.number, ResNetSpec.from_json(best.spec), accuracy_in_words(best)
     if ranked:
         leading = ranked[0]
         number, spec = leading.trial, ResNetSpec.from_json(leading.spec)
-        what = _mean_in_words(leading, best.validation_images)
+        runs = "one more training" if leading.n_runs == 1 else f"mean of {leading.n_runs} more trainings"
+        what = _measured_in_words(leading.mean, leading.interval, best.validation_images, runs)
     out("")
     field("best", what, INDENT)
     field("", f"trial {number}: {spec}", INDENT)
     print_verdict(budget_of(best).check(spec), before=" " * INDENT)
-    for line in finalist_lines(tuple(ranked)):
-        out(f"\n{line}" if line.startswith("finalists") else line)
+    if ranked:
+        out("")
+    for line in finalist_lines(ranked):
+        out(line)
 
 
-def _mean_in_words(leading: FinalistSummary, n_images: int) -> str:
-    """The mean of a finalist's trainings, with half of its 95 % interval, or of that which the images leave."""
-    half = half_width(leading.mean, n_images) if leading.interval is None else leading.interval
-    runs = "one more training" if leading.n_runs == 1 else f"mean of {leading.n_runs} more trainings"
-    return f"{leading.mean:.2%} ± {half:.2%} of {n_images:,} validation images, {runs}"
+def accuracy_in_words(record: TrialRecord) -> str:
+    """Accuracy with half of its 95 % interval: "47.90% ± 2.19% of 2,000 validation images, ..."."""
+    if record.accuracy is None:
+        return "no accuracy"
+    trainings = "one training" if record.seeds <= 1 else f"mean of {record.seeds} trainings"
+    return _measured_in_words(record.accuracy, None, record.validation_images, trainings)
 
 
-def finalist_lines(finalists: tuple[FinalistSummary, ...]) -> Iterator[str]:
+def _measured_in_words(accuracy: float, half: float | None, n_images: int, trainings: str) -> str:
+    """An accuracy with half of its 95 % interval; where that is None, of that which the images leave."""
+    half = half_width(accuracy, n_images) if half is None else half
+    return f"{accuracy:.2%} ± {half:.2%} of {n_images:,} validation images, {trainings}"
+
+
+def finalist_lines(finalists: Sequence[FinalistSummary]) -> Iterator[str]:
     """The finalists as a table, and which of them are ties."""
     if not finalists:
         return
@@ -100,7 +112,7 @@ def _rank_in_words(f: FinalistSummary) -> str:
     return f"tie ({f.gap_to_best:.2%} behind)" if f.tie else f"behind by {f.gap_to_best:.2%}"
 
 
-def _print_front(records: list[TrialRecord]) -> None:
+def _print_front(records: Sequence[TrialRecord]) -> None:
     """Print the Pareto front as a table and as a plot."""
     leading = pareto_front_of(records)
     out("\nPareto front: no other trial is as small and as accurate")
@@ -109,21 +121,14 @@ def _print_front(records: list[TrialRecord]) -> None:
         for r in reversed(leading)
     ]
     show(table(("trial", "accuracy", "params", "MACs", "widths x blocks"), rows, left=(4,)))
-    numbers = {r.number for r in leading}
-    points = [
-        Point(r.params, r.accuracy, r.number in numbers)
-        for r in records
-        if r.state == "complete" and r.accuracy is not None
-    ]
-    if len(points) > 1:
-        _print_plot(points, records[0].budget_params)
-
-
-def _print_plot(points: list[Point], limit: int | None) -> None:
+    complete = [r for r in records if r.state == "complete"]
+    points = [Point(r.params, r.accuracy, r in leading) for r in complete if r.accuracy is not None]
+    if len(points) < 2:
+        return
     draw = characters()
-    lines = plot(points, limit, min(WIDEST, terminal_width()))
-    drawn = f", {draw['limit']} limit" if any(draw["limit"] in line for line in lines) else ""
-    out(f"\naccuracy against parameters: {draw['lead']} Pareto front, {draw['other']} other complete trials{drawn}")
+    lines = plot(points, records[0].budget_params, min(WIDEST, terminal_width()))
+    limit = f", {draw['limit']} limit" if any(draw["limit"] in line for line in lines) else ""
+    out(f"\naccuracy against parameters: {draw['lead']} Pareto front, {draw['other']} other complete trials{limit}")
     console = Console(highlight=False, soft_wrap=True)
     for line in lines:
         text = Text(line)
@@ -131,7 +136,7 @@ def _print_plot(points: list[Point], limit: int | None) -> None:
         console.print(text)
 
 
-def _next(folder: Path, records: list[TrialRecord]) -> list[str]:
+def _next(folder: Path, best: TrialRecord | None) -> list[str]:
     """The commands to run next."""
     lines = []
     if (folder / BEST_SPEC).exists():
@@ -139,7 +144,7 @@ def _next(folder: Path, records: list[TrialRecord]) -> list[str]:
         if run := run_of(folder):
             lines.append(command("export", run, "--format", "onnx"))
     lines.append(command("report", folder))
-    if best := best_of(records):
+    if best:
         lines.append(command("show", folder, best.number))
     return lines
 
@@ -154,15 +159,6 @@ def run_of(folder: Path) -> Path | None:
         return None
 
 
-def accuracy_in_words(record: TrialRecord) -> str:
-    """Accuracy with half of its 95 % interval: "47.90% ± 2.19% of 2,000 validation images, ..."."""
-    if record.accuracy is None:
-        return "no accuracy"
-    half = half_width(record.accuracy, record.validation_images)
-    trainings = "one training" if record.seeds <= 1 else f"mean of {record.seeds} trainings"
-    return f"{record.accuracy:.2%} ± {half:.2%} of {record.validation_images:,} validation images, {trainings}"
-
-
 def budget_of(record: TrialRecord) -> Budget:
     """The limits of the study of a trial."""
     return Budget(
@@ -171,22 +167,17 @@ def budget_of(record: TrialRecord) -> Budget:
     )  # fmt: skip
 
 
-def _spent(records: list[TrialRecord], finals: list[FinalistRun]) -> TimeLedger:
-    return ledger(records, sum(run.seconds for run in finals), sum(run.repeated_seconds for run in finals))
+def counts_of(records: Iterable[TrialRecord]) -> dict[str, int]:
+    """How many trials are in each state."""
+    states = [record.state for record in records]
+    return {state: states.count(state) for state in STATES}
 
 
-def _counts(records: list[TrialRecord]) -> dict[str, int]:
-    return {state: sum(r.state == state for r in records) for state in STATES}
-
-
-def _counts_in_words(records: list[TrialRecord]) -> str:
-    counts = ", ".join(f"{n} {state}" for state, n in _counts(records).items() if n)
-    return f"{len(records)} trial{'' if len(records) == 1 else 's'} ({counts})"
-
-
-def _json(folder: Path, records: list[TrialRecord], ranked: list[FinalistSummary], spent: TimeLedger) -> dict[str, Any]:
+def _json(
+    folder: Path, records: Sequence[TrialRecord], ranked: Sequence[FinalistSummary], spent: TimeLedger
+) -> dict[str, Any]:
     best = next((r for r in records if ranked and r.number == ranked[0].trial), best_of(records))
-    about: dict[str, Any] = {"folder": str(folder), "kind": "study", "trials": _counts(records)}
+    about: dict[str, Any] = {"folder": str(folder), "kind": "study", "trials": counts_of(records)}
     if best:
         spec = ResNetSpec.from_json(ranked[0].spec if ranked else best.spec)
         accuracy = ranked[0].mean if ranked else best.accuracy or 0.0

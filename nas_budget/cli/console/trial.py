@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.console.costs import print_parts, print_verdict
-from nas_budget.cli.console.output import command, commands, field, out, out_json
+from nas_budget.cli.console.output import command, commands, field, images_in_words, out, out_json
 from nas_budget.cli.console.study import accuracy_in_words, budget_of
 from nas_budget.cli.console.text_plot import sparkline
 from nas_budget.errors import UsageError
@@ -31,24 +32,28 @@ def show_trial(folder: Path, number: int, as_json: bool) -> None:
         UsageError: It has none of this number that has ended.
     """
     record = _find(folder, number)
-    spec = ResNetSpec.from_json(record.spec)
-    recipe = _recipe(folder, number)
+    spec, limits = ResNetSpec.from_json(record.spec), budget_of(record)
+    used = cost(spec)
+    curve = [float(value) for value in record.curve.split()]
     if as_json:
-        out_json(_json(record, spec, recipe))
+        half = None if record.accuracy is None else half_width(record.accuracy, record.validation_images)
+        values = asdict(record) | {"curve": curve, "spec": spec.to_dict(), "recipe": _recipe(folder, number)}
+        values |= {"rungs": [int(epoch) for epoch in record.rungs.split()], "half_width": half}
+        out_json(values | {"stages": used.to_dict()["stages"], **limits.check(used).to_dict()})
         return
     how_far = "" if record.state == "complete" else f" of {record.max_epochs}"
+    reason = f": {record.reason}" if record.reason else ""
     out(f"{record.study}, trial {number}: {accuracy_in_words(record)}")
-    field("", f"{record.state} after {record.epochs}{how_far} epochs{_reason(record)}", 0)
+    field("", f"{record.state} after {record.epochs}{how_far} epochs{reason}", 0)
     out("")
-    limits = budget_of(record)
-    print_parts(cost(spec), limits)
+    print_parts(used, limits)
     out("")
     field("network", str(spec))
-    print_verdict(limits.check(spec), before="         ")
-    _print_curve(record)
+    print_verdict(limits.check(used), before="         ")
+    if curve:
+        _print_curve(curve, record.rungs.split())
     out("")
-    field("recipe", _recipe_in_words(record))
-    _print_time(record)
+    _print_training(record)
     out("")
     commands(_next(folder, record, spec))
 
@@ -75,45 +80,28 @@ def _ranges(numbers: list[int]) -> str:
     return ", ".join(str(low) if low == high else f"{low} to {high}" for low, high in runs)
 
 
-def _reason(record: TrialRecord) -> str:
-    return f": {record.reason}" if record.reason else ""
-
-
-def _print_curve(record: TrialRecord) -> None:
+def _print_curve(values: Sequence[float], rungs: Sequence[str]) -> None:
     """Accuracy after each epoch: a bar each where there is room, and the numbers."""
-    values = _curve(record)
-    if not values:
-        return
-    bars = sparkline(values)
-    rungs = f"compared with others after epochs {', '.join(record.rungs.split())}" if record.rungs else ""
-    out(f"\ncurve    {bars}  {min(values):.2%} to {max(values):.2%}".rstrip())
+    out(f"\ncurve    {sparkline(values)}  {min(values):.2%} to {max(values):.2%}".rstrip())
     for first in range(0, len(values), PER_LINE):
         out("         " + " ".join(f"{value * 100:5.2f}" for value in values[first : first + PER_LINE]))
     if rungs:
-        out(f"         {rungs}")
+        out(f"         compared with others after epochs {', '.join(rungs)}")
 
 
-def _curve(record: TrialRecord) -> list[float]:
-    return [float(value) for value in record.curve.split()]
-
-
-def _recipe_in_words(record: TrialRecord) -> str:
-    seeds = f", mean of {record.seeds} seeds" if record.seeds > 1 else ""
-    return (
-        f"{record.optimizer}, learning rate {record.learning_rate:g}, weight decay {record.weight_decay:g}, "
-        f"batch {record.batch_size}{seeds}"
-    )
-
-
-def _print_time(record: TrialRecord) -> None:
-    repeated = f", {seconds_in_words(record.repeated_seconds)} repeated" if record.repeated_seconds else ""
-    field("data", f"{record.data}: {record.images:,} images to train, {record.validation_images:,} for validation")
-    field("time", f"{record.seconds:,.1f} s{repeated}, ended {record.finished or 'unknown'}")
-    latency = f", {record.latency_s * 1e3:.2f} ms an image" if record.latency_s else ""
-    field("device", f"{record.device}, {record.precision}, seed {record.seed}, worker {record.worker}{latency}")
-    field("versions", f"{record.versions}")
-    if record.micro_batches > 1:
-        field("memory", f"did not suffice for a whole batch: each was computed in {record.micro_batches} micro-batches")
+def _print_training(r: TrialRecord) -> None:
+    """Recipe, images, time and device."""
+    seeds = f", mean of {r.seeds} seeds" if r.seeds > 1 else ""
+    rates = f"learning rate {r.learning_rate:g}, weight decay {r.weight_decay:g}"
+    field("recipe", f"{r.optimizer}, {rates}, batch {r.batch_size}{seeds}")
+    field("data", images_in_words(r.data, r.images, r.validation_images))
+    repeated = f", {seconds_in_words(r.repeated_seconds)} repeated" if r.repeated_seconds else ""
+    field("time", f"{r.seconds:,.1f} s{repeated}, ended {r.finished or 'unknown'}")
+    latency = f", {r.latency_s * 1e3:.2f} ms an image" if r.latency_s else ""
+    field("device", f"{r.device}, {r.precision}, seed {r.seed}, worker {r.worker}{latency}")
+    field("versions", r.versions)
+    if r.micro_batches > 1:
+        field("memory", f"did not suffice for a whole batch: each was computed in {r.micro_batches} micro-batches")
 
 
 def _next(folder: Path, record: TrialRecord, spec: ResNetSpec) -> list[str]:
@@ -135,16 +123,7 @@ def _next(folder: Path, record: TrialRecord, spec: ResNetSpec) -> list[str]:
 def _recipe(folder: Path, number: int) -> dict[str, Any]:
     """The whole recipe, which the trial's own folder has; empty where it is not there."""
     try:
-        values = json.loads((trial_folder(folder, number) / TRIAL_SETTINGS).read_text(encoding="utf-8"))
-        recipe = values["recipe"]
+        recipe = json.loads((trial_folder(folder, number) / TRIAL_SETTINGS).read_text(encoding="utf-8"))["recipe"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return recipe if isinstance(recipe, dict) else {}
-
-
-def _json(record: TrialRecord, spec: ResNetSpec, recipe: dict[str, Any]) -> dict[str, Any]:
-    used = cost(spec)
-    values = asdict(record) | {"curve": _curve(record), "spec": spec.to_dict(), "recipe": recipe}
-    values["rungs"] = [int(epoch) for epoch in record.rungs.split()]
-    half = None if record.accuracy is None else half_width(record.accuracy, record.validation_images)
-    return values | {"half_width": half, "stages": used.to_dict()["stages"], **budget_of(record).check(used).to_dict()}

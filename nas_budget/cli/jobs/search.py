@@ -11,15 +11,14 @@ from typing import Any
 import torch
 
 from nas_budget.arch.budget import Verdict
-from nas_budget.cli.console.output import log, logger, out, out_json, this_command, verdict_line
+from nas_budget.cli.console.output import images_in_words, log, logger, out, out_json, this_command, verdict_line
 from nas_budget.cli.console.progress import display
 from nas_budget.cli.console.search_view import SearchView
-from nas_budget.cli.console.study import finalist_lines
+from nas_budget.cli.console.study import counts_of, finalist_lines
 from nas_budget.cli.jobs.page import write_page
 from nas_budget.errors import StoppedError
 from nas_budget.records.formatting import seconds_in_words
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, PAGE, TRIALS_TABLE
-from nas_budget.records.trials import STATES
 from nas_budget.search.api import result_of
 from nas_budget.search.config.plan import Plan, TimeLeft, make_plan
 from nas_budget.search.config.settings import StudyConfig
@@ -79,8 +78,7 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
     lines = [
         f"study    {s.name} ({how_far}), in {planned.folder}",
         f"device   {describe_device(planned.opened.device)}, {s.precision}",
-        f"data     {planned.opened.dataset.name}: {s.n_train:,} images to train, {s.n_validation:,} for validation; "
-        "test images not read",
+        f"data     {images_in_words(planned.opened.dataset.name, s.n_train, s.n_validation)}; test images not read",
         f"budget   {s.budget}",
         f"space    {_range(space.stages)} stages of {_range(space.blocks)} blocks, "
         f"kernels {' or '.join(map(str, space.kernels))}, widths {_range(space.width)}",
@@ -150,7 +148,7 @@ def _pruning(settings: StudyConfig) -> str:
 def print_result(planned: PlannedSearch, search: Search, as_json: bool) -> None:
     """Print the best network, its cost and margin, the time, the files and the next command."""
     found = result_of(search)
-    counts = {state: sum(r.state == state for r in found.trials) for state in STATES}
+    counts = counts_of(found.trials)
     verdict = found.settings.budget.check(found.best_spec) if found.best_spec else Verdict(())
     names = [TRIALS_TABLE, BEST_SPEC, PAGE, *([FINALISTS_TABLE] if found.finalists else [])]
     files = {name: str(found.folder / name) for name in names}
