@@ -8,20 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas_budget.arch.budget import Budget
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.console import costs
 from nas_budget.cli.console.output import logger
-from nas_budget.cli.options import run as options
-from nas_budget.cli.options.completion import DEVICES, PRECISIONS, one_of
-from nas_budget.cli.options.declare import NETWORK, OUTPUT, option
+from nas_budget.cli.options.completion import DEVICES, PRECISIONS
+from nas_budget.cli.options.declare import NETWORK, OUTPUT, AsJson, Quiet, option
 from nas_budget.cli.options.network import BudgetOptions, ImageNetworkOptions, read_spec
 from nas_budget.errors import NothingFitsError, UsageError
 
 if TYPE_CHECKING:
     from nas_budget.train.profile.benchmark import Measurement
-
-NO_NETWORK = "no network given; write --channels 32,64,96,128,185, or name a spec file"
 
 
 def count(
@@ -48,14 +44,12 @@ def count(
     measure: Annotated[
         bool, option("Speed and memory on this device too, in about ten seconds.", OUTPUT, flag="--measure")
     ] = False,
-    device: Annotated[
-        str, option("For --measure: auto, cpu, cuda or cuda:1.", OUTPUT, "auto", offers=one_of(*DEVICES))
-    ] = "",
+    device: Annotated[str, option("For --measure: auto, cpu, cuda or cuda:1.", OUTPUT, "auto", choices=DEVICES)] = "",
     precision: Annotated[
-        str, option("For --measure: auto, fp32, bf16 or fp16.", OUTPUT, "auto", offers=one_of(*PRECISIONS))
+        str, option("For --measure: auto, fp32, bf16 or fp16.", OUTPUT, "auto", choices=PRECISIONS)
     ] = "",
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Count networks exactly and check them against a budget.
 
@@ -68,7 +62,7 @@ def count(
     if module:
         if files or channels or alone or network.values():
             raise UsageError("--module describes the whole network; only --input and limits go with it")
-        fits = _count_module(module, input_, budget, as_json)
+        fits = costs.print_module_cost(module, input_, budget, as_json)
     else:
         specs = _specs(files or [], channels or [], network)
         if len(specs) > 1:
@@ -76,18 +70,14 @@ def count(
                 raise UsageError(f"--{alone[0]} takes one network, not {len(specs)}")
             fits = costs.compare(specs, budget, as_json)
         else:
-            measured = _measurer(device or "auto", precision or "auto") if measure else None
-            fits = costs.print_costs(specs[0], budget, explain, show_layers, as_json, measured, logger(quiet))
+            measurer = _measurer(device or "auto", precision or "auto") if measure else None
+            fits = costs.print_costs(specs[0], budget, explain, show_layers, as_json, measurer, logger(quiet))
     if not fits:
         raise typer.Exit(NothingFitsError.exit_code)
 
 
 def _measurer(device_name: str, precision_name: str) -> Callable[[ResNetSpec], Measurement]:
-    """What measures a network on this device.
-
-    Raises:
-        UsageError: The device or the number format is not available.
-    """
+    """What measures a network on this device."""
     from nas_budget.train.engine.device import choose_device, choose_precision
     from nas_budget.train.profile.benchmark import measure
 
@@ -103,15 +93,5 @@ def _specs(files: list[Path], widths: list[str], network: ImageNetworkOptions) -
             raise UsageError(f"{files[0]} describes the whole network; leave out --{min(values).replace('_', '-')}")
         return [read_spec(file) for file in files]
     if not widths:
-        raise UsageError(NO_NETWORK)
+        raise UsageError("no network given; write --channels 32,64,96,128,185, or name a spec file")
     return [ResNetSpec(**network.values(text)) for text in widths]
-
-
-def _count_module(module: str, shape: str, budget: Budget, as_json: bool) -> bool:
-    try:
-        sizes = [int(part) for part in shape.split(",")]
-    except ValueError:
-        raise UsageError(f"--input: cannot read {shape!r}; write sizes such as 3,32,32") from None
-    from nas_budget.train.profile.count_module import count_module
-
-    return costs.print_module_cost(count_module(module, sizes), budget, as_json)

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from nas_budget.cli.console.output import logger, out, out_json, show, table
-from nas_budget.cli.options import run as options
 from nas_budget.cli.options.completion import DATA, one_of
+from nas_budget.cli.options.declare import AsJson, DataDir, Quiet
 
 
 def data(
@@ -21,9 +21,9 @@ def data(
             autocompletion=one_of(*DATA),
         ),
     ] = None,
-    data_dir: options.DataDir = None,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """List the data sets, or download and check one."""
     if name is None:

@@ -5,25 +5,24 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from nas_budget.cli.console.output import out, out_json, show, table
-from nas_budget.cli.options import run as options
-from nas_budget.cli.options.completion import DATA, PARTS, one_of
-from nas_budget.cli.options.declare import option
+from nas_budget.cli.options.completion import DATA, PARTS
+from nas_budget.cli.options.declare import AsJson, DataDir, Device, Ema, Quiet, Source, option
 from nas_budget.errors import UsageError
 
 
 def evaluate(
-    source: options.Source,
+    source: Source,
     *,
     data: Annotated[
         str | None,
-        option(f"{', '.join(DATA)} or an .npz file.", None, "what it was trained on", offers=one_of(*DATA)),
+        option(f"{', '.join(DATA)} or an .npz file.", None, "what it was trained on", choices=DATA),
     ] = None,
-    part: Annotated[str, option("Which images: test or train.", None, "value", offers=one_of(*PARTS))] = "test",
-    ema: options.Ema = False,
-    device: options.Device = "auto",
-    data_dir: options.DataDir = None,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
+    part: Annotated[str, option("Which images: test or train.", None, "value", choices=PARTS)] = "test",
+    ema: Ema = False,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure a trained network on a data set, class by class."""
     if part not in PARTS:

@@ -10,9 +10,8 @@ import typer
 from nas_budget.cli.console.costs import print_verdict
 from nas_budget.cli.console.output import logger, out, out_json, show, table
 from nas_budget.cli.console.progress import busy
-from nas_budget.cli.options import run as options
-from nas_budget.cli.options.completion import FORMATS, one_of
-from nas_budget.cli.options.declare import OUTPUT, option
+from nas_budget.cli.options.completion import FORMATS
+from nas_budget.cli.options.declare import OUTPUT, Ema, Quiet, Source, option
 from nas_budget.cli.options.network import BudgetOptions
 from nas_budget.errors import NothingFitsError, UsageError
 from nas_budget.records.paths import CERTIFICATE
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def export(
-    source: options.Source,
+    source: Source,
     *,
-    ema: options.Ema = False,
+    ema: Ema = False,
     limits: BudgetOptions,
     formats: Annotated[
         list[str] | None,
@@ -32,14 +31,14 @@ def export(
             "onnx, torch or python, beside safetensors; repeat it for several.",
             OUTPUT,
             flag="--format -f",
-            offers=one_of(*FORMATS),
+            choices=FORMATS,
         ),
     ] = None,
     output: Annotated[
         Path | None, option("Folder to write to.", OUTPUT, "export in the run folder", flag="--output -o")
     ] = None,
     as_json: Annotated[bool, option("Print the certificate as JSON.", OUTPUT, flag="--json")] = False,
-    quiet: options.Quiet = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a trained network as files for others, with a certificate.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from nas_budget.arch.budget import Budget
+from nas_budget.arch.cost import cost
 from nas_budget.cli.console import costs
 from nas_budget.cli.console.output import out, out_json
-from nas_budget.cli.options import run as options
-from nas_budget.cli.options.declare import BUDGET, NETWORK, option
+from nas_budget.cli.options.declare import BUDGET, NETWORK, AsJson, option
 from nas_budget.cli.options.network import BudgetOptions, ImageNetworkOptions
 from nas_budget.errors import UsageError
 
@@ -24,7 +24,7 @@ def fit(
         bool,
         option("Spend what rounding leaves by moving widths a little.", BUDGET, "value", flag="--spend/--no-spend"),
     ] = True,
-    as_json: options.AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find the widest network of a shape that keeps every limit.
 
@@ -38,20 +38,15 @@ def fit(
 
     fitted = fit_shape(proportions, budget, step, spend, **network.values())
     if as_json:
-        from nas_budget.arch.cost import cost
-
         used = cost(fitted.spec)
         about = {"multiplier": fitted.multiplier, "scaled": list(fitted.scaled), "spec": fitted.spec.to_dict()}
         out_json({**about, **used.to_dict(), **budget.check(used).to_dict()})
         return
     widths = ",".join(map(str, fitted.spec.channels))
-    out(f"channels {widths}: the shape times {fitted.multiplier:.2f}" + _moved(fitted.scaled, fitted.spec.channels))
-    out("")
+    scaled = ",".join(map(str, fitted.scaled))
+    moved = "" if scaled == widths else f" ({scaled}), the remainder spent"
+    out(f"channels {widths}: the shape times {fitted.multiplier:.2f}{moved}\n")
     costs.print_costs(fitted.spec, budget, explained=False, show_layers=False, as_json=False)
-
-
-def _moved(scaled: tuple[int, ...], channels: tuple[int, ...]) -> str:
-    return "" if scaled == channels else f" ({','.join(map(str, scaled))}), the remainder spent"
 
 
 def _proportions(shape: str, channels: str) -> list[float]:

@@ -10,13 +10,13 @@ import typer
 
 from nas_budget.cli.console.listing import entry_json, print_entries
 from nas_budget.cli.console.output import log, out_json, terminal_width
-from nas_budget.cli.options import run as options
+from nas_budget.cli.options.declare import AsJson
 from nas_budget.records.run_folder import entries
 
 
 def ls(
     runs_dir: Annotated[Path, typer.Argument(help="Folder of the runs.")] = Path("runs"),
-    as_json: options.AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the studies and full trainings there are, the last changed first."""
     found = entries(runs_dir)

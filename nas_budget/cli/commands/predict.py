@@ -8,18 +8,17 @@ from typing import Annotated
 import typer
 
 from nas_budget.cli.console.output import logger, out_json, show, table
-from nas_budget.cli.options import run as options
-from nas_budget.cli.options.declare import option
+from nas_budget.cli.options.declare import AsJson, Ema, Quiet, Source, option
 
 
 def predict(
-    source: options.Source,
+    source: Source,
     images: Annotated[list[Path], typer.Argument(help="Image files, such as PNG or JPEG.")],
     *,
     top: Annotated[int, option("Classes shown for each image.", None, "value", least=1)] = 1,
-    ema: options.Ema = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
+    ema: Ema = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Predict the class of images, with probabilities.
 
@@ -29,14 +28,14 @@ def predict(
 
     found = classify(source, ema, images, top, quiet)
     for one in found:
-        if one.changes:
-            logger(quiet)(f"NOTE: {one.image}: {one.changes}")
+        if one["changes"]:
+            logger(quiet)(f"NOTE: {one['image']}: {one['changes']}")
     if as_json:
-        out_json([{"image": str(one.image), "changes": one.changes, "classes": one.classes} for one in found])
+        out_json(found)
         return
     rows = [
-        (str(one.image) if place == 0 else "", name, f"{probability:.1%}")
+        (one["image"] if place == 0 else "", name, f"{probability:.1%}")
         for one in found
-        for place, (name, probability) in enumerate(one.classes.items())
+        for place, (name, probability) in enumerate(one["classes"].items())
     ]
     show(table(("image", "class", "probability"), rows, left=(0, 1)))

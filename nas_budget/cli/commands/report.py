@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from nas_budget.cli.console.output import log, out, out_json, show, table
 from nas_budget.cli.options.completion import RUNS, complete_folder
 from nas_budget.errors import UsageError
-from nas_budget.records.paths import COMPARISON_PAGE, PAGE, RESULT
+from nas_budget.records.paths import RESULT
 from nas_budget.records.run_folder import RUN, is_file, kind_of
-from nas_budget.records.training_run import read_result
 
 
 def report(
@@ -52,88 +49,25 @@ def report(
         raise UsageError("--image writes an image and nothing else; give it without --json and --output")
     if figure and not image:
         raise UsageError("--figure goes with --image, such as --image front.svg")
-    if watch:
-        from nas_budget.cli.serve.watch import watch as serve
+    if watch and runs:
+        raise UsageError(f"{runs[0]}: --watch follows studies of search; this is a finished run of train")
+    from nas_budget.cli.jobs.report import report_image, report_run, report_studies
+    from nas_budget.cli.serve.watch import watch as serve
 
-        if runs:
-            raise UsageError(f"{runs[0]}: --watch follows studies of search; this is a finished run of train")
+    if watch:
         serve(sources, port, browser=not no_open)
     elif image:
-        _write_image(sources, runs, image, figure)
+        report_image(sources, image, figure)
     elif runs:
-        _report_run(runs[0], output or runs[0] / PAGE, as_json, quiet)
+        report_run(runs[0], output, as_json, quiet)
     else:
-        _report_studies(sources, output, as_json, quiet)
+        report_studies(sources, output, as_json, quiet)
 
 
 def _found(source: Path) -> Path:
-    """A source as it is, or the run folder of this name in `runs`.
-
-    Raises:
-        UsageError: It is a run of train that has not ended.
-    """
+    """A source as it is, or the run folder of this name in `runs`; a run that has not ended is an error."""
     if not is_file(source) and not kind_of(source) and kind_of(RUNS / source):
         source = RUNS / source
     if kind_of(source) == RUN and not is_file(source / RESULT):
         raise UsageError(f"{source}: this run of train has not ended; see how far it is with nas-budget show {source}")
     return source
-
-
-def _write_image(sources: Sequence[Path], runs: Sequence[Path], path: Path, name: str) -> None:
-    from nas_budget.report.figures.write_image import write_image
-
-    if runs:
-        from nas_budget.report.pages.training_run import figures_of_run
-
-        figures = figures_of_run(runs[0])
-    else:
-        from nas_budget.report.pages.page_data import figures_of_studies
-        from nas_budget.report.tables.studies import read_studies
-
-        figures = figures_of_studies(read_studies(sources))
-    write_image(figures, name or next(iter(figures)), path)
-    out(f"image: {path}")
-
-
-def _report_studies(sources: Sequence[Path], output: Path | None, as_json: bool, quiet: bool) -> None:
-    from nas_budget.report.pages.study import write_page
-    from nas_budget.report.tables.studies import read_studies
-    from nas_budget.report.tables.trials import network, pareto_trials
-
-    studies = read_studies(sources)
-    folder = sources[0] if sources[0].is_dir() else sources[0].parent
-    path = output or (folder / PAGE if len(sources) == 1 else Path(COMPARISON_PAGE))
-    write_page(studies, path)
-    fronts = [pareto_trials(study.table.assign(study=study.name)).iloc[::-1] for study in studies]
-    leading = [row for rows in fronts for row in rows.to_dict("records")]
-    if as_json:
-        keys = ("study", "number", "accuracy", "params", "macs", "seconds", "spec")
-        n_trials = sum(len(study.table) for study in studies)
-        out_json({"page": str(path), "trials": n_trials, "front": [{k: row[k] for k in keys} for row in leading]})
-        return
-    rows = [
-        (f"{r['accuracy']:.2%}", f"{r['params']:,}", f"{r['macs']:,}", _named(r, len(studies) > 1), network(r))
-        for r in leading
-    ]
-    if not quiet:
-        show(table(("accuracy", "params", "MACs", "trial", "network"), rows, left=(4,)))
-        if not rows:
-            log("no trial has been trained to the end yet")
-    out(f"page: {path}" if quiet else f"\npage: {path}")
-
-
-def _named(trial: dict[Any, Any], several: bool) -> str:
-    return f"{trial['study']} {trial['number']}" if several else str(trial["number"])
-
-
-def _report_run(folder: Path, path: Path, as_json: bool, quiet: bool) -> None:
-    from nas_budget.report.pages.training_run import write_run_page
-
-    result = read_result(folder)
-    write_run_page(folder, path)
-    if as_json:
-        out_json({"page": str(path), "accuracy": result.mean(), "deviation": result.deviation(), "spec": result.spec})
-        return
-    if not quiet:
-        out(f"{result.mean():.2%} on {result.test_images:,} test images with {result.params:,} parameters\n")
-    out(f"page: {path}")

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nas_budget.cli.console.output import folded, logger, out, out_json, terminal_width
-from nas_budget.cli.options import run as options
-from nas_budget.cli.options.declare import OUTPUT, SEARCH, option
+from nas_budget.cli.options.declare import OUTPUT, SEARCH, AsJson, DataDir, DryRun, Quiet, RunsDir, option
 from nas_budget.cli.options.study import StudyKeys
 from nas_budget.cli.serve.signals import signals
 
@@ -27,12 +26,12 @@ def search(
     file: Annotated[Path | None, typer.Argument(help="A study file, such as studies/quickstart.toml.")] = None,
     *,
     keys: Keys,
-    data_dir: options.DataDir = None,
+    data_dir: DataDir = None,
     name: Annotated[str | None, option("Name of the study.", OUTPUT, "that of the file")] = None,
-    runs_dir: options.RunsDir = Path("runs"),
-    dry_run: options.DryRun = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
+    runs_dir: RunsDir = Path("runs"),
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train networks that fit the budget, and report the best.
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from nas_budget.cli.options import run as options
 from nas_budget.cli.options.completion import RUNS, complete_named
+from nas_budget.cli.options.declare import AsJson
 from nas_budget.errors import UsageError
 from nas_budget.records.paths import TRIALS_TABLE
 from nas_budget.records.run_folder import STUDY, folders, kind_of, printable
@@ -22,7 +22,7 @@ def show(
         typer.Argument(help="Run folder of a search or of train, or its name in runs.", autocompletion=complete_named),
     ],
     trial: Annotated[int | None, typer.Argument(help="Number of a trial of that search.", show_default=False)] = None,
-    as_json: options.AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show a study, one of its trials, or a full training, in the terminal.
 
@@ -48,25 +48,16 @@ def show(
 
 
 def find(folder: Path) -> Path:
-    """The folder itself, that of a trials table, or the one of this name in `runs`.
-
-    Raises:
-        UsageError: It holds neither a study nor a run; with what there is.
-    """
+    """The folder itself, that of a trials table, or the one of this name in `runs`; an error says what there is."""
     if folder.name == TRIALS_TABLE and folder.is_file():
         return folder.parent
     for place in folder, RUNS / folder:
         if kind_of(place):
             return place
-    around = folder.parent if kind_of_any(folder.parent) else RUNS
-    names = sorted(str(path) for path in folders(around) if kind_of(path)) if around.is_dir() else []
+    around = ([path for path in folders(place) if kind_of(path)] for place in (folder.parent, RUNS) if place.is_dir())
+    names = sorted(map(str, next(filter(None, around), [])))
     more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
     known = f"there are {', '.join(names[:N_NAMED])}{more}" if names else "make one with nas-budget search"
     raise UsageError(
         f"{printable(str(folder))}: {'holds no study or run' if folder.is_dir() else 'no such folder'}; {known}"
     )
-
-
-def kind_of_any(folder: Path) -> bool:
-    """Whether a folder holds a study or a run."""
-    return folder.is_dir() and any(kind_of(path) for path in folders(folder))

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_budget.cli.options import run as options
 from nas_budget.cli.options.completion import RECIPES, complete_study
-from nas_budget.cli.options.declare import NETWORK, OUTPUT, TRAINING, option
+from nas_budget.cli.options.declare import NETWORK, OUTPUT, TRAINING, AsJson, DataDir, DryRun, Quiet, RunsDir, option
 from nas_budget.cli.options.network import NetworkOptions, read_spec
 from nas_budget.cli.options.study import StudyKeys
 from nas_budget.cli.serve.signals import signals
@@ -78,11 +77,11 @@ def train(
     network: NetworkOptions,
     keys: Keys,
     how: TrainingOptions,
-    data_dir: options.DataDir = None,
-    runs_dir: options.RunsDir = Path("runs"),
-    dry_run: options.DryRun = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
+    data_dir: DataDir = None,
+    runs_dir: RunsDir = Path("runs"),
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Give one network its full training.
 

@@ -75,8 +75,15 @@ def compare(specs: Sequence[ResNetSpec], limits: Budget, as_json: bool) -> bool:
     return fit
 
 
-def print_module_cost(used: ModuleCost, limits: Budget, as_json: bool) -> bool:
-    """Print what a torch module costs; whether it fits."""
+def print_module_cost(target: str, shape: str, limits: Budget, as_json: bool) -> bool:
+    """Print what a torch module costs for inputs of a shape such as "3,32,32"; whether it fits."""
+    try:
+        sizes = [int(part) for part in shape.split(",")]
+    except ValueError:
+        raise UsageError(f"--input: cannot read {shape!r}; write sizes such as 3,32,32") from None
+    from nas_budget.train.profile.count_module import count_module
+
+    used = count_module(target, sizes)
     if limits.activation_bytes is not None:
         raise UsageError("--max-activation-bytes: not counted for --module; leave it out")
     counts = {"params": used.params, "macs": used.macs, "weight_bytes": used.weight_bytes[limits.weight_format]}

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +67,7 @@ def _columns(now: float) -> tuple[_Column, ...]:
     return (
         _Column("name", lambda e: e.name, left=True),
         _Column("kind", lambda e: e.kind, left=True, dropped=2),
-        _Column("done", _done, left=True, short=_done_in_short, shortened=1),
+        _Column("done", _done, left=True, short=partial(_done, short=True), shortened=1),
         _Column("accuracy", lambda e: "" if e.accuracy is None else f"{e.accuracy:.2%}"),
         _Column("params", lambda e: "" if e.params is None else f"{e.params:,}", dropped=8,
                 short=lambda e: in_short(e.params) if e.params else "", shortened=3),
@@ -85,18 +86,13 @@ def middle(text: str, width: int) -> str:
     return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
 
 
-def _done(entry: Entry) -> str:
-    if entry.kind != STUDY or entry.problem:
-        return _done_in_short(entry)
-    counts = [f"{n} {state}" for state, n in entry.trials.items() if n]
-    return ", ".join(counts) or "no trials yet"
-
-
-def _done_in_short(entry: Entry) -> str:
+def _done(entry: Entry, short: bool = False) -> str:
     if entry.problem:
         return "damaged"
-    if entry.kind == STUDY:
+    if entry.kind == STUDY and short:
         return _plural(entry.trials["complete"] + entry.trials["pruned"], "trial")
+    if entry.kind == STUDY:
+        return ", ".join(f"{n} {state}" for state, n in entry.trials.items() if n) or "no trials yet"
     if entry.epoch is None:
         return _plural(entry.seeds or 0, "seed")
     return f"epoch {entry.epoch}/{entry.epochs}"

@@ -116,13 +116,13 @@ def verdict_line(verdict: bool, text: str) -> None:
 
 def field(label: str, text: str, indent: int = 9) -> None:
     """Print a text behind its label, or behind as much space where there is none, on as many lines as it needs."""
-    lines = wrap(text, _width(indent), break_long_words=False, break_on_hyphens=False) or [""]
+    lines = wrap(text, line_width(indent), break_long_words=False, break_on_hyphens=False) or [""]
     for place, line in enumerate(lines):
         out(f"{label if place == 0 else '':<{indent}}{line}".rstrip())
 
 
-def _width(indent: int) -> int:
-    """Columns behind a label."""
+def line_width(indent: int = 0) -> int:
+    """Columns of a labelled line behind its label."""
     return max(20, min(WIDEST, terminal_width()) - indent)
 
 
@@ -132,7 +132,7 @@ def commands(lines: list[str], indent: int = 9) -> None:
     for line in lines:
         text, *options = line.split(" --")
         for option in options:
-            if len(text.lstrip()) + len(option) + 7 > _width(indent):
+            if len(text.lstrip()) + len(option) + 7 > line_width(indent):
                 out(f"{label:<{indent}}{text} \\")
                 label, text = "", f"  --{option}"
             else:

@@ -34,24 +34,15 @@ class Show(Protocol):
     """Shows how far something is."""
 
     def __call__(self, text: str, share: float | None = None, table: Draw | None = None, *, now: bool = False) -> None:
-        """Show the state.
+        """Show the state in one line, and the share that is done, 0 to 1, where it is known.
 
-        Args:
-            text: The state in one line.
-            share: How much is done, 0 to 1; None where that is not known.
-            table: Makes a table to draw above the line on a terminal.
-            now: Whether the line is printed at once where there is no terminal.
+        On a terminal `table` is drawn above the line; elsewhere `now` has the line printed at once.
         """
 
 
 @contextmanager
 def display(quiet: bool = False, first_line_s: float = 0.0) -> Iterator[Show]:
-    """Show a state that changes: on a terminal in place, until the end; elsewhere as lines.
-
-    Args:
-        quiet: Show nothing.
-        first_line_s: Seconds before the first line.
-    """
+    """Show a state that changes: on a terminal in place, until the end; elsewhere as lines, after `first_line_s`."""
     next_line = time.monotonic() + first_line_s
 
     def print_line(text: str, *_: object, now: bool = False, **__: object) -> None:

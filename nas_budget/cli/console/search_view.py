@@ -12,14 +12,7 @@ from nas_budget.records.formatting import seconds_in_words
 from nas_budget.records.trials import TrialRecord, best_of
 from nas_budget.search.config.plan import TimeLeft
 from nas_budget.search.config.settings import StudyConfig
-from nas_budget.search.workers.events import (
-    Event,
-    FinalistFinished,
-    SearchEnded,
-    TrialEpoch,
-    TrialFinished,
-    TrialStarted,
-)
+from nas_budget.search.workers import events
 
 N_SHOWN = 8
 
@@ -27,12 +20,8 @@ N_SHOWN = 8
 class SearchView:
     """Shows a running search: a table of its last trials on a terminal, a line elsewhere.
 
-    Args:
-        before: Trials that had ended before.
-        settings: Of the study.
-        left: Predicts the time left, from the plan.
-        show: Shows the state.
-        log: Prints what happened once, such as a trial that failed.
+    `before` are the trials that had ended before. `left` predicts the time left. `show` shows the state, and `log`
+    prints what happened once, such as a trial that failed.
     """
 
     def __init__(
@@ -43,31 +32,31 @@ class SearchView:
         self.settings, self.left, self.show, self.log = settings, left, show, log
         for record in before:
             self.left.add(record)
-        self.running: dict[tuple[bool, int], tuple[TrialStarted, str]] = {}
+        self.running: dict[tuple[bool, int], tuple[events.TrialStarted, str]] = {}
         self.micro_batches: dict[tuple[bool, int], int] = {}
         self.n_finalist_runs, self.n_runs = 0, settings.finalists * settings.finalist_seeds
 
-    def update(self, event: Event) -> None:
+    def update(self, event: events.Event) -> None:
         """Take in what happened, then show the state."""
-        if isinstance(event, TrialStarted):
+        if isinstance(event, events.TrialStarted):
             self.running[event.finalist, event.number] = event, "resumed" if event.resumed else "started"
-        elif isinstance(event, TrialEpoch):
+        elif isinstance(event, events.TrialEpoch):
             started, _ = self.running[event.finalist, event.number]
             self._note_split(started, event.result.micro_batches)
             state = f"epoch {event.result.epoch}, {event.result.accuracy:.1%}"
             self.running[event.finalist, event.number] = started, state
-        elif isinstance(event, TrialFinished):
+        elif isinstance(event, events.TrialFinished):
             self.running.pop((False, event.record.number), None)
             self.records.append(event.record)
             self.left.add(event.record)
             if event.record.state == "failed":
                 self.log(f"trial {event.record.number} failed: {event.record.reason}")
-        elif isinstance(event, FinalistFinished):
+        elif isinstance(event, events.FinalistFinished):
             self.running.pop((True, event.number), None)
             self.n_finalist_runs += 1
             if event.run is None:
                 self.log(f"a run of finalist {event.trial} failed: {event.reason}")
-        elif isinstance(event, SearchEnded):
+        elif isinstance(event, events.SearchEnded):
             self.log(f"the search ends: {event.reason}")
         else:
             self.log(f"worker {event.worker} ended unexpectedly (exit code {event.exit_code}); the others continue")
@@ -75,7 +64,7 @@ class SearchView:
         share = (n_ended + self.n_finalist_runs) / max(1, self.settings.trials + self.n_runs)
         self.show(self.status(), min(1.0, share), self.table)
 
-    def _note_split(self, started: TrialStarted, n: int) -> None:
+    def _note_split(self, started: events.TrialStarted, n: int) -> None:
         """Print once a trial that its batches were split because they did not fit into memory."""
         key = started.finalist, started.number
         if n > self.micro_batches.get(key, 1):

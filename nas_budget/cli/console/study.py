@@ -13,17 +13,7 @@ from rich.text import Text
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.console.costs import print_verdict
-from nas_budget.cli.console.output import (
-    WIDEST,
-    command,
-    commands,
-    field,
-    out,
-    out_json,
-    show,
-    table,
-    terminal_width,
-)
+from nas_budget.cli.console.output import command, commands, field, line_width, out, out_json, show, table
 from nas_budget.cli.console.text_plot import Point, characters, plot
 from nas_budget.records.finalists import FinalistSummary, read_finalists, summarize_finalists
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, TRIALS_TABLE
@@ -126,7 +116,7 @@ def _print_front(records: Sequence[TrialRecord]) -> None:
     if len(points) < 2:
         return
     draw = characters()
-    lines = plot(points, records[0].budget_params, min(WIDEST, terminal_width()))
+    lines = plot(points, records[0].budget_params, line_width())
     limit = f", {draw['limit']} limit" if any(draw["limit"] in line for line in lines) else ""
     out(f"\naccuracy against parameters: {draw['lead']} Pareto front, {draw['other']} other complete trials{limit}")
     console = Console(highlight=False, soft_wrap=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil, floor, log10
+from typing import NamedTuple
 
 from nas_budget.cli.console.output import writes
 from nas_budget.records.formatting import in_short
@@ -20,8 +20,7 @@ FINE = {"lead": "●", "other": "·", "limit": "┊", "side": "│", "tick": "�
 PLAIN = {"lead": "o", "other": ".", "limit": ":", "side": "|", "tick": "+", "corner": "+", "floor": "-", "mark": "+"}
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """A network: its parameters, its accuracy from 0 to 1, and whether it is on the Pareto front."""
 
     params: int
@@ -45,12 +44,9 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def plot(points: Sequence[Point], limit: int | None, width: int) -> list[str]:
-    """Accuracy against parameters, as lines of at most `width` characters, but for ten columns at least.
+    """Accuracy against parameters of one point or more, as lines of at most `width` characters, but for ten columns.
 
-    Args:
-        points: What to draw, at least one.
-        limit: Most parameters allowed, drawn where it is near enough; None for no limit.
-        width: Columns of the plot.
+    The limit on parameters is drawn where it is near enough.
     """
     draw, n_columns = characters(), max(LEAST_COLUMNS, width - LABEL - 2)
     sizes = [point.params for point in points]

@@ -26,11 +26,7 @@ PER_LINE = 10
 
 
 def show_trial(folder: Path, number: int, as_json: bool) -> None:
-    """Print a trial of a study.
-
-    Raises:
-        UsageError: It has none of this number that has ended.
-    """
+    """Print a trial of a study that has ended."""
     record = _find(folder, number)
     spec, limits = ResNetSpec.from_json(record.spec), budget_of(record)
     used = cost(spec)

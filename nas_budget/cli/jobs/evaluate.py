@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,23 +50,8 @@ def measure(
     }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a network predicts for an image file.
-
-    Attributes:
-        image: The file.
-        changes: How it was made to fit the network, in words; empty where it fits as it is.
-        classes: The most probable classes with their probabilities, the first the most probable.
-    """
-
-    image: Path
-    changes: str
-    classes: dict[str, float]
-
-
-def classify(source: Path, ema: bool, paths: Sequence[Path], top: int, quiet: bool) -> list[Prediction]:
-    """The `top` most probable classes of each image file."""
+def classify(source: Path, ema: bool, paths: Sequence[Path], top: int, quiet: bool) -> list[dict[str, Any]]:
+    """Of each image file: the `image`, the `changes` that made it fit, the `top` most probable `classes`."""
     model = load_model(source, ema)
     size, channels = model.spec.image_size, model.spec.in_channels
     with progress(f"predicting {len(paths):,} images", quiet) as on_share:
@@ -78,9 +62,9 @@ def classify(source: Path, ema: bool, paths: Sequence[Path], top: int, quiet: bo
         logits = torch.cat([predict_logits(model.network, batch, model.normalized) for batch in batches])
     probabilities, order = logits.softmax(1).sort(1, descending=True)
     return [
-        Prediction(
-            one.path, one.changes,
-            {model.classes[i]: p for i, p in zip(row[:top], shares[:top], strict=True)},
-        )
+        {
+            "image": str(one.path), "changes": one.changes,
+            "classes": {model.classes[i]: p for i, p in zip(row[:top], shares[:top], strict=True)},
+        }
         for one, row, shares in zip(ready, order.tolist(), probabilities.tolist(), strict=True)
     ]  # fmt: skip

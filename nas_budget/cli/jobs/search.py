@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,7 +15,6 @@ from nas_budget.cli.console.output import images_in_words, log, logger, out, out
 from nas_budget.cli.console.progress import display
 from nas_budget.cli.console.search_view import SearchView
 from nas_budget.cli.console.study import counts_of, finalist_lines
-from nas_budget.cli.jobs.page import write_page
 from nas_budget.errors import StoppedError
 from nas_budget.records.formatting import seconds_in_words
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, PAGE, TRIALS_TABLE
@@ -29,29 +28,12 @@ from nas_budget.search.workers.search_runner import Search
 from nas_budget.train.engine.device import describe_device
 
 
-@dataclass(frozen=True)
-class PlannedSearch:
-    """A study ready to start or to resume.
-
-    Attributes:
-        opened: Its settings, images and folder.
-        plan: What to expect of the trials that are left.
-        n_before: Trials that are complete or pruned already.
-    """
+class PlannedSearch(NamedTuple):
+    """A study ready to start or to resume, what to expect of the trials that are left, how many are done."""
 
     opened: Opened
     plan: Plan
     n_before: int
-
-    @property
-    def settings(self) -> StudyConfig:
-        """The study's settings."""
-        return self.opened.settings
-
-    @property
-    def folder(self) -> Path:
-        """Where the study's files go."""
-        return self.opened.folder
 
 
 def plan_search(
@@ -70,15 +52,16 @@ def plan_search(
 
 def plan_lines(planned: PlannedSearch) -> list[str]:
     """The plan for a person."""
-    s, space, recipe, plan = planned.settings, planned.settings.space, planned.settings.recipe, planned.plan
-    how_far = f"resumed, {planned.n_before} of {s.trials} trials done" if planned.n_before else "new"
-    n_left = max(0, s.trials - planned.n_before)
+    opened, plan, n_before = planned
+    s, space, recipe = opened.settings, opened.settings.space, opened.settings.recipe
+    how_far = f"resumed, {n_before} of {s.trials} trials done" if n_before else "new"
+    n_left = max(0, s.trials - n_before)
     fitting = f"{plan.share_fitting:.0%}" if plan.share_fitting >= 0.01 else "under 1%"
     at_once = f", {s.workers} at once" if s.workers > 1 else ""
     lines = [
-        f"study    {s.name} ({how_far}), in {planned.folder}",
-        f"device   {describe_device(planned.opened.device)}, {s.precision}",
-        f"data     {images_in_words(planned.opened.dataset.name, s.n_train, s.n_validation)}; test images not read",
+        f"study    {s.name} ({how_far}), in {opened.folder}",
+        f"device   {describe_device(opened.device)}, {s.precision}",
+        f"data     {images_in_words(opened.dataset.name, s.n_train, s.n_validation)}; test images not read",
         f"budget   {s.budget}",
         f"space    {_range(space.stages)} stages of {_range(space.blocks)} blocks, "
         f"kernels {' or '.join(map(str, space.kernels))}, widths {_range(space.width)}",
@@ -101,18 +84,14 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
 
 def plan_json(planned: PlannedSearch) -> dict[str, Any]:
     """The plan for a program."""
-    device = describe_device(planned.opened.device)
-    about = {"study": planned.settings.name, "device": device, "finished": planned.n_before}
-    return {**about, "plan": asdict(planned.plan), "settings": planned.settings.to_dict()}
+    opened, plan, n_before = planned
+    about = {"study": opened.settings.name, "device": describe_device(opened.device), "finished": n_before}
+    return {**about, "plan": asdict(plan), "settings": opened.settings.to_dict()}
 
 
 def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: bool) -> Search:
-    """Run the trials that are left and show progress; the page is written however it ends.
-
-    Raises:
-        StoppedError: It was stopped; says how to resume.
-    """
-    settings, plan = planned.settings, planned.plan
+    """Run the trials that are left and show progress; the page is written however it ends."""
+    settings, plan = planned.opened.settings, planned.plan
     search = planned.opened.search(should_stop)
     try:
         with display(quiet) as show, closing(search.events()) as events:
@@ -127,7 +106,9 @@ def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: b
         ) from None
     finally:
         if search.tables.rows():
-            write_page(search.folder)
+            from nas_budget.cli.jobs.report import try_to_write_page  # loads what draws, at last
+
+            try_to_write_page(search.folder)
     return search
 
 

@@ -14,21 +14,12 @@ from nas_budget.arch.cost import cost
 from nas_budget.cli.console.output import log, logger, out, out_json, show, table, this_command
 from nas_budget.cli.console.progress import display
 from nas_budget.cli.console.training_run import accuracies
-from nas_budget.cli.jobs.page import write_page
 from nas_budget.errors import StoppedError, UsageError
 from nas_budget.records.formatting import seconds_in_words
 from nas_budget.records.paths import PAGE
 from nas_budget.records.training_run import EpochRow, RunResult
+from nas_budget.search import selection
 from nas_budget.search.config.study_file import read_study_file
-from nas_budget.search.selection import (
-    Selection,
-    full_training_budget,
-    full_training_config,
-    select_from_file,
-    select_from_study,
-    study_defaults,
-    threads_for,
-)
 from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import split_images
 from nas_budget.train.engine.device import choose_device, choose_precision, describe_device
@@ -53,25 +44,17 @@ def plan_training(
 ) -> FullTraining:  # fmt: skip
     """Read and check everything the run needs; nothing is written yet.
 
-    Args:
-        network: Name and fields of the network; None where a study or a study file has it.
-        study: Run folder of a study.
-        trial: Number of its trial; None for its best.
-        study_file: Study file or recipe file.
-        overrides: Values by "section.key" that go before those of the file.
-        runs_dir: Folder of the runs.
-        data_dir: Folder of the data sets.
-        should_stop: Asked before every step.
-        quiet: Whether it trains without messages.
-        how: Further arguments of `full_training_config`.
+    A network without name and fields is that of the study's trial, of its best one without a number, or the study
+    file's. Overrides, values by "section.key", go before those of the file. `how` are further arguments of
+    `full_training_config`.
     """
-    sections = read_study_file(study_file, overrides, study_defaults(study) if study else {})
+    sections = read_study_file(study_file, overrides, selection.study_defaults(study) if study else {})
     if network:
-        selection = Selection(*network)
+        chosen = selection.Selection(*network)
     elif study:
-        selection = select_from_study(study, trial, full_training_budget(sections))
+        chosen = selection.select_from_study(study, trial, selection.full_training_budget(sections))
     elif study_file:
-        selection = select_from_file(sections, study_file)
+        chosen = selection.select_from_file(sections, study_file)
     else:
         raise UsageError("no network given; write --channels 32,64,96,128,185, --study runs/quickstart, or name a file")
     device = choose_device(sections["search"]["device"])
@@ -79,19 +62,10 @@ def plan_training(
         raise UsageError(f"--graph: needs a CUDA GPU and no --compile; the device is {describe_device(device)}")
     precision = choose_precision(sections["search"]["precision"], device)
     dataset = open_dataset(sections["data"]["name"], data_dir, log)
-    settings = full_training_config(selection, sections, dataset, precision, **how)
+    settings = selection.full_training_config(chosen, sections, dataset, precision, **how)
     if device.type == "cpu":
-        torch.set_num_threads(threads_for(settings, sections["search"]["threads"], torch.get_num_threads()))
+        torch.set_num_threads(selection.threads_for(settings, sections["search"]["threads"], torch.get_num_threads()))
     return FullTraining(settings, dataset, runs_dir / settings.name, device, should_stop, logger(quiet))
-
-
-def print_plan(run: FullTraining, dry_run: bool, as_json: bool) -> None:
-    """Print the plan: on stdout where it is all that is asked for, as JSON if so."""
-    if dry_run and as_json:
-        s = run.settings
-        out_json({**s.held(run.dataset), "name": s.name, "recipe": s.recipe_name, "seeds": s.seeds})
-    else:
-        (out if dry_run else log)("\n".join(plan_lines(run)))
 
 
 def plan_lines(run: FullTraining) -> list[str]:
@@ -103,6 +77,9 @@ def plan_lines(run: FullTraining) -> list[str]:
         for name, value in asdict(recipe).items()
         if name in ("label_smoothing", "cutout", "cutmix", "ema") and value
     ] + (["TrivialAugment"] if recipe.trivial_augment else [])
+    images = split_images(run.dataset, run.device, min(s.n_train, recipe.batch_size), 1)
+    speed = calibrate([s.spec], images, recipe, s.precision)
+    seconds = speed.epoch_seconds(s.spec, recipe, s.n_train, s.n_validation) * recipe.epochs * len(s.seeds)
     return [
         f"run      {s.name}, in {run.folder}",
         f"network  {s.spec}",
@@ -115,25 +92,21 @@ def plan_lines(run: FullTraining) -> list[str]:
         f"recipe   {s.recipe_name}: {recipe.optimizer}, learning rate {recipe.learning_rate:g}, batch "
         f"{recipe.batch_size}, {recipe.epochs} epochs" + "".join(f", {extra}" for extra in extras),
         f"seeds    {', '.join(map(str, s.seeds))}",
-        f"time     about {seconds_in_words(predicted_seconds(run))} of training, from a few timed steps",
+        f"time     about {seconds_in_words(seconds)} of training, from a few timed steps",
     ]
 
 
-def predicted_seconds(run: FullTraining) -> float:
-    """Seconds the whole run would take here, predicted from a few steps."""
-    s = run.settings
-    n_train = min(s.n_train, s.recipe.batch_size)
-    images = split_images(run.dataset, run.device, n_train, 1)
-    speed = calibrate([s.spec], images, s.recipe, s.precision)
-    return speed.epoch_seconds(s.spec, s.recipe, s.n_train, s.n_validation) * s.recipe.epochs * len(s.seeds)
+def print_plan(run: FullTraining, dry_run: bool, as_json: bool) -> None:
+    """Print the plan: on stdout where it is all that is asked for, as JSON if so."""
+    if dry_run and as_json:
+        s = run.settings
+        out_json({**s.held(run.dataset), "name": s.name, "recipe": s.recipe_name, "seeds": s.seeds})
+    else:
+        (out if dry_run else log)("\n".join(plan_lines(run)))
 
 
 def run_to_end(run: FullTraining, quiet: bool) -> RunResult:
-    """Train what is left and show progress; the result.
-
-    Raises:
-        StoppedError: It was stopped; says how to resume.
-    """
+    """Train what is left and show progress; the result. Where it is stopped, the error says how to resume."""
     s = run.settings
     seconds: list[float] = []
     try:
@@ -164,7 +137,9 @@ def _row_in_words(row: EpochRow, several: bool) -> str:
 
 def print_result(run: FullTraining, result: RunResult, as_json: bool) -> None:
     """Write the page and print the result."""
-    has_page = write_page(run.folder)
+    from nas_budget.cli.jobs.report import try_to_write_page  # loads what draws, at last
+
+    has_page = try_to_write_page(run.folder)
     if as_json:
         out_json({"folder": str(run.folder), **accuracies(result), **asdict(result)})
         return

@@ -1,25 +1,25 @@
-"""How options are declared: one by one, or in groups that a command takes as one parameter."""
+"""How options are declared: one by one, or in groups that a command takes as one parameter; those that many share."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+
+from nas_budget.cli.options.completion import DEVICES, complete_trained, one_of
 
 BUDGET, NETWORK, OUTPUT, SEARCH, TRAINING = "Budget", "Network", "Output", "Search", "Training"
 """Panels of the help."""
 
-Offer = Callable[..., list[str]]
-"""Completes what is typed, in the shell."""
-
 
 def option(
-    text: str, panel: str | None, default: str = "", flag: str = "", offers: Offer | None = None,
-    least: int | None = None, most: int | None = None,
+    text: str, panel: str | None, default: str = "", flag: str = "", choices: Sequence[str] = (),
+    offers: Callable[..., list[str]] | None = None, least: int | None = None,
 ) -> Any:  # fmt: skip
     """An option of a command.
 
@@ -28,13 +28,14 @@ def option(
         panel: Panel of the help that lists it; None for the first one.
         default: Its default in words; "value" where the value itself says it; empty where there is nothing to say.
         flag: Its flags, where they are not made from the name of the parameter.
-        offers: Completes its value in the shell.
+        choices: Values that the shell offers.
+        offers: Completes its value in the shell instead.
         least: The smallest number allowed.
-        most: The largest number allowed.
     """
     shown = True if default == "value" else default or False
+    offers = offers or (one_of(*choices) if choices else None)
     return typer.Option(
-        *flag.split(), help=text, rich_help_panel=panel, autocompletion=offers, show_default=shown, min=least, max=most
+        *flag.split(), help=text, rich_help_panel=panel, autocompletion=offers, show_default=shown, min=least
     )
 
 
@@ -68,3 +69,16 @@ def _group(kind: Any) -> Callable[..., Any] | None:
     if is_dataclass(kind) and isinstance(kind, type):
         return kind
     return next((about for about in getattr(kind, "__metadata__", ()) if callable(about)), None)
+
+
+Source = Annotated[
+    Path,
+    typer.Argument(help="A run folder of nas-budget train, or a model.safetensors.", autocompletion=complete_trained),
+]
+Ema = Annotated[bool, option("Use the EMA weights.", NETWORK, flag="--ema")]
+Device = Annotated[str, option(f"{', '.join(DEVICES)} or cuda:1.", TRAINING, "value", choices=DEVICES)]
+DataDir = Annotated[str | None, option("Folder of the data sets.", TRAINING, "NAS_BUDGET_DATA, or the user's cache")]
+RunsDir = Annotated[Path, option("Folder of the runs.", OUTPUT, "value")]
+DryRun = Annotated[bool, option("Print the plan and leave.", OUTPUT, flag="--dry-run")]
+AsJson = Annotated[bool, option("Print JSON.", OUTPUT, flag="--json")]
+Quiet = Annotated[bool, option("Print only what went wrong, and the result.", OUTPUT, flag="--quiet -q")]

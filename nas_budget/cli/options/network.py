@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from nas_budget.arch.budget import Budget, parse_quantity
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.cli.options.completion import BLOCKS, WEIGHT_FORMATS, one_of
+from nas_budget.cli.options.completion import BLOCKS, WEIGHT_FORMATS
 from nas_budget.cli.options.declare import BUDGET, NETWORK, option
 from nas_budget.errors import SpecError, UsageError
 
@@ -32,7 +32,7 @@ class NetworkOptions:
     stem_kernel: Annotated[str, option("Kernel size of the first convolution.", NETWORK, "3")] = ""
     shortcut_kernel: Annotated[str, option("Kernel size of shortcuts that change shape.", NETWORK, "3")] = ""
     strides: Annotated[str, option("Stride of each stage's first block.", NETWORK, "1,2,2,...")] = ""
-    block: Annotated[str, option(f"Kind of block: {', '.join(BLOCKS)}.", NETWORK, "basic", offers=one_of(*BLOCKS))] = ""
+    block: Annotated[str, option(f"Kind of block: {', '.join(BLOCKS)}.", NETWORK, "basic", choices=BLOCKS)] = ""
     se_reduction: Annotated[
         str, option("Reduction of a squeeze-excitation in every block, such as 16; 0 for none.", NETWORK, "0")
     ] = ""
@@ -78,7 +78,7 @@ class BudgetOptions:
     max_weight_bytes: Annotated[str, option("Most bytes of weights, such as 250kB or 1MiB.", BUDGET)] = ""
     weight_format: Annotated[
         str,
-        option(f"Number format of those: {', '.join(WEIGHT_FORMATS)}.", BUDGET, "fp32", offers=one_of(*WEIGHT_FORMATS)),
+        option(f"Number format of those: {', '.join(WEIGHT_FORMATS)}.", BUDGET, "fp32", choices=WEIGHT_FORMATS),
     ] = "fp32"
     max_activation_bytes: Annotated[str, option("Most bytes of live elements (fp32, one image).", BUDGET)] = ""
 

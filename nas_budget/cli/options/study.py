@@ -8,10 +8,11 @@ import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from nas_budget.cli.options.completion import DATA, DEVICES, PRECISIONS, PRUNERS, RECIPES, SAMPLERS, one_of
+from nas_budget.cli.options.completion import DATA, DEVICES, PRECISIONS, PRUNERS, RECIPES, SAMPLERS
 from nas_budget.cli.options.completion import WEIGHT_FORMATS as FORMATS
 from nas_budget.cli.options.declare import BUDGET, SEARCH, TRAINING, option
 from nas_budget.errors import UsageError
@@ -59,11 +60,11 @@ def parse_seed_spec(text: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class StudyOption:
-    """An option that sets a key of a study file.
+class Key:
+    """A key of a study file that an option sets.
 
     Attributes:
-        key: The key, as "section.key".
+        key: "section.key".
         text: Its help.
         panel: Panel of the help.
         default: Its default in words.
@@ -84,8 +85,7 @@ class StudyOption:
     def annotation(self) -> Any:
         """The type of the parameter."""
         kind = list[str] if self.repeated else str
-        offers = one_of(*self.choices) if self.choices else None
-        return Annotated[kind | None, option(self.text, self.panel, self.default, offers=offers)]
+        return Annotated[kind | None, option(self.text, self.panel, self.default, choices=self.choices)]
 
 
 def _words(names: tuple[str, ...]) -> str:
@@ -93,48 +93,44 @@ def _words(names: tuple[str, ...]) -> str:
 
 
 OPTIONS = {
-    "budget": StudyOption("budget.params", "Most parameters, such as 5M, 250k or none.", BUDGET, "5M"),
-    "max_macs": StudyOption(
+    "budget": Key("budget.params", "Most parameters, such as 5M, 250k or none.", BUDGET, "5M"),
+    "max_macs": Key(
         "budget.macs", "Most multiply-accumulates for one image, such as 30M, or none.", BUDGET, "by device"
     ),
-    "max_weight_bytes": StudyOption("budget.weight_bytes", "Most bytes of weights, such as 250kB.", BUDGET, "none"),
-    "weight_format": StudyOption(
+    "max_weight_bytes": Key("budget.weight_bytes", "Most bytes of weights, such as 250kB.", BUDGET, "none"),
+    "weight_format": Key(
         "budget.weight_format", f"Number format of those: {_words(FORMATS)}.", BUDGET, "fp32", FORMATS
     ),
-    "max_activation_bytes": StudyOption(
+    "max_activation_bytes": Key(
         "budget.activation_bytes", "Most bytes of live elements (fp32, one image).", BUDGET, "none"
     ),
-    "fill": StudyOption(
+    "fill": Key(
         "space.fill", "Share of the budget that networks use, such as 0.9:1 for near it.", BUDGET, "0.02:1",
         parse=parse_fill,
     ),
-    "trials": StudyOption(
-        "search.trials", "Trials in all; the same command, run again, resumes up to them.", SEARCH, "50"
-    ),
-    "sampler": StudyOption("search.sampler", f"{_words(SAMPLERS)}.", SEARCH, "tpe", SAMPLERS),
-    "pruner": StudyOption("search.pruner", f"{_words(PRUNERS)}.", SEARCH, "front", PRUNERS),
-    "workers": StudyOption("search.workers", "Processes that train at once.", SEARCH, "1"),
-    "seed_spec": StudyOption(
+    "trials": Key("search.trials", "Trials in all; the same command, run again, resumes up to them.", SEARCH, "50"),
+    "sampler": Key("search.sampler", f"{_words(SAMPLERS)}.", SEARCH, "tpe", SAMPLERS),
+    "pruner": Key("search.pruner", f"{_words(PRUNERS)}.", SEARCH, "front", PRUNERS),
+    "workers": Key("search.workers", "Processes that train at once.", SEARCH, "1"),
+    "seed_spec": Key(
         "search.queue", "A network to train first: a spec.json, or channels. Repeat it for more.", SEARCH, "auto",
         parse=parse_seed_spec, repeated=True,
     ),
-    "finalists": StudyOption("search.finalists", "Best trials that are trained with more seeds.", SEARCH, "0"),
-    "seeds": StudyOption("search.finalist_seeds", "Seeds of each finalist.", SEARCH, "3"),
-    "timeout": StudyOption("search.timeout", "Time after which no trial starts, such as 2h.", SEARCH, "none"),
-    "device_time": StudyOption(
-        "search.device_time", "Time of all trials together after which none starts.", SEARCH, "none"
-    ),
-    "patience": StudyOption("search.patience", "Trials without progress after which none starts.", SEARCH, "none"),
-    "target": StudyOption("search.target", "Accuracy that ends the search, such as 0.95.", SEARCH, "none"),
-    "storage": StudyOption("search.storage", "journal, or the URL of a database for Optuna.", SEARCH, "journal"),
-    "data": StudyOption("data.name", f"{', '.join(DATA)} or an .npz file.", TRAINING, "auto", DATA),
-    "images": StudyOption("data.images", "Images to train on, or all.", TRAINING, "by device"),
-    "epochs": StudyOption("recipe.epochs", "Passes over the images.", TRAINING, "by recipe"),
-    "recipe": StudyOption("recipe.name", f"How to train: {_words(RECIPES)}.", TRAINING, "by device", RECIPES),
-    "seed": StudyOption("search.seed", "Fixes proposals, initial weights and order of images.", TRAINING, "0"),
-    "device": StudyOption("search.device", f"{', '.join(DEVICES)} or cuda:1.", TRAINING, "auto", DEVICES),
-    "precision": StudyOption("search.precision", f"{_words(PRECISIONS)}.", TRAINING, "auto", PRECISIONS),
-    "threads": StudyOption("search.threads", "Threads on a CPU.", TRAINING, "by network"),
+    "finalists": Key("search.finalists", "Best trials that are trained with more seeds.", SEARCH, "0"),
+    "seeds": Key("search.finalist_seeds", "Seeds of each finalist.", SEARCH, "3"),
+    "timeout": Key("search.timeout", "Time after which no trial starts, such as 2h.", SEARCH, "none"),
+    "device_time": Key("search.device_time", "Time of all trials together after which none starts.", SEARCH, "none"),
+    "patience": Key("search.patience", "Trials without progress after which none starts.", SEARCH, "none"),
+    "target": Key("search.target", "Accuracy that ends the search, such as 0.95.", SEARCH, "none"),
+    "storage": Key("search.storage", "journal, or the URL of a database for Optuna.", SEARCH, "journal"),
+    "data": Key("data.name", f"{', '.join(DATA)} or an .npz file.", TRAINING, "auto", DATA),
+    "images": Key("data.images", "Images to train on, or all.", TRAINING, "by device"),
+    "epochs": Key("recipe.epochs", "Passes over the images.", TRAINING, "by recipe"),
+    "recipe": Key("recipe.name", f"How to train: {_words(RECIPES)}.", TRAINING, "by device", RECIPES),
+    "seed": Key("search.seed", "Fixes proposals, initial weights and order of images.", TRAINING, "0"),
+    "device": Key("search.device", f"{', '.join(DEVICES)} or cuda:1.", TRAINING, "auto", DEVICES),
+    "precision": Key("search.precision", f"{_words(PRECISIONS)}.", TRAINING, "auto", PRECISIONS),
+    "threads": Key("search.threads", "Threads on a CPU.", TRAINING, "by network"),
 }  # fmt: skip
 """Every such option by its name."""
 
@@ -142,10 +138,7 @@ OPTIONS = {
 class StudyKeys:
     """A group of these options and --set; a command gets their values by "section.key".
 
-    Args:
-        names: The options, in the order of the help.
-        set_panel: Panel of --set.
-        changes: Fields of a `StudyOption` that are different in this command, by the option's name.
+    Changes are the fields of a `Key` that are different in this command, by the option's name.
     """
 
     def __init__(self, *names: str, set_panel: str, **changes: Mapping[str, Any]) -> None:
@@ -153,12 +146,8 @@ class StudyKeys:
         kinds = {name: made.annotation for name, made in self.options.items()}
         text = "Any key of the study file, as section.key=value; repeat it for more."
         kinds["set_"] = Annotated[list[str] | None, option(text, set_panel, flag="--set")]
-        self.__signature__ = inspect.Signature(
-            [
-                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-                for name, kind in kinds.items()
-            ]
-        )
+        parameter = partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY, default=None)
+        self.__signature__ = inspect.Signature([parameter(name, annotation=kind) for name, kind in kinds.items()])
 
     def __call__(self, set_: list[str] | None, **given: Any) -> dict[str, Any]:
         """The value of each key that is set; --set goes before the other options."""

@@ -17,12 +17,7 @@ from nas_budget.search.storage.url import ADDRESSES, database_file, shown, troub
 
 
 def open_journal(folder: Path) -> BaseStorage:
-    """The study of a run's folder; nothing in it is made or changed.
-
-    Raises:
-        UsageError: No journal is there.
-        StudyError: It cannot be read.
-    """
+    """The study of a run's folder; nothing in it is made or changed."""
     path = folder / JOURNAL
     if not path.is_file():  # Optuna would make it
         raise UsageError(
@@ -38,12 +33,7 @@ def open_journal(folder: Path) -> BaseStorage:
 
 
 def open_database(address: str) -> BaseStorage:
-    """The studies of a database that has Optuna's tables; none are made.
-
-    Raises:
-        UsageError: The address is none, or that of no file.
-        StudyError: The database cannot be used.
-    """
+    """The studies of a database that has Optuna's tables; none are made."""
     where, file = shown(address), database_file(address)
     if file and not file.is_file():  # SQLite would make it
         raise UsageError(f"storage: {where}: no such file")
@@ -62,24 +52,14 @@ def open_database(address: str) -> BaseStorage:
 
 
 def show_dashboard(storage: BaseStorage, host: str, port: int, browser: bool) -> None:
-    """Serve the dashboard of a storage until Ctrl-C.
-
-    Raises:
-        NasBudgetError: optuna-dashboard is not installed, or host and port are not available.
-    """
+    """Serve the dashboard of a storage until Ctrl-C."""
     try:
         from optuna_dashboard import wsgi
     except ModuleNotFoundError:
         raise NasBudgetError("optuna-dashboard is not installed: pip install 'nas-budget[dashboard]'") from None
     warning = "it asks for no password: whoever reaches this port can change and delete studies"
     notes = [] if host in THIS_MACHINE else [warning]
-    serve(wsgi(storage), "dashboard", host, port, _page(storage), browser, notes)
-
-
-def _page(storage: BaseStorage) -> str:
-    """The page of the only study, or else of their list."""
-    names = [study.study_name for study in storage.get_all_studies()]
-    names = [
-        name for name in names if not (name.endswith(FINALISTS_STUDY) and name.removesuffix(FINALISTS_STUDY) in names)
-    ]
-    return f"/dashboard/studies/{storage.get_study_id_from_name(names[0])}" if len(names) == 1 else "/dashboard"
+    names = {study.study_name for study in storage.get_all_studies()}
+    names -= {f"{name}{FINALISTS_STUDY}" for name in names}
+    only = f"/studies/{storage.get_study_id_from_name(names.pop())}" if len(names) == 1 else ""  # else the list of them
+    serve(wsgi(storage), "dashboard", host, port, f"/dashboard{only}", browser, notes)

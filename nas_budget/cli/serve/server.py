@@ -31,35 +31,17 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 def serve(app: Any, what: str, host: str, port: int, path: str, browser: bool, notes: Sequence[str] = ()) -> None:
-    """Serve a WSGI application until Ctrl-C.
-
-    Args:
-        app: The application.
-        what: What it is called in the message that says where it is.
-        host: Address to listen on.
-        port: Port to listen on; 0 takes any that is free.
-        path: Path of the page to open.
-        browser: Whether to open it in a browser.
-        notes: Further messages.
-
-    Raises:
-        NasBudgetError: Host and port cannot be listened on.
-    """
-    with _listen(app, host, port) as server:
-        shown = THIS_MACHINE[0] if host in EVERYWHERE else host
-        url = f"http://{shown}:{server.server_port}{path}"
+    """Serve a WSGI application until Ctrl-C, and open a path of it; messages say `what` is where, then `notes`."""
+    try:
+        server = make_server(host, port, app, _Server, _QuietHandler)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise NasBudgetError(f"port {port} is in use; choose another with --port (0 takes any free one)") from None
+        raise NasBudgetError(f"{host}:{port}: cannot be listened on ({error.strerror or error})") from None
+    with server:
+        url = f"http://{THIS_MACHINE[0] if host in EVERYWHERE else host}:{server.server_port}{path}"
         for line in (f"{what}: {url} (Ctrl-C ends it)", *notes):
             log(line)
         if browser:  # in a thread: a browser that runs in the terminal would keep the server from starting
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
         server.serve_forever()
-
-
-def _listen(app: Any, host: str, port: int) -> WSGIServer:
-    """A server that has its port already."""
-    try:
-        return make_server(host, port, app, _Server, _QuietHandler)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise NasBudgetError(f"port {port} is in use; choose another with --port (0 takes any free one)") from None
-        raise NasBudgetError(f"{host}:{port}: cannot be listened on ({error.strerror or error})") from None

@@ -21,23 +21,14 @@ DAY = 86_400
 
 
 def watch(sources: Sequence[Path], port: int, browser: bool) -> None:
-    """Serve the page of studies until Ctrl-C; it reloads when a table changes.
-
-    Raises:
-        UsageError: There is no such folder or table.
-        NasBudgetError: The port is not available.
-    """
+    """Serve the page of studies until Ctrl-C; it reloads when a table changes."""
     if missing := next((source for source in sources if not source.exists()), None):
         raise UsageError(f"{missing}: no such folder or table; give a run folder such as runs/quickstart")
     serve(LivePage(sources), "report", THIS_MACHINE[0], port, "/", browser)
 
 
 class LivePage:
-    """A WSGI application: the page, its plotly.js, and a stamp that changes when the page would.
-
-    Args:
-        sources: Run folders or tables.
-    """
+    """A WSGI application: the page of run folders or tables, its plotly.js, and a stamp that changes with the page."""
 
     def __init__(self, sources: Sequence[Path]) -> None:
         self.sources = sources
@@ -69,11 +60,9 @@ class LivePage:
             if self.made is None or self.made[0] != stamp:
                 try:
                     html = page(read_studies(self.sources), live=stamp)
-                except NasBudgetError as error:
-                    html = render("waiting.html", problem=str(error))
                 except Exception as error:  # a table that is damaged may be readable later
-                    problem = f"the page could not be drawn ({type(error).__name__}: {error})"
-                    html = render("waiting.html", problem=problem)
+                    drawing = f"the page could not be drawn ({type(error).__name__}: {error})"
+                    html = render("waiting.html", problem=str(error) if isinstance(error, NasBudgetError) else drawing)
                 self.made = stamp, html
             return self.made[1]
 
