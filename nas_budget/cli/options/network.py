@@ -42,11 +42,7 @@ class NetworkOptions:
     dropout: Annotated[str, option("Share of features dropped before the classifier.", NETWORK, "0")] = ""
 
     def values(self, channels: str = "") -> dict[str, Any]:
-        """What was given, with these widths, as fields of `ResNetSpec`.
-
-        Raises:
-            SpecError: Texts that are not numbers; all of them at once.
-        """
+        """What was given, with these widths, as fields of `ResNetSpec`; an error names all that cannot be read."""
         values: dict[str, Any] = {}
         problems = []
         for name, text in {"channels": channels, **asdict(self)}.items():

@@ -11,9 +11,7 @@ from contextlib import contextmanager
 class Interrupt:
     """A signal handler: it stops at once, or, while `wait_for_step` is set, between two steps.
 
-    Attributes:
-        stop: Set by the first signal that waits for a step; a second signal stops at once.
-        wait_for_step: Whether training is under way.
+    The first signal that waits for a step sets `stop`; a second one stops at once.
     """
 
     def __init__(self) -> None:
