@@ -7,7 +7,6 @@ import json
 import runpy
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -35,6 +34,7 @@ from nas_budget.train.export.torch_export import RawImages
 from tests.train.export.exported_models import SMALL, SPECS, images_of, logits_of, model
 
 ALL = list(export.FORMATS)
+Write = Callable[[Path, Model], object]
 
 
 class Exported:
@@ -96,21 +96,15 @@ def test_the_weights_are_kept_to_the_bit(exported: Exported) -> None:
     assert ResNetSpec.from_json((exported.folder / "spec.json").read_text()) == exported.spec
 
 
-def test_every_file_is_counted_again(exported: Exported) -> None:
+def test_every_file_is_counted_again_and_tells_nothing_of_the_machine_that_wrote_it(exported: Exported) -> None:
     params = sum(p.numel() for p in exported.model.network.parameters())
-    files = exported.certificate.files
+    files, here = exported.certificate.files, Path(export.__file__)
     assert [f.format for f in files] == ["spec", *ALL]
     assert [f.params for f in files] == [params] * 5
     assert all(f.max_difference is not None and f.max_difference <= TOLERANCE for f in files[1:])
     for f in files:
         content = (exported.folder / f.file).read_bytes()
         assert (f.bytes, f.sha256) == (len(content), hashlib.sha256(content).hexdigest())
-
-
-def test_files_tell_nothing_of_the_machine_that_wrote_them(exported: Exported) -> None:
-    here = Path(export.__file__)
-    for f in exported.certificate.files:
-        content = (exported.folder / f.file).read_bytes()
         for trace in str(here.parent), here.name, str(exported.folder), sys.prefix, "stack_trace":
             assert trace.encode() not in content, f.file
 
@@ -145,87 +139,67 @@ def test_onnx_and_torch_files_say_how_they_are_used(small: Exported) -> None:
     assert beside == {f"{name}.txt": value for name, value in metadata.items()}
 
 
-def test_a_network_over_budget_is_exported_and_said_to_be(tmp_path: Path) -> None:
-    made = export.export(model(), tmp_path, Budget(params=100))
+def test_a_network_over_budget_is_exported_and_said_to_be_and_what_is_not_known_is_null(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text("of before")
+    made = export.export(replace(model(), about={}), tmp_path, Budget(params=100))
     assert not made.verdict.fits
-    assert made.to_dict()["margins"]["params"]["margin"] == 100 - cost(SMALL).params
     assert load_model(tmp_path).spec == SMALL
-
-
-def test_what_is_not_known_is_null(tmp_path: Path) -> None:
-    found = export.export(replace(model(), about={}), tmp_path, Budget()).to_dict()
+    found = made.to_dict()
+    assert found["margins"]["params"]["margin"] == 100 - cost(SMALL).params
     assert (found["test_accuracy"], found["test_data"], found["training"]) == (None, None, {})
     assert set(found["versions"]) == {"nas-budget", "torch"}
+    assert export.left_over(tmp_path, made) == ["model.py"]
+    (tmp_path / "model.py").unlink()
+    assert export.left_over(tmp_path, made) == []
 
 
-def _other(write: Callable[[Path, Model], None], change: Callable[[Model], Model]) -> Callable[[Path, Model], None]:
-    return lambda path, made: write(path, change(made))
+NUDGED, LARGER = model(), model(replace(SMALL, channels=(4, 7)))
+NUDGED.network.get_submodule("fc").bias.data[0] += 0.01
 
 
-def _nudged(made: Model) -> Model:
-    changed = model(made.spec)
-    changed.network.get_submodule("fc").bias.data[0] += 0.01  # type: ignore[operator]
-    return changed
+def of(other: Model, name: str) -> Write:
+    write = export.FORMATS[name].write
+    return lambda path, _: write(path, other)
 
 
-def _larger(made: Model) -> Model:
-    return model(ResNetSpec((4, 7), blocks=1, image_size=8, classes=3, pool="global"))
+def with_text(old: str, new: str) -> Write:
+    text = standalone_text(model())
+    assert old in text
+    return lambda path, _: path.write_text(text.replace(old, new))
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "problem"),
+    ("name", "write", "problem"),
     [
-        ("safetensors", _nudged, "logits differ"),
-        ("safetensors", _larger, "parameters are counted in it"),
-        ("onnx", _nudged, "logits differ"),
-        ("onnx", _larger, "parameters are counted in it"),
-        ("torch", _nudged, "logits differ"),
+        *((name, of(NUDGED, name), "logits differ") for name in ("safetensors", "onnx", "torch")),
+        *((name, of(LARGER, name), "parameters are counted in it") for name in ("safetensors", "onnx")),
+        ("python", with_text("self.bn2(self.conv2(out))", "self.conv2(out)"), "logits differ"),
+        ("python", with_text("(images - mean) / std", "images / 255"), "logits differ"),
+        ("python", with_text("import torch\n", "import nas_budget, torch\n"), "does not run .*nas_budget"),
+        ("python", with_text("PARAMETERS = 1", "PARAMETERS = 2"), "does not run .*certified are"),
     ],
 )
 def test_a_file_of_another_network_is_refused_and_removed(
-    name: str, change: Callable[[Model], Model], problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, write: Write, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     form = export.FORMATS[name]
-    monkeypatch.setitem(export.FORMATS, name, replace(form, write=_other(form.write, change)))
+    monkeypatch.setitem(export.FORMATS, name, replace(form, write=write))
     (tmp_path / CERTIFICATE).write_text("of before")
-    with pytest.raises(ModelError, match=problem):
+    with pytest.raises(ModelError, match=problem) as caught:
         export.export(model(), tmp_path, Budget(), [name])
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / form.file).exists()
     assert not (tmp_path / CERTIFICATE).exists()
+    assert (tmp_path / "model.safetensors").exists() == (name != "safetensors")
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "problem"),
-    [
-        ("self.bn2(self.conv2(out))", "self.conv2(out)", "logits differ"),
-        ("(images - mean) / std", "images / 255", "logits differ"),
-        ("import torch\n", "import nas_budget, torch\n", "does not run .*nas_budget"),
-        ("PARAMETERS = 1", "PARAMETERS = 2", "does not run .*certified are"),
-    ],
-)
-def test_a_wrong_model_py_is_refused_and_removed(
-    old: str, new: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = standalone_text(model())
-    assert old in text
-    form = replace(export.FORMATS["python"], write=lambda path, _: path.write_text(text.replace(old, new)))
-    monkeypatch.setitem(export.FORMATS, "python", form)
-    with pytest.raises(ModelError, match=problem) as caught:
-        export.export(model(), tmp_path, Budget(), ["python"])
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "model.py").exists()
-    assert (tmp_path / "model.safetensors").exists()
-
-
-def test_folded_batch_norm_is_refused(tmp_path: Path) -> None:
-    example = torch.zeros(2, 3, 8, 8)
+@pytest.mark.filterwarnings("ignore")
+def test_folded_batch_norm_is_not_counted(tmp_path: Path) -> None:
+    example, names = torch.zeros(2, 3, 8, 8), {"input_names": ["images"], "output_names": ["logits"]}
     shapes = ({0: torch.export.Dim("batch")},)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made = torch.onnx.export(
-            RawImages(model()).eval(), (example,), dynamo=True, optimize=True, verbose=False, dynamic_shapes=shapes,
-            input_names=["images"], output_names=["logits"],
-        )  # fmt: skip
+    made = torch.onnx.export(
+        RawImages(model()).eval(), (example,), dynamo=True, verbose=False, dynamic_shapes=shapes, **names
+    )
     assert made is not None
     made.save(str(tmp_path / "folded.onnx"))
     images = images_of(SMALL, 3)
@@ -237,7 +211,7 @@ def test_folded_batch_norm_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_give_no_numbers_are_not_certified(value: float, tmp_path: Path) -> None:
     made = model()
-    made.network.get_submodule("fc").bias.data[0] = value  # type: ignore[operator]
+    made.network.get_submodule("fc").bias.data[0] = value
     with pytest.raises(ModelError, match="logits differ from torch's by nan"):
         export.export(made, tmp_path, Budget())
 
@@ -256,9 +230,8 @@ def test_differences_are_relative_to_the_greatest_logit() -> None:
 
 
 def test_unknown_formats_are_refused() -> None:
-    with pytest.raises(
-        UsageError, match=r"--format: 'tflite' is unknown; allowed are safetensors, onnx, torch, python"
-    ):
+    words = "--format: 'tflite' is unknown; allowed are safetensors, onnx, torch, python"
+    with pytest.raises(UsageError, match=words):
         export.check_formats(["onnx", "tflite"])
 
 
@@ -276,12 +249,9 @@ def test_missing_packages_are_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     "change",
     [
-        {"classes": ("a", "b")},
-        {"classes": ("a", "b", 3)},
-        {"mean": (1.0,)},
-        {"std": (1.0, 2.0, 0.0)},
-        {"std": (1.0, 2.0, float("nan"))},
-        {"mean": (1.0, 2.0, "3")},
+        *({"classes": classes} for classes in (("a", "b"), ("a", "b", 3))),
+        *({"mean": mean} for mean in ((1.0,), (1.0, 2.0, "3"))),
+        *({"std": std} for std in ((1.0, 2.0, 0.0), (1.0, 2.0, float("nan")))),
     ],
 )
 def test_a_model_that_does_not_know_its_classes_or_images_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
@@ -297,10 +267,3 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(onnx_file, "MOST_BYTES", 1_000)
     with pytest.raises(ModelError, match="are more than the 1,000 that ONNX holds in a file"):
         export.export(model(), tmp_path, Budget(), ["onnx"])
-
-
-def test_files_of_an_earlier_export_are_named(tmp_path: Path) -> None:
-    made = export.export(model(), tmp_path, Budget())
-    assert export.left_over(tmp_path, made) == []
-    (tmp_path / "model.py").write_text("of before")
-    assert export.left_over(tmp_path, made) == ["model.py"]

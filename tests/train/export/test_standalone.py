@@ -24,6 +24,12 @@ from tests.strategies import specs
 from tests.train.export.exported_models import SMALL, SPECS, images_of, logits_of, model
 
 
+def _module(text: str) -> dict[str, Any]:
+    namespace: dict[str, Any] = {"__name__": "model", "__file__": "model.py"}
+    exec(compile(text, "model.py", "exec"), namespace)  # noqa: S102 - our own text
+    return namespace
+
+
 @settings(max_examples=60)
 @given(specs())
 def test_the_text_is_the_network(spec: ResNetSpec) -> None:
@@ -36,12 +42,6 @@ def test_the_text_is_the_network(spec: ResNetSpec) -> None:
         logits = network.eval()(module["normalize"](images))
     assert max_difference(logits, logits_of(made, images)) < 1e-5
     assert module["PARAMETERS"] == cost(spec).params
-
-
-def _module(text: str) -> dict[str, Any]:
-    namespace: dict[str, Any] = {"__name__": "model", "__file__": "model.py"}
-    exec(compile(text, "model.py", "exec"), namespace)  # noqa: S102 - our own text
-    return namespace
 
 
 LARGEST = ResNetSpec(
