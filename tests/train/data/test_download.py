@@ -14,6 +14,7 @@ import sys
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -55,9 +56,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def server(here: Path) -> Iterator[str]:
     """The server's address."""
-    yield from serve(partial(Quiet, directory=str(here)))
+    with serve(partial(Quiet, directory=str(here))) as url:
+        yield url
 
 
+@contextmanager
 def serve(handler: Any) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
         thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.02})
@@ -192,12 +195,9 @@ def test_a_server_that_is_gone_or_silent_is_given_up_on(
 def test_a_server_that_speaks_something_else_is_said(
     cifar10: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serving = serve(NoWebServer)
-    monkeypatch.setattr("torchvision.datasets.CIFAR10.url", f"{next(serving)}a.tar.gz")
-    try:
+    with serve(NoWebServer) as url:
+        monkeypatch.setattr("torchvision.datasets.CIFAR10.url", f"{url}a.tar.gz")
         failure(tmp_path)
-    finally:
-        list(serving)
 
 
 def test_a_folder_that_cannot_be_made_or_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

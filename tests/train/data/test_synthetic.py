@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.split import split_images
-from nas_budget.train.data.synthetic import CHUNK, CLASSES, COUNTS, OUTLINES, SEEDS, SIZE, draw, synthetic
+from nas_budget.train.data.synthetic import CHUNK, CLASSES, OUTLINES, SIZE, draw, synthetic
 from nas_budget.train.engine.loop import train
 from nas_budget.train.engine.model import build
 from nas_budget.train.optim.recipe import RECIPES
@@ -57,28 +56,20 @@ def test_images_use_the_range_of_brightness_and_are_no_two_alike_within_a_class(
         assert members.std(axis=0).mean() > 20
 
 
-def test_training_and_test_images_are_drawn_apart() -> None:
-    assert SEEDS["train"] != SEEDS["test"]
-    dataset = synthetic(60, 40)
-    (trained, _), (tested, _) = dataset.read("train"), dataset.read("test")
+def test_training_and_test_images_are_drawn_apart_and_the_data_set_says_what_it_is() -> None:
+    dataset, small = synthetic(), synthetic(60, 40)
+    assert (dataset.name, dataset.image_size, dataset.in_channels) == ("shapes", SIZE, 3)
+    assert (dataset.n_train, dataset.n_test, dataset.classes) == (20_000, 4_000, CLASSES)
+    assert dataset.digest == "shapes 1" != small.digest
+    (trained, _), (tested, _) = small.read("train"), small.read("test")
     assert (len(trained), len(tested)) == (60, 40)
     assert not {image.tobytes() for image in trained} & {image.tobytes() for image in tested}
-
-
-def test_the_data_set_says_what_it_is() -> None:
-    dataset = synthetic()
-    assert (dataset.name, dataset.image_size, dataset.in_channels) == ("shapes", SIZE, 3)
-    assert (dataset.n_train, dataset.n_test) == (COUNTS["train"], COUNTS["test"]) == (20_000, 4_000)
-    assert dataset.classes == CLASSES
-    assert dataset.digest == "shapes 1" != synthetic(60, 40).digest
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_a_larger_network_is_more_accurate() -> None:
-    images, labels = draw(5_000, 9)
-    dataset = Dataset("some", CLASSES, SIZE, 3, len(labels), 0, "", "", lambda part: (images, labels))
-    split = split_images(dataset, torch.device("cpu"), 4_000, 1_000)
+    split = split_images(synthetic(5_000), torch.device("cpu"), 4_000, 1_000)
 
     def accuracy(channels: tuple[int, ...]) -> float:
         network = build(ResNetSpec(channels, blocks=1, strides=2, pool="global"))

@@ -65,13 +65,15 @@ def test_an_easy_problem_is_learned_one_result_an_epoch() -> None:
     assert not any(diverged(r) for r in epochs)
 
 
-def test_results_come_before_training_ends() -> None:
-    network = build(SPEC)
+def test_results_come_before_training_ends_and_it_goes_on_in_training_mode() -> None:
+    network, modes = build(SPEC), []
+    network.fc.register_forward_pre_hook(lambda module, inputs: modes.append(module.training))
     going = train(network, EASY, BRIEF)
     next(going)
     after_one = network.fc.weight.clone()
     next(going)
     assert not torch.equal(network.fc.weight, after_one)
+    assert modes == 2 * ([True] * 10 + [False])
 
 
 @pytest.mark.parametrize(
@@ -110,13 +112,6 @@ def test_evaluation_is_a_plain_computation_without_dropout_that_changes_nothing(
     right = scores.argmax(1) == images.validation.labels
     assert accuracy == pytest.approx(float(right.double().mean()), abs=1.5 / 1201)
     assert loss == pytest.approx(float(nn.functional.cross_entropy(scores, images.validation.labels)), rel=1e-4)
-
-
-def test_training_continues_in_training_mode_after_an_evaluation() -> None:
-    network, modes = build(SPEC), []
-    network.fc.register_forward_pre_hook(lambda module, inputs: modes.append(module.training))
-    list(train(network, EASY, replace(BRIEF, epochs=2)))
-    assert modes == 2 * ([True] * 10 + [False])
 
 
 @pytest.mark.parametrize(("loss", "expected"), [(0.0, False), (9e9, False), (math.nan, True), (math.inf, True)])

@@ -30,20 +30,13 @@ def test_weights_follow_from_the_seed_and_the_global_random_state_is_left_alone(
 @settings(max_examples=40)
 @given(specs())
 def test_images_become_one_score_a_class(spec: ResNetSpec) -> None:
-    network = build(spec).eval()
+    network, images = build(spec).eval(), torch.rand(2, spec.in_channels, spec.image_size, spec.image_size)
     with torch.inference_mode():
-        scores = network(torch.rand(2, spec.in_channels, spec.image_size, spec.image_size))
+        scores = network(images)
+        assert torch.allclose(scores[:1], network(images[:1]), atol=1e-4)  # alike alone and in company
     assert scores.shape == (2, spec.classes)
     assert scores.dtype == torch.float32
     assert scores.isfinite().all()
-
-
-def test_an_image_is_scored_alike_alone_and_in_company() -> None:
-    network, images = build(SMALL).eval(), torch.rand(5, 3, 32, 32)
-    with torch.inference_mode():
-        together = network(images)
-        alone = torch.cat([network(image[None]) for image in images])
-    assert torch.allclose(together, alone, atol=1e-5)
 
 
 def test_every_parameter_is_trained() -> None:

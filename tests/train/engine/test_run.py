@@ -208,22 +208,17 @@ def test_a_run_resumes_with_its_own_settings_alone(tmp_path: Path, change: dict[
     assert (tmp_path / CHECKPOINT).exists()
 
 
-def test_a_damaged_checkpoint_is_reported_and_kept(tmp_path: Path) -> None:
-    interrupted(tmp_path, 9)
-    path = tmp_path / CHECKPOINT
-    path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(ModelError, match=r"checkpoint-seed0.safetensors: .*cut short"):
-        to_end(tmp_path)
-    assert path.exists()
-    assert epochs_in(tmp_path) == [1]
-
-
-def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
-    interrupted(tmp_path / "a", 9)
-    interrupted(tmp_path / "b", 9, replace(SETTINGS, spec=replace(SPEC, channels=(4, 6))))
-    (tmp_path / "b" / CHECKPOINT).replace(tmp_path / "a" / CHECKPOINT)
-    with pytest.raises(ModelError, match="weights of another network"):
-        to_end(tmp_path / "a")
+def test_a_checkpoint_that_is_damaged_or_of_another_network_is_reported_and_kept(tmp_path: Path) -> None:
+    folder, other = tmp_path / "a", tmp_path / "b"
+    interrupted(folder, 9)
+    interrupted(other, 9, replace(SETTINGS, spec=replace(SPEC, channels=(4, 6))))
+    path, whole = folder / CHECKPOINT, (other / CHECKPOINT).read_bytes()
+    for content, problem in (whole, "weights of another network"), (whole[:-50], f"{CHECKPOINT}: .*cut short"):
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match=problem):
+            to_end(folder)
+        assert path.read_bytes() == content
+    assert epochs_in(folder) == [1]
 
 
 def test_a_kill_after_a_seed_ended_and_before_its_checkpoint_went_is_no_obstacle(tmp_path: Path) -> None:

@@ -36,18 +36,13 @@ def one_step(weights: list[Tensor], **options: float) -> list[Tensor]:
     return [p.detach() for p in parameters]
 
 
-def test_parameters_of_one_shape_step_as_each_would_alone() -> None:
+def test_parameters_of_one_shape_step_as_each_would_alone_and_decay_takes_its_share_off_them() -> None:
     weights = [torch.randn(6, 4, 3, 3) for _ in range(3)] + [torch.randn(4, 6, 1, 1)]
-    together = one_step(weights, lr=0.1)
-    for weight, made in zip(weights, together, strict=True):
+    together, decayed = one_step(weights, lr=0.1), one_step(weights, lr=0.1, weight_decay=0.5)
+    for weight, made, smaller in zip(weights, together, decayed, strict=True):
         (alone,) = one_step([weight], lr=0.1)
         assert torch.allclose(made, alone, atol=1e-6)
-
-
-def test_decay_takes_its_share_off_the_weights() -> None:
-    weight = torch.randn(5, 3, 3, 3)
-    (plain,), (decayed,) = one_step([weight], lr=0.1), one_step([weight], lr=0.1, weight_decay=0.5)
-    assert torch.allclose(plain - decayed, 0.05 * weight, atol=1e-6)
+        assert torch.allclose(made - smaller, 0.05 * weight, atol=1e-6)
 
 
 def test_convolutions_are_muons_and_the_rest_is_sgds() -> None:
