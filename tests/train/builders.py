@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget import Recipe, ResNetSpec
 from nas_budget.train.data.dataset import Dataset, Images, Labels
 from nas_budget.train.data.split import SplitImages, split_images
-from nas_budget.train.optim.recipe import Recipe
 
 CPU = torch.device("cpu")
 SPEC = ResNetSpec((4, 8), blocks=1, image_size=8, classes=2, pool="global", dropout=0.2)

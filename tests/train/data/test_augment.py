@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from nas_budget import Recipe
 from nas_budget.train.data.augment import Augmentation, crop_and_flip, cutmix, cutout
 from nas_budget.train.data.dataset import Images
 from nas_budget.train.data.split import LabelledImages, SplitImages
-from nas_budget.train.optim.recipe import Recipe
 
 PLAIN = Recipe(crop_pad=0, flip="none")
 
@@ -62,20 +62,14 @@ def test_without_changes_images_and_labels_come_as_they_are() -> None:
     assert labels.tolist() == [7 % 5, 3 % 5]
 
 
-def test_alternate_flip_mirrors_every_image_in_one_of_two_epochs() -> None:
-    augmentation = Augmentation(marked(), replace(PLAIN, flip="alternate"), 0)
+@pytest.mark.parametrize(("flip", "in_turn"), [("alternate", True), ("random", False)])
+def test_half_the_images_are_mirrored_in_an_epoch_and_the_other_half_in_the_next_or_any(
+    flip: str, in_turn: bool
+) -> None:
+    augmentation = Augmentation(marked(), replace(PLAIN, flip=flip), 0)
     first, second, third = (mirrored_in(augmentation, epoch) for epoch in (1, 2, 3))
-    assert first | second == set(range(40))
-    assert not first & second
-    assert third == first
     assert 8 < len(first) < 32
-
-
-def test_random_flip_mirrors_others_in_each_epoch() -> None:
-    augmentation = Augmentation(marked(), replace(PLAIN, flip="random"), 0)
-    first, second = mirrored_in(augmentation, 1), mirrored_in(augmentation, 2)
-    assert first & second
-    assert first | second != set(range(40))
+    assert (first | second == set(range(40))) == (not first & second) == (third == first) == in_turn
 
 
 def crop_and_flip_slowly(

@@ -6,12 +6,11 @@ import gc
 import gzip
 import hashlib
 import importlib.abc
-import io
 import pickle
+import shutil
 import socket
 import struct
 import sys
-import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,8 +45,7 @@ class NoWebServer(Quiet):
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that the server on this machine serves."""
-    for name in "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY":
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("no_proxy", "*")
     folder = tmp_path / "served"
     folder.mkdir()
     return folder
@@ -89,17 +87,15 @@ def cifar10(here: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
         files[name] = old_pickle({"data": images.reshape(n, -1), "labels": labels})
         content[name] = (images.transpose(0, 2, 3, 1), labels)
     files["batches.meta"] = old_pickle({"label_names": CLASSES})
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        for name, file in files.items():
-            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
-            member.size = len(file)
-            archive.addfile(member, io.BytesIO(file))
-    (here / "cifar.tar.gz").write_bytes(packed.getvalue())
+    folder = here / "cifar-10-batches-py"
+    folder.mkdir()
+    for name, file in files.items():
+        (folder / name).write_bytes(file)
+    archive = Path(shutil.make_archive(str(here / "cifar"), "gztar", here, folder.name))
     sums = {name: md5(file) for name, file in files.items()}
     known = {
-        "url": f"{server}cifar.tar.gz",
-        "tgz_md5": md5(packed.getvalue()),
+        "url": f"{server}{archive.name}",
+        "tgz_md5": md5(archive.read_bytes()),
         "train_list": [[name, sums[name]] for name in ("data_batch_1", "data_batch_2")],
         "test_list": [["test_batch", sums["test_batch"]]],
         "meta": {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]},

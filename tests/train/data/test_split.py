@@ -11,14 +11,7 @@ from torch import Tensor
 
 from nas_budget.errors import UsageError
 from nas_budget.train.data.dataset import Dataset, Images, Labels
-from nas_budget.train.data.split import (
-    channel_statistics,
-    labelled_images,
-    normalized,
-    split_images,
-    split_sizes,
-    stratified_order,
-)
+from nas_budget.train.data.split import channel_statistics, labelled_images, normalized, split_images, stratified_order
 
 CPU = torch.device("cpu")
 LABELS = st.lists(st.integers(0, 4), min_size=2, max_size=120).map(lambda labels: np.array(labels, np.int64))
@@ -113,7 +106,6 @@ def test_the_validation_images_are_the_same_however_many_train() -> None:
 def test_a_tenth_is_for_validation_by_default(
     n_train: int | None, n_validation: int | None, sizes: tuple[int, int]
 ) -> None:
-    assert split_sizes(of_five(300), n_train, n_validation) == sizes
     images = split_images(of_five(300), CPU, n_train, n_validation)
     assert (len(images.validation), len(images.train)) == sizes
 

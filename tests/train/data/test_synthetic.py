@@ -8,11 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget import ResNetSpec, build
 from nas_budget.train.data.split import split_images
 from nas_budget.train.data.synthetic import CHUNK, CLASSES, OUTLINES, SIZE, draw, synthetic
 from nas_budget.train.engine.loop import train
-from nas_budget.train.engine.model import build
 from nas_budget.train.optim.recipe import RECIPES
 
 

@@ -6,15 +6,8 @@ import pytest
 import torch
 
 from nas_budget.errors import UsageError
-from nas_budget.train.engine.device import (
-    PRECISIONS,
-    autocast,
-    choose_device,
-    choose_precision,
-    describe_device,
-    deterministic,
-    seeded,
-)
+from nas_budget.train.engine import device as module
+from nas_budget.train.engine.device import autocast, choose_device, choose_precision, deterministic, seeded
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -45,16 +38,13 @@ def test_auto_precision_is_bf16_only_on_a_gpu_that_has_it(monkeypatch: pytest.Mo
         assert choose_precision("auto", CUDA) == expected
 
 
-def test_fp16_is_for_gpus() -> None:
+@pytest.mark.parametrize("name", ["", "fp8", "float32", "BF16"])
+def test_an_unknown_precision_is_answered_with_the_known_ones_and_fp16_is_for_gpus(name: str) -> None:
+    with pytest.raises(UsageError, match=f"precision: '{name}' is unknown; allowed are auto, fp32, bf16, fp16"):
+        choose_precision(name, CPU)
     assert choose_precision("fp16", CUDA) == "fp16"
     with pytest.raises(UsageError, match="fp16 on a CPU .* allowed there are auto, fp32, bf16"):
         choose_precision("fp16", CPU)
-
-
-@pytest.mark.parametrize("name", ["", "fp8", "float32", "BF16"])
-def test_an_unknown_precision_is_answered_with_the_known_ones(name: str) -> None:
-    with pytest.raises(UsageError, match=f"precision: '{name}' is unknown; allowed are auto, fp32, bf16, fp16"):
-        choose_precision(name, CPU)
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
@@ -62,16 +52,16 @@ def test_matrices_are_multiplied_in_the_chosen_precision(name: str, dtype: torch
     assert choose_precision(name, CPU) == choose_precision(name, CUDA) == name
     with autocast(CPU, name):
         product = torch.ones(2, 2) @ torch.ones(2, 2)
-    assert product.dtype == dtype == PRECISIONS[name]
+    assert product.dtype == dtype == module.PRECISIONS[name]
 
 
 def test_a_device_is_described_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     for n_threads, words in (1, " (1 thread)"), (2, " (2 threads)"):
         monkeypatch.setattr(torch, "get_num_threads", lambda n=n_threads: n)
-        name, found, _ = describe_device(CPU).rpartition(words)
+        name, found, _ = module.describe_device(CPU).rpartition(words)
         assert found == words
         assert name
-    assert describe_device(torch.device("mps")) == "mps"
+    assert module.describe_device(torch.device("mps")) == "mps"
 
 
 def test_determinism_is_for_as_long_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:

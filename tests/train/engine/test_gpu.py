@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget import ResNetSpec, build
 from nas_budget.search import search
 from nas_budget.train.data.augment import crop_and_flip
 from nas_budget.train.data.split import SplitImages, channel_statistics, split_images
@@ -17,7 +17,6 @@ from nas_budget.train.data.synthetic import synthetic
 from nas_budget.train.engine.device import choose_device, choose_precision, describe_device, deterministic
 from nas_budget.train.engine.evaluate import evaluate
 from nas_budget.train.engine.loop import EpochResult, diverged, train, train_epoch
-from nas_budget.train.engine.model import build
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.recipe import RECIPES, Recipe
 

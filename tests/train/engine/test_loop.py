@@ -14,10 +14,10 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from nas_budget import build
 from nas_budget.errors import StoppedError
 from nas_budget.train.engine.evaluate import evaluate
 from nas_budget.train.engine.loop import EpochResult, diverged, train
-from nas_budget.train.engine.model import build
 from nas_budget.train.optim.lr_schedule import lr_schedule
 from nas_budget.train.optim.optimizers import make_optimizers, set_schedule
 from nas_budget.train.optim.recipe import RECIPES, Recipe

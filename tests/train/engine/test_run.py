@@ -13,15 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from nas_budget.arch.cost import cost
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget import Recipe, ResNetSpec, cost
 from nas_budget.errors import ModelError, StoppedError, TrainingError
 from nas_budget.records.training_run import EpochRow, RunResult, read_metrics, read_result
 from nas_budget.train.engine import run as full_training
 from nas_budget.train.engine.run import FullTraining
 from nas_budget.train.engine.run_config import RunConfig
 from nas_budget.train.engine.weights import load_model, weights_digest
-from nas_budget.train.optim.recipe import Recipe
 from tests.train.builders import CPU, SPEC, dark_or_bright
 
 RECIPE = Recipe(learning_rate=0.1, batch_size=20, epochs=4, crop_pad=1, ema=0.2, cutmix=0.3, trivial_augment=True)

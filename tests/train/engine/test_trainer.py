@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nas_budget import build
 from nas_budget.train.engine.device import is_out_of_memory
 from nas_budget.train.engine.loop import train_epoch
-from nas_budget.train.engine.model import build
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.ema import WeightEMA
 from tests.train.builders import BRIEF, EASY, SPEC

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from nas_budget.arch.spec import ResNetSpec
-from nas_budget.train.engine.model import build
+from nas_budget import ResNetSpec, build
 from nas_budget.train.engine.weights import Model
 
 SMALL = ResNetSpec((4, 6), blocks=1, image_size=8, classes=3, pool="global")

@@ -20,9 +20,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas_budget.arch.budget import Budget
-from nas_budget.arch.cost import cost
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget import Budget, ResNetSpec, cost
 from nas_budget.errors import ModelError, UsageError
 from nas_budget.records.paths import CERTIFICATE
 from nas_budget.train.engine.weights import Model, load_model, weights_digest
@@ -68,8 +66,14 @@ def test_onnx_takes_raw_images_in_any_number(exported: Exported) -> None:
     assert {t.name for t in made.graph.initializer} == ours | {"image_mean", "image_std"}
 
 
-def test_torch_loads_the_program_for_any_number(exported: Exported) -> None:
-    program = torch.export.load(exported.folder / "model.pt2").module()
+def test_torch_loads_the_program_for_any_number_and_both_files_say_how_they_are_used(exported: Exported) -> None:
+    metadata = {p.key: p.value for p in onnx.load(exported.folder / "model.onnx").metadata_props}
+    assert tuple(json.loads(metadata["classes"])) == exported.model.classes
+    assert "0 to 255; normalized inside" in metadata["images"]
+    assert metadata["params"] == str(cost(exported.spec).params)
+    beside = {f"{name}.txt": "" for name in metadata}
+    program = torch.export.load(exported.folder / "model.pt2", extra_files=beside).module()
+    assert beside == {f"{name}.txt": value for name, value in metadata.items()}
     for n in 1, 5:
         images = images_of(exported.spec, n)
         logits = program(images.permute(0, 3, 1, 2).float())
@@ -109,34 +113,18 @@ def test_every_file_is_counted_again_and_tells_nothing_of_the_machine_that_wrote
             assert trace.encode() not in content, f.file
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return Exported(SMALL, tmp_path_factory.mktemp("small"))
-
-
-def test_the_certificate_says_what_was_asked(small: Exported) -> None:
-    written = json.loads((small.folder / CERTIFICATE).read_text())
-    assert written == small.certificate.to_dict()
-    used = cost(SMALL)
-    assert (written["params"], written["macs"], written["spec"]) == (used.params, used.macs, SMALL.to_dict())
+def test_the_certificate_says_what_was_asked(exported: Exported) -> None:
+    written, used = json.loads((exported.folder / CERTIFICATE).read_text()), cost(exported.spec)
+    assert written == exported.certificate.to_dict()
+    assert (written["params"], written["macs"], written["spec"]) == (used.params, used.macs, exported.spec.to_dict())
     margin = {"limit": 5_000_000, "used": used.params, "margin": 5_000_000 - used.params}
     assert (written["fits"], written["margins"]) == (True, {"params": margin})
     assert (written["test_accuracy"], written["test_data"]) == (0.75, "shapes")
     assert written["training"] == {"seed": 3, "weights": "plain"}
-    assert written["weights_digest"] == weights_digest(small.model.network.state_dict())
+    assert written["weights_digest"] == weights_digest(exported.model.network.state_dict())
     assert all(f["params_equal"] for f in written["files"])
     assert set(written["versions"]) == {"nas-budget", "torch", "onnx", "onnxscript", "onnxruntime"}
     assert abs(datetime.fromisoformat(written["date"]) - datetime.now(UTC)) < timedelta(hours=1)
-
-
-def test_onnx_and_torch_files_say_how_they_are_used(small: Exported) -> None:
-    metadata = {p.key: p.value for p in onnx.load(small.folder / "model.onnx").metadata_props}
-    assert json.loads(metadata["classes"]) == ["class 0", "class 1", "class 2"]
-    assert "0 to 255; normalized inside" in metadata["images"]
-    assert metadata["params"] == str(cost(SMALL).params)
-    beside = {f"{name}.txt": "" for name in metadata}
-    torch.export.load(small.folder / "model.pt2", extra_files=beside)
-    assert beside == {f"{name}.txt": value for name, value in metadata.items()}
 
 
 def test_a_network_over_budget_is_exported_and_said_to_be_and_what_is_not_known_is_null(tmp_path: Path) -> None:

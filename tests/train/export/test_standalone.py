@@ -14,8 +14,7 @@ import torch
 from hypothesis import given, settings
 from torch import nn
 
-from nas_budget.arch.cost import cost
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget import ResNetSpec, cost
 from nas_budget.errors import ModelError
 from nas_budget.train.engine.weights import Model
 from nas_budget.train.export.certificate import max_difference

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from nas_budget import Recipe
 from nas_budget.train.optim.muon import Muon, orthogonal
 from nas_budget.train.optim.optimizers import make_optimizers
-from nas_budget.train.optim.recipe import Recipe
 
 
 @settings(max_examples=30)

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from nas_budget.arch.cost import cost
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget import ResNetSpec, cost
 from nas_budget.train.profile import benchmark as module
 from nas_budget.train.profile.benchmark import BATCHES, MIN_REPEATS, Quartiles, fastest_batch, measure
 

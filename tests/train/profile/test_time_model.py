@@ -11,12 +11,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nas_budget.arch.cost import cost
-from nas_budget.arch.layers import layers
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget import ResNetSpec, build, cost, layers
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.split import SplitImages, split_images
-from nas_budget.train.engine.model import build
 from nas_budget.train.optim.muon import Muon
 from nas_budget.train.optim.recipe import RECIPES, Recipe
 from nas_budget.train.profile import time_model as module
