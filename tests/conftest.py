@@ -71,9 +71,17 @@ class Ran(NamedTuple):
     def json(self) -> Any:
         return json.loads(self.out)
 
+    def refused(self, code: int, said: str) -> bool:
+        """Whether it ended with this code, and printed nothing but an error of one line that says this."""
+        one_line = self.err.startswith("error: ") and self.err.count("\n") == 1
+        return (self.code, self.out, one_line) == (code, "", True) and said in self.err
+
+
+Run = Callable[..., Ran]
+
 
 @pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
     """The command line: `run("count", "--channels", "8")` gives exit code, stdout and stderr."""
 
     def call(*arguments: object) -> Ran:
@@ -87,28 +95,14 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
 @pytest.fixture
 def quick(npz: Path, tmp_path: Path) -> list[object]:
     """Arguments of a search that trains each network in a fraction of a second."""
-    values = [
-        "space.stages=[2,3]",
-        "space.width=[4,16]",
-        "space.blocks=1",
-        "data.validation_images=100",
-        "recipe.batch_size=50",
-    ]
-    options = [part for value in values for part in ("--set", value)]
-    return [
-        "search",
-        "--data",
-        npz,
-        "--images",
-        200,
-        "--epochs",
-        4,
-        "--budget",
-        "20k",
-        "--runs-dir",
-        tmp_path,
-        *options,
-    ]
+    options = ["--images", 200, "--epochs", 4, "--budget", "20k"]
+    options += sets("space.stages=[2,3] space.width=[4,16] space.blocks=1 data.validation_images=100")
+    return ["search", "--data", npz, "--runs-dir", tmp_path, *options, *sets("recipe.batch_size=50")]
+
+
+def sets(text: str) -> list[str]:
+    """The options that set each of some keys of a study file."""
+    return [part for value in text.split() for part in ("--set", value)]
 
 
 @pytest.fixture(scope="module")

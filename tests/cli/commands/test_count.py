@@ -1,21 +1,74 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from nas_budget.arch.spec import ResNetSpec
-from tests.conftest import Ran
+from nas_budget.train.profile import benchmark as module
+from nas_budget.train.profile.benchmark import RESIDENT, Measurement, Quartiles
+from tests.conftest import Run
 
 REFERENCE = ("count", "--channels", "32,64,96,128,185")
-Run = Callable[..., Ran]
+SMALL = ("count", "--channels", "8,16")
+FOUND = Measurement(
+    device="a CPU (2 threads)",
+    precision="fp32",
+    threads=2,
+    versions="nas-budget 0.1.0, torch 2.13.0",
+    latency_ms=Quartiles(12.345, 12.0, 13.0, 99),
+    inference=Quartiles(1_234.5, 1_200.0, 1_300.0, 7),
+    inference_batch=128,
+    training=Quartiles(301.0, 290.0, 310.4, 3),
+    training_batch=32,
+    inference_bytes=38_400_000,
+    training_bytes=1_234_000_000,
+    memory=RESIDENT,
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ("--channels 32,x", 2, "channels: cannot read '32,x'"),
+        ("--channels 0", 2, "channels: 0 not allowed"),
+        ("--channels 32,,64", 2, "channels: cannot read '32,,64'"),
+        ("--channels 8 --kernels 4", 2, "kernels: 4 not allowed"),
+        ("--channels 8,8,8,8,8 --pool 9", 2, "pool: 9 is larger than the last stage's 2x2 map"),
+        ("--channels 8,16 --blocks 1,2,3", 2, "blocks: 3 values for 2 stages"),
+        ("--channels 8 --budget 0", 2, "--budget: '0' is not allowed"),
+        ("--channels 8 --budget 5Q", 2, "--budget: cannot read '5Q'"),
+        ("--channels 8 --weight-format int4", 2, "weight_format: 'int4' is unknown"),
+        ("--channels 8 --dropout much", 2, "dropout: cannot read 'much'"),
+        ("--channels", 2, "'--channels' requires an argument"),
+        ("--widths 8", 2, "No such option: --widths"),
+        ("", 2, "no network given"),
+        ("nowhere.json", 2, "nowhere.json: cannot be read"),
+        ("--module torch.nn:Conv3000", 2, "torch.nn has no 'Conv3000'"),
+        ("--module nowhere.at.all:make", 2, "there is no module 'nowhere.at.all'"),
+        ("--module torch.nn:Identity --channels 8", 2, "--module describes the whole network"),
+        ("--module torch.nn:Identity --input 3,x", 2, "--input: cannot read '3,x'"),
+        ("--module torch.nn:Identity --max-activation-bytes 5", 2, "--max-activation-bytes: not counted"),
+        ("--module torch.nn:Conv2d", 1, "building Conv2d failed"),
+        ("--channels 8 --channels 16 --measure", 2, "--measure takes one network, not 2"),
+        ("--module torch.nn:Identity --measure", 2, "--module"),
+        ("--channels 8 --device cpu", 2, "--device goes with --measure"),
+        ("--channels 8 --precision bf16", 2, "--precision goes with --measure"),
+        ("--channels 8 --measure --device tpu", 2, "device: 'tpu'"),
+        ("--channels 8 --measure --device cpu --precision fp16", 2, "fp16 on a CPU"),
+        ("--channels 8 --measure --precision fp8", 2, "fp8"),
+    ],
+)
+def test_mistakes_are_one_line(run: Run, asked: list[object], arguments: str, code: int, said: str) -> None:
+    assert run("count", *arguments.split()).refused(code, said)
+    assert asked == []
 
 
 def test_the_reference(run: Run) -> None:
     ran = run(*REFERENCE)
-    assert ran.code == 0
-    assert ran.err == ""
+    assert (ran.code, ran.err) == (0, "")
     assert "stage 5   185x2x2    2,585,745    10,329,660       51.7%" in ran.out
     assert "fits: 4,907,445 of 5,000,000 parameters, 92,555 to spare" in ran.out
     assert all(len(line) <= 80 for line in ran.out.splitlines())
@@ -27,17 +80,17 @@ def test_the_reference(run: Run) -> None:
         ("--channels 32,64,96,128,185 --shortcut-kernel 1", 4_554_165),
         ("--channels 64,128,256 --blocks 4,5,3 --shortcut-kernel 1 --pool 8", 4_992_586),
         ("--channels 64,128,256 --blocks 4,5,3 --shortcut-kernel 1 --pool global", 4_992_586),
+        ("--channels 48,96,192 --blocks 6 --block preact --stem-width 16 --shortcut-kernel 1 --pool global", 5_038_554),
     ],
 )
 def test_options_reach_the_network(run: Run, options: str, params: int) -> None:
-    assert run("count", *options.split(), "--json").json["params"] == params
+    ran = run("count", *options.split(), "--json")
+    assert (ran.json["params"], ran.code) == (params, 3 if params > 5_000_000 else 0)
 
 
 def test_json_has_every_figure(run: Run) -> None:
     counted = run(*REFERENCE, "--max-macs", "300M", "--json").json
-    assert {"params", "macs", "weight_bytes", "activation_bytes", "buffers", "fits", "margins", "stages"} <= set(
-        counted
-    )
+    assert {"weight_bytes", "activation_bytes", "buffers"} <= {*counted}
     assert counted["macs"] == 226_502_006
     assert counted["fits"] is True
     assert counted["margins"]["macs"] == {"limit": 300_000_000, "used": 226_502_006, "margin": 73_497_994}
@@ -76,38 +129,8 @@ def test_layers_agree_with_torchinfo(run: Run) -> None:
 def test_a_spec_file(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "spec.json"
     path.write_text(ResNetSpec((8, 16), pool=4).to_json())
-    by_file, by_options = run("count", path, "--json"), run("count", "--channels", "8,16", "--pool", "4", "--json")
-    assert by_file.json == by_options.json
-    both = run("count", path, "--pool", "4")
-    assert both.code == 2
-    assert "--pool" in both.err
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        "--channels 32,x",
-        "--channels 0",
-        "--channels 32,,64",
-        "--channels 8 --kernels 4",
-        "--channels 8,8,8,8,8 --pool 9",
-        "--channels 8,16 --blocks 1,2,3",
-        "--channels 8 --budget 0",
-        "--channels 8 --budget 5Q",
-        "--channels 8 --weight-format int4",
-        "--channels 8 --dropout much",
-        "--channels",
-        "--widths 8",
-        "",
-        "nowhere.json",
-    ],
-)
-def test_wrong_usage_is_one_line_and_exit_code_2(run: Run, arguments: str) -> None:
-    ran = run("count", *arguments.split())
-    assert ran.code == 2
-    assert ran.out == ""
-    assert ran.err.startswith("error: ")
-    assert ran.err.count("\n") == 1
+    assert run("count", path, "--json").json == run(*SMALL, "--pool", "4", "--json").json
+    assert run("count", path, "--pool", "4").refused(2, "--pool")
 
 
 def test_an_explanation_says_where_it_goes_and_what_more_costs(run: Run) -> None:
@@ -117,52 +140,80 @@ def test_an_explanation_says_where_it_goes_and_what_more_costs(run: Run) -> None
     assert "3x3 shortcuts spend 353,280 parameters" in ran.out
     assert "stage 5 width    185 -> 186      +25,705       +102,718    yes       188" in ran.out
     assert all(len(line) <= 80 for line in ran.out.splitlines())
-    changes = run(*REFERENCE, "--explain", "--json").json["changes"]
-    assert changes[4]["largest"] == 188
+    assert run(*REFERENCE, "--explain", "--json").json["changes"][4]["largest"] == 188
 
 
 def test_several_networks_are_compared(run: Run, tmp_path: Path) -> None:
-    ran = run("count", "--channels", "32,64,96,128,185", "--channels", "64,128,256")
+    ran = run(*REFERENCE, "--channels", "64,128,256")
     assert ran.code == 3
     assert "1,243,914 too many" in ran.out
-    paths = [tmp_path / f"{width}.json" for width in (8, 16)]
-    for path, width in zip(paths, (8, 16), strict=True):
-        path.write_text(ResNetSpec((width,)).to_json())
+    paths = [tmp_path / "8.json", tmp_path / "16.json"]
+    for path in paths:
+        path.write_text(ResNetSpec((int(path.stem),)).to_json())
     compared = run("count", *paths, "--json")
     assert compared.code == 0
     assert [row["spec"]["channels"] for row in compared.json] == [[8], [16]]
     assert run("count", *paths, "--explain").code == 2
 
 
-def test_blocks_of_other_kinds(run: Run) -> None:
-    wide = "--channels 48,96,192 --blocks 6 --block preact --stem-width 16 --shortcut-kernel 1 --pool global"
-    ran = run("count", *wide.split(), "--json")
-    assert ran.code == 3
-    assert ran.json["params"] == 5_038_554
-
-
 def test_any_module_is_counted(run: Run) -> None:
-    ran = run("count", "--module", "torch.nn:Conv2d(3, 8, 3)")
+    convolution = ("count", "--module", "torch.nn:Conv2d(3, 8, 3)")
+    ran = run(*convolution)
     assert ran.code == 0
     assert "fits: 224 of 5,000,000 parameters" in ran.out
-    over = run("count", "--module", "torch.nn:Conv2d(3, 8, 3)", "--budget", "223", "--json")
+    over = run(*convolution, "--budget", "223", "--json")
     assert over.code == 3
     assert over.json["margins"]["params"]["margin"] == -1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code"),
-    [
-        ("--module torch.nn:Conv3000", 2),
-        ("--module nowhere.at.all:make", 2),
-        ("--module torch.nn:Identity --channels 8", 2),
-        ("--module torch.nn:Identity --input 3,x", 2),
-        ("--module torch.nn:Identity --max-activation-bytes 5", 2),
-        ("--module torch.nn:Conv2d", 1),
-    ],
-)
-def test_modules_that_cannot_be_counted_are_one_line(run: Run, arguments: str, code: int) -> None:
-    ran = run("count", *arguments.split())
-    assert ran.code == code
-    assert ran.err.startswith("error: ")
-    assert ran.err.count("\n") == 1
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ResNetSpec, torch.device, str]]:
+    """What was to be measured; nothing is."""
+    calls: list[tuple[ResNetSpec, torch.device, str]] = []
+    monkeypatch.setattr(module, "measure", lambda *what: calls.append(what) or FOUND)
+    return calls
+
+
+def test_measured_figures_come_with_spread_batch_and_device(run: Run, asked: list[object]) -> None:
+    ran = run(*SMALL, "--measure", "--device", "cpu")
+    assert ran.code == 0
+    assert "measured     a CPU (2 threads), fp32; nas-budget 0.1.0, torch 2.13.0" in ran.out
+    assert "latency      12.35 ms for one image (12.00 to 13.00, n = 99)" in ran.out
+    assert "inference    1,234 images/s in batches of 128 (1,200 to 1,300, n = 7)" in ran.out
+    assert "training     301 images/s in batches of 32 (290 to 310, n = 3)" in ran.out
+    assert f"memory       38 MB for one image, 1,234 MB to train in batches of 32\n             ({RESIDENT})" in ran.out
+    assert "fits: " in ran.out
+    assert asked == [(ResNetSpec((8, 16)), torch.device("cpu"), "fp32")]
+    assert all(len(line) <= 80 for line in ran.out.splitlines())
+
+
+def test_json_has_what_was_measured_under_a_key_of_its_own(run: Run, asked: list[object]) -> None:
+    ran = run(*SMALL, "--measure", "--precision", "bf16", "--json")
+    assert ran.err == ""
+    assert ran.json["measured"] == FOUND.to_dict()
+    assert ran.json["params"] > 0
+    assert asked == [(ResNetSpec((8, 16)), torch.device("cpu"), "bf16")] or torch.cuda.is_available()
+    assert "measured" not in run(*SMALL, "--json").json
+
+
+def test_memory_not_measured_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = replace(FOUND, inference_bytes=None, training_bytes=None)
+    monkeypatch.setattr(module, "measure", lambda *_: unknown)
+    assert "memory       not measured" in run(*SMALL, "--measure").out
+
+
+def test_a_network_over_budget_is_measured_too(run: Run, asked: list[object]) -> None:
+    ran = run(*SMALL, "--measure", "--budget", "10", "--explain")
+    assert ran.code == 3
+    assert "latency" in ran.out
+    assert len(asked) == 1
+
+
+def test_an_interruption_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "repeat", interrupted)
+    ran = run("count", "--channels", "8", "--blocks", "1", "--measure", "--device", "cpu")
+    assert ran.code == 130
+    assert ran.err.splitlines()[-1] == "interrupted"

@@ -1,21 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Ran, save_npz
-
-Run = Callable[..., Ran]
+from tests.conftest import Run, save_npz
 
 
-def test_data_lists_what_is_there(run: Run, tmp_path: Path) -> None:
+def test_data_lists_what_is_there(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_npz(tmp_path / "cifar10.npz")
     listed = run("data", "--data-dir", tmp_path, "--json").json
     assert listed["found"]["cifar10"] == str(tmp_path / "cifar10.npz")
     assert listed["found"]["svhn"] is None
     assert "not here" in run("data", "--data-dir", tmp_path).out
+    monkeypatch.setenv("NAS_BUDGET_DATA", str(tmp_path))
+    assert "cifar10: 32x32x3" in run("data", "cifar10").out
 
 
 def test_data_checks_a_file(run: Run, npz: Path) -> None:
@@ -28,12 +27,4 @@ def test_data_checks_a_file(run: Run, npz: Path) -> None:
 def test_data_refuses_a_damaged_file(run: Run, npz: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(npz.read_bytes()[:-1000])
-    ran = run("data", damaged)
-    assert ran.code == 1
-    assert ran.err.startswith(f"error: {damaged}")
-
-
-def test_data_of_the_folder_in_the_environment(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NAS_BUDGET_DATA", str(tmp_path))
-    save_npz(tmp_path / "cifar10.npz")
-    assert "cifar10: 32x32x3" in run("data", "cifar10").out
+    assert run("data", damaged).refused(1, f"error: {damaged}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -22,11 +20,43 @@ from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, JOURNAL, TRIALS
 from nas_budget.records.trials import read_trials, write_table
 from nas_budget.report.pages.next_steps import network_options
 from tests.cli.runs import SPEC, plain, terminal, write_run, write_unfinished
-from tests.conftest import Ran
+from tests.conftest import Run
 
-Run = Callable[..., Ran]
 STUDY = Path(__file__).parent / "early_study"
 """Of thirty trials, by a version whose table had fewer columns."""
+SHOWN = {
+    "cifar10-150k": [
+        "30 trials (25 complete, 5 pruned) on cifar10",
+        "49.95% ± 2.19% of 2,000 validation images",
+        "fits: 112,062 of 150,000 parameters, 37,938 to spare",
+        "45.15%    11,925",
+        "●",
+        "100k",
+        "10 min of training: 9 min on complete trials",
+        "nas-budget train --study runs/cifar10-150k",
+        "nas-budget report runs/cifar10-150k",
+    ],
+    "cifar10-150k 3": [
+        "trial 3: 41.90% ± 2.16% of 2,000 validation images",
+        "stage 2   12x8x8    13,416     850,944        8.9%",
+        "120,807 to spare",
+        "▁▄▅▆▇█  17.95% to 41.90%",
+        "17.95 27.45 32.90 36.35 39.15 41.90",
+        "sgd, learning rate 0.1, weight decay 0.0005, batch 64",
+        "15.5 s",
+        "AMD EPYC",
+    ],
+    "long": [
+        "90.50% ± 0.71% (standard deviation) of 10,000 test images, mean of 2 seeds",
+        "strong: muon",
+        "7,000 parameters",
+        "0        90.00%     91.00%   92.00%   93.00%       80.00%",
+        "3 min",
+        "nas-budget export runs/long",
+    ],
+    "begun": ["not finished: epoch 7 of 20", "10.0% to 70.0%"],
+}
+"""Of each folder or trial, some of what is shown."""
 
 
 @pytest.fixture
@@ -47,12 +77,11 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_studies_and_runs_are_listed_the_last_changed_first(run: Run, runs: Path) -> None:
     ran = run("ls")
     assert ran.code == 0
-    rows = [line.split() for line in ran.out.splitlines()[2:]]
-    assert [row[0] for row in rows] == ["begun", "long", "cifar10-150k"]
-    assert "epoch 7/20" in ran.out
-    assert "2 seeds" in ran.out
-    assert "25 complete, 5 pruned" in ran.out
-    assert "49.95%   112,062   150k, 6M MACs   cifar10   9 h ago" in ran.out
+    first, second, third = ran.out.splitlines()[2:]
+    assert first.startswith("begun ") and "epoch 7/20" in first
+    assert second.startswith("long ") and "2 seeds" in second
+    assert third.startswith("cifar10-150k ") and "25 complete, 5 pruned" in third
+    assert "49.95%   112,062   150k, 6M MACs   cifar10   9 h ago" in third
     begun, long, study = run("ls", "--json").json
     assert (begun["epoch"], begun["epochs"], begun["accuracy"]) == (7, 20, None)
     assert (long["kind"], long["seeds"], long["accuracy"]) == ("run", 2, pytest.approx(0.905))
@@ -82,9 +111,7 @@ def test_a_damaged_folder_gets_a_row_and_a_reason(run: Run, runs: Path, damage: 
     assert "cifar10-150k" in ran.out
     assert all(line.startswith(("runs/damaged", "runs/torn")) for line in ran.err.splitlines())
     listed = {entry["name"]: entry["problem"] for entry in run("ls", "--json").json}
-    assert listed["damaged"]
-    assert listed["torn"]
-    assert not listed["long"]
+    assert [bool(listed[name]) for name in ("damaged", "torn", "long")] == [True, True, False]
 
 
 @pytest.mark.parametrize("width", [140, 100, 80, 60, 40])
@@ -97,9 +124,7 @@ def test_the_listing_is_no_wider_than_the_terminal(
     assert max(map(len, out.splitlines())) <= width
     assert "49.95%" in out
     assert ("…" in out) == (width < 140)
-    if "…" in out:
-        assert "a-study" in out
-        assert "twice" in out
+    assert "…" not in out or ("a-study" in out and "twice" in out)
 
 
 def test_names_are_cut_in_their_middle() -> None:
@@ -118,28 +143,29 @@ def test_of_two_hundred_studies_each_table_is_read_once(run: Run, runs: Path, mo
     assert len(read) == 201  # each table once, and no journal
 
 
-def test_a_study_is_shown(run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("arguments", SHOWN)
+def test_what_is_shown_fits_a_terminal_of_eighty_columns(
+    run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch, arguments: str
+) -> None:
     terminal(monkeypatch, 80)
-    ran = run("show", "cifar10-150k")
-    assert ran.code == 0
-    assert max(map(len, plain(ran.out).splitlines())) <= 80
-    for said in (
-        "30 trials (25 complete, 5 pruned) on cifar10",
-        "49.95% ± 2.19% of 2,000 validation images",
-        "fits: 112,062 of 150,000 parameters, 37,938 to spare",
-        "45.15%    11,925",
-        "●",
-        "100k",
-        "10 min of training: 9 min on complete trials",
-        "nas-budget train --study runs/cifar10-150k",
-        "nas-budget report runs/cifar10-150k",
-    ):
-        assert said in ran.out, said
-    shown = run("show", runs / "cifar10-150k" / TRIALS_TABLE, "--json").json
-    assert shown["best"]["number"] == 21
-    assert shown["margins"]["params"]["margin"] == 37_938
-    assert [row["params"] for row in shown["front"]] == sorted(row["params"] for row in shown["front"])
-    assert shown["seconds"]["spent"] > 500
+    out = plain(run("show", *arguments.split()).out)
+    assert max(map(len, out.splitlines())) <= 80
+    assert [line for line in SHOWN[arguments] if line not in out] == []
+
+
+def test_json_has_what_is_shown(run: Run, runs: Path) -> None:
+    study = run("show", runs / "cifar10-150k" / TRIALS_TABLE, "--json").json
+    assert study["best"]["number"] == 21
+    assert study["margins"]["params"]["margin"] == 37_938
+    assert [row["params"] for row in study["front"]] == sorted(row["params"] for row in study["front"])
+    assert study["seconds"]["spent"] > 500
+    trial = run("show", "cifar10-150k", "3", "--json").json
+    assert trial["curve"][-1] == trial["accuracy"] == 0.419
+    assert sum(part["params"] for part in trial["stages"]) == trial["params"]
+    finished = run("show", "long", "--json").json
+    assert finished["accuracy"]["mean"] == pytest.approx(0.905)
+    assert {*finished["files"]} == {"metrics.jsonl", "model.safetensors", "result.json"}
+    assert run("show", "begun", "--json").json["finished"] is False
 
 
 def test_finalists_lead_where_there_are_some(run: Run, runs: Path) -> None:
@@ -170,29 +196,13 @@ def test_the_export_of_a_study_is_that_of_the_run_of_its_best_network(run: Run, 
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [
-        ("accuracy", "nan"),
-        ("accuracy", "97.5"),
-        ("params", "0"),
-        ("state", "weird"),
-        ("seconds", "inf"),
-        ("curve", "x y"),
-    ],
+    [("accuracy", "nan"), ("accuracy", 97.5), ("params", 0), ("state", "weird"), ("seconds", "inf"), ("curve", "x y")],
 )
-def test_a_table_no_search_writes_is_damaged(run: Run, runs: Path, column: str, value: str) -> None:
+def test_a_table_no_search_writes_is_damaged(run: Run, runs: Path, column: str, value: object) -> None:
     path = runs / "cifar10-150k" / TRIALS_TABLE
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    rows[3] = {**rows[3], "state": "complete", column: value}
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    for command in ["show", "cifar10-150k"], ["show", "cifar10-150k", "3"], ["show", "cifar10-150k", "--json"]:
-        ran = run(*command)
-        assert ran.code == 1
-        assert ran.err.startswith("error: runs/cifar10-150k/trials.csv: ")
-        assert ran.err.count("\n") == 1
+    write_table(path, [replace(row, **{column: value} if row.number == 3 else {}) for row in read_trials(path)])
+    for more in [], ["3"], ["--json"]:
+        assert run("show", "cifar10-150k", *more).refused(1, "error: runs/cifar10-150k/trials.csv: ")
     assert run("ls", "--json").code == 0  # and is JSON
 
 
@@ -215,27 +225,6 @@ def test_a_study_without_a_finished_trial_says_so(run: Run, runs: Path) -> None:
     assert "failed after 0 of 6 epochs: out of memory" in run("show", "young", "0").out
 
 
-def test_a_trial_is_shown(run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal(monkeypatch, 80)
-    ran = run("show", "cifar10-150k", "3")
-    assert ran.code == 0
-    assert max(map(len, plain(ran.out).splitlines())) <= 80
-    for said in (
-        "trial 3: 41.90% ± 2.16% of 2,000 validation images",
-        "stage 2   12x8x8    13,416     850,944        8.9%",
-        "120,807 to spare",
-        "▁▄▅▆▇█  17.95% to 41.90%",
-        "17.95 27.45 32.90 36.35 39.15 41.90",
-        "sgd, learning rate 0.1, weight decay 0.0005, batch 64",
-        "15.5 s",
-        "AMD EPYC",
-    ):
-        assert said in ran.out, said
-    shown = run("show", "cifar10-150k", "3", "--json").json
-    assert shown["curve"][-1] == shown["accuracy"] == 0.419
-    assert sum(part["params"] for part in shown["stages"]) == shown["params"]
-
-
 def test_the_commands_of_a_trial_are_ready_to_run(run: Run, quick: list[object], tmp_path: Path) -> None:
     run(*quick, "--trials", 2, "--name", "a", "--pruner", "none")
     out = run("show", tmp_path / "a", "1").out.replace("\\\n", " ")
@@ -246,39 +235,13 @@ def test_the_commands_of_a_trial_are_ready_to_run(run: Run, quick: list[object],
     assert shown["recipe"]["optimizer"] == "muon"
 
 
-@pytest.mark.parametrize(
-    "spec",
-    [
-        ResNetSpec((32, 64, 96, 128, 185)),
-        ResNetSpec((8, 8, 8, 8, 8, 8, 8), blocks=(1, 2, 1, 1, 1, 1, 1), pool=1),
-        ResNetSpec(
-            (8,), blocks=2, pool="global", strides=2, block="bottleneck", se_reduction=4, stem_width=16, classes=3
-        ),
-        ResNetSpec((8, 9), kernels=(3, 5), shortcut_kernel=1, stem_kernel=5, dropout=0.2, in_channels=1, image_size=28),
-    ],
-)
-def test_options_describe_the_network(run: Run, spec: ResNetSpec) -> None:
+def test_options_describe_the_network(run: Run) -> None:
+    spec = ResNetSpec(
+        (8, 9), (1, 2), (3, 5), pool="global", strides=2, stem_kernel=5, shortcut_kernel=1, block="bottleneck",
+        se_reduction=4, stem_width=16, dropout=0.2, image_size=28, in_channels=1, classes=3,
+    )  # fmt: skip
     counted = run("count", *network_options(spec, image=True), "--json").json
     assert ResNetSpec.from_dict(counted["spec"]) == spec
-
-
-def test_a_run_is_shown(run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal(monkeypatch, 80)
-    ran = run("show", "long")
-    assert ran.code == 0
-    assert max(map(len, plain(ran.out).splitlines())) <= 80
-    for said in (
-        "90.50% ± 0.71% (standard deviation) of 10,000 test images, mean of 2 seeds",
-        "strong: muon",
-        "7,000 parameters",
-        "200 s",
-    ):
-        assert said.replace("200 s", "3 min") in ran.out
-    assert "0 90.00% 91.00% 92.00% 93.00% 80.00%" in " ".join(ran.out.split())
-    assert "nas-budget export runs/long" in ran.out
-    shown = run("show", "long", "--json").json
-    assert shown["accuracy"]["mean"] == pytest.approx(0.905)
-    assert set(shown["files"]) == {"metrics.jsonl", "model.safetensors", "result.json"}
 
 
 def test_a_run_of_one_seed_gives_what_chance_in_the_images_allows(run: Run, runs: Path) -> None:
@@ -286,37 +249,25 @@ def test_a_run_of_one_seed_gives_what_chance_in_the_images_allows(run: Run, runs
     assert "90.00% ± 0.59% of 10,000 test images" in run("show", "one").out
 
 
-def test_a_run_that_has_not_ended_tells_how_far_it_is(run: Run, runs: Path) -> None:
-    out = run("show", "begun").out
-    assert "not finished: epoch 7 of 20" in out
-    assert "10.0% to 70.0%" in out
-    assert run("show", "begun", "--json").json["finished"] is False
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["nope"], 2, "nope: no such folder; there are runs/begun, runs/cifar10-150k, runs/long"),
-        (["runs/nothing"], 2, "runs/nothing: holds no study or run; there are runs/begun"),
-        (["cifar10-150k", "99"], 2, "no trial 99; there are 0 to 29"),
-        (["cifar10-150k", "40"], 2, "trial 40 has not ended yet"),
-        (["long", "3"], 2, "has no trials"),
-        (["torn"], 1, "runs/torn"),
-        (["torn-run"], 1, "runs/torn-run"),
+        ("nope", 2, "nope: no such folder; there are runs/begun, runs/cifar10-150k, runs/long"),
+        ("runs/nothing", 2, "runs/nothing: holds no study or run; there are runs/begun"),
+        ("cifar10-150k 99", 2, "no trial 99; there are 0 to 29"),
+        ("cifar10-150k 40", 2, "trial 40 has not ended yet"),
+        ("long 3", 2, "has no trials"),
+        ("torn", 1, "runs/torn"),
+        ("torn-run", 1, "runs/torn-run"),
     ],
 )
-def test_what_cannot_be_shown_is_said_in_one_line(
-    run: Run, runs: Path, arguments: list[str], code: int, said: str
-) -> None:
+def test_what_cannot_be_shown_is_said_in_one_line(run: Run, runs: Path, arguments: str, code: int, said: str) -> None:
     (runs / "cifar10-150k" / "trials" / "40").mkdir(parents=True)
     for name, file in ("torn", TRIALS_TABLE), ("torn-run", "run.json"):
-        if arguments[0] == name:
+        if arguments == name:
             (runs / name).mkdir()
             (runs / name / file).write_text("{")
-    ran = run("show", *arguments)
-    assert (ran.code, ran.out, ran.err.count("\n")) == (code, "", 1)
-    assert ran.err.startswith("error: ")
-    assert said in ran.err
+    assert run("show", *arguments.split()).refused(code, said)
 
 
 def test_no_colour_where_none_is_wanted(run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,18 +13,19 @@ from PIL import Image
 
 from nas_budget.records.training_run import read_metrics, read_result
 from nas_budget.train.data.synthetic import draw
-from tests.conftest import Ran
+from tests.cli.processes import start, wait_until
+from tests.conftest import Run, save_npz, sets
 
 BRIEF = ("--channels", "4,8", "--blocks", "1", "--strides", "2,2", "--pool", "global", "--recipe", "brief")
 
 
 @pytest.fixture
-def train(run: Callable[..., Ran], npz: Path, tmp_path: Path) -> Callable[..., Ran]:
+def train(run: Run, npz: Path, tmp_path: Path) -> Run:
     """A run of seconds: `train("--epochs", 2)`; options that are given go before those that are not."""
     return lambda *given: run("train", *BRIEF, "--data", npz, "--runs-dir", tmp_path, "--epochs", 2, *given)
 
 
-def test_a_run_prints_its_figures_and_leaves_its_page(train: Callable[..., Ran], tmp_path: Path) -> None:
+def test_a_run_prints_its_figures_and_leaves_its_page(train: Run, tmp_path: Path) -> None:
     ran = train()
     assert ran.code == 0, ran.err
     result = read_result(tmp_path / "4-8-brief")
@@ -45,7 +40,7 @@ def test_a_run_prints_its_figures_and_leaves_its_page(train: Callable[..., Ran],
     assert f"nas-budget evaluate {tmp_path / '4-8-brief'}" in page
 
 
-def test_json_is_the_result_with_means(train: Callable[..., Ran], tmp_path: Path) -> None:
+def test_json_is_the_result_with_means(train: Run, tmp_path: Path) -> None:
     ran = train("--seeds", 2, "--json", "--quiet")
     assert ran.err == ""
     assert [seed["seed"] for seed in ran.json["seeds"]] == [0, 1]
@@ -53,13 +48,13 @@ def test_json_is_the_result_with_means(train: Callable[..., Ran], tmp_path: Path
     assert ran.json["accuracy"]["deviation"] is not None
 
 
-def test_a_finished_run_is_told_again_and_not_trained(train: Callable[..., Ran], tmp_path: Path) -> None:
+def test_a_finished_run_is_told_again_and_not_trained(train: Run, tmp_path: Path) -> None:
     first, again = train(), train()
     assert again.out == first.out
     assert "this run is finished; nothing was trained" in again.err
 
 
-def test_a_dry_run_writes_nothing(train: Callable[..., Ran], tmp_path: Path) -> None:
+def test_a_dry_run_writes_nothing(train: Run, tmp_path: Path) -> None:
     ran = train("--dry-run")
     assert "recipe   brief: muon, learning rate 0.05, batch 64, 2 epochs" in ran.out
     assert train("--dry-run", "--json").json["recipe.epochs"] == 2
@@ -67,7 +62,7 @@ def test_a_dry_run_writes_nothing(train: Callable[..., Ran], tmp_path: Path) -> 
 
 
 def test_the_limit_is_the_studys_unless_a_file_or_an_option_gives_another(
-    run: Callable[..., Ran], quick: list[object], npz: Path, tmp_path: Path
+    run: Run, quick: list[object], tmp_path: Path
 ) -> None:
     run(*quick, "--trials", 4, "--name", "s", "--pruner", "none", "--quiet")
     study, recipe = ("train", "--study", tmp_path / "s", "--dry-run", "--json"), tmp_path / "mine.toml"
@@ -79,58 +74,48 @@ def test_the_limit_is_the_studys_unless_a_file_or_an_option_gives_another(
     assert run(*study, recipe, "--budget", "20k").json["spec.channels"] == plain["spec.channels"]
 
 
-def test_the_data_are_the_studys_even_without_its_table(
-    run: Callable[..., Ran], quick: list[object], npz: Path, tmp_path: Path
-) -> None:
+def test_the_data_are_the_studys_even_without_its_table(run: Run, quick: list[object], tmp_path: Path) -> None:
     run(*quick, "--trials", 1, "--name", "s", "--quiet")
     study = ("train", "--study", tmp_path / "s", "--dry-run", "--json")
     plain = run(*study).json
     (tmp_path / "s" / "trials.csv").unlink()
     assert run(*study).json == plain
     (tmp_path / "s" / "settings.json").unlink()
-    refused = run(*study)
-    assert (refused.code, refused.out) == (1, "")
-    assert "s holds no study" in refused.err
+    assert run(*study).refused(1, "s holds no study")
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        ((), 2, "no network given"),
-        (("--blocks", "2"), 2, "--blocks: goes with --channels"),
-        (("--trial", "3"), 2, "go with --study"),
-        (("--channels", "8", "--study", "x"), 2, "the network is given twice"),
-        (("--study", "nowhere"), 1, "nowhere holds no study"),
-        (("a.txt",), 2, "a.txt: not expected"),
-        (("--channels", "900,900"), 3, "OVER BUDGET"),
-        (("--channels", "8", "--recipe", "best"), 2, "recipe.name: 'best': input should be"),
-        (("--channels", "8", "--set", "recipe.ema=2"), 2, "recipe.ema: 2"),
-        (("--channels", "8", "--images", "90k"), 2, "lower data.images"),
-        (("--channels", "8", "--set", "recipe.crop_pad=40"), 2, "recipe.crop_pad: 40 is too much"),
-        (("--channels", "8", "--precision", "fp16", "--device", "cpu"), 2, "fp16 on a CPU"),
-        (("--channels", "8", "--graph", "--device", "cpu"), 2, "--graph: needs a CUDA GPU"),
+        ("", 2, "no network given"),
+        ("--blocks 2", 2, "--blocks: goes with --channels"),
+        ("--trial 3", 2, "go with --study"),
+        ("--channels 8 --study x", 2, "the network is given twice"),
+        ("--study nowhere", 1, "nowhere holds no study"),
+        ("a.txt", 2, "a.txt: not expected"),
+        ("--channels 900,900", 3, "OVER BUDGET"),
+        ("--channels 8 --recipe best", 2, "recipe.name: 'best': input should be"),
+        ("--channels 8 --set recipe.ema=2", 2, "recipe.ema: 2"),
+        ("--channels 8 --images 90k", 2, "lower data.images"),
+        ("--channels 8 --set recipe.crop_pad=40", 2, "recipe.crop_pad: 40 is too much"),
+        ("--channels 8 --precision fp16 --device cpu", 2, "fp16 on a CPU"),
+        ("--channels 8 --graph --device cpu", 2, "--graph: needs a CUDA GPU"),
     ],
 )
-def test_mistakes_are_one_line(
-    run: Callable[..., Ran], tmp_path: Path, arguments: tuple[str, ...], code: int, words: str
-) -> None:
-    ran = run("train", *arguments, "--data", "shapes", "--runs-dir", tmp_path)
-    assert (ran.code, ran.out) == (code, "")
-    (line,) = ran.err.strip().splitlines()
-    assert line.startswith("error: ")
-    assert words in line
+def test_mistakes_are_one_line(run: Run, tmp_path: Path, arguments: str, code: int, words: str) -> None:
+    assert run("train", *arguments.split(), "--data", "shapes", "--runs-dir", tmp_path).refused(code, words)
     assert not list(tmp_path.glob("*/run.json"))
 
 
-def test_another_recipe_under_the_same_name_is_told(train: Callable[..., Ran]) -> None:
+def test_another_recipe_under_the_same_name_is_told(train: Run) -> None:
     train("--name", "x")
     ran = train("--name", "x", "--epochs", 3)
     assert ran.code == 1
     assert "recipe.epochs was 2, not 3" in ran.err
 
 
-def test_the_best_of_a_search_gets_its_long_run(run: Callable[..., Ran], npz: Path, tmp_path: Path) -> None:
-    small = ("--set", "space.width=[4,8]", "--set", "space.stages=[2,2]", "--set", "space.blocks=1")
+def test_the_best_of_a_search_gets_its_long_run(run: Run, npz: Path, tmp_path: Path) -> None:
+    small = sets("space.width=[4,8] space.stages=[2,2] space.blocks=1")
     brief = ("--data", npz, "--images", 60, "--epochs", 1, "--runs-dir", tmp_path)
     assert run("search", "--trials", 2, "--budget", "20k", *small, *brief, "--name", "s").code == 0
     best = json.loads((tmp_path / "s" / "best.json").read_text())
@@ -145,7 +130,7 @@ def test_the_best_of_a_search_gets_its_long_run(run: Callable[..., Ran], npz: Pa
     assert ran.json["name"] == "s-trial0-study"
 
 
-def test_evaluate_agrees_with_the_run(run: Callable[..., Ran], train: Callable[..., Ran], tmp_path: Path) -> None:
+def test_evaluate_agrees_with_the_run(run: Run, train: Run, tmp_path: Path) -> None:
     train("--set", "recipe.ema=0.2")
     (seed,) = read_result(tmp_path / "4-8-brief").seeds
     plain, ema = (run("evaluate", tmp_path / "4-8-brief", "--json", *more).json for more in ([], ["--ema"]))
@@ -156,23 +141,19 @@ def test_evaluate_agrees_with_the_run(run: Callable[..., Ran], train: Callable[.
     assert "of 500 train images" in text
 
 
-def test_evaluate_tells_what_does_not_fit(run: Callable[..., Ran], train: Callable[..., Ran], tmp_path: Path) -> None:
+def test_evaluate_tells_what_does_not_fit(run: Run, train: Run, tmp_path: Path) -> None:
     train()
-    images, labels = draw(20, 1)
-    other = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
-    np.savez(tmp_path / "more.npz", **other, classes=np.array([f"c{i}" for i in range(12)]))
-    small = {key: value[:, :16, :16] if value.ndim == 4 else value for key, value in other.items()}
-    np.savez(tmp_path / "less.npz", **small, classes=np.array(list("abcdefghij")))
-    for name, words in ("more", "12 classes; the network takes"), ("less", "images of 16 pixels"):
-        ran = run("evaluate", tmp_path / "4-8-brief", "--data", tmp_path / f"{name}.npz")
-        assert (ran.code, words in ran.err) == (1, True), ran.err
-    assert "allowed are test, train" in run("evaluate", tmp_path / "4-8-brief", "--part", "all").err
-    assert run("evaluate", tmp_path / "nowhere").code == 1
+    images, _ = draw(500, 5)
+    save_npz(tmp_path / "more.npz", classes=np.array([f"c{i}" for i in range(12)]))
+    save_npz(tmp_path / "less.npz", train_images=images[:, :16, :16], test_images=images[:100, :16, :16])
+    evaluate = ("evaluate", tmp_path / "4-8-brief")
+    assert run(*evaluate, "--data", tmp_path / "more.npz").refused(1, "12 classes; the network takes")
+    assert run(*evaluate, "--data", tmp_path / "less.npz").refused(1, "images of 16 pixels")
+    assert run(*evaluate, "--part", "all").refused(2, "allowed are test, train")
+    assert run("evaluate", tmp_path / "nowhere").refused(1, "nowhere")
 
 
-def test_predict_tells_classes_with_probabilities(
-    run: Callable[..., Ran], train: Callable[..., Ran], tmp_path: Path
-) -> None:
+def test_predict_tells_classes_with_probabilities(run: Run, train: Run, tmp_path: Path) -> None:
     train()
     images, _ = draw(2, 9)
     Image.fromarray(images[0]).save(tmp_path / "a.png")
@@ -188,41 +169,32 @@ def test_predict_tells_classes_with_probabilities(
     assert run("predict", tmp_path / "4-8-brief", tmp_path / "c.png").err.startswith("error: ")
 
 
-def command(npz: Path, folder: Path, name: str) -> list[Any]:
-    sized = ["--channels", "8,16", "--recipe", "strong", "--epochs", "6", "--set", "recipe.batch_size=50"]
-    return [
-        sys.executable, "-m", "nas_budget", "train", *sized, "--data", npz, "--runs-dir", folder, "--name", name,
-        "--deterministic", "--threads", "1", "--json",
-    ]  # fmt: skip
+def command(npz: Path, folder: Path, name: str) -> list[object]:
+    """A run that gives the same figures each time."""
+    sized = "--channels 8,16 --recipe strong --epochs 6 --set recipe.batch_size=50 --deterministic --threads 1 --json"
+    return ["train", *sized.split(), "--data", npz, "--runs-dir", folder, "--name", name]
 
 
 @pytest.mark.slow
-def test_a_run_killed_between_two_epochs_ends_as_one_that_was_not(npz: Path, tmp_path: Path) -> None:
-    whole = subprocess.run(command(npz, tmp_path, "whole"), capture_output=True, text=True, check=True)
+def test_a_run_killed_between_two_epochs_ends_as_one_that_was_not(run: Run, npz: Path, tmp_path: Path) -> None:
+    whole, killed = (command(npz, tmp_path, name) for name in ("whole", "killed"))
     for epochs in 2, 4:
-        going = subprocess.Popen(command(npz, tmp_path, "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
-        while len(read_metrics(tmp_path / "killed")) < epochs and time.monotonic() < deadline:
-            time.sleep(0.02)
-        os.kill(going.pid, signal.SIGKILL)
-        going.wait()
+        with start(*killed) as process:
+            wait_until(lambda epochs=epochs: len(read_metrics(tmp_path / "killed")) >= epochs)
+            process.kill()
     assert not (tmp_path / "killed" / "result.json").exists()
-    rest = subprocess.run(command(npz, tmp_path, "killed"), capture_output=True, text=True, check=True)
-    a, b = json.loads(whole.stdout), json.loads(rest.stdout)
+    (a,), (b,) = (run(*arguments).json["seeds"] for arguments in (whole, killed))
     for key in "accuracy", "flipped", "ema", "ema_flipped", "loss", "digest", "validation_accuracy":
-        assert a["seeds"][0][key] == b["seeds"][0][key], key
-    assert [row.train_loss for row in read_metrics(tmp_path / "killed")] == [
-        row.train_loss for row in read_metrics(tmp_path / "whole")
-    ]
+        assert a[key] == b[key], key
+    first, second = ([row.train_loss for row in read_metrics(tmp_path / name)] for name in ("whole", "killed"))
+    assert first == second
 
 
 @pytest.mark.slow
 def test_ctrl_c_says_how_to_resume(npz: Path, tmp_path: Path) -> None:
-    going = subprocess.Popen(command(npz, tmp_path, "x"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not read_metrics(tmp_path / "x") and time.monotonic() < deadline:
-        time.sleep(0.02)
-    going.send_signal(signal.SIGINT)
-    _, err = going.communicate(timeout=60)
-    assert going.returncode == 130
+    with start(*command(npz, tmp_path, "x")) as process:
+        wait_until(lambda: bool(read_metrics(tmp_path / "x")))
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
     assert re.search(r"stopped; resumes after epoch \d of seed 0. Resume with: nas-budget train", err)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -18,19 +17,11 @@ from nas_budget.records.paths import BEST_SPEC, JOURNAL, WEIGHTS
 from nas_budget.search.config.sections import key_help
 from nas_budget.train.data.open import NAMED
 from nas_budget.train.export.export import check_formats
+from tests.cli.processes import COMMAND, answer
 from tests.test_contracts import HEAVY
 
-COMMAND = "import sys; from nas_budget.cli import main; raise SystemExit(main(sys.argv[1:]))"
 SHELLS = ["bash", "zsh", "fish"]
-
-
-def ask(folder: Path, *arguments: str, code: str = COMMAND, **variables: str) -> str:
-    environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1", **variables}
-    command = [sys.executable, "-c", code, *arguments]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stderr == ""
-    return ran.stdout
+UNDETECTED = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
 
 
 def offered(folder: Path, line: str, code: str = COMMAND) -> list[str]:
@@ -38,7 +29,7 @@ def offered(folder: Path, line: str, code: str = COMMAND) -> list[str]:
     words = ["nas-budget", *line.split()]
     place = len(words) if line.endswith(" ") else len(words) - 1
     variables = {"_NAS_BUDGET_COMPLETE": "complete_bash", "COMP_WORDS": f"nas-budget {line}", "COMP_CWORD": str(place)}
-    return ask(folder, code=code, **variables).split()
+    return answer(folder=folder, code=code, **variables).split()
 
 
 @pytest.fixture
@@ -55,32 +46,14 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("line", "names"),
     [
-        ("show runs/s", ["study"]),
-        ("train --study ", ["study"]),
-        ("evaluate ", ["run"]),
-        ("predict ", ["run"]),
-        ("export ", ["run"]),
-        ("dashboard ", ["study"]),
-    ],
-)
-def test_run_folders_are_offered_where_they_hold_the_right_thing(folder: Path, line: str, names: list[str]) -> None:
-    assert offered(folder, line) == [f"runs/{name}" for name in names]
-
-
-def test_show_takes_bare_names_too(folder: Path) -> None:
-    names = ["begun", "run", "study", "table"]
-    assert sorted(offered(folder, "show ")) == sorted([*names, *(f"runs/{name}" for name in names)])
-    assert offered(folder, "show st") == ["study"]
-
-
-def test_run_folders_of_another_place(folder: Path) -> None:
-    shutil.move(folder / "runs", folder / "other")
-    assert offered(folder, "train --runs-dir other --study ") == ["other/study"]
-
-
-@pytest.mark.parametrize(
-    ("line", "names"),
-    [
+        ("show runs/s", ["runs/study"]),
+        ("show st", ["study"]),
+        ("show nothing", []),
+        ("train --study ", ["runs/study"]),
+        ("evaluate ", ["runs/run"]),
+        ("predict ", ["runs/run"]),
+        ("export ", ["runs/run"]),
+        ("dashboard ", ["runs/study"]),
         ("se", ["search"]),
         ("search --sam", ["--sampler"]),
         ("search --recipe ", list(completion.RECIPES)),
@@ -91,41 +64,44 @@ def test_run_folders_of_another_place(folder: Path) -> None:
         ("data s", ["svhn", "shapes"]),
         ("export runs/run --format o", ["onnx"]),
         ("count --weight-format f", ["fp32", "fp16"]),
-        ("show nothing", []),
     ],
 )
-def test_names_are_offered(folder: Path, line: str, names: list[str]) -> None:
+def test_names_and_run_folders_that_hold_the_right_thing_are_offered(folder: Path, line: str, names: list[str]) -> None:
     assert offered(folder, line) == names
 
 
-def test_where_there_are_no_runs_nothing_is_offered_and_the_shell_offers_files(tmp_path: Path) -> None:
-    assert offered(tmp_path, "show ") == []
+def test_show_takes_bare_names_too(folder: Path) -> None:
+    names = ["begun", "run", "study", "table"]
+    assert sorted(offered(folder, "show ")) == sorted([*names, *(f"runs/{name}" for name in names)])
+
+
+def test_run_folders_of_another_place(folder: Path) -> None:
+    shutil.move(folder / "runs", folder / "other")
+    assert offered(folder, "train --runs-dir other --study ") == ["other/study"]
+    assert offered(folder, "show ") == []  # there are no runs; the shell offers files
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_each_shell_gets_a_script_that_asks_this_command(tmp_path: Path, shell: str) -> None:
-    script = ask(tmp_path, "--show-completion", shell)
+    script = answer("--show-completion", shell, **UNDETECTED)
     assert "_NAS_BUDGET_COMPLETE=complete_" + shell in script
     assert "nas-budget" in script
-
-
-@pytest.mark.parametrize("shell", SHELLS)
-def test_completion_is_installed_in_the_home_folder(tmp_path: Path, shell: str) -> None:
-    said = ask(tmp_path, "--install-completion", shell, HOME=str(tmp_path))
+    said = answer("--install-completion", shell, **UNDETECTED, HOME=str(tmp_path))
     assert f"{shell} completion installed" in said
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any("_NAS_BUDGET_COMPLETE" in path.read_text() for path in files)
 
 
-@pytest.mark.parametrize(("shell", "answer"), [("zsh", '"runs/run"'), ("fish", "runs/run")])
-def test_other_shells_are_answered_too(folder: Path, shell: str, answer: str) -> None:
+@pytest.mark.parametrize(("shell", "said"), [("zsh", '"runs/run"'), ("fish", "runs/run")])
+def test_other_shells_are_answered_too(folder: Path, shell: str, said: str) -> None:
     line = {"_NAS_BUDGET_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": "nas-budget evaluate "}
-    assert answer in ask(folder, **line, _TYPER_COMPLETE_FISH_ACTION="get-args", _TYPER_COMPLETE_WORD_TO_COMPLETE="")
+    line |= {"_TYPER_COMPLETE_FISH_ACTION": "get-args", "_TYPER_COMPLETE_WORD_TO_COMPLETE": ""}
+    assert said in answer(folder=folder, **line)
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_bash_itself_completes(folder: Path) -> None:
-    script = ask(folder, "--show-completion", "bash")
+    script = answer("--show-completion", "bash", **UNDETECTED)
     program = folder / "nas-budget"
     program.write_text(f"#!{sys.executable}\n{COMMAND}\n")
     program.chmod(0o755)

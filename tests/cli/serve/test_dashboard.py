@@ -6,13 +6,12 @@ import json
 import queue
 import signal
 import socket
-import subprocess
 import sys
-import urllib.request
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import optuna
@@ -22,10 +21,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from nas_budget.cli.serve import server as serving
-from tests.cli.servers import process_of
-from tests.conftest import Ran
-
-Run = Callable[..., Ran]
+from tests.cli.processes import fetch, process_of
+from tests.conftest import Run
 
 
 def add_study(where: Any, name: str = "quick") -> None:
@@ -60,15 +57,10 @@ def contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
     return {path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"") for path in paths}
 
 
-def fetch(address: str) -> Any:
-    with urllib.request.urlopen(address, timeout=60) as answer:  # noqa: S310 - an address of ours
-        return json.load(answer)
-
-
 @contextmanager
-def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(folder: Path) -> Iterator[tuple[Popen[str], str]]:
     """The dashboard of a run's folder: its process, and where it listens."""
-    with process_of("dashboard", str(folder)) as (process, said):
+    with process_of("dashboard", folder) as (process, said):
         assert said.endswith("/dashboard/studies/0 (Ctrl-C ends it)\n"), said + process.stderr.read()
         yield process, said.removeprefix("dashboard: ").partition("/dashboard")[0]
 
@@ -76,8 +68,8 @@ def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 def test_a_study_is_served_until_ctrl_c_and_left_as_it_was(folder: Path) -> None:
     before = contents(folder)
     with served(folder) as (process, server):
-        [study] = fetch(f"{server}/api/studies")["study_summaries"]
-        trials = fetch(f"{server}/api/studies/{study['study_id']}")["trials"]
+        [study] = json.loads(fetch(f"{server}/api/studies"))["study_summaries"]
+        trials = json.loads(fetch(f"{server}/api/studies/{study['study_id']}"))["trials"]
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert study["study_name"] == "quick"
@@ -89,7 +81,7 @@ def test_a_study_is_served_until_ctrl_c_and_left_as_it_was(folder: Path) -> None
 def test_a_search_shows_networks_margins_and_what_its_names_mean(run: Run, quick: list[object], tmp_path: Path) -> None:
     run(*quick, "--trials", 2, "--name", "a", "--pruner", "none", "--max-macs", "2M")
     with served(tmp_path / "a") as (_, server):
-        study = fetch(f"{server}/api/studies/0")
+        study = json.loads(fetch(f"{server}/api/studies/0"))
     shown = [attribute["key"] for attribute in study["union_user_attrs"]]
     assert shown[:4] == ["network", "params", "macs", "activation_bytes"]
     assert shown[4:7] == ["margin_params", "margin_macs", "feasible"]
@@ -105,16 +97,14 @@ def test_a_search_shows_networks_margins_and_what_its_names_mean(run: Run, quick
 
 def test_the_browser_is_opened_at_the_study(run: Run, folder: Path, opened: queue.Queue[str]) -> None:
     ran = run("dashboard", folder, "--port", 0)
-    assert ran.code == 0
-    assert ran.err == f"dashboard: {opened.get(timeout=10)} (Ctrl-C ends it)\n"
+    assert (ran.code, ran.err) == (0, f"dashboard: {opened.get(timeout=10)} (Ctrl-C ends it)\n")
 
 
 def test_a_database_of_several_studies_is_shown_as_a_list(run: Run, tmp_path: Path, opened: queue.Queue[str]) -> None:
     address = f"sqlite:///{tmp_path / 'trials.db'}"
-    add_study(address, "first")
-    add_study(address, "second")
-    ran = run("dashboard", "--storage", address, "--port", 0, "--no-open")
-    assert "/dashboard (Ctrl-C" in ran.err
+    for name in "first", "second":
+        add_study(address, name)
+    assert "/dashboard (Ctrl-C" in run("dashboard", "--storage", address, "--port", 0, "--no-open").err
     assert opened.empty()
 
 
@@ -126,17 +116,17 @@ def test_who_lets_others_in_is_told_what_they_can_do(run: Run, folder: Path, ope
 
 def test_without_the_extra_it_says_how_to_get_it(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
-    ran = run("dashboard", folder)
-    assert ran.code == 1
-    assert ran.err == "error: optuna-dashboard is not installed: pip install 'nas-budget[dashboard]'\n"
+    said = "error: optuna-dashboard is not installed: pip install 'nas-budget[dashboard]'\n"
+    assert run("dashboard", folder).refused(1, said)
 
 
-def test_a_port_in_use_is_said(run: Run, folder: Path) -> None:
+def test_an_address_that_cannot_be_listened_on_is_said(run: Run, folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ran = run("dashboard", folder, "--port", port, "--no-open")
-    assert ran.code == 1
-    assert ran.err == f"error: port {port} is in use; choose another with --port (0 takes any free one)\n"
+    assert ran.refused(1, f"error: port {port} is in use; choose another with --port (0 takes any free one)\n")
+    elsewhere = run("dashboard", folder, "--host", "192.0.2.1", "--no-open")
+    assert elsewhere.refused(1, "192.0.2.1:8080: cannot be listened on")
 
 
 @pytest.mark.parametrize(
@@ -168,15 +158,6 @@ def test_what_cannot_be_shown_is_said_in_one_line_and_nothing_is_made(
     (tmp_path / "empty.db").write_text("")
     before = contents(tmp_path)
     ran = run("dashboard", *arguments, "--no-open")
-    assert (ran.code, ran.out) == (code, "")
-    assert ran.err.startswith("error: ")
-    assert ran.err.count("\n") == 1
-    assert said in ran.err
+    assert ran.refused(code, said)
     assert "secret" not in ran.err
     assert contents(tmp_path) == before
-
-
-def test_a_host_that_is_not_this_machine_is_said(run: Run, folder: Path) -> None:
-    ran = run("dashboard", folder, "--host", "192.0.2.1", "--no-open")
-    assert ran.code == 1
-    assert "192.0.2.1:8080: cannot be listened on" in ran.err
