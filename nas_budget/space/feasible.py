@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import accumulate, pairwise
+from functools import cache, cached_property
+from itertools import accumulate, pairwise, product
 from math import ceil, log
 from operator import mul
 from typing import Any
@@ -70,6 +70,19 @@ class FeasibleSpace:
     def fits(self, spec: ResNetSpec) -> bool:
         """Whether the spec keeps every limit."""
         return self.budget.check(spec).fits
+
+    @cached_property
+    def most_params(self) -> int:
+        """The most parameters that a network may have: the budget's limit, or what the largest of the space has."""
+        space, n = self.space, self.space.stages[1]
+        most = {name: max(getattr(space, name)) for name in ("stem_kernel", "shortcut_kernel", "stem_width")}
+        stages = [(value,) * n for value in (width_grid(space)[-1], space.blocks[1], max(space.kernels))]
+        strides = (min(space.first_stride), *[min(space.strides)] * (n - 1))
+        largest = max(
+            cost(make_spec(space, *stages, strides, {**most, "pool": 1, "block": block, "se_reduction": se})).params
+            for block, se in product(space.block, space.se_reduction)
+        )
+        return min(largest, self.budget.params or largest)
 
     def smallest(self) -> ResNetSpec:
         """A network with every number at its least, that fits."""
@@ -204,7 +217,7 @@ class FeasibleSpace:
         space, grid = self.space, width_grid(self.space)
         widths, _ = scaled_widths(relative, grid.step, grid[0], grid[-1])
         # Rounding, and the ends of the grid, may bend the proportions beyond what the space allows.
-        widths = widths[self._grows(widths)]
+        widths = widths[growing(space, widths)]
         if not len(widths):
             return widths, np.zeros(0, np.int64)
         size = map_sizes(space.image_size, shape["strides"])[-1]
@@ -216,12 +229,13 @@ class FeasibleSpace:
         fits = fits_table(counted, self.budget)
         return widths[fits], counted["params"][fits]
 
-    def _grows(self, widths: Counts) -> NDArray[np.bool_]:
-        """Which rows of widths keep to the growth."""
-        low, high = _growth_bounds(self.space)
-        before, after = widths[:, :-1], widths[:, 1:]
-        grows: NDArray[np.bool_] = ((low[before] <= after) & (after <= high[before])).all(axis=1)
-        return grows
+
+def growing(space: SearchSpace, widths: Counts) -> NDArray[np.bool_]:
+    """Which rows of widths keep to the growth of the space; zeros at the end of a row are absent stages."""
+    low, high = _growth_bounds(space)
+    before, after = widths[:, :-1], widths[:, 1:]
+    grows: NDArray[np.bool_] = ((after == 0) | (low[before] <= after) & (after <= high[before])).all(axis=1)
+    return grows
 
 
 @cache

@@ -17,7 +17,7 @@ from nas_budget.search.samplers.candidate import RecipeSpace
 from nas_budget.space.space import SearchSpace
 from nas_budget.train.optim.recipe import Recipe
 
-FORMAT = "nas-budget settings 2"
+FORMAT = "nas-budget settings 3"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class StudyConfig:
         patience: Trials in a row without a new one on the Pareto front after which none starts; None for no limit.
         target: Accuracy, 0 to 1, that ends the search; None for none.
         sampler: Name of the sampler.
-        n_startup_trials: Trials spread over the space before the sampler is asked.
+        aim: What the bayes sampler looks for, "front" or "best".
+        n_startup_trials: Trials of all sizes before the sampler is asked.
         pruner: Name of the pruner.
         rungs: Epochs at which trials are compared.
         pruner_metric: "loss" of training or validation "accuracy".
@@ -90,6 +91,7 @@ class StudyConfig:
     patience: int | None
     target: float | None
     sampler: str
+    aim: str
     n_startup_trials: int
     pruner: str
     rungs: tuple[int, ...]

@@ -16,9 +16,9 @@ from nas_budget.errors import UsageError
 Floats = NDArray[np.float64]
 
 METRICS = {"loss": "training loss", "accuracy": "accuracy"}
-KEPT = 0.5
-"""Share of the trials that goes on at each rung."""
-SHARES = (0.125, 0.25, 0.375, 0.625)
+KEPT = 0.7
+"""Share of the trials that goes on at each rung. Few are pruned: what a model proposes is seldom hopeless."""
+SHARES = (0.375, 0.625)
 """Shares of the training after which trials are compared."""
 N_COMPARED = 1_000
 """Number of trials, the most recent ones, that a trial is compared with at most."""
@@ -94,7 +94,7 @@ class FrontPruner(BasePruner):
         pruned at epoch 1: accuracy 0.2000; better and no larger: 4 trials; 11 of 11 trials have fewer, 5 allowed
     """
 
-    def __init__(self, rungs: tuple[int, ...], metric: str = "loss", kept: float = KEPT, n_min_trials: int = 6) -> None:
+    def __init__(self, rungs: tuple[int, ...], metric: str = "loss", kept: float = KEPT, n_min_trials: int = 8) -> None:
         if metric not in METRICS:
             raise UsageError(f"metric: {metric!r} is unknown; allowed are {', '.join(METRICS)}")
         self.rungs = rungs

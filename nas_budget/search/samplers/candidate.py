@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import log
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.space.dimensions import Dimension
 from nas_budget.space.feasible import FeasibleSpace
+from nas_budget.space.network_rows import Rows, rows_of, spec_of
+from nas_budget.space.random_networks import mutated_networks, random_networks
 from nas_budget.train.optim.recipe import Recipe
 
 RANGES = ("learning_rate", "weight_decay")
 """What a recipe may leave open between two values."""
 CHOICES = ("batch_size", "optimizer")
 """What it may leave open as a list."""
+CHANGED = 0.3
+"""Probability that a relative of a candidate has another value of an open field of the recipe."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,13 @@ class RecipeSpace:
         ranges = [Dimension(name, low, high, log=True) for name, (low, high) in self.ranges.items() if low < high]
         return (*ranges, *(Dimension(name, choices=values) for name, values in self.choices.items() if len(values) > 1))
 
+    def random(self, n: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        """`n` random values for each field that may vary."""
+        drawn: dict[str, NDArray[Any]] = {
+            name: np.exp(rng.uniform(log(low), log(high), n)) for name, (low, high) in self.ranges.items()
+        }
+        return drawn | {name: rng.choice(values, n) for name, values in self.choices.items()}
+
     def decode(self, point: Mapping[str, Any]) -> Recipe:
         """The recipe of a proposal; numbers of a range are rounded to two digits, so that recipes can be equal.
 
@@ -130,6 +145,31 @@ class CandidateSpace:
         recipe = {d.name: getattr(candidate.recipe, d.name) for d in self.recipes.dimensions()}
         inside = {d.name: recipe[d.name] for d in self.recipes.dimensions() if d.contains(recipe[d.name])}
         return self.feasible.encode(candidate.spec) | inside
+
+    def random(self, n: int, rng: np.random.Generator) -> Rows:
+        """Up to `n` random candidates as rows: sizes spread evenly on a log scale, a random recipe each."""
+        rows = random_networks(self.feasible, n, rng)
+        return rows | self.recipes.random(len(rows["pool"]), rng)
+
+    def mutated(self, parents: Rows, rng: np.random.Generator) -> Rows:
+        """Relatives of candidates: the network changed, and at times what the recipe leaves open."""
+        rows = mutated_networks(self.feasible, parents, rng)
+        n = len(rows["pool"])
+        for name, drawn in self.recipes.random(n, rng).items():
+            rows[name] = np.where(rng.random(n) < CHANGED, drawn, rows[name])
+        return rows
+
+    def rows(self, candidates: Sequence[Candidate]) -> Rows:
+        """Candidates as rows."""
+        open_fields = (*self.recipes.ranges, *self.recipes.choices)
+        recipes = {name: np.array([getattr(one.recipe, name) for one in candidates]) for name in open_fields}
+        return rows_of(self.feasible.space, [one.spec for one in candidates]) | recipes
+
+    def candidate(self, rows: Rows, i: int) -> Candidate:
+        """The candidate of a row."""
+        open_fields = (*self.recipes.ranges, *self.recipes.choices)
+        recipe = self.recipes.decode({name: rows[name][i].item() for name in open_fields})
+        return Candidate(spec_of(self.feasible.space, rows, i), recipe)
 
     def unseen(self, candidate: Candidate, seen: Collection[Candidate]) -> Candidate | None:
         """The candidate itself, or the one with the nearest network not seen with its recipe; None if none is left."""

@@ -1,13 +1,14 @@
-"""Evolution: candidates that differ in a coordinate or two from one on the Pareto front."""
+"""`EvolutionSampler`: candidates that differ in a coordinate or two from one on the Pareto front."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from nas_budget.records.statistics import pareto_front
 from nas_budget.search.samplers.candidate import Candidate
+from nas_budget.search.samplers.sampler import CandidateSampler, Proposal
 from nas_budget.space.dimensions import Dimension
 
 REACH = 0.2
@@ -16,13 +17,17 @@ SECOND_CHANGE = 0.4
 """Probability that another coordinate changes too."""
 
 
-@dataclass(frozen=True)
-class Observation:
-    """A candidate that was tried, its parameters, and its accuracy or the one predicted for it, 0 to 1."""
+class EvolutionSampler(CandidateSampler):
+    """Changes a candidate on the Pareto front of all trials in a coordinate or a few."""
 
-    candidate: Candidate
-    params: int
-    accuracy: float
+    def choose(self, seen: Collection[Candidate]) -> Proposal:
+        """A relative of a candidate on the front; a random point before there is any."""
+        del seen
+        if not self.observations or not self.dimensions:
+            return self.propose_point(self.random_point())
+        front = pareto_front(self.observations, lambda known: known.params, lambda known: known.accuracy)
+        parent = self.coordinates(self.rng.choice(front).candidate)
+        return self.propose_point(mutated(parent, self.dimensions, self.rng))
 
 
 def mutated(point: Mapping[str, Any], dimensions: Sequence[Dimension], rng: random.Random) -> dict[str, Any]:

@@ -1,22 +1,76 @@
-"""Optuna's samplers by name."""
+"""`OptunaSampler`: Optuna's samplers by name, learning from every trial."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas_budget.errors import UsageError
+from nas_budget.search.samplers.candidate import Candidate
+from nas_budget.search.samplers.sampler import CandidateSampler, Observation, Proposal
 from nas_budget.space.dimensions import Dimension
 
 POPULATION = 20
+
+
+class OptunaSampler(CandidateSampler):
+    """Asks a sampler of Optuna.
+
+    It works on a study of its own in memory, not on the stored one. There it also learns from pruned trials, by their
+    predicted accuracy: GP and NSGA-II would otherwise ignore them. Running trials of other workers are in it as
+    running.
+
+    Args:
+        name: "tpe", "gp", "nsga2" or "cmaes".
+        arguments: As `CandidateSampler` takes them.
+    """
+
+    def __init__(self, name: str, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        with optuna_warnings_only():
+            sampler = make_sampler(name, int(self.generator.integers(2**32)))
+            self.study = optuna.create_study(direction="maximize", sampler=sampler)
+        self.places: dict[int, int] = {}
+
+    def choose(self, seen: Collection[Candidate]) -> Proposal:
+        """The point that the sampler suggests."""
+        del seen
+        if not self.dimensions:
+            return self.propose_point({})
+        asked = self.study.ask(self.distributions)
+        return self.propose_point(asked.params, asked.number)
+
+    def begin(self, number: int, proposal: Proposal) -> None:
+        """Note the trial, in the study too."""
+        super().begin(number, proposal)
+        place = proposal.place
+        if place is None:
+            place = len(self.study.get_trials(deepcopy=False))
+            running = create_trial(
+                state=TrialState.RUNNING, params=dict(proposal.point), distributions=self.distributions
+            )
+            running.datetime_start = datetime.now(UTC)
+            self.study.add_trial(running)
+        self.places[number] = place
+
+    def end(self, trial: FrozenTrial, candidate: Candidate) -> Observation | None:
+        """Learn from the trial, in the study too."""
+        found = super().end(trial, candidate)
+        place = self.places.pop(trial.number)
+        if found is None:
+            self.study.tell(place, state=TrialState.FAIL)
+        else:
+            self.study.tell(place, found.accuracy)
+        return found
 
 
 @contextmanager
@@ -30,30 +84,17 @@ def optuna_warnings_only() -> Iterator[None]:
         optuna.logging.set_verbosity(level)
 
 
-def distribution(dimension: Dimension) -> BaseDistribution:
-    """The distribution by which Optuna knows a coordinate."""
-    if dimension.choices:
-        return CategoricalDistribution(dimension.choices)
-    if dimension.whole:
-        return IntDistribution(int(dimension.low), int(dimension.high))
-    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
-
-
-def make_sampler(name: str, seed: int, stream: str) -> BaseSampler:
-    """The sampler of a name; its random numbers follow from the study's seed and the name of its stream."""
-    digest = hashlib.sha256(f"{seed} {stream}".encode()).digest()
-    start = int.from_bytes(digest[:4], "big")
+def make_sampler(name: str, seed: int) -> BaseSampler:
+    """Optuna's sampler of a name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         if name == "tpe":
-            return TPESampler(seed=start, n_startup_trials=1, multivariate=True, n_ei_candidates=24)
+            return TPESampler(seed=seed, n_startup_trials=1, multivariate=True, n_ei_candidates=24)
         if name == "gp":
-            return GPSampler(seed=start, n_startup_trials=1, deterministic_objective=False)
+            return GPSampler(seed=seed, n_startup_trials=1, deterministic_objective=False)
         if name == "nsga2":
-            return NSGAIISampler(seed=start, population_size=POPULATION)
-        if name == "cmaes":
-            return CmaEsSampler(seed=start, n_startup_trials=1, warn_independent_sampling=False)
-    return RandomSampler(start)
+            return NSGAIISampler(seed=seed, population_size=POPULATION)
+        return CmaEsSampler(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
 
 
 def check_sampler(name: str, dimensions: Sequence[Dimension]) -> None:
@@ -66,5 +107,5 @@ def check_sampler(name: str, dimensions: Sequence[Dimension]) -> None:
     if name == "cmaes" and (choices or len(dimensions) < 2):
         why = f"the space leaves {', '.join(choices)} open" if choices else "the space has one coordinate"
         raise UsageError(
-            f"search.sampler: cmaes proposes numbers, two or more, and {why}; fix the choices, or take tpe or gp"
+            f"search.sampler: cmaes proposes numbers, two or more, and {why}; fix the choices, or take bayes or tpe"
         )

@@ -1,23 +1,32 @@
-"""`CandidateSampler`: proposes the startup trials, then what Optuna's samplers or evolution suggest."""
+"""`CandidateSampler`: proposes the startup trials, then what one of the samplers derived from it chooses."""
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Collection, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
-import optuna
-from optuna.trial import FrozenTrial, TrialState, create_trial
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.arch.cost import cost
-from nas_budget.records.statistics import pareto_front
 from nas_budget.search.pruners.front import losses_of
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
-from nas_budget.search.samplers.evolution import Observation, mutated
 from nas_budget.search.samplers.learning_curve import LearningCurve
-from nas_budget.search.samplers.optuna_samplers import distribution, make_sampler, optuna_warnings_only
+from nas_budget.space.dimensions import Dimension
+from nas_budget.space.network_rows import Rows, count_rows
+
+N_RANDOM = 600
+"""Random candidates that the startup trials, and a model, choose from."""
+LARGEST = 0.05
+"""The first startup trial is one of the largest candidates: of this share of them."""
+THIRDS = (2, 0, 1)
+"""The thirds of the sizes that the next ones are from: large, small, middle, and so on."""
 
 
 @dataclass(frozen=True)
@@ -27,41 +36,163 @@ class Proposal:
     Attributes:
         candidate: One that no trial had before.
         point: Its coordinates.
-        place: Number of the proposal in the sampler's own study; None where the sampler was not asked.
+        predicted: The accuracy that a model expects, and its standard deviation; None without a model.
+        place: Number of the proposal in the study of an Optuna sampler; None where none was asked.
     """
 
     candidate: Candidate
     point: Mapping[str, Any]
+    predicted: tuple[float, float] | None = None
     place: int | None = None
 
 
-class CandidateSampler:
+@dataclass(frozen=True)
+class Observation:
+    """A candidate that was tried, and what came of it.
+
+    Attributes:
+        candidate: Network and recipe.
+        params: Parameters of the network.
+        accuracy: Its accuracy, or for a pruned trial the one predicted for it, 0 to 1.
+        deviation: Standard deviation of that prediction; 0 for what was measured.
+    """
+
+    candidate: Candidate
+    params: int
+    accuracy: float
+    deviation: float = 0.0
+
+
+class CandidateSampler(ABC):
     """Proposes candidates that fit and that no trial had before.
 
-    The startup points come first. Then Optuna's sampler is asked, or, with "evolution", a candidate on the Pareto front
-    of all trials is changed in a coordinate or two. A candidate that a trial already had is replaced by the nearest one
-    that none had.
+    The startup trials come first. The first is one of the largest networks that fit. The following ones are from the
+    large, the small and the middle third of the sizes, on a log scale, in turn. Several workers get one each. Then the
+    sampler chooses. A candidate that a trial already had is replaced by the nearest one that none had.
 
-    Optuna's sampler works on a study of its own in memory, not on the stored one. There it also learns from pruned
-    trials, by the final accuracy that `LearningCurve` predicts: GP and NSGA-II would otherwise ignore them. A trial
-    that diverged counts with the accuracy that it had; a failed trial teaches nothing.
+    A pruned trial is an observation too, with the final accuracy that `LearningCurve` predicts. A trial that diverged
+    counts with the accuracy that it had. A failed trial teaches nothing.
 
     The same arguments and the same trials give the same proposals.
 
     Args:
         space: Candidates that may be proposed.
-        sampler: "tpe", "gp", "nsga2", "cmaes", "evolution" or "random".
         seed: Seed of the study.
-        startup_points: Points to propose before the sampler is asked.
+        n_startup_trials: Trials before the sampler chooses; those that others made count too.
         stream: Name of a stream of random numbers. Each worker, and each start of a study, has its own, so that two do
             not propose the same.
+
+    Attributes:
+        pending: Candidates of running trials, by number.
+        observations: Of trials that ended, in that order.
+    """
+
+    def __init__(self, space: CandidateSpace, seed: int, n_startup_trials: int = 0, stream: str = "") -> None:
+        self.space = space
+        self.dimensions = space.dimensions()
+        self.seed, self.n_startup_trials = seed, n_startup_trials
+        self.rng = random.Random(f"{seed} {stream}")
+        start = hashlib.sha256(f"{seed} {stream}".encode()).digest()
+        self.generator = np.random.default_rng([*start[:16]])
+        self.learning_curve = LearningCurve()
+        self.pending: dict[int, Candidate] = {}
+        self.n_begun = 0
+        self.observations: list[Observation] = []
+
+    @cached_property
+    def random_rows(self) -> Rows:
+        """Random candidates of all sizes."""
+        return self.space.random(N_RANDOM, self.generator)
+
+    @cached_property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """How Optuna knows the coordinates."""
+        return {d.name: distribution(d) for d in self.dimensions}
+
+    def propose(self, seen: Collection[Candidate]) -> Proposal | None:
+        """The candidate to try next; None when all that fit have been tried.
+
+        Args:
+            seen: Candidates of all trials so far.
+        """
+        chosen = self._startup() if self.n_begun < self.n_startup_trials else self.choose(seen)
+        found = self.space.unseen(chosen.candidate, seen)
+        if found is None or found == chosen.candidate:
+            return chosen if found else None
+        return Proposal(found, self.coordinates(found), place=chosen.place)
+
+    @abstractmethod
+    def choose(self, seen: Collection[Candidate]) -> Proposal:
+        """What to try next; what has been seen is replaced."""
+
+    def begin(self, number: int, proposal: Proposal) -> None:
+        """Note that the trial of this number has started with a proposal."""
+        self.n_begun += 1
+        self.pending[number] = proposal.candidate
+
+    def end(self, trial: FrozenTrial, candidate: Candidate) -> Observation | None:
+        """Learn from a trial that has ended; the observation, None of a trial that teaches nothing."""
+        del self.pending[trial.number]
+        curve = [value for _, value in sorted(trial.intermediate_values.items())]
+        if trial.state == TrialState.FAIL or not curve:
+            return None
+        accuracy, deviation, losses = curve[-1], 0.0, losses_of(trial)
+        if trial.state == TrialState.COMPLETE:
+            self.learning_curve.add(losses, accuracy)
+        elif not trial.user_attrs.get("diverged"):
+            accuracy, deviation = self.learning_curve.predict(losses, accuracy)
+        self.observations.append(Observation(candidate, cost(candidate.spec).params, accuracy, deviation))
+        return self.observations[-1]
+
+    def coordinates(self, candidate: Candidate) -> dict[str, Any]:
+        """A value for each coordinate: those of the candidate, and the first there is where it has none."""
+        known = self.space.encode(candidate)
+        return {d.name: known.get(d.name, d.choices[0] if d.choices else d.low) for d in self.dimensions}
+
+    def _startup(self) -> Proposal:
+        """The next startup trial: the n-th of the study, whoever began those before."""
+        rows = self.random_rows
+        sizes = np.log(count_rows(self.space.feasible.space, rows, self.space.feasible.budget)["params"])
+        if not len(sizes):  # hardly anything fits, and no random shape did
+            return self.propose_point(self.random_point())
+        order, low, high = np.argsort(sizes), sizes.min(), sizes.max()
+        if self.n_begun == 0:
+            near = order[-max(1, round(LARGEST * len(order))) :]
+        else:
+            third = THIRDS[(self.n_begun - 1) % 3]
+            middle = low + (high - low) * (third + 0.5) / 3
+            near = np.flatnonzero(np.abs(sizes - middle) <= (high - low) / 6)
+            near = near if len(near) else np.argsort(np.abs(sizes - middle))[:1]
+        candidate = self.space.candidate(rows, int(self.generator.choice(near)))
+        return Proposal(candidate, self.coordinates(candidate))
+
+    def propose_point(self, point: Mapping[str, Any], place: int | None = None) -> Proposal:
+        """The proposal of a point in the coordinates."""
+        return Proposal(self.space.decode(point), point, place=place)
+
+    def random_point(self) -> dict[str, Any]:
+        """A random value of each coordinate."""
+        return {d.name: d.at(self.rng.random()) for d in self.dimensions}
+
+
+def distribution(dimension: Dimension) -> BaseDistribution:
+    """The distribution by which Optuna knows a coordinate."""
+    if dimension.choices:
+        return CategoricalDistribution(dimension.choices)
+    if dimension.whole:
+        return IntDistribution(int(dimension.low), int(dimension.high))
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+class RandomSampler(CandidateSampler):
+    """Random values of the coordinates: a baseline for the others.
 
     Examples:
         >>> from nas_budget import Budget, FeasibleSpace, SearchSpace
         >>> from nas_budget.search.samplers.candidate import RecipeSpace
         >>> from nas_budget.train.optim.recipe import Recipe
         >>> networks = FeasibleSpace(SearchSpace(stages=(2, 2), width=(4, 64)), Budget(params=20_000))
-        >>> sampler = CandidateSampler(CandidateSpace(networks, RecipeSpace(Recipe())), "random", seed=0)
+        >>> sampler = RandomSampler(CandidateSpace(networks, RecipeSpace(Recipe())), seed=0)
         >>> first = sampler.propose(seen=set())
         >>> networks.fits(first.candidate.spec)
         True
@@ -70,81 +201,7 @@ class CandidateSampler:
         False
     """
 
-    def __init__(
-        self,
-        space: CandidateSpace,
-        sampler: str,
-        seed: int,
-        startup_points: Sequence[Mapping[str, Any]] = (),
-        stream: str = "",
-    ) -> None:
-        self.space = space
-        self.name = sampler
-        self.dimensions = space.dimensions()
-        self.distributions = {d.name: distribution(d) for d in self.dimensions}
-        self.startup_points = startup_points
-        self.rng = random.Random(f"{seed} {stream}")
-        with optuna_warnings_only():
-            self.study = optuna.create_study(direction="maximize", sampler=make_sampler(sampler, seed, stream))
-        self.learning_curve = LearningCurve()
-        self.places: dict[int, int] = {}
-        self.observations: list[Observation] = []
-
-    def propose(self, seen: Collection[Candidate]) -> Proposal | None:
-        """The candidate to try next; None when all that fit have been tried.
-
-        Args:
-            seen: Candidates of all trials so far.
-        """
-        point, place = self._wish()
-        wished = self.space.decode(point)
-        found = self.space.unseen(wished, seen)
-        if found is None:
-            return None
-        return Proposal(found, point if found == wished else self.coordinates(found), place)
-
-    def _wish(self) -> tuple[Mapping[str, Any], int | None]:
-        """A point of the space, and its place in the sampler's study if it comes from there."""
-        n_begun = len(self.places)
-        if n_begun < len(self.startup_points):
-            return self.startup_points[n_begun], None
-        if not self.dimensions:
-            return {}, None
-        if self.name == "evolution" and self.observations:
-            front = pareto_front(self.observations, lambda known: known.params, lambda known: known.accuracy)
-            parent = self.coordinates(self.rng.choice(front).candidate)
-            return mutated(parent, self.dimensions, self.rng), None
-        asked = self.study.ask(self.distributions)
-        return asked.params, asked.number
-
-    def begin(self, number: int, proposal: Proposal) -> None:
-        """Note that the trial of this number has started with a proposal."""
-        place = proposal.place
-        if place is None:
-            place = len(self.study.get_trials(deepcopy=False))
-            running = create_trial(
-                state=TrialState.RUNNING, params=dict(proposal.point), distributions=self.distributions
-            )
-            running.datetime_start = datetime.now(UTC)
-            self.study.add_trial(running)
-        self.places[number] = place
-
-    def end(self, trial: FrozenTrial, candidate: Candidate) -> None:
-        """Learn from a trial that has ended."""
-        place = self.places[trial.number]
-        curve = [value for _, value in sorted(trial.intermediate_values.items())]
-        if trial.state == TrialState.FAIL or not curve:
-            self.study.tell(place, state=TrialState.FAIL)
-            return
-        accuracy, losses = curve[-1], losses_of(trial)
-        if trial.state == TrialState.COMPLETE:
-            self.learning_curve.add(losses, accuracy)
-        elif not trial.user_attrs.get("diverged"):
-            accuracy = self.learning_curve.predict(losses, accuracy)
-        self.observations.append(Observation(candidate, cost(candidate.spec).params, accuracy))
-        self.study.tell(place, accuracy)
-
-    def coordinates(self, candidate: Candidate) -> dict[str, Any]:
-        """A value for each coordinate: those of the candidate, and the first there is where it has none."""
-        known = self.space.encode(candidate)
-        return {d.name: known.get(d.name, d.choices[0] if d.choices else d.low) for d in self.dimensions}
+    def choose(self, seen: Collection[Candidate]) -> Proposal:
+        """A random point."""
+        del seen
+        return self.propose_point(self.random_point())

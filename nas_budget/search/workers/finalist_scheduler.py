@@ -37,19 +37,19 @@ class FinalistScheduler(StoredTrials):
         self.best = best
         self.n_before = self.store.n_trials
 
-    def suggest(self) -> list[Assignment] | NoMoreTrials:
+    def suggest(self) -> Assignment | NoMoreTrials:
         """The next training: one that was interrupted, or the next seed of the next trial that lacks it."""
         with self.lock:
             self.look()
             if lost := self._resume_lost():
                 candidate = Candidate.from_dict(lost.user_attrs)
-                return [self._assigned(lost.number, candidate, lost.user_attrs["seed"], resumed=True)]
+                return self._assigned(lost.number, candidate, lost.user_attrs["seed"], resumed=True)
             runs = self.store.study.get_trials(deepcopy=False)
             # A training that failed is tried once more, by the next search.
             known = {finalist_key(run) for run in runs if run.state != TrialState.FAIL or run.number >= self.n_before}
             for seed, trial in product(finalist_seeds(self.settings), self.best):
                 if (trial.number, seed, self.settings.finalist_epochs) not in known:
-                    return [self._begin(trial, seed)]
+                    return self._begin(trial, seed)
         return NoMoreTrials()
 
     def _begin(self, of: FrozenTrial, seed: int) -> Assignment:

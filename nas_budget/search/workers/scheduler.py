@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,17 +16,14 @@ from nas_budget.arch.cost import cost
 from nas_budget.records.paths import TRIAL_EPOCHS, TRIAL_FOLDERS
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
-from nas_budget.search.samplers.initial_design import startup_points
-from nas_budget.search.samplers.sampler import CandidateSampler, Proposal
+from nas_budget.search.samplers.factory import make_candidate_sampler
+from nas_budget.search.samplers.sampler import Proposal
 from nas_budget.search.storage.tables import candidate_of, row_of
 from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.workers.events import Event, TrialFinished
 from nas_budget.search.workers.stop_rules import TrialStats, reason_to_stop
 from nas_budget.space.feasible import FeasibleSpace
 from nas_budget.train.engine.loop import EpochResult, diverged
-
-MOST_TOGETHER = 10
-"""Startup trials trained side by side. Each holds its network's weights meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +75,8 @@ GO_ON = Decision()
 class Scheduler(Protocol):
     """Which trials a worker trains, and how long. Whatever it decides it returns."""
 
-    def suggest(self) -> list[Assignment] | NoMoreTrials:
-        """The next trials, to be trained side by side from rung to rung; or why there are none."""
+    def suggest(self) -> Assignment | NoMoreTrials:
+        """The next trial, or why there is none."""
 
     def on_start(self, trial: Assignment, latency_s: float | None) -> None:
         """A trial begins to train; one image through its network takes `latency_s`, None where it was not timed."""
@@ -89,7 +85,7 @@ class Scheduler(Protocol):
         """Take in an epoch: the trial goes on, or it has diverged."""
 
     def on_rung(self, trial: Assignment, epoch: int) -> Decision:
-        """Whether a trial goes on after a rung; asked once all trials beside it have reached the rung."""
+        """Whether a trial goes on after a rung."""
 
     def on_finished(self, trial: Assignment, outcome: Decision, seconds: float) -> Event:
         """A trial has ended after so many seconds; what to tell of it."""
@@ -153,10 +149,6 @@ class StoredTrials:
 class SearchScheduler(StoredTrials):
     """Trials of new candidates, after those that a process now gone left unfinished.
 
-    The first trials of a study, its startup, come in groups: each worker trains its share side by side, and all reach a
-    rung before one is judged there. Otherwise the first would all train to their end for want of anything to compare
-    them with.
-
     Args:
         settings: Of the study.
         study: Where trials are kept.
@@ -173,49 +165,36 @@ class SearchScheduler(StoredTrials):
         self.deadline = deadline
         self.stats = TrialStats()
         self.seen: set[Candidate] = set()
+        self.begun: set[int] = set()
         space = CandidateSpace(FeasibleSpace(settings.space, settings.budget), settings.recipes)
         n_known = self.store.n_trials
         host = f" {self.store.about['worker']['host']}" if self.store.shared else ""
         stream = f"{n_known} {about['worker_index']}{host}"
-        startup = self._startup_points(space, n_known)
-        self.sampler = CandidateSampler(space, settings.sampler, settings.seed, startup, stream)
+        self.sampler = make_candidate_sampler(
+            settings.sampler, space, settings.seed, settings.n_startup_trials, stream, settings.aim
+        )
 
-    def _startup_points(self, space: CandidateSpace, n_known: int) -> list[dict[str, Any]]:
-        """The coordinates of the startup. They are kept with the study, as drawing them can take seconds."""
-        n: int = self.settings.n_startup_trials
-        with self.lock:
-            known: list[dict[str, Any]] = self.store.study.user_attrs.get("startup", [])
-            if len(known) != n and n_known < n:
-                known = startup_points(space, n, self.settings.seed)
-                self.store.study.set_user_attr("startup", known)
-        return known[:n]
-
-    def suggest(self) -> list[Assignment] | NoMoreTrials:
-        """The next trials: one that was interrupted, this worker's share of the startup, or one that is proposed."""
-        group: list[Assignment] = []
+    def suggest(self) -> Assignment | NoMoreTrials:
+        """The next trial: one that was interrupted, or one that is proposed."""
         with self.lock:
             self.look()
             if lost := self._resume_lost():
-                return [self._assigned(lost.number, Candidate.from_dict(lost.user_attrs), resumed=True)]
-            n_wanted = self._group_size()
-            while len(group) < n_wanted:
-                if (end := self._end()) or (proposal := self._propose()) is None:
-                    end = end or NoMoreTrials(f"all {len(self.seen):,} networks of the space that fit have been tried")
-                    return group or end
+                return self._assigned(lost.number, Candidate.from_dict(lost.user_attrs), resumed=True)
+            while not (end := self._end()):
+                if (proposal := self._propose()) is None:
+                    return NoMoreTrials(f"all {len(self.seen):,} networks of the space that fit have been tried")
                 if assigned := self._begin(proposal):
-                    group.append(assigned)
-                if len(group) < n_wanted:
-                    self.look()
-        return group
+                    return assigned
+                self.look()
+            return end
 
     def look(self) -> None:
         """Take in the trials that started or ended: what was seen, what the sampler learns, what stop rules count."""
         started, ended = self.store.look()
         for trial in started:
             candidate = candidate_of(trial)
-            if candidate and trial.number not in self.sampler.places:
-                self.seen.add(candidate)
-                self.sampler.begin(trial.number, Proposal(candidate, self.sampler.coordinates(candidate)))
+            if candidate and trial.number not in self.begun:
+                self._note(trial.number, Proposal(candidate, self.sampler.coordinates(candidate)))
         for trial in ended:
             if candidate := candidate_of(trial):
                 self.stats.add(trial)
@@ -232,12 +211,6 @@ class SearchScheduler(StoredTrials):
         elsewhere = sorted({trial.user_attrs["worker"]["host"] for trial in running} - {ours})
         return NoMoreTrials(f"the trials that are left are under way on {', '.join(elsewhere)}" if elsewhere else "")
 
-    def _group_size(self) -> int:
-        """Trials to begin at once: in the startup each worker's share of it."""
-        left = self.settings.n_startup_trials - len(self.sampler.places)
-        together = self.settings.pruner == "front" and bool(self.settings.rungs)
-        return max(1, min(left, MOST_TOGETHER, ceil(left / self.settings.workers))) if together else 1
-
     def _propose(self) -> Proposal | None:
         queued = (Candidate(spec, self.settings.recipe) for spec in self.settings.queue)
         first = next((candidate for candidate in queued if candidate not in self.seen), None)
@@ -247,14 +220,21 @@ class SearchScheduler(StoredTrials):
         """The trial of a proposal; None where another machine began the same one, or the last one, just before."""
         candidate = proposal.candidate
         attributes = self._figures(candidate) | candidate.to_dict()
+        if proposal.predicted:
+            attributes |= dict(zip(("predicted", "predicted_deviation"), proposal.predicted, strict=True))
         number = self.store.create(attributes, proposal.point, self.sampler.distributions)
-        self.sampler.begin(number, proposal)
+        self._note(number, proposal)
         if self._is_superfluous(number, candidate):
             reason = "another machine began the same, or the last trial, at the same moment"
             self.store.finish(number, TrialState.FAIL, 0.0, reason)
             return None
-        self.seen.add(candidate)
         return self._assigned(number, candidate)
+
+    def _note(self, number: int, proposal: Proposal) -> None:
+        """A trial has begun, here or elsewhere."""
+        self.begun.add(number)
+        self.seen.add(proposal.candidate)
+        self.sampler.begin(number, proposal)
 
     def _is_superfluous(self, number: int, candidate: Candidate) -> bool:
         """Whether trials of other machines, with lower numbers and not seen when this was proposed, leave no room."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Any
@@ -35,40 +35,16 @@ def run_trials(scheduler: Scheduler, trainer: CandidateTrainer) -> Iterator[Even
         StudyError: Several trials in a row failed.
     """
     failures = 0
-    while not isinstance(group := scheduler.suggest(), NoMoreTrials):
-        for event in _run_group(group, scheduler, trainer):
+    while not isinstance(trial := scheduler.suggest(), NoMoreTrials):
+        for event in TrialRunner(trial, scheduler, trainer).events():
             yield event
             if isinstance(event, TrialFinished):
                 failures = failures + 1 if event.record.state == "failed" else 0
                 if failures == FAILURES_IN_A_ROW:
                     why = event.record.reason
                     raise StudyError(f"{failures} trials failed in a row, the last because: {why}")
-    if group.reason:
-        yield SearchEnded(group.reason)
-
-
-def _run_group(group: Sequence[Assignment], scheduler: Scheduler, trainer: CandidateTrainer) -> Iterator[Event]:
-    """Train trials side by side: all of them to a rung before any of them is judged there.
-
-    So the first ones are compared with the others of the group, not with the few that came before. Nothing is compared
-    at the last epoch: there each is trained and finished in turn.
-    """
-    runners = [TrialRunner(trial, scheduler, trainer) for trial in group]
-    for runner in runners:
-        yield runner.started()
-    *rungs, last = group[0].rungs
-    for rung in rungs:
-        for runner in runners:
-            yield from runner.train_to(rung)
-        for runner in runners:
-            runner.judge()
-        for runner in [runner for runner in runners if not runner.decision.goes_on]:
-            yield runner.finish()
-        runners = [runner for runner in runners if runner.decision.goes_on]
-    for runner in runners:
-        yield from runner.train_to(last)
-        runner.judge()
-        yield runner.finish()
+    if trial.reason:
+        yield SearchEnded(trial.reason)
 
 
 class TrialRunner:
@@ -92,10 +68,16 @@ class TrialRunner:
         self.seconds = 0.0
         self.results = self._results()
 
-    def started(self) -> TrialStarted:
-        """The event of its start."""
+    def events(self) -> Iterator[Event]:
+        """Train from rung to rung until the trial has ended; what happens."""
         trial, spec = self.trial, self.trial.candidate.spec
-        return TrialStarted(trial.number, spec, cost(spec).params, trial.resumed, trial.finalist)
+        yield TrialStarted(trial.number, spec, cost(spec).params, trial.resumed, trial.finalist)
+        for rung in trial.rungs:
+            yield from self.train_to(rung)
+            if not self.decision.goes_on:
+                break
+            self.decision = self.scheduler.on_rung(trial, self.epoch)
+        yield self.finish()
 
     def train_to(self, rung: int) -> Iterator[TrialEpoch]:
         """Train up to this epoch, or until the trial has ended. An error of the training ends the trial as failed."""
@@ -114,11 +96,6 @@ class TrialRunner:
             first_line = (str(error).splitlines() or [""])[0]
             self.decision = Decision(TrialState.FAIL, f"{type(error).__name__}: {first_line}")
             write_whole(self.trial.folder / TRIAL_ERROR, traceback.format_exc())
-
-    def judge(self) -> None:
-        """Ask the scheduler whether the trial goes on; one that has ended is not asked about."""
-        if self.decision.goes_on:
-            self.decision = self.scheduler.on_rung(self.trial, self.epoch)
 
     def finish(self) -> Event:
         """End the trial: the scheduler records it and the trainer frees its memory. The event of it."""

@@ -13,6 +13,7 @@ NUMBERS = SearchSpace(
     stages=(3, 3), blocks=(1, 3), kernels=(3,), pool=(2,), shortcut_kernel=(1,), width=(4, 64), width_step=4
 )  # fmt: skip
 MIXED = SearchSpace(stages=(2, 3), blocks=(1, 2), width=(4, 64), first_stride=(1, 2))
+FIXED = RecipeSpace(Recipe())
 RECIPES = RecipeSpace(Recipe(), {"learning_rate": (0.01, 0.4)}, {"batch_size": (32, 64, 128)})
 
 

@@ -7,7 +7,7 @@ from tests.search.samplers.spaces import space_of
 
 
 def test_cmaes_says_where_it_does_not_fit() -> None:
-    with pytest.raises(UsageError, match="cmaes proposes numbers.*kernel_1.*take tpe or gp"):
+    with pytest.raises(UsageError, match="cmaes proposes numbers.*kernel_1.*take bayes or tpe"):
         check_sampler("cmaes", space_of().dimensions())
     with pytest.raises(UsageError, match="one coordinate"):
         check_sampler("cmaes", [Dimension("size", 0, 1)])

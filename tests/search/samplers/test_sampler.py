@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from math import log
 
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from nas_budget.arch.cost import cost
 from nas_budget.search.pruners.front import loss_key
-from nas_budget.search.samplers.candidate import Candidate, CandidateSpace, RecipeSpace
-from nas_budget.search.samplers.initial_design import startup_points
+from nas_budget.search.samplers.candidate import Candidate
+from nas_budget.search.samplers.factory import SAMPLERS, make_candidate_sampler
+from nas_budget.search.samplers.optuna_samplers import OptunaSampler
 from nas_budget.search.samplers.sampler import CandidateSampler, Proposal
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.space.space import SearchSpace
 from nas_budget.space.spec_factory import contains
-from nas_budget.train.optim.recipe import Recipe
-from tests.search.samplers.spaces import BUDGET, NUMBERS, space_of
+from tests.search.samplers.spaces import BUDGET, FIXED, NUMBERS, space_of
 
-FIXED = RecipeSpace(Recipe())
-SPACES = {name: space_of() for name in ("tpe", "gp", "nsga2", "evolution", "random")}
-SPACES["cmaes"] = space_of(NUMBERS, FIXED)  # it proposes numbers only
+SPACES = {name: space_of() for name in SAMPLERS} | {"cmaes": space_of(NUMBERS, FIXED)}  # cmaes proposes numbers only
 every_sampler = pytest.mark.parametrize("name", SPACES)
 ONE_NETWORK = SearchSpace(
     stages=(1, 1), blocks=(1, 1), kernels=(3,), pool=(2,), shortcut_kernel=(1,), width=(8, 8), fill=(1.0, 1.0)
@@ -29,10 +29,6 @@ ONE_NETWORK = SearchSpace(
 @pytest.fixture(autouse=True)
 def _quiet() -> None:
     quiet_optuna()
-
-
-def sampler_of(space: CandidateSpace, name: str, seed: int, n_startup_trials: int) -> CandidateSampler:
-    return CandidateSampler(space, name, seed, startup_points(space, n_startup_trials, seed))
 
 
 def ended(number: int, accuracy: float, state: TrialState = TrialState.COMPLETE) -> FrozenTrial:
@@ -74,11 +70,11 @@ def watch(sampler: CandidateSampler, others: list[Candidate]) -> None:
 @every_sampler
 def test_everything_proposed_fits_is_new_and_follows_from_the_seed(name: str) -> None:
     space = SPACES[name]
-    tried = run(sampler_of(space, name, 0, 6), 25)
+    tried = run(make_candidate_sampler(name, space, 0, 10), 25)
     assert all(BUDGET.check(one.spec).fits and contains(space.feasible.space, one.spec) for one in tried)
     assert len(set(tried)) == 25
-    assert run(sampler_of(space, name, 0, 6), 25) == tried
-    assert run(sampler_of(space, name, 1, 6), 8) != tried[:8]
+    assert run(make_candidate_sampler(name, space, 0, 10), 25) == tried
+    assert run(make_candidate_sampler(name, space, 1, 10), 8) != tried[:8]
     if space.recipes != FIXED:
         assert {candidate.recipe.batch_size for candidate in tried} == {32, 64, 128}
         assert len({candidate.recipe.learning_rate for candidate in tried}) > 5
@@ -87,38 +83,38 @@ def test_everything_proposed_fits_is_new_and_follows_from_the_seed(name: str) ->
 @every_sampler
 def test_workers_that_start_together_do_not_propose_the_same(name: str) -> None:
     space = SPACES[name]
-    one, other = (CandidateSampler(space, name, 0, [], f"0 {worker}") for worker in (0, 1))
-    others = run(CandidateSampler(space, "random", 5), 8)
-    theirs = []
+    one, other = (make_candidate_sampler(name, space, 0, stream=f"0 {worker}") for worker in (0, 1))
+    others = run(make_candidate_sampler("random", space, 5), 8)
     for sampler in one, other:
         watch(sampler, others)
-        theirs += [sampler.propose(set()) for _ in range(4)]
-    assert len({proposal.candidate for proposal in theirs if proposal}) > 4
+    assert one.propose(set()) != other.propose(set())
 
 
+@pytest.mark.parametrize("n", [0, 4])
 @every_sampler
-def test_a_space_of_one_network_is_proposed_once(name: str) -> None:
-    sampler = CandidateSampler(space_of(ONE_NETWORK, FIXED), name, 0)
+def test_a_space_of_one_network_is_proposed_once(name: str, n: int) -> None:
+    sampler = make_candidate_sampler(name, space_of(ONE_NETWORK, FIXED), 0, n)
     assert sampler.dimensions == ()
     (only,) = run(sampler, 1)
     assert sampler.propose({only}) is None
 
 
-@pytest.mark.parametrize("name", ["tpe", "gp"])
+@pytest.mark.parametrize("name", ["bayes", "tpe", "gp"])
 def test_a_sampler_learns_what_is_better(name: str) -> None:
     space = space_of(NUMBERS, FIXED)
     later, by_chance = (
-        sorted(map(wide, run(sampler_of(space, which, 1, 8), 40)[8:]))[-8:] for which in (name, "random")
+        sorted(map(wide, run(make_candidate_sampler(which, space, 1, 8), 40)[8:]))[-8:] for which in (name, "random")
     )
     assert sum(later) > sum(by_chance)
 
 
 def test_trials_of_other_workers_are_learned_from_too() -> None:
     space = space_of()
-    sampler = sampler_of(space, "tpe", 0, 0)
-    others = run(CandidateSampler(space, "random", 3), 9)
+    sampler = make_candidate_sampler("tpe", space, 0)
+    others = run(make_candidate_sampler("random", space, 3), 9)
     watch(sampler, others[:8])
     sampler.begin(8, Proposal(others[8], sampler.coordinates(others[8])))
+    assert isinstance(sampler, OptunaSampler)
     assert [seen.candidate for seen in sampler.observations] == others[:8]
     states = [trial.state for trial in sampler.study.trials]
     assert states == [TrialState.COMPLETE] * 8 + [TrialState.RUNNING]
@@ -127,8 +123,8 @@ def test_trials_of_other_workers_are_learned_from_too() -> None:
 
 @pytest.mark.parametrize(("diverged", "accuracy"), [(True, 0.1), (False, 0.56)])
 def test_a_pruned_trial_counts_with_its_prediction_unless_it_diverged(diverged: bool, accuracy: float) -> None:
-    sampler = sampler_of(space_of(), "tpe", 0, 2)
-    others = run(CandidateSampler(space_of(), "random", 5), 7)
+    sampler = make_candidate_sampler("tpe", space_of(), 0, 2)
+    others = run(make_candidate_sampler("random", space_of(), 5), 7)
     for number, candidate in enumerate(others):
         sampler.begin(number, Proposal(candidate, sampler.coordinates(candidate)))
         pruned = number == 6
@@ -141,9 +137,30 @@ def test_a_pruned_trial_counts_with_its_prediction_unless_it_diverged(diverged: 
 
 
 def test_a_failed_trial_teaches_nothing() -> None:
-    sampler = sampler_of(space_of(), "tpe", 0, 1)
+    sampler = make_candidate_sampler("tpe", space_of(), 0, 1)
     proposal = sampler.propose(set())
     assert proposal is not None
     sampler.begin(0, proposal)
     sampler.end(ended(0, 0.5, TrialState.FAIL), proposal.candidate)
     assert sampler.observations == []
+
+
+def test_the_startup_covers_the_sizes_one_of_the_largest_first() -> None:
+    space = space_of()
+    sampler = make_candidate_sampler("random", space, 0, 7)
+    sizes = [cost(candidate.spec).params for candidate in run(sampler, 7)]
+    assert sizes[0] > 0.85 * BUDGET.params
+    thirds = [int(3 * (log(size) - log(min(sizes))) / (log(30_000) - log(min(sizes))) - 1e-9) for size in sizes[1:]]
+    assert thirds == [2, 0, 1, 2, 0, 1]
+
+
+def test_startup_trials_of_other_workers_count() -> None:
+    space = space_of()
+    first = make_candidate_sampler("random", space, 0, 4).propose(set())
+    second = make_candidate_sampler("random", space, 0, 4, "1")
+    assert first is not None
+    second.begin(0, first)
+    second.begin(1, first)
+    third = second.propose({first.candidate})
+    assert third is not None
+    assert cost(third.candidate.spec).params < 6_000  # the third startup trial is small

@@ -1,0 +1,136 @@
+"""`BayesSampler`: Bayesian optimization of the Pareto front, on features of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_budget.records.statistics import pareto_front
+from nas_budget.search.samplers.candidate import Candidate
+from nas_budget.search.samplers.expected_gain import expected_gain
+from nas_budget.search.samplers.features import Features
+from nas_budget.search.samplers.gaussian_process import GaussianProcess
+from nas_budget.search.samplers.sampler import CandidateSampler, Observation, Proposal
+from nas_budget.space.network_rows import Rows, joined, selected
+from nas_budget.space.random_networks import size_bounds
+
+Floats = NDArray[np.float64]
+
+N_RELATIVES = 100
+"""Relatives of networks on the front that are looked at for each proposal."""
+MOST_OBSERVATIONS = 200
+"""Observations that the model learns from at most: its time grows with the cube of their number."""
+GROWTH = 1.15
+"""The model's parameters are fitted anew when there are so many times the observations of the last fit."""
+
+
+class BayesSampler(CandidateSampler):
+    """Learns what makes a network accurate, and chooses where the largest gain of the Pareto front is expected.
+
+    A Gaussian process predicts accuracy from features of network and recipe (`Features`): sizes, widths, depth,
+    kernels, resolution. It is asked about 600 random candidates of all sizes, and about relatives of the
+    networks on the front. The one with the largest expected gain (`expected_gain`) is proposed.
+
+    What is known of pruned trials is less sure, and the model is told so. Running trials count with their predicted
+    accuracy: so several workers do not propose the same kind of network. The model learns from the last 200 trials and
+    those on the front, which keeps a proposal below a twentieth of a second.
+
+    Args:
+        aim: "front" for the best network of every size, "best" for the most accurate one.
+        arguments: As `CandidateSampler` takes them.
+
+    Examples:
+        >>> from nas_budget import Budget, FeasibleSpace, SearchSpace, cost
+        >>> from nas_budget.search.samplers.candidate import CandidateSpace, RecipeSpace
+        >>> from nas_budget.train.optim.recipe import Recipe
+        >>> networks = FeasibleSpace(SearchSpace(stages=(2, 2), width=(4, 64)), Budget(params=20_000))
+        >>> sampler = BayesSampler(CandidateSpace(networks, RecipeSpace(Recipe())), seed=0, n_startup_trials=4)
+        >>> first = sampler.propose(seen=set())
+        >>> 15_000 < cost(first.candidate.spec).params <= 20_000  # one of the largest that fit
+        True
+    """
+
+    def __init__(self, *arguments: Any, aim: str = "front", **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.aim = aim
+        self.n_fitted = 0
+
+    @cached_property
+    def features(self) -> Features:
+        """The features, scaled to the space."""
+        return Features(self.space.feasible, self.random_rows)
+
+    @cached_property
+    def random_features(self) -> Floats:
+        """Those of the random candidates."""
+        return self.features(self.random_rows)
+
+    @cached_property
+    def model(self) -> GaussianProcess:
+        """The model of accuracy."""
+        return GaussianProcess(self.features.groups)
+
+    def choose(self, seen: Collection[Candidate]) -> Proposal:
+        """The candidate that promises the largest gain."""
+        if not self.observations or not len(self.random_rows["pool"]):
+            return self._startup()
+        front = pareto_front(self.measured(), lambda known: known.params, lambda known: known.accuracy)
+        rows, features = self.random_rows, self.random_features
+        if front:
+            relatives = self._relatives(front)
+            rows, features = joined(rows, relatives), np.vstack([features, self.features(relatives)])
+        running, accuracies = self._fit()
+        mean, deviation = self.model.predict(features)
+        sizes = self.features.log_params(features)
+        known = (
+            np.concatenate([np.log([one.params for one in front]), self.features.log_params(running)]),
+            np.concatenate([[one.accuracy for one in front], accuracies]),
+        )
+        gain = expected_gain(mean, deviation, sizes, known, size_bounds(self.space.feasible), self.aim)
+        order = np.argsort(-gain, kind="stable")
+        for i in order.tolist():
+            candidate = self.space.candidate(rows, i)
+            if candidate not in seen:
+                return Proposal(candidate, self.coordinates(candidate), (float(mean[i]), float(deviation[i])))
+        return Proposal(candidate, {})
+
+    def measured(self) -> list[Observation]:
+        """The observations that are no predictions."""
+        return [one for one in self.observations if not one.deviation]
+
+    def _relatives(self, front: Sequence[Observation]) -> Rows:
+        parents = self.space.rows([one.candidate for one in front])
+        each = self.generator.integers(len(front), size=N_RELATIVES)
+        return self.space.mutated(selected(parents, each), self.generator)
+
+    def _fit(self) -> tuple[Floats, Floats]:
+        """Fit the model to what is known; the features and predicted accuracies of running trials."""
+        known = self._informative()
+        features = self.features(self.space.rows([one.candidate for one in known]))
+        accuracies = np.array([one.accuracy for one in known])
+        noise = np.array([one.deviation for one in known])
+        tune = len(self.observations) >= GROWTH * self.n_fitted
+        if tune:
+            self.n_fitted = len(self.observations)
+        self.model.fit(features, accuracies, noise, tune)
+        if not self.pending:
+            return features[:0], accuracies[:0]
+        running = self.features(self.space.rows([*self.pending.values()]))
+        predicted, _ = self.model.predict(running)
+        both = np.vstack([features, running]), np.concatenate([accuracies, predicted])
+        self.model.fit(*both, np.append(noise, np.zeros(len(running))), tune=False)
+        return running, predicted
+
+    def _informative(self) -> list[Observation]:
+        """The observations to learn from: all, or those on the front and the most recent."""
+        if len(self.observations) <= MOST_OBSERVATIONS:
+            return self.observations
+        front = pareto_front(self.measured(), lambda known: known.params, lambda known: known.accuracy)
+        best = front[-MOST_OBSERVATIONS // 2 :]
+        known = {id(one) for one in best}
+        recent = [one for one in self.observations[-MOST_OBSERVATIONS:] if id(one) not in known]
+        return [*best, *recent[len(best) - MOST_OBSERVATIONS :]]
