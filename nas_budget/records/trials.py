@@ -52,7 +52,11 @@ class TrialRecord:
         batch_size: Images a step.
         seeds: Trainings of which accuracy and curve are the mean.
         curve: Accuracy after each epoch, separated by spaces.
+        train_losses: Training loss of each epoch, by which trials are compared early; separated by spaces.
         rungs: Epochs at which trials of the study are compared, separated by spaces.
+        pruner_metric: What is compared there, "loss" or "accuracy"; empty where the pruner has no choice.
+        predicted: Accuracy that the sampler's model expected before the trial; empty without a model.
+        predicted_deviation: Standard deviation of that.
         data: Name of the data set.
         images: Images trained on.
         validation_images: Images the accuracy is measured on.
@@ -107,7 +111,11 @@ class TrialRecord:
     batch_size: int
     seeds: int
     curve: str
+    train_losses: str
     rungs: str
+    pruner_metric: str
+    predicted: float | None
+    predicted_deviation: float | None
     data: str
     images: int
     validation_images: int
@@ -133,6 +141,7 @@ KINDS = {field.name: str(field.type) for field in fields(TrialRecord)}
 COLUMNS = tuple(KINDS)
 STATES = ("complete", "pruned", "failed")
 CURVE = re.compile(r"\s*([01](\.\d*)?([eE]-?\d+)?\s*)*")
+LOSSES = re.compile(r"\s*((\d+(\.\d*)?([eE][+-]?\d+)?|nan|inf)\s*)*")
 RUNGS = re.compile(r"[\d ]*")
 READERS: dict[str, Callable[[str], Any]] = {
     "str": str,
@@ -225,6 +234,7 @@ def _problems(columns: Mapping[str, Sequence[Any]]) -> Iterator[str]:
         "seconds": isfinite,
         "repeated_seconds": isfinite,
         "curve": CURVE.fullmatch,
+        "train_losses": LOSSES.fullmatch,
         "rungs": RUNGS.fullmatch,
     }
     for name, rule in rules.items():

@@ -99,7 +99,7 @@ class SearchSection(BaseModel):
     pruner_metric: Literal["loss", "accuracy"] = "loss"
     """What the front pruner compares: training loss or validation accuracy."""
     rungs: tuple[Annotated[int, Field(ge=1)], ...] | Auto = "auto"
-    """Epochs at which trials are compared; auto: 1, 2, 3 and 5 eighths of the epochs."""
+    """Epochs at which trials are compared; auto: 3 and 5 eighths of the epochs."""
     trial_seeds: Count = 1
     """Trainings of each trial, each with its own seed; their mean counts."""
     finalists: Annotated[int, Field(ge=0)] = 0

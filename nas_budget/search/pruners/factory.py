@@ -8,6 +8,9 @@ from optuna.trial import FrozenTrial
 
 from nas_budget.search.pruners.front import FrontPruner
 
+KEPT, N_MIN_TRIALS = 0.7, 8
+"""How gently a search prunes. What a model proposes is seldom hopeless, and it learns most from whole trainings."""
+
 
 def make_pruner(name: str, rungs: tuple[int, ...], epochs: int, metric: str = "loss") -> BasePruner:
     """The pruner of a name; "none" and unknown names prune nothing.
@@ -22,7 +25,7 @@ def make_pruner(name: str, rungs: tuple[int, ...], epochs: int, metric: str = "l
     """
     first = rungs[0] if rungs else epochs
     if name == "front":
-        return FrontPruner(rungs, metric)
+        return FrontPruner(rungs, metric, KEPT, N_MIN_TRIALS)
     if name == "halving":
         return SuccessiveHalvingPruner(min_resource=first, reduction_factor=2)
     if name == "hyperband":

@@ -16,8 +16,8 @@ from nas_budget.errors import UsageError
 Floats = NDArray[np.float64]
 
 METRICS = {"loss": "training loss", "accuracy": "accuracy"}
-KEPT = 0.7
-"""Share of the trials that goes on at each rung. Few are pruned: what a model proposes is seldom hopeless."""
+KEPT = 0.5
+"""Share of the trials that goes on at each rung."""
 SHARES = (0.375, 0.625)
 """Shares of the training after which trials are compared."""
 N_COMPARED = 1_000
@@ -29,13 +29,13 @@ class Comparison:
     """A trial among those that have reached the same rung.
 
     Attributes:
-        n_better: Trials with at most its parameters and a better value.
+        better: Numbers of the trials with at most its parameters and a better value, the best first.
         n_ahead: Trials that fewer such trials beat; a tie does not count.
         n_others: Trials it is compared with.
         n_allowed: The most that may be ahead of a trial that goes on.
     """
 
-    n_better: int
+    better: tuple[int, ...]
     n_ahead: int
     n_others: int
     n_allowed: int
@@ -91,10 +91,10 @@ class FrontPruner(BasePruner):
         >>> [trial.number for trial in study.trials if trial.state.name == "PRUNED"]
         [8]
         >>> print(study.pruner.explain(study, study.trials[8]))
-        pruned at epoch 1: accuracy 0.2000; better and no larger: 4 trials; 11 of 11 trials have fewer, 5 allowed
+        pruned at epoch 1: accuracy 0.200, worse than trial 7 (0.400, 800 parameters) and 3 more of at most its size
     """
 
-    def __init__(self, rungs: tuple[int, ...], metric: str = "loss", kept: float = KEPT, n_min_trials: int = 8) -> None:
+    def __init__(self, rungs: tuple[int, ...], metric: str = "loss", kept: float = KEPT, n_min_trials: int = 6) -> None:
         if metric not in METRICS:
             raise UsageError(f"metric: {metric!r} is unknown; allowed are {', '.join(METRICS)}")
         self.rungs = rungs
@@ -108,15 +108,21 @@ class FrontPruner(BasePruner):
         return found is not None and found.n_ahead > found.n_allowed
 
     def explain(self, study: Study, trial: FrozenTrial) -> str:
-        """Why the trial was pruned at the epoch that it reported last, in one line with the numbers compared."""
-        epoch = trial.last_step
-        found, score = self.compare(study, trial), self.score(trial, epoch or 0)
+        """Why the trial was pruned at the epoch that it reported last, in one line with both numbers.
+
+        It names the best of the trials that beat it, with its value and its parameters.
+        """
+        epoch = trial.last_step or 0
+        found, score = self.compare(study, trial), self.score(trial, epoch)
         if found is None or score is None:
             return f"pruned at epoch {epoch}"
-        value = "NaN" if math.isinf(score) else f"{abs(score):.4f}"
+        first, *others = found.better
+        best = study.get_trials(deepcopy=False)[first]
+        value, theirs = (_shown(one) for one in (score, self.score(best, epoch) or 0.0))
+        more = f" and {len(others)} more of at most its size" if others else ""
         return (
-            f"pruned at epoch {epoch}: {METRICS[self.metric]} {value}; better and no larger: {found.n_better} trials; "
-            f"{found.n_ahead} of {found.n_others} trials have fewer, {found.n_allowed} allowed"
+            f"pruned at epoch {epoch}: {METRICS[self.metric]} {value}, worse than trial {first} "
+            f"({theirs}, {best.user_attrs['params']:,} parameters){more}"
         )
 
     def compare(self, study: Study, trial: FrozenTrial) -> Comparison | None:
@@ -127,15 +133,17 @@ class FrontPruner(BasePruner):
         if "params" not in trial.user_attrs:
             raise UsageError(f"trial {trial.number} has no user attribute 'params'; set it before should_prune()")
         others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
-        scores = [(other.user_attrs.get("params"), self.score(other, rung)) for other in others]
-        reached = [(params, score) for params, score in scores if params is not None and score is not None]
-        reached = reached[-N_COMPARED:]
+        scores = [(other.number, other.user_attrs.get("params"), self.score(other, rung)) for other in others]
+        reached = [one for one in scores if one[1] is not None and one[2] is not None][-N_COMPARED:]
         if len(reached) < self.n_min_trials:
             return None
-        params, values = np.array([*reached, (trial.user_attrs["params"], ours)]).T
-        better = count_better(params, values)
+        numbers, params, values = np.array([*reached, (trial.number, trial.user_attrs["params"], ours)], float).T
+        counts = count_better(params, values)
+        beats = np.flatnonzero((params <= params[-1]) & (values > values[-1]))
+        order = beats[np.argsort(-values[beats], kind="stable")]
         n_allowed = math.ceil(len(reached) * self.kept) - 1
-        return Comparison(int(better[-1]), int((better[:-1] < better[-1]).sum()), len(reached), n_allowed)
+        n_ahead = int((counts[:-1] < counts[-1]).sum())
+        return Comparison(tuple(numbers[order].astype(int).tolist()), n_ahead, len(reached), n_allowed)
 
     def score(self, trial: FrozenTrial, rung: int) -> float | None:
         """What a trial is compared by at a rung, higher is better; None where it has not reached it."""
@@ -145,6 +153,10 @@ class FrontPruner(BasePruner):
             loss = trial.user_attrs.get(loss_key(rung))
             value = None if loss is None else -loss
         return -math.inf if value is not None and math.isnan(value) else value
+
+
+def _shown(score: float) -> str:
+    return "NaN" if math.isinf(score) else f"{abs(score):.3f}"
 
 
 def count_better(params: Floats, scores: Floats) -> NDArray[np.int64]:
@@ -166,5 +178,5 @@ def losses_of(trial: FrozenTrial) -> dict[int, float]:
 
 
 def default_rungs(epochs: int) -> tuple[int, ...]:
-    """The epochs at which trials are compared: after 1, 2, 3 and 5 eighths of the training."""
+    """The epochs at which trials are compared: after 3 and 5 eighths of the training."""
     return tuple(sorted({max(1, math.ceil(epochs * share)) for share in SHARES} - {epochs}))

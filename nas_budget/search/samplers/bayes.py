@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 
 N_RELATIVES = 100
 """Relatives of networks on the front that are looked at for each proposal."""
+USES = 4
+"""Proposals that the same relatives are looked at for."""
 MOST_OBSERVATIONS = 200
 """Observations that the model learns from at most: its time grows with the cube of their number."""
 GROWTH = 1.15
@@ -57,7 +59,8 @@ class BayesSampler(CandidateSampler):
     def __init__(self, *arguments: Any, aim: str = "front", **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.aim = aim
-        self.n_fitted = 0
+        self.n_fitted = self.n_uses = 0
+        self.relatives_of: list[tuple[int, float]] = []
 
     @cached_property
     def features(self) -> Features:
@@ -81,8 +84,8 @@ class BayesSampler(CandidateSampler):
         front = pareto_front(self.measured(), lambda known: known.params, lambda known: known.accuracy)
         rows, features = self.random_rows, self.random_features
         if front:
-            relatives = self._relatives(front)
-            rows, features = joined(rows, relatives), np.vstack([features, self.features(relatives)])
+            relatives, theirs = self._relatives(front)
+            rows, features = joined(rows, relatives), np.vstack([features, theirs])
         running, accuracies = self._fit()
         mean, deviation = self.model.predict(features)
         sizes = self.features.log_params(features)
@@ -102,10 +105,17 @@ class BayesSampler(CandidateSampler):
         """The observations that are no predictions."""
         return [one for one in self.observations if not one.deviation]
 
-    def _relatives(self, front: Sequence[Observation]) -> Rows:
-        parents = self.space.rows([one.candidate for one in front])
-        each = self.generator.integers(len(front), size=N_RELATIVES)
-        return self.space.mutated(selected(parents, each), self.generator)
+    def _relatives(self, front: Sequence[Observation]) -> tuple[Rows, Floats]:
+        """Relatives of networks on the front, and their features: others when the front has changed, or now and then."""
+        sizes = [(one.params, one.accuracy) for one in front]
+        self.n_uses += 1
+        if sizes != self.relatives_of or self.n_uses > USES:
+            self.relatives_of, self.n_uses = sizes, 1
+            parents = self.space.rows([one.candidate for one in front])
+            each = self.generator.integers(len(front), size=N_RELATIVES)
+            rows = self.space.mutated(selected(parents, each), self.generator)
+            self.relatives = rows, self.features(rows)
+        return self.relatives
 
     def _fit(self) -> tuple[Floats, Floats]:
         """Fit the model to what is known; the features and predicted accuracies of running trials."""

@@ -160,7 +160,11 @@ def row_of(trial: FrozenTrial, settings: StudyConfig) -> TrialRecord:
         batch_size=recipe.batch_size,
         seeds=settings.trial_seeds,
         curve=_points(curve),
+        train_losses=_points(known.get("train_losses", [])),
         rungs=" ".join(map(str, settings.rungs)),
+        pruner_metric=settings.pruner_metric if settings.pruner == "front" else "",
+        predicted=_rounded(known.get("predicted")),
+        predicted_deviation=_rounded(known.get("predicted_deviation")),
         data=settings.data_name,
         images=settings.n_train,
         validation_images=settings.n_validation,
@@ -229,8 +233,8 @@ def _points(curve: Sequence[float]) -> str:
     return " ".join(f"{value:.5f}" for value in curve)
 
 
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 7)
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 7)
 
 
 def _utc(moment: datetime | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import psutil
@@ -100,9 +100,10 @@ class TrialStore:
         repeated = lost.user_attrs.get("repeated_seconds", 0.0) + repeated_seconds
         self.note(number, **self.about, resumed=True, repeated_seconds=repeated)
 
-    def finish_lost(self, lost: FrozenTrial, seconds: float) -> None:
+    def finish_lost(self, lost: FrozenTrial, seconds: float, train_losses: Sequence[float] = ()) -> None:
         """Complete a lost trial that had come to its end, with the accuracy of its last epoch."""
-        self.finish(self._hold(live_trial(self.study, lost)), TrialState.COMPLETE, seconds)
+        number = self._hold(live_trial(self.study, lost))
+        self.finish(number, TrialState.COMPLETE, seconds, train_losses=train_losses)
 
     def _hold(self, trial: Trial, reported: Iterable[int] = ()) -> int:
         self._live[trial.number], self._reported[trial.number] = trial, {*reported}
@@ -141,7 +142,9 @@ class TrialStore:
             return pruner.explain(self.study, self.get(number))
         return f"pruned at epoch {epoch}"
 
-    def finish(self, number: int, state: TrialState, seconds: float, reason: str = "") -> FrozenTrial:
+    def finish(
+        self, number: int, state: TrialState, seconds: float, reason: str = "", train_losses: Sequence[float] = ()
+    ) -> FrozenTrial:
         """End a trial of this worker; the trial as it is stored then.
 
         Args:
@@ -149,8 +152,10 @@ class TrialStore:
             state: COMPLETE, with the accuracy of the last epoch as its value; PRUNED or FAIL.
             seconds: What it took.
             reason: Why it was pruned or failed.
+            train_losses: Training loss of each epoch.
         """
-        self.note(number, seconds=seconds, **({"reason": reason} if reason else {}))
+        known = {"seconds": seconds, "reason": reason, "train_losses": [*train_losses]}
+        self.note(number, **{name: value for name, value in known.items() if value or name == "seconds"})
         curve = self.get(number).intermediate_values
         value = curve[max(curve)] if state == TrialState.COMPLETE else None
         self.study.tell(self._live[number], value, state)

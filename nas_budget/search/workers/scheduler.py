@@ -109,6 +109,7 @@ class StoredTrials:
         self.folder = folder
         self.store = TrialStore(study, about, shared=settings.storage != "journal")
         self.lock = FileLock(run_folder / ".turn.lock")
+        self.losses: dict[int, list[float]] = {}
 
     def on_start(self, trial: Assignment, latency_s: float | None) -> None:
         """Note the latency."""
@@ -118,6 +119,7 @@ class StoredTrials:
         """Store what an epoch gave; a trial whose loss is no number ends."""
         if result.micro_batches > 1:
             self.store.note(trial.number, micro_batches=result.micro_batches)
+        self.losses.setdefault(trial.number, []).append(result.train_loss)
         self.store.report(trial.number, result.epoch, result.accuracy, self._compared_by(result))
         if not diverged(result):
             return GO_ON
@@ -137,11 +139,12 @@ class StoredTrials:
         """The next trial whose process is gone, made this worker's; those that had come to their end are finished."""
         for lost in filter(candidate_of, self.store.running()):
             if self.store.is_lost(lost):
-                seconds = _seconds_in(self.folder / str(lost.number) / TRIAL_EPOCHS)
+                epochs = _epochs_in(self.folder / str(lost.number) / TRIAL_EPOCHS)
+                seconds = sum(epoch["seconds"] for epoch in epochs)
                 if not was_done(lost):
                     self.store.resume(lost, seconds)
                     return lost
-                self.store.finish_lost(lost, seconds)
+                self.store.finish_lost(lost, seconds, [epoch["train_loss"] for epoch in epochs])
                 self.look()
         return None
 
@@ -273,9 +276,9 @@ class SearchScheduler(StoredTrials):
     def on_finished(self, trial: Assignment, outcome: Decision, seconds: float) -> TrialFinished:
         """Finish the trial; its row."""
         assert outcome.state is not None  # noqa: S101 - a runner finishes what has ended
-        return TrialFinished(
-            row_of(self.store.finish(trial.number, outcome.state, seconds, outcome.reason), self.settings)
-        )
+        losses = self.losses.pop(trial.number, [])
+        ended = self.store.finish(trial.number, outcome.state, seconds, outcome.reason, losses)
+        return TrialFinished(row_of(ended, self.settings))
 
 
 def was_done(lost: FrozenTrial) -> bool:
@@ -283,13 +286,13 @@ def was_done(lost: FrozenTrial) -> bool:
     return "diverged" not in lost.user_attrs and lost.user_attrs["recipe"]["epochs"] in lost.intermediate_values
 
 
-def _seconds_in(epochs: Path) -> float:
-    """Seconds of the epochs written down; the last line may be cut off."""
-    seconds = 0.0
-    if epochs.exists():
-        for line in epochs.read_text(encoding="utf-8").splitlines():
+def _epochs_in(file: Path) -> list[dict[str, Any]]:
+    """The epochs written down in a trial's folder; the last line may be cut off."""
+    found: list[dict[str, Any]] = []
+    if file.exists():
+        for line in file.read_text(encoding="utf-8").splitlines():
             try:
-                seconds += json.loads(line)["seconds"]
+                found.append(json.loads(line))
             except ValueError:
                 break
-    return seconds
+    return found
