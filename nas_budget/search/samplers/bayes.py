@@ -106,7 +106,7 @@ class BayesSampler(CandidateSampler):
         return [one for one in self.observations if not one.deviation]
 
     def _relatives(self, front: Sequence[Observation]) -> tuple[Rows, Floats]:
-        """Relatives of networks on the front, and their features: others when the front has changed, or now and then."""
+        """Relatives of networks on the front, and their features; new ones when the front changes, or now and then."""
         sizes = [(one.params, one.accuracy) for one in front]
         self.n_uses += 1
         if sizes != self.relatives_of or self.n_uses > USES:

@@ -53,7 +53,7 @@ def test_the_reason_gives_epoch_and_accuracy(name: str) -> None:
     for accuracy in [0.5 + i / 100 for i in range(12)] + [0.1] * 8:
         train(study, accuracy, 8)
     trial = next(trial for trial in study.trials if trial.state == TrialState.PRUNED)
-    assert explain_pruning(study, trial).startswith(f"pruned at epoch {trial.last_step}: accuracy 0.1000")
+    assert explain_pruning(study, trial).startswith(f"pruned at epoch {trial.last_step}: accuracy 0.1")
 
 
 def test_a_name_that_prunes_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -69,31 +70,31 @@ def train(scheduler: Scheduler, trial: Assignment, loss: float = 1.0) -> Decisio
     raise AssertionError("a trial ends at its last rung")
 
 
-def assignments(suggested: list[Assignment] | NoMoreTrials) -> list[Assignment]:
+def next_of(scheduler: Scheduler) -> Assignment:
+    suggested = scheduler.suggest()
     assert not isinstance(suggested, NoMoreTrials), suggested
     return suggested
 
 
 def test_it_gives_every_trial_once_and_then_says_that_there_are_no_more(new: Make) -> None:
     scheduler, given = new(), list[Assignment]()
-    while not isinstance(suggested := scheduler.suggest(), NoMoreTrials):
-        for trial in suggested:
-            assert train(scheduler, trial) == COMPLETE
-            event = scheduler.on_finished(trial, COMPLETE, 1.0)
-            assert isinstance(event, TrialFinished | FinalistFinished)
-        given += suggested
-    assert suggested == NoMoreTrials("")
+    while not isinstance(trial := scheduler.suggest(), NoMoreTrials):
+        assert train(scheduler, trial) == COMPLETE
+        event = scheduler.on_finished(trial, COMPLETE, 1.0)
+        assert isinstance(event, TrialFinished | FinalistFinished)
+        given.append(trial)
+    assert trial == NoMoreTrials("")
     assert sorted(trial.number for trial in given) == list(range(N_TRIALS))
     assert len({(trial.candidate, trial.seeds) for trial in given}) == N_TRIALS
     assert new().suggest() == NoMoreTrials("")
 
 
 def test_the_last_rung_is_the_last_epoch(new: Make) -> None:
-    for trial in assignments(new().suggest()):
-        assert list(trial.rungs) == sorted(set(trial.rungs))
-        assert trial.rungs[-1] == trial.candidate.recipe.epochs
-        assert trial.seeds
-        assert not trial.resumed
+    trial = next_of(new())
+    assert list(trial.rungs) == sorted(set(trial.rungs))
+    assert trial.rungs[-1] == trial.candidate.recipe.epochs
+    assert trial.seeds
+    assert not trial.resumed
 
 
 def test_two_workers_never_get_the_same_trial(new: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,18 +102,17 @@ def test_two_workers_never_get_the_same_trial(new: Make, monkeypatch: pytest.Mon
     with monkeypatch.context() as patch:
         patch.setattr(trial_store, "this_worker", lambda: parent)
         other = new()
-    given, ours = assignments(other.suggest()), new()
-    while not isinstance(suggested := ours.suggest(), NoMoreTrials):
-        given += suggested
-        for trial in suggested:
-            ours.on_finished(trial, train(ours, trial), 1.0)
+    given, ours = [next_of(other)], new()
+    while not isinstance(trial := ours.suggest(), NoMoreTrials):
+        given.append(trial)
+        ours.on_finished(trial, train(ours, trial), 1.0)
     assert sorted(trial.number for trial in given) == list(range(N_TRIALS))
     assert not any(trial.resumed for trial in given)
 
 
 def test_a_loss_that_is_no_number_ends_a_trial_with_a_reason(new: Make) -> None:
     scheduler = new()
-    trial, *_ = assignments(scheduler.suggest())
+    trial = next_of(scheduler)
     scheduler.on_start(trial, 0.001)
     assert scheduler.on_epoch(trial, result(1)) == GO_ON
     decision = scheduler.on_epoch(trial, result(2, loss=nan))
@@ -123,31 +123,26 @@ def test_a_loss_that_is_no_number_ends_a_trial_with_a_reason(new: Make) -> None:
 
 def test_what_a_worker_left_is_given_again_first(new: Make) -> None:
     gone = new()
-    left = assignments(gone.suggest())
-    gone.on_start(left[0], None)
-    gone.on_epoch(left[0], result(1))
-    scheduler, again = new(), list[Assignment]()
-    for _ in left:
-        (trial,) = assignments(scheduler.suggest())
-        again.append(trial)
-        scheduler.on_finished(trial, train(scheduler, trial), 1.0)
-    assert [trial.number for trial in again] == [trial.number for trial in left]
-    assert all(trial.resumed for trial in again)
-    assert [(t.candidate, t.seeds, t.rungs) for t in again] == [(t.candidate, t.seeds, t.rungs) for t in left]
+    left = next_of(gone)
+    gone.on_start(left, None)
+    gone.on_epoch(left, result(1))
+    scheduler = new()
+    again = next_of(scheduler)
+    assert again == replace(left, resumed=True)
+    scheduler.on_finished(again, train(scheduler, again), 1.0)
+    assert next_of(scheduler).number != left.number
 
 
 def test_a_trial_that_was_left_after_its_last_epoch_is_not_given_again(new: Make) -> None:
     gone = new()
-    trial, *_others = assignments(gone.suggest())
+    trial = next_of(gone)
     train(gone, trial)
-    suggested = new().suggest()
-    given = [] if isinstance(suggested, NoMoreTrials) else suggested
-    assert trial.number not in {t.number for t in given}
+    assert next_of(new()).number != trial.number
 
 
 def test_a_failed_trial_ends_too(new: Make) -> None:
     scheduler = new()
-    trial, *_ = assignments(scheduler.suggest())
+    trial = next_of(scheduler)
     scheduler.on_start(trial, None)
     event = scheduler.on_finished(trial, Decision(TrialState.FAIL, "no memory"), 0.5)
     reason = event.record.reason if isinstance(event, TrialFinished) else event.reason  # type: ignore[union-attr]
@@ -156,7 +151,7 @@ def test_a_failed_trial_ends_too(new: Make) -> None:
 
 def test_a_batch_that_was_split_is_noted(new: Make) -> None:
     scheduler = new()
-    trial, *_ = assignments(scheduler.suggest())
+    trial = next_of(scheduler)
     scheduler.on_start(trial, None)
     scheduler.on_epoch(trial, result(1, micro_batches=4))
     store = scheduler.store  # type: ignore[attr-defined]
