@@ -76,10 +76,14 @@ class FeasibleSpace:
         """The most parameters that a network may have: the budget's limit, or what the largest of the space has."""
         space, n = self.space, self.space.stages[1]
         most = {name: max(getattr(space, name)) for name in ("stem_kernel", "shortcut_kernel", "stem_width")}
-        stages = [(value,) * n for value in (width_grid(space)[-1], space.blocks[1], max(space.kernels))]
+        width, blocks, kernel = ((value,) * n for value in (width_grid(space)[-1], space.blocks[1], max(space.kernels)))
         strides = (min(space.first_stride), *[min(space.strides)] * (n - 1))
         largest = max(
-            cost(make_spec(space, *stages, strides, {**most, "pool": 1, "block": block, "se_reduction": se})).params
+            cost(
+                make_spec(
+                    space, width, blocks, kernel, strides, {**most, "pool": 1, "block": block, "se_reduction": se}
+                )
+            ).params
             for block, se in product(space.block, space.se_reduction)
         )
         return min(largest, self.budget.params or largest)

@@ -26,8 +26,8 @@ PER_STAGE = ("channels", "blocks", "kernels", "strides")
 def spec_of(space: SearchSpace, rows: Rows, i: int) -> ResNetSpec:
     """The network of a row."""
     n = int(np.count_nonzero(rows["channels"][i]))
-    stages = (rows[name][i, :n].tolist() for name in PER_STAGE)
-    return make_spec(space, *stages, {name: rows[name][i].item() for name in OPTIONS})
+    channels, blocks, kernels, strides = (rows[name][i, :n].tolist() for name in PER_STAGE)
+    return make_spec(space, channels, blocks, kernels, strides, {name: rows[name][i].item() for name in OPTIONS})
 
 
 def rows_of(space: SearchSpace, specs: Sequence[ResNetSpec]) -> Rows:
@@ -47,7 +47,7 @@ def rows_of(space: SearchSpace, specs: Sequence[ResNetSpec]) -> Rows:
 def count_rows(space: SearchSpace, rows: Rows, budget: Budget, *more: str) -> dict[str, NDArray[np.int64]]:
     """The columns of `cost_table` that say whether rows fit the budget, and more columns."""
     image = {name: getattr(space, name) for name in ("image_size", "in_channels", "classes")}
-    networks = {name: rows[name] for name in (*PER_STAGE, *OPTIONS)}
+    networks: dict[str, Any] = {name: rows[name] for name in (*PER_STAGE, *OPTIONS)}
     return cost_table(**networks, **image, columns=[*dict.fromkeys((*columns_of(budget), *more))])
 
 

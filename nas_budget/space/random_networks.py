@@ -6,6 +6,8 @@ and that size. So a network near the budget has relatives near the budget, whate
 
 from __future__ import annotations
 
+from math import log
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,7 +45,7 @@ def random_networks(feasible: FeasibleSpace, n: int, rng: np.random.Generator) -
     for values in shapes.values():
         values[absent] = 1
     shapes |= {name: _choice(getattr(space, name), n, rng) for name in OPTIONS}
-    growth = np.exp(rng.uniform(*np.log(space.growth), (n, most - 1)))
+    growth = np.exp(rng.uniform(log(space.growth[0]), log(space.growth[1]), (n, most - 1)))
     relative = np.where(absent, 0.0, np.cumprod(np.column_stack([np.ones(n), growth]), axis=1))
     return widened(feasible, shapes, relative, rng.random(n))
 

@@ -14,7 +14,8 @@ from nas_budget.records.run_folder import RUN, STUDY, folders, kind_of
 
 RUNS = Path("runs")
 RECIPES = ("fast", "brief", "paper", "strong")
-SAMPLERS = ("tpe", "gp", "nsga2", "cmaes", "evolution", "random")
+SAMPLERS = ("bayes", "tpe", "gp", "nsga2", "cmaes", "evolution", "random")
+AIMS = ("front", "best")
 PRUNERS = ("front", "halving", "hyperband", "median", "none")
 DATA = ("auto", "cifar10", "cifar100", "fashion-mnist", "svhn", "shapes")
 FORMATS = ("onnx", "torch", "python")

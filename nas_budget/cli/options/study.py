@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from nas_budget.cli.options.completion import DATA, DEVICES, PRECISIONS, PRUNERS, RECIPES, SAMPLERS
+from nas_budget.cli.options.completion import AIMS, DATA, DEVICES, PRECISIONS, PRUNERS, RECIPES, SAMPLERS
 from nas_budget.cli.options.completion import WEIGHT_FORMATS as FORMATS
 from nas_budget.cli.options.declare import BUDGET, SEARCH, TRAINING, option
 from nas_budget.errors import UsageError
@@ -109,7 +109,8 @@ OPTIONS = {
         parse=parse_fill,
     ),
     "trials": Key("search.trials", "Trials in all; the same command, run again, resumes up to them.", SEARCH, "50"),
-    "sampler": Key("search.sampler", f"{_words(SAMPLERS)}.", SEARCH, "tpe", SAMPLERS),
+    "sampler": Key("search.sampler", f"{_words(SAMPLERS)}.", SEARCH, "bayes", SAMPLERS),
+    "aim": Key("search.aim", f"What bayes looks for: {_words(AIMS)}.", SEARCH, "front", AIMS),
     "pruner": Key("search.pruner", f"{_words(PRUNERS)}.", SEARCH, "front", PRUNERS),
     "workers": Key("search.workers", "Processes that train at once.", SEARCH, "1"),
     "seed_spec": Key(

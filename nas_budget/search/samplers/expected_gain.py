@@ -48,7 +48,8 @@ def expected_gain(
     # its accuracy, and the search would only look for the smallest. The least accuracy known is taken for that.
     levels = np.maximum(levels, accuracies.min(initial=1.0) if len(accuracies) else 0.0)
     gains = expected_improvement(mean[:, None], deviation[:, None], levels) * (grid >= log_sizes[:, None] - 1e-9)
-    return gains.mean(axis=1) + BEST_WEIGHT * best
+    total: Floats = gains.mean(axis=1) + BEST_WEIGHT * best
+    return total
 
 
 def expected_improvement(mean: Floats, deviation: Floats, level: Floats | float) -> Floats:

@@ -57,19 +57,19 @@ class GaussianProcess:
             noise: Standard deviation of what is known less well than the others, beside the noise common to all.
             tune: Whether to fit length scales, amplitude, trend and noise anew; else they stay as they are.
         """
-        self.features, values = np.asarray(features, float), np.asarray(values, float)
-        self.mean, self.scale = float(values.mean()), max(float(values.std()), LEAST_SCALE)
-        self.targets = (values - self.mean) / self.scale
-        self.extra = np.broadcast_to(np.asarray(noise, float) / self.scale, values.shape) ** 2
-        if tune and len(values) > 2 and self.groups.size:
+        self.features, observed = np.asarray(features, float), np.asarray(values, float)
+        self.mean, self.scale = float(observed.mean()), max(float(observed.std()), LEAST_SCALE)
+        self.targets = (observed - self.mean) / self.scale
+        self.extra = np.broadcast_to(np.asarray(noise, float) / self.scale, observed.shape) ** 2
+        if tune and len(observed) > 2 and self.groups.size:
             self.distances = np.array([_squares(part, part) for part in self._parts()])
             self.products = self._products(self.features, self.features)
             bounds = [(value - 3 * SPREAD, value + 3 * SPREAD) for value in self.prior]
             options = {"maxiter": 50}
             found = minimize(self._loss, self.parameters, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
             self.parameters = found.x
-        noise = np.exp(2 * self.parameters[2])
-        self.factor = np.linalg.cholesky(self._covariance(self.features) + np.diag(noise + self.extra + JITTER))
+        variances: Floats = np.exp(2 * self.parameters[2]) + self.extra + JITTER
+        self.factor = np.linalg.cholesky(self._covariance(self.features) + np.diag(variances))
         self.weights = cho_solve((self.factor, True), self.targets)
         return self
 
@@ -87,7 +87,8 @@ class GaussianProcess:
         """Covariance with the observations without noise, shape (m, n)."""
         scales = np.exp(-self.parameters[3:])[self.groups]
         smooth, *_ = _matern(_squares(features * scales, self.features * scales), self.parameters[0])
-        return smooth + np.exp(2 * self.parameters[1]) * self._products(features, self.features)
+        trend: Floats = np.exp(2 * self.parameters[1]) * self._products(features, self.features)
+        return smooth + trend
 
     def _parts(self) -> Iterator[Floats]:
         """The features of the observations, group by group."""
