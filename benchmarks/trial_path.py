@@ -31,7 +31,7 @@ STUDY: Mapping[str, Mapping[str, Any]] = {
     "space": {"width": [4, 8]},
     "data": {"name": "shapes", "images": 100, "validation_images": 50},
     "recipe": {"epochs": 2, "batch_size": 50},
-    "search": {"trials": 8, "n_startup_trials": 4},
+    "search": {"trials": 8, "n_startup_trials": 4, "sampler": "random"},
 }
 N_BEFORE = 6
 """Trials that have ended before the one that is followed: the sampler is asked by then."""

@@ -35,12 +35,3 @@ class Dimension:
     def contains(self, value: Any) -> bool:
         """Whether the value is one of the choices, or within the range."""
         return value in self.choices if self.choices else bool(self.low <= value <= self.high)
-
-    def at(self, share: float) -> Any:
-        """The value at a share of the way along the coordinate, 0 up to, but not, 1."""
-        low, high = self.low, self.high
-        if self.choices:
-            return self.choices[int(share * len(self.choices))]
-        if self.whole:
-            return int(low) + int(share * (int(high) - int(low) + 1))
-        return low * (high / low) ** share if self.log else low + share * (high - low)

@@ -71,7 +71,7 @@ class StudyConfig:
         >>> sections = read_study_file(None, {"budget.params": "250k", "search.trials": 20})
         >>> config = resolve("tiny", sections, torch.device("cpu"), open_dataset("shapes"))
         >>> config.budget.params, config.recipe.epochs, config.rungs
-        (250000, 6, (1, 2, 3, 4))
+        (250000, 6, (3, 4))
         >>> config.chosen_values["data.images"]
         2500
     """

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 from nas_budget.search.pruners.front import FrontPruner
 
 KEPT, N_MIN_TRIALS = 0.7, 8
-"""How gently a search prunes. What a model proposes is seldom hopeless, and it learns most from whole trainings."""
+"""How gently a search prunes. What a model proposes is seldom bad, and it learns most from whole trainings."""
 
 
 def make_pruner(name: str, rungs: tuple[int, ...], epochs: int, metric: str = "loss") -> BasePruner:

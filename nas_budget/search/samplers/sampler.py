@@ -172,7 +172,7 @@ class CandidateSampler(ABC):
 
     def random_point(self) -> dict[str, Any]:
         """A random value of each coordinate."""
-        return {d.name: d.at(self.rng.random()) for d in self.dimensions}
+        return {d.name: value_at(d, self.rng.random()) for d in self.dimensions}
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:
@@ -182,6 +182,16 @@ def distribution(dimension: Dimension) -> BaseDistribution:
     if dimension.whole:
         return IntDistribution(int(dimension.low), int(dimension.high))
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def value_at(dimension: Dimension, share: float) -> Any:
+    """The value at a share of the way along a coordinate, 0 up to, but not, 1."""
+    low, high = dimension.low, dimension.high
+    if dimension.choices:
+        return dimension.choices[int(share * len(dimension.choices))]
+    if dimension.whole:
+        return int(low) + int(share * (int(high) - int(low) + 1))
+    return low * (high / low) ** share if dimension.log else low + share * (high - low)
 
 
 class RandomSampler(CandidateSampler):

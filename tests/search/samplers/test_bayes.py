@@ -45,7 +45,7 @@ def test_the_best_as_aim_proposes_large_networks_and_the_front_all_sizes() -> No
     for aim in ("best", "front"):
         tried = run(BayesSampler(space_of(NUMBERS, FIXED), 0, 4, aim=aim), 30)[4:]
         sizes[aim] = [cost(one.spec).params for one in tried]
-    assert np.median(sizes["best"]) > 0.8 * (BUDGET.params or 0)
+    assert np.median(sizes["best"]) > 0.7 * (BUDGET.params or 0)
     assert np.median(sizes["front"]) < np.median(sizes["best"])
     assert min(sizes["front"]) < 0.3 * (BUDGET.params or 0)
 
