@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -17,7 +16,7 @@ from PIL import Image
 
 from nas_budget.train.data.open import data_folder, open_dataset
 from nas_budget.train.data.split import split_images
-from tests.conftest import Ran
+from tests.conftest import Run
 
 pytestmark = [
     pytest.mark.cifar10,
@@ -34,22 +33,9 @@ def test_the_split_is_the_one_promised_with_the_published_statistics() -> None:
 
 
 @pytest.mark.slow
-def test_a_search_on_real_images_finds_networks_that_learn(run: Callable[..., Ran], tmp_path: Path) -> None:
-    options = [
-        "--budget",
-        "30k",
-        "--images",
-        2000,
-        "--epochs",
-        3,
-        "--trials",
-        4,
-        "--max-macs",
-        "2M",
-        "--pruner",
-        "none",
-    ]
-    ran = run("search", "--data", "cifar10", *options, "--runs-dir", tmp_path, "--json")
+def test_a_search_on_real_images_finds_networks_that_learn(run: Run, tmp_path: Path) -> None:
+    options = "--budget 30k --images 2000 --epochs 3 --trials 4 --max-macs 2M --pruner none"
+    ran = run("search", "--data", "cifar10", *options.split(), "--runs-dir", tmp_path, "--json")
     assert ran.code == 0, ran.err
     best = ran.json["best"]
     assert best["accuracy"] > 0.2  # ten classes: chance is 0.1
@@ -78,12 +64,10 @@ def torch_alone(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_network_trained_here_is_evaluated_asked_and_exported_in_every_form(
-    run: Callable[..., Ran], tmp_path: Path
-) -> None:
-    shape = ["--channels", "16,32,64", "--blocks", 1, "--strides", "2,2,2", "--pool", "global", "--shortcut-kernel", 1]
-    how = ["--recipe", "brief", "--images", 4000, "--epochs", 4, "--set", "recipe.ema=0.1", "--name", "small"]
-    ran = run("train", *shape, *how, "--data", "cifar10", "--deterministic", "--runs-dir", tmp_path, "--json")
+def test_a_network_trained_here_is_evaluated_asked_and_exported_in_every_form(run: Run, tmp_path: Path) -> None:
+    shape = "--channels 16,32,64 --blocks 1 --strides 2,2,2 --pool global --shortcut-kernel 1 --name small"
+    how = "--data cifar10 --images 4000 --recipe brief --epochs 4 --set recipe.ema=0.1 --deterministic --json"
+    ran = run("train", *shape.split(), *how.split(), "--runs-dir", tmp_path)
     assert ran.code == 0, ran.err
     (seed,), folder = ran.json["seeds"], tmp_path / "small"
     assert min(seed["accuracy"], seed["ema"]) > 0.4  # ten classes: chance is 0.1

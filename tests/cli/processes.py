@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -39,15 +40,24 @@ def wait_until(reached: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def process_of(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The process of a command that takes any free port and opens no browser, and the first line that it says."""
-    how = ("-c", COMMAND)
-    with start(*arguments, "--port", 0, "--no-open", how=how, PYTHONWARNINGS="error") as process:
+def served(command: str, folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process of a command that serves a folder on any free port and opens no browser, and its address."""
+    arguments, how = (command, folder, *options, "--port", 0, "--no-open"), ("-c", COMMAND)
+    with start(*arguments, how=how, PYTHONWARNINGS="error") as process:
         assert process.stderr
         try:
-            yield process, process.stderr.readline()
+            said = process.stderr.readline()
+            assert said.startswith(f"{command}: http://127.0.0.1:"), said + process.stderr.read()
+            yield process, said.removeprefix(f"{command}: ").removesuffix(" (Ctrl-C ends it)\n")
         finally:
             process.kill()
+
+
+def interrupt(process: subprocess.Popen[str]) -> bool:
+    """Press Ctrl-C, as one may where a command serves; whether that ends it without a complaint."""
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    return (process.returncode, out, err) == (130, "", "interrupted\n")
 
 
 def fetch(address: str | urllib.request.Request) -> str:

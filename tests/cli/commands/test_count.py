@@ -174,15 +174,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ResNetSpec, torch.devic
     return calls
 
 
-def test_measured_figures_come_with_spread_batch_and_device(run: Run, asked: list[object]) -> None:
-    ran = run(*SMALL, "--measure", "--device", "cpu")
-    assert ran.code == 0
+def test_measured_figures_come_with_spread_batch_and_device_also_over_budget(run: Run, asked: list[object]) -> None:
+    ran = run(*SMALL, "--measure", "--device", "cpu", "--budget", "10", "--explain")
+    assert ran.code == 3
     assert "measured     a CPU (2 threads), fp32; nas-budget 0.1.0, torch 2.13.0" in ran.out
     assert "latency      12.35 ms for one image (12.00 to 13.00, n = 99)" in ran.out
     assert "inference    1,234 images/s in batches of 128 (1,200 to 1,300, n = 7)" in ran.out
     assert "training     301 images/s in batches of 32 (290 to 310, n = 3)" in ran.out
     assert f"memory       38 MB for one image, 1,234 MB to train in batches of 32\n             ({RESIDENT})" in ran.out
-    assert "fits: " in ran.out
+    assert "OVER BUDGET: " in ran.out
     assert asked == [(ResNetSpec((8, 16)), torch.device("cpu"), "fp32")]
     assert all(len(line) <= 80 for line in ran.out.splitlines())
 
@@ -199,14 +199,9 @@ def test_json_has_what_was_measured_under_a_key_of_its_own(run: Run, asked: list
 def test_memory_not_measured_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     unknown = replace(FOUND, inference_bytes=None, training_bytes=None)
     monkeypatch.setattr(module, "measure", lambda *_: unknown)
-    assert "memory       not measured" in run(*SMALL, "--measure").out
-
-
-def test_a_network_over_budget_is_measured_too(run: Run, asked: list[object]) -> None:
-    ran = run(*SMALL, "--measure", "--budget", "10", "--explain")
-    assert ran.code == 3
-    assert "latency" in ran.out
-    assert len(asked) == 1
+    ran = run(*SMALL, "--measure")
+    assert "memory       not measured" in ran.out
+    assert "fits: " in ran.out
 
 
 def test_an_interruption_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

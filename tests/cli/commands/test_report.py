@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 import plotly.graph_objects as go
 import pytest
 
 from nas_budget.records.trials import write_table
-from tests.cli.processes import fetch, process_of
+from tests.cli.processes import fetch, interrupt, served
 from tests.cli.runs import write_unfinished
 from tests.conftest import Run
 from tests.report import runs
@@ -99,27 +95,21 @@ def test_mistakes_are_one_line(run: Run, study: Path, arguments: str, code: int,
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 @pytest.mark.parametrize(
-    ("name", "begins", "options"),
+    ("arguments", "holds"),
     [
-        ("front.svg", b"<svg", []),
-        ("front.png", b"\x89PNG", ["--figure", "tradeoff-macs"]),
-        ("front.pdf", b"%PDF", ["--figure", "curves"]),
+        ("study --image front.svg", b"<svg"),
+        ("study --image front.png --figure tradeoff-macs", b"\x89PNG"),
+        ("study --image front.pdf --figure curves", b"%PDF"),
+        ("run --image loss.svg --figure loss", b"mean cross-entropy"),
     ],
 )
-def test_a_figure_becomes_an_image(run: Run, study: Path, name: str, begins: bytes, options: list[str]) -> None:
-    ran = run("report", study, "--image", name, *options)
+def test_a_figure_becomes_an_image(run: Run, study: Path, arguments: str, holds: bytes) -> None:
+    runs.write(Path("run"), runs.result(), runs.epochs())
+    name = arguments.split()[2]
+    ran = run("report", *arguments.split())
     assert ran.out == f"image: {name}\n", ran.err
-    assert Path(name).read_bytes().startswith(begins)
+    assert holds in Path(name).read_bytes()
     assert not (study / "report.html").exists()
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_a_figure_of_a_run_becomes_an_image(run: Run, tmp_path: Path) -> None:
-    runs.write(tmp_path / "run", runs.result(), runs.epochs())
-    ran = run("report", tmp_path / "run", "--image", tmp_path / "loss.svg", "--figure", "loss")
-    assert ran.code == 0, ran.err
-    assert b"mean cross-entropy" in (tmp_path / "loss.svg").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -141,18 +131,10 @@ def test_what_images_need_is_said(
     assert run("report", study, "--image", "front.svg").refused(1, said)
 
 
-@contextmanager
-def watched(folder: Path) -> Iterator[tuple[Popen[str], str]]:
-    """The page of a study as a process serves it, and where."""
-    with process_of("report", folder, "--watch") as (process, said):
-        assert said.startswith("report: http://127.0.0.1:"), said + process.stderr.read()
-        yield process, said.removeprefix("report: ").partition(" ")[0]
-
-
 def test_a_page_follows_its_study_until_ctrl_c(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     folder.mkdir()
-    with watched(folder) as (process, server):
+    with served("report", folder, "--watch") as (process, server):
         assert "Waiting for the first trial" in fetch(server)
         before = fetch(f"{server}stamp")
         write_table(folder / "trials.csv", many(20))
@@ -167,14 +149,12 @@ def test_a_page_follows_its_study_until_ctrl_c(tmp_path: Path) -> None:
             fetch(urllib.request.Request(server, headers={"Host": "evil.example"}))  # noqa: S310 - an address of ours
         (folder / "trials.csv").write_text("damaged\n")
         assert "is no trials table (no column study" in fetch(server)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, "", "interrupted\n")
+        assert interrupt(process)
 
 
 @pytest.mark.browser
 def test_a_page_in_the_browser_is_renewed_when_the_table_grows(browser: Any, study: Path) -> None:
-    with watched(study) as (_, server):
+    with served("report", study, "--watch") as (_, server):
         window = browser.new_page()
         window.goto(server, timeout=120_000)
         window.wait_for_selector("#tradeoff .point", timeout=120_000)

@@ -40,18 +40,18 @@ def test_a_run_prints_its_figures_and_leaves_its_page(train: Run, tmp_path: Path
     assert f"nas-budget evaluate {tmp_path / '4-8-brief'}" in page
 
 
-def test_json_is_the_result_with_means(train: Run, tmp_path: Path) -> None:
-    ran = train("--seeds", 2, "--json", "--quiet")
-    assert ran.err == ""
-    assert [seed["seed"] for seed in ran.json["seeds"]] == [0, 1]
-    assert ran.json["accuracy"]["mean"] == pytest.approx(np.mean([seed["accuracy"] for seed in ran.json["seeds"]]))
-    assert ran.json["accuracy"]["deviation"] is not None
+def test_json_is_the_result_with_means(train: Run) -> None:
+    written = train("--seeds", 2, "--json").json
+    assert [seed["seed"] for seed in written["seeds"]] == [0, 1]
+    assert written["accuracy"]["mean"] == pytest.approx(np.mean([seed["accuracy"] for seed in written["seeds"]]))
+    assert written["accuracy"]["deviation"] is not None
 
 
-def test_a_finished_run_is_told_again_and_not_trained(train: Run, tmp_path: Path) -> None:
+def test_a_finished_run_is_shown_again_and_not_trained(train: Run) -> None:
     first, again = train(), train()
     assert again.out == first.out
     assert "this run is finished; nothing was trained" in again.err
+    assert train("--name", "4-8-brief", "--epochs", 3, "--quiet").refused(1, "recipe.epochs was 2, not 3")
 
 
 def test_a_dry_run_writes_nothing(train: Run, tmp_path: Path) -> None:
@@ -107,13 +107,6 @@ def test_mistakes_are_one_line(run: Run, tmp_path: Path, arguments: str, code: i
     assert not list(tmp_path.glob("*/run.json"))
 
 
-def test_another_recipe_under_the_same_name_is_told(train: Run) -> None:
-    train("--name", "x")
-    ran = train("--name", "x", "--epochs", 3)
-    assert ran.code == 1
-    assert "recipe.epochs was 2, not 3" in ran.err
-
-
 def test_the_best_of_a_search_gets_its_long_run(run: Run, npz: Path, tmp_path: Path) -> None:
     small = sets("space.width=[4,8] space.stages=[2,2] space.blocks=1")
     brief = ("--data", npz, "--images", 60, "--epochs", 1, "--runs-dir", tmp_path)
@@ -130,23 +123,18 @@ def test_the_best_of_a_search_gets_its_long_run(run: Run, npz: Path, tmp_path: P
     assert ran.json["name"] == "s-trial0-study"
 
 
-def test_evaluate_agrees_with_the_run(run: Run, train: Run, tmp_path: Path) -> None:
+def test_evaluate_agrees_with_the_run_and_tells_what_does_not_fit(run: Run, train: Run, tmp_path: Path) -> None:
     train("--set", "recipe.ema=0.2")
     (seed,) = read_result(tmp_path / "4-8-brief").seeds
-    plain, ema = (run("evaluate", tmp_path / "4-8-brief", "--json", *more).json for more in ([], ["--ema"]))
+    evaluate = ("evaluate", tmp_path / "4-8-brief")
+    plain, ema = (run(*evaluate, "--json", *more).json for more in ([], ["--ema"]))
     assert (plain["accuracy"], plain["flipped"]) == (pytest.approx(seed.accuracy), pytest.approx(seed.flipped))
     assert ema["accuracy"] == pytest.approx(seed.ema)
     assert (plain["images"], plain["part"], ema["weights"]) == (100, "test", "ema")
-    text = run("evaluate", tmp_path / "4-8-brief", "--part", "train").out
-    assert "of 500 train images" in text
-
-
-def test_evaluate_tells_what_does_not_fit(run: Run, train: Run, tmp_path: Path) -> None:
-    train()
+    assert "of 500 train images" in run(*evaluate, "--part", "train").out
     images, _ = draw(500, 5)
     save_npz(tmp_path / "more.npz", classes=np.array([f"c{i}" for i in range(12)]))
     save_npz(tmp_path / "less.npz", train_images=images[:, :16, :16], test_images=images[:100, :16, :16])
-    evaluate = ("evaluate", tmp_path / "4-8-brief")
     assert run(*evaluate, "--data", tmp_path / "more.npz").refused(1, "12 classes; the network takes")
     assert run(*evaluate, "--data", tmp_path / "less.npz").refused(1, "images of 16 pixels")
     assert run(*evaluate, "--part", "all").refused(2, "allowed are test, train")

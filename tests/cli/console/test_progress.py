@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,7 @@ from PIL import Image
 
 from nas_budget.cli.console import progress as module
 from nas_budget.cli.console.progress import busy, each, progress
-from tests.conftest import Ran
-
-Run = Callable[..., Ran]
+from tests.conftest import Run, sets
 
 
 @pytest.fixture
@@ -76,17 +73,17 @@ def test_a_download_says_how_far_it_is_in_lines() -> None:
 
 
 def test_quiet_leaves_only_the_result(run: Run, quick: list[object], npz: Path, tmp_path: Path) -> None:
-    run(*quick, "--trials", 1, "--name", "a", "--pruner", "none")
-    trained = ["train", "--study", tmp_path / "a", "--runs-dir", tmp_path, "--data", npz, "--epochs", 1, "--name", "b"]
-    assert run(*trained, "--recipe", "brief", "--images", 200, "--device", "cpu", "--quiet").err == ""
+    study = ["--study", tmp_path / "a", "--data", npz, "--runs-dir", tmp_path, "--name", "b", "--recipe", "brief"]
     Image.new("RGB", (50, 40)).save(tmp_path / "image.png")
     model, page = tmp_path / "b", tmp_path / "x.html"
     for arguments in (
+        [*quick, "--trials", 1, "--name", "a", "--pruner", "none"],
+        ["train", *study, "--epochs", 1, "--images", 200, "--device", "cpu"],
         ["evaluate", model, "--device", "cpu"],
         ["predict", model, tmp_path / "image.png"],
         ["export", model, "--format", "python"],
         ["data", npz],
-        ["explore", "--budget", "50k", "--set", "space.stages=3", "--set", "space.width=[4,8]", "-o", page],
+        ["explore", "--budget", "50k", *sets("space.stages=3 space.width=[4,8]"), "-o", page],
     ):
         ran = run(*arguments, "--quiet")
         assert (ran.code, ran.err) == (0, ""), arguments

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import queue
-import signal
 import socket
 import sys
 import webbrowser
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 import optuna
@@ -21,7 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from nas_budget.cli.serve import server as serving
-from tests.cli.processes import fetch, process_of
+from tests.cli.processes import fetch, interrupt, served
 from tests.conftest import Run
 
 
@@ -57,31 +53,26 @@ def contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
     return {path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"") for path in paths}
 
 
-@contextmanager
-def served(folder: Path) -> Iterator[tuple[Popen[str], str]]:
-    """The dashboard of a run's folder: its process, and where it listens."""
-    with process_of("dashboard", folder) as (process, said):
-        assert said.endswith("/dashboard/studies/0 (Ctrl-C ends it)\n"), said + process.stderr.read()
-        yield process, said.removeprefix("dashboard: ").partition("/dashboard")[0]
+def asked(address: str, path: str) -> Any:
+    """What the dashboard at the page of its first study answers."""
+    return json.loads(fetch(address.removesuffix("/dashboard/studies/0") + path))
 
 
 def test_a_study_is_served_until_ctrl_c_and_left_as_it_was(folder: Path) -> None:
     before = contents(folder)
-    with served(folder) as (process, server):
-        [study] = json.loads(fetch(f"{server}/api/studies"))["study_summaries"]
-        trials = json.loads(fetch(f"{server}/api/studies/{study['study_id']}"))["trials"]
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+    with served("dashboard", folder) as (process, address):
+        [study] = asked(address, "/api/studies")["study_summaries"]
+        trials = asked(address, f"/api/studies/{study['study_id']}")["trials"]
+        assert interrupt(process)
     assert study["study_name"] == "quick"
     assert [trial["state"] for trial in trials] == ["Complete", "Pruned", "Fail"]
-    assert (process.returncode, out, err) == (130, "", "interrupted\n")
     assert contents(folder) == before
 
 
 def test_a_search_shows_networks_margins_and_what_its_names_mean(run: Run, quick: list[object], tmp_path: Path) -> None:
     run(*quick, "--trials", 2, "--name", "a", "--pruner", "none", "--max-macs", "2M")
-    with served(tmp_path / "a") as (_, server):
-        study = json.loads(fetch(f"{server}/api/studies/0"))
+    with served("dashboard", tmp_path / "a") as (_, address):
+        study = asked(address, "/api/studies/0")
     shown = [attribute["key"] for attribute in study["union_user_attrs"]]
     assert shown[:4] == ["network", "params", "macs", "activation_bytes"]
     assert shown[4:7] == ["margin_params", "margin_macs", "feasible"]
