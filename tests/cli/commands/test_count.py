@@ -47,7 +47,6 @@ FOUND = Measurement(
         ("", 2, "no network given"),
         ("nowhere.json", 2, "nowhere.json: cannot be read"),
         ("--module torch.nn:Conv3000", 2, "torch.nn has no 'Conv3000'"),
-        ("--module nowhere.at.all:make", 2, "there is no module 'nowhere.at.all'"),
         ("--module torch.nn:Identity --channels 8", 2, "--module describes the whole network"),
         ("--module torch.nn:Identity --input 3,x", 2, "--input: cannot read '3,x'"),
         ("--module torch.nn:Identity --max-activation-bytes 5", 2, "--max-activation-bytes: not counted"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,9 +36,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_run_folder_goes_to_its_export_folder(run: Run, folder: Path) -> None:
     ran = run("export", folder)
     assert (ran.code, ran.err) == (0, "")
-    assert sorted(path.name for path in (folder / "export").iterdir()) == [
-        "certificate.json", "model.safetensors", "spec.json",
-    ]  # fmt: skip
+    assert {path.name for path in (folder / "export").iterdir()} == {"certificate.json", WEIGHTS, "spec.json"}
     found, expected = (load_model(place).network.state_dict() for place in (folder / "export", folder))
     assert weights_digest(found) == weights_digest(expected)
     assert "accuracy     87.50% of the test images of shapes, plain weights" in ran.out
@@ -113,7 +110,6 @@ def test_files_of_an_earlier_export_are_not_passed_off_as_certified(run: Run, fo
         ("run --budget 5Q", 2, "--budget: cannot read '5Q'"),
         ("run --output file/below", 1, "file/below: cannot be written to"),
         ("file", 1, "file: is no whole safetensors file"),
-        ("damaged", 1, "the file is damaged"),
         ("", 2, "source"),
     ],
 )
@@ -122,18 +118,9 @@ def test_mistakes_are_one_line(
 ) -> None:
     monkeypatch.chdir(folder.parent)
     Path("file").write_text("")
-    content = bytearray((folder / WEIGHTS).read_bytes())
-    content[-5] ^= 1
-    Path("damaged").write_bytes(content)
     before = sorted(Path().rglob("*"))
     assert run("export", *arguments.split()).refused(code, said)
     assert sorted(Path().rglob("*")) == before
-
-
-def test_missing_onnx_is_one_line(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
-    said = "error: --format onnx needs onnx, onnxscript and onnxruntime: pip install 'nas-budget[onnx]'\n"
-    assert run("export", folder, "--format", "onnx").refused(2, said)
 
 
 def test_unknown_accuracy_is_said_to_be(run: Run, folder: Path) -> None:

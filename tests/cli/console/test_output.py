@@ -61,8 +61,5 @@ def test_what_stdout_cannot_write_is_known(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_json_has_no_numbers_that_are_none(capfd: pytest.CaptureFixture[str]) -> None:
     out_json({"loss": float("nan"), "curve": (1.0, float("inf")), "name": "a"})
-    assert json.loads(capfd.readouterr().out, parse_constant=pytest.fail) == {
-        "loss": None,
-        "curve": [1.0, None],
-        "name": "a",
-    }
+    written = json.loads(capfd.readouterr().out, parse_constant=pytest.fail)
+    assert written == {"loss": None, "curve": [1.0, None], "name": "a"}
