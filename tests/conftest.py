@@ -46,14 +46,9 @@ def npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def save_npz(path: Path, **changes: Any) -> None:
     """A valid file of small images, or one with some arrays changed (None: left out)."""
-    (train, train_labels), (test, test_labels) = draw(500, 5), draw(100, 6)
-    arrays: dict[str, Any] = {
-        "train_images": train,
-        "train_labels": train_labels,
-        "test_images": test,
-        "test_labels": test_labels,
-        "classes": np.array(CLASSES),
-    } | changes
+    names = ("train_images", "train_labels", "test_images", "test_labels")
+    drawn: dict[str, Any] = dict(zip(names, (*draw(500, 5), *draw(100, 6)), strict=True))
+    arrays = drawn | {"classes": np.array(CLASSES)} | changes
     np.savez(path, **{key: array for key, array in arrays.items() if array is not None})
 
 

@@ -16,14 +16,7 @@ from nas_budget.cli.console.search_view import N_SHOWN, SearchView
 from nas_budget.records.formatting import seconds_in_words
 from nas_budget.search.config.plan import TimeLeft, trial_seconds
 from nas_budget.search.config.settings import StudyConfig
-from nas_budget.search.workers.events import (
-    FinalistFinished,
-    SearchEnded,
-    TrialEpoch,
-    TrialFinished,
-    TrialStarted,
-    WorkerLost,
-)
+from nas_budget.search.workers import events
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.engine.loop import EpochResult
 from tests.cli.console.test_output import Terminal
@@ -47,8 +40,7 @@ class Shown:
         self.view = SearchView(before, settings, left, self.show, self.messages.append)
 
     def show(self, text: str, share: float | None = None, table: Any = None, now: bool = False) -> None:
-        assert share is not None
-        assert 0 <= share <= 1
+        assert share is not None and 0 <= share <= 1
         self.lines.append(text)
 
     def table(self) -> str:
@@ -57,14 +49,14 @@ class Shown:
         return console.file.getvalue()
 
 
-def started(number: int, **changes: Any) -> TrialStarted:
-    return replace(TrialStarted(number, SMALL, 1_234, resumed=False), **changes)
+def started(number: int, **changes: Any) -> events.TrialStarted:
+    return replace(events.TrialStarted(number, SMALL, 1_234, resumed=False), **changes)
 
 
 def test_the_time_left_is_that_of_the_fitted_model(settings: StudyConfig) -> None:
     slow, planned = ended(SMALL, settings, 2.0), trial_seconds(SPEED, SMALL, settings)
     shown = Shown(settings, slow)
-    shown.view.update(TrialFinished(slow))
+    shown.view.update(events.TrialFinished(slow))
     assert shown.lines == [shown.view.status()]
     assert shown.lines[0].endswith(f"{seconds_in_words(18 * 2 * planned)} left")
 
@@ -73,17 +65,18 @@ def test_a_split_batch_is_noted_once_a_trial(settings: StudyConfig) -> None:
     shown = Shown(settings)
     shown.view.update(started(3))
     for n_parts in 1, 2, 2, 4:
-        shown.view.update(TrialEpoch(3, replace(EPOCH, micro_batches=n_parts)))
+        shown.view.update(events.TrialEpoch(3, replace(EPOCH, micro_batches=n_parts)))
     said = "NOTE: trial 3 (1,234 parameters) ran out of memory; each of its batches is now computed as {} micro-batches"
     assert shown.messages == [said.format(2), said.format(4)]
 
 
 def test_what_happens_once_is_a_message(settings: StudyConfig) -> None:
     shown = Shown(replace(settings, finalists=1, finalist_seeds=2))
-    shown.view.update(TrialFinished(replace(ended(SMALL, settings, state="failed", reason="out of memory"), number=7)))
-    shown.view.update(FinalistFinished(0, 4, None, "no images"))
-    shown.view.update(SearchEnded("the target is reached"))
-    shown.view.update(WorkerLost(1, -9))
+    failed = replace(ended(SMALL, settings, state="failed", reason="out of memory"), number=7)
+    shown.view.update(events.TrialFinished(failed))
+    shown.view.update(events.FinalistFinished(0, 4, None, "no images"))
+    shown.view.update(events.SearchEnded("the target is reached"))
+    shown.view.update(events.WorkerLost(1, -9))
     assert shown.messages == [
         "trial 7 failed: out of memory",
         "a run of finalist 4 failed: no images",
@@ -97,7 +90,7 @@ def test_the_table_holds_the_last_trials_and_those_under_way(settings: StudyConf
     shown = Shown(settings, *(replace(ended(SMALL, settings, accuracy=0.5), number=n) for n in range(12)))
     shown.view.update(started(12, resumed=True))
     shown.view.update(started(0, finalist=True))
-    shown.view.update(TrialEpoch(0, EPOCH, finalist=True))
+    shown.view.update(events.TrialEpoch(0, EPOCH, finalist=True))
     text = shown.table()
     assert "resumed" in text
     assert "final 0" in text
