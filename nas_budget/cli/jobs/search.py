@@ -122,7 +122,7 @@ def _pruning(settings: StudyConfig) -> str:
     if settings.pruner == "front":
         epochs = ", ".join(map(str, settings.rungs))
         by = "training loss" if settings.pruner_metric == "loss" else "accuracy"
-        return f"after epochs {epochs} the half is pruned that most networks of at most its size beat, by {by}"
+        return f"after epochs {epochs} what falls behind networks of at most its size is pruned, by {by}"
     return f"trials pruned by {settings.pruner}"
 
 
