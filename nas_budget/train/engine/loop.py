@@ -43,18 +43,12 @@ class EpochResult:
 
 
 def train(
-    network: nn.Module,
-    images: SplitImages,
-    recipe: Recipe,
-    seed: int = 0,
-    precision: str = "fp32",
-    should_stop: Callable[[], bool] = lambda: False,
-    graphed: bool = False,
-) -> Iterator[EpochResult]:
+    network: nn.Module, images: SplitImages, recipe: Recipe, seed: int = 0, precision: str = "fp32",
+    should_stop: Callable[[], bool] = lambda: False, graphed: bool = False,
+) -> Iterator[EpochResult]:  # fmt: skip
     """Train the network in place, where the images are, and yield each epoch's result.
 
-    The weights after the last epoch are in `network`. The same seed gives the same numbers on the same device; torch's
-    global generators are as before after each epoch.
+    The same seed gives the same numbers on the same device. torch's global generators are left as they are.
 
     Args:
         network: The network, such as `build(spec, seed)` makes.
@@ -67,17 +61,6 @@ def train(
 
     Raises:
         StoppedError: `should_stop` returned true.
-
-    Examples:
-        >>> import torch
-        >>> from nas_budget import Recipe, ResNetSpec, build
-        >>> from nas_budget.train.data.split import split_images
-        >>> from nas_budget.train.data.synthetic import synthetic
-        >>> images = split_images(synthetic(n_train=84), torch.device("cpu"), n_train=64, n_validation=20)
-        >>> network = build(ResNetSpec((4, 8), blocks=1))
-        >>> results = list(train(network, images, Recipe(batch_size=32, epochs=2)))
-        >>> [result.epoch for result in results]
-        [1, 2]
     """
     trainer = Trainer(network, images, recipe, seed, precision)
     if graphed:
@@ -101,10 +84,8 @@ def train_epoch(trainer: Trainer, epoch: int, should_stop: Callable[[], bool] = 
                 raise StoppedError("stopped between two steps")
             total += trainer.step(indices)  # stays on the device: no wait for it within an epoch
     accuracy, loss = evaluate(trainer.network, trainer.images.validation, trainer.images, trainer.precision)
-    mean = total.item() / trainer.n_steps
-    return EpochResult(
-        epoch, mean, accuracy, loss, trainer.learning_rate, time.perf_counter() - start, trainer.micro_batches
-    )
+    mean, seconds = total.item() / trainer.n_steps, time.perf_counter() - start
+    return EpochResult(epoch, mean, accuracy, loss, trainer.learning_rate, seconds, trainer.micro_batches)
 
 
 def diverged(result: EpochResult) -> bool:

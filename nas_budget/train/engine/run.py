@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
@@ -14,23 +14,13 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from nas_budget.arch.cost import cost
 from nas_budget.errors import ModelError, TrainingError
+from nas_budget.records import paths
 from nas_budget.records.atomic_write import write_whole
-from nas_budget.records.paths import (
-    EMA_WEIGHTS,
-    LOCK,
-    METRICS,
-    MISTAKES,
-    RESULT,
-    RUN_SETTINGS,
-    SPEC,
-    WEIGHTS,
-    checkpoint,
-)
 from nas_budget.records.training_run import EpochRow, RunResult, SeedResult, read_metrics, read_result, write_result
 from nas_budget.records.versions import package_versions
 from nas_budget.train.data.dataset import Dataset
@@ -39,7 +29,7 @@ from nas_budget.train.data.split import LabelledImages, labelled_images, split_i
 from nas_budget.train.engine.checkpoint import load_checkpoint, save_checkpoint
 from nas_budget.train.engine.device import describe_device, deterministic, is_out_of_memory
 from nas_budget.train.engine.evaluate import accuracy_of, confusion_of, evaluate, mistakes_of, predict_logits
-from nas_budget.train.engine.loop import EpochResult, diverged, train_epoch
+from nas_budget.train.engine.loop import diverged, train_epoch
 from nas_budget.train.engine.model import build
 from nas_budget.train.engine.run_config import RunConfig, check_same
 from nas_budget.train.engine.trainer import Trainer
@@ -96,6 +86,7 @@ class FullTraining:
         self.trained = False
         self.saved: tuple[int, int] | None = None
         self.rows: list[EpochRow] = []
+        self.place: dict[str, Any] = {}
 
     def epochs(self) -> Iterator[EpochRow]:
         """Train with each seed that is left and yield every epoch. At the end the result is in `finished`.
@@ -120,58 +111,48 @@ class FullTraining:
         """Write the settings, read what the folder holds; the seeds that are left."""
         held = self.settings.held(self.dataset)
         check_same(self.folder, held, self.settings.name)
-        self.finished = read_result(self.folder) if (self.folder / RESULT).exists() else None
+        self.finished = read_result(self.folder) if (self.folder / paths.RESULT).exists() else None
         done = {seed.seed for seed in self.finished.seeds} if self.finished else set()
         for seed in done:
-            checkpoint(self.folder, seed).unlink(missing_ok=True)  # a kill may have left it
-        write_whole(self.folder / RUN_SETTINGS, json.dumps(held, indent=2) + "\n")
-        write_whole(self.folder / SPEC, self.settings.spec.to_json() + "\n")
+            paths.checkpoint(self.folder, seed).unlink(missing_ok=True)  # a kill may have left it
+        write_whole(self.folder / paths.RUN_SETTINGS, json.dumps(held, indent=2) + "\n")
+        write_whole(self.folder / paths.SPEC, self.settings.spec.to_json() + "\n")
         self.rows = [row for row in read_metrics(self.folder) if row.seed in done]
         return [seed for seed in self.settings.seeds if seed not in done]
 
-    @property
-    def first_seed(self) -> int:
-        """The seed whose weights are exported: the first that was trained, whatever the others give."""
-        return self.finished.seeds[0].seed if self.finished else self.settings.seeds[0]
-
     def _train(self, trainer: Trainer) -> Iterator[EpochRow]:
-        self.lost_s = self.spent_s = 0.0
-        epoch = self._resume(trainer)
+        self._resume(trainer)
         if self.settings.compiled:
             trainer.compile()
         if self.settings.graphed:
             trainer.record()
-        next_write = 0.0
-        while epoch < self.settings.recipe.epochs:
-            epoch += 1
+        next_write, last = 0.0, self.settings.recipe.epochs
+        for epoch in range(self.place["epoch"] + 1, last + 1):
             row = self._epoch(trainer, epoch)
-            self.spent_s += row.seconds
+            self.place |= {"epoch": epoch, "spent_s": self.place["spent_s"] + row.seconds}
             self.rows.append(row)
-            with (self.folder / METRICS).open("a") as file:
-                file.write(json.dumps(asdict(row)) + "\n")
+            with (self.folder / paths.METRICS).open("a") as file:
+                file.write(_line(row))
             start = time.monotonic()
-            if start >= next_write or epoch == self.settings.recipe.epochs:
-                place = {"epoch": epoch, "spent_s": self.spent_s, "lost_s": self.lost_s}
-                save_checkpoint(checkpoint(self.folder, trainer.seed), trainer, place)
+            if start >= next_write or epoch == last:
+                save_checkpoint(paths.checkpoint(self.folder, trainer.seed), trainer, self.place)
                 self.saved = trainer.seed, epoch
                 next_write = time.monotonic() + CHECKPOINT_SHARE * (time.monotonic() - start)
             yield row
 
-    def _resume(self, trainer: Trainer) -> int:
-        """Load the seed's checkpoint if there is one; the number of epochs that are done."""
-        path, epoch = checkpoint(self.folder, trainer.seed), 0
+    def _resume(self, trainer: Trainer) -> None:
+        """Load the seed's checkpoint if there is one. Rows of epochs after it are lost, their time is counted."""
+        self.place = {"epoch": 0, "spent_s": 0.0, "lost_s": 0.0}
+        if (path := paths.checkpoint(self.folder, trainer.seed)).exists():
+            self.place = load_checkpoint(path, trainer)
+            self.saved = trainer.seed, self.place["epoch"]
         before = [row for row in read_metrics(self.folder) if row.seed == trainer.seed]
-        if path.exists():
-            place = load_checkpoint(path, trainer)
-            epoch, self.spent_s, self.lost_s = place["epoch"], place["spent_s"], place["lost_s"]
-            self.saved = trainer.seed, epoch
-        self.rows += [row for row in before if row.epoch <= epoch]
-        self.lost_s += sum(row.seconds for row in before if row.epoch > epoch)
-        write_whole(self.folder / METRICS, "".join(json.dumps(asdict(row)) + "\n" for row in self.rows))
-        return epoch
+        self.rows += [row for row in before if row.epoch <= self.place["epoch"]]
+        self.place["lost_s"] += sum(row.seconds for row in before if row.epoch > self.place["epoch"])
+        write_whole(self.folder / paths.METRICS, "".join(map(_line, self.rows)))
 
     def _epoch(self, trainer: Trainer, epoch: int) -> EpochRow:
-        micro_batches = trainer.micro_batches
+        start, images, micro_batches = time.perf_counter(), trainer.images, trainer.micro_batches
         result = train_epoch(trainer, epoch, self.should_stop)
         if trainer.micro_batches > micro_batches:
             self.on_message(
@@ -183,73 +164,43 @@ class FullTraining:
                 f"the loss is {result.train_loss} in epoch {epoch} at learning rate {result.learning_rate:.3g} "
                 f"(seed {trainer.seed}); lower recipe.learning_rate, under another --name"
             )
-        return self._row(trainer, result)
-
-    def _row(self, trainer: Trainer, result: EpochResult) -> EpochRow:
-        validation = trainer.images.validation
-        ema = None
-        start = time.perf_counter()
-        if trainer.ema and len(validation):
-            ema, _ = evaluate(trainer.ema.network, validation, trainer.images, trainer.precision)
+        ema = evaluate(trainer.ema.network, images.validation, images, trainer.precision) if trainer.ema else None
         return EpochRow(
             seed=trainer.seed,
-            epoch=result.epoch,
+            epoch=epoch,
             train_loss=result.train_loss,
             accuracy=_or_none(result.accuracy),
             validation_loss=_or_none(result.validation_loss),
-            ema_accuracy=ema,
+            ema_accuracy=_or_none(ema[0]) if ema else None,
             learning_rate=result.learning_rate,
-            seconds=result.seconds + time.perf_counter() - start,
+            seconds=time.perf_counter() - start,
         )
 
     def _finish(self, trainer: Trainer) -> None:
         """Measure on test images, write weights and result, remove the checkpoint."""
         test = labelled_images(self.dataset, "test", self.device)
-        plain = self._model(trainer, trainer.network, "plain")
-        logits = _test_logits(plain, test)
-        ema = self._model(trainer, trainer.ema.network, "ema") if trainer.ema else None
-        logits_ema = _test_logits(ema, test) if ema else None
+        logits, accuracy, flipped = self._measure(trainer, trainer.network, "plain", test)
+        ema = self._measure(trainer, trainer.ema.network, "ema", test) if trainer.ema else (None, None, None)
         ended = SeedResult(
             seed=trainer.seed,
             validation_accuracy=self.rows[-1].accuracy,
-            accuracy=accuracy_of(logits[0], test.labels),
-            flipped=accuracy_of(logits[1], test.labels),
-            ema=accuracy_of(logits_ema[0], test.labels) if logits_ema else None,
-            ema_flipped=accuracy_of(logits_ema[1], test.labels) if logits_ema else None,
-            loss=F.cross_entropy(logits[0], test.labels).item(),
-            seconds=self.spent_s,
-            repeated_seconds=self.lost_s,
-            digest=weights_digest({name: tensor.cpu() for name, tensor in plain.network.state_dict().items()}),
+            accuracy=accuracy,
+            flipped=flipped,
+            ema=ema[1],
+            ema_flipped=ema[2],
+            loss=F.cross_entropy(logits, test.labels).item(),
+            seconds=self.place["spent_s"],
+            repeated_seconds=self.place["lost_s"],
+            digest=weights_digest(trainer.network.state_dict()),
         )
-        self._save(plain, WEIGHTS, trainer.seed, ended.accuracy)
-        if ema:
-            self._save(ema, EMA_WEIGHTS, trainer.seed, ended.ema)
-        confusion = confusion_of(logits[0], test.labels)
-        worst = [asdict(mistake) for mistake in mistakes_of(logits[0], test.labels, N_MISTAKES)]
         if self.finished:
-            confusion, worst = self.finished.confusion, list(self.finished.mistakes)
+            confusion, mistakes = self.finished.confusion, self.finished.mistakes
         else:
-            write_row(self.folder / MISTAKES, test.images[[mistake["index"] for mistake in worst]].cpu().numpy())
-        self.finished = self._result(ended, trainer.micro_batches, len(test), confusion, worst)
-        write_result(self.folder, self.finished)
-        checkpoint(self.folder, trainer.seed).unlink(missing_ok=True)
-
-    def _model(self, trainer: Trainer, network: nn.Module, weights: str) -> Model:
-        mean, std = (tuple(values.tolist()) for values in (trainer.images.mean, trainer.images.std))
-        about = {"run": self.settings.name, "data": self.dataset.name, "seed": trainer.seed, "weights": weights}
-        return Model(self.settings.spec, network.eval(), self.dataset.classes, mean, std, about)
-
-    def _save(self, model: Model, file: str, seed: int, accuracy: float | None) -> None:
-        """The first seed's weights have the plain name: no seed is chosen by its accuracy on test images."""
-        name = file if seed == self.first_seed else file.replace(".", f"-seed{seed}.")
-        save_model(self.folder / name, replace(model, about={**model.about, "accuracy": accuracy}))
-
-    def _result(
-        self, ended: SeedResult, micro_batches: int, n_test: int, confusion: tuple[tuple[int, ...], ...],
-        mistakes: list[dict[str, Any]],
-    ) -> RunResult:  # fmt: skip
+            worst = mistakes_of(logits, test.labels, N_MISTAKES)
+            confusion, mistakes = confusion_of(logits, test.labels), tuple(map(asdict, worst))
+            write_row(self.folder / paths.MISTAKES, test.images[[mistake.index for mistake in worst]].cpu().numpy())
         s, used = self.settings, cost(self.settings.spec)
-        return RunResult(
+        self.finished = RunResult(
             name=s.name,
             spec=s.spec.to_dict(),
             params=used.params,
@@ -259,18 +210,36 @@ class FullTraining:
             data_digest=self.dataset.digest,
             images=s.n_train,
             validation_images=s.n_validation,
-            test_images=n_test,
+            test_images=len(test),
             classes=self.dataset.classes,
             device=describe_device(self.device),
             precision=s.precision,
             deterministic=s.deterministic,
-            micro_batches=micro_batches,
+            micro_batches=trainer.micro_batches,
             versions=package_versions("torch"),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             seeds=(*(self.finished.seeds if self.finished else ()), ended),
             confusion=confusion,
-            mistakes=tuple(mistakes),
+            mistakes=mistakes,
         )
+        write_result(self.folder, self.finished)
+        paths.checkpoint(self.folder, trainer.seed).unlink(missing_ok=True)
+
+    def _measure(
+        self, trainer: Trainer, network: nn.Module, weights: str, test: LabelledImages
+    ) -> tuple[Tensor, float, float]:
+        """Write a model of "plain" or "ema" weights; its logits of test images, accuracy, that with mirror images."""
+        mean, std = (tuple(values.tolist()) for values in (trainer.images.mean, trainer.images.std))
+        about = {"run": self.settings.name, "data": self.dataset.name, "seed": trainer.seed, "weights": weights}
+        model = Model(self.settings.spec, network.eval(), self.dataset.classes, mean, std, about)
+        plain, mirrored = (predict_logits(network, test.images, model.normalized, mirrored=m) for m in (False, True))
+        accuracy, flipped = (accuracy_of(logits, test.labels) for logits in (plain, mirrored))
+        model.about["accuracy"] = accuracy
+        # The first seed's weights have the plain name: no seed is chosen by its accuracy on test images.
+        first = self.finished.seeds[0].seed if self.finished else trainer.seed
+        file = {"plain": paths.WEIGHTS, "ema": paths.EMA_WEIGHTS}[weights]
+        save_model(self.folder / (file if trainer.seed == first else file.replace(".", f"-seed{trainer.seed}.")), model)
+        return plain, accuracy, flipped
 
 
 @contextmanager
@@ -278,7 +247,7 @@ def _lock(folder: Path) -> Iterator[None]:
     """Hold the lock of a run's folder, which one process at a time has."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / LOCK, timeout=0):
+        with FileLock(folder / paths.LOCK, timeout=0):
             yield
     except Timeout:
         raise ModelError(f"{folder}: another process trains this run; wait for it, or use another --name") from None
@@ -298,10 +267,8 @@ def _explain_lack_of_memory(device: torch.device) -> Iterator[None]:
         ) from None
 
 
-def _test_logits(model: Model, test: LabelledImages) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits of test images, plain and averaged with their mirror images, in fp32."""
-    plain, flipped = (predict_logits(model.network, test.images, model.normalized, mirrored=m) for m in (False, True))
-    return plain, flipped
+def _line(row: EpochRow) -> str:
+    return json.dumps(asdict(row)) + "\n"
 
 
 def _or_none(value: float) -> float | None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from nas_budget.train.data.augment import Augmentation
-from nas_budget.train.data.split import SplitImages
+from nas_budget.train.data.split import SplitImages, normalized
 from nas_budget.train.engine.device import autocast, is_out_of_memory, seeded
 from nas_budget.train.optim.ema import WeightEMA
 from nas_budget.train.optim.lr_schedule import lr_schedule
@@ -76,16 +76,14 @@ class Trainer:
 
         This pays where the GPU waits for the host: small networks, small batches. The graph needs memory of its own.
         """
-        _, size, _, channels = self.images.train.images.shape
-        sample = torch.zeros(self.batch_size, channels, size, size, device=self.device)
-        sample = sample.to(memory_format=torch.channels_last)
+        sample = torch.zeros_like(normalized(self.images.train.images[: self.batch_size], self.images))
         self.is_recorded = True
         before = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.network.train()
         with seeded(self.device, self.seed), autocast(self.device, self.precision):
             self.compute = torch.cuda.make_graphed_callables(self.network, (sample,))
         self.network.load_state_dict(before)  # recording ran it on blank images, which batch norm has seen
-        self._zero_gradients()
+        self.network.zero_grad()
 
     def begin(self, epoch: int) -> Iterator[Tensor]:
         """The whole batches of an epoch in its random order, as indices of images, int64 (batch_size,)."""
@@ -115,7 +113,7 @@ class Trainer:
                 if not is_out_of_memory(error) or self.micro_batches >= len(inputs) // 2 or self.is_recorded:
                     raise
             self.micro_batches *= 2
-            self._zero_gradients()
+            self.network.zero_grad()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -136,8 +134,4 @@ class Trainer:
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
-        self._zero_gradients()
-
-    def _zero_gradients(self) -> None:
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad()

@@ -180,10 +180,10 @@ def _file_digest(tensors: Mapping[str, Tensor], values: str) -> str:
 
 
 def weights_digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and values of CPU tensors, in the order of the names; hexadecimal."""
+    """SHA-256 over names, types, shapes and values of tensors, in the order of the names; hexadecimal."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
+        tensor = tensors[name].cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         values: Any = tensor.reshape(-1).view(torch.uint8).numpy()  # a buffer, which its type does not say
         digest.update(values)

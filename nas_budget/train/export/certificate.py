@@ -1,9 +1,7 @@
-"""Certificate of an export: each file read back, run and counted again, beside the budget."""
+"""Certificate of an export, beside the budget, and the readers that run and count each file again."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import prod
@@ -11,24 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from nas_budget.arch.budget import Budget, Verdict
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.errors import ModelError
-from nas_budget.records.atomic_write import write_whole
-from nas_budget.records.paths import CERTIFICATE
 from nas_budget.train.engine.evaluate import predict_logits
 from nas_budget.train.engine.weights import load_model
-from nas_budget.train.export.standalone import run_standalone
 
 TOLERANCE = 1e-4
 """Greatest difference of logits that is allowed, as a share of the greatest logit, or of 1 where that is less."""
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
-Reading = tuple[int, Tensor]
-"""Trainable parameters counted in a file, and its logits of images, float32 (n, classes)."""
+Batches = Sequence[Tensor]
+"""Images, uint8 (n, size, size, channels) each, that go into a file one after the other."""
+Reading = tuple[int, Tensor | None]
+"""Trainable parameters counted in a file, and its logits of all images, float32 (n, classes); None for a spec."""
 
 
 @dataclass(frozen=True)
@@ -122,69 +119,27 @@ class Certificate:
             "date": self.date,
         }
 
-    def write(self, folder: Path) -> None:
-        """Write it to its file in a folder.
-
-        Raises:
-            OSError: It cannot be written.
-        """
-        write_whole(folder / CERTIFICATE, json.dumps(self.to_dict(), indent=2) + "\n")
-
-
-def record(path: Path, kind: str, counted: str, reading: Reading, expected: Tensor | None, params: int) -> FileRecord:
-    """The record of a file that was read back.
-
-    Args:
-        path: The file.
-        kind: Its format.
-        counted: How parameters were counted.
-        reading: What was found in it.
-        expected: Logits of torch, (n, classes); None for a file that cannot be run.
-        params: The parameters of the spec.
-
-    Raises:
-        ModelError: The file does not hold this network.
-    """
-    found, logits = reading
-    if found != params:
-        raise ModelError(f"{path}: {found:,} parameters are counted in it, the spec has {params:,}; it was removed")
-    difference = None if expected is None else max_difference(logits, expected)
-    if difference is not None and not difference <= TOLERANCE:
-        raise ModelError(
-            f"{path}: its logits differ from torch's by {difference:.1e} of the greatest one, allowed is "
-            f"{TOLERANCE:.0e}; it was removed"
-        )
-    content = path.read_bytes()
-    return FileRecord(path.name, kind, len(content), hashlib.sha256(content).hexdigest(), found, counted, difference)
-
 
 def max_difference(logits: Tensor, expected: Tensor) -> float:
     """Greatest difference of logits as a share of the greatest one, or of 1 where that is less; NaN where one is."""
     return ((logits - expected).abs().max() / expected.abs().max().clamp(min=1)).item()
 
 
-def read_spec_file(path: Path) -> Reading:
+def read_spec_file(path: Path, _batches: Batches) -> Reading:
     """The parameters of a spec, in closed form, and no logits."""
-    return cost(ResNetSpec.from_json(path.read_text(encoding="utf-8"))).params, torch.empty(0)
+    return cost(ResNetSpec.from_json(path.read_text(encoding="utf-8"))).params, None
 
 
-def read_safetensors(path: Path, images: Tensor, batches: Sequence[int]) -> Reading:
-    """Parameters by the shapes in the file's header, and the logits of the model in it.
-
-    Args:
-        path: The file.
-        images: uint8 (n, size, size, channels).
-        batches: How many of them go in at a time; n in all.
-    """
-    content = path.read_bytes()
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+def read_safetensors(path: Path, batches: Batches) -> Reading:
+    """Parameters by the shapes in the file's header, and the logits of the model in it."""
+    with safe_open(path, "pt") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - it is no mapping
     model = load_model(path)
-    logits = [predict_logits(model.network, batch, model.normalized) for batch in images.split([*batches])]
+    logits = [predict_logits(model.network, batch, model.normalized) for batch in batches]
     return sum(prod(shape) for name, shape in shapes.items() if not name.endswith(BUFFERS)), torch.cat(logits)
 
 
-def read_onnx(path: Path, images: Tensor, batches: Sequence[int]) -> Reading:
+def read_onnx(path: Path, batches: Batches) -> Reading:
     """Parameters as the numbers stored in the graph, and its logits.
 
     Not counted are the running statistics of batch norm (inputs 4 and 5 of a BatchNormalization), and the mean and
@@ -201,24 +156,19 @@ def read_onnx(path: Path, images: Tensor, batches: Sequence[int]) -> Reading:
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
     session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    logits = [session.run(["logits"], {"images": raw(batch).numpy()})[0] for batch in images.split([*batches])]
+    logits = [session.run(["logits"], {"images": _raw(batch).numpy()})[0] for batch in batches]
     return sum(prod(tensor.dims) for tensor in stored), torch.cat([*map(torch.from_numpy, logits)])
 
 
-def read_torch(path: Path, images: Tensor, batches: Sequence[int]) -> Reading:
+def read_torch(path: Path, batches: Batches) -> Reading:
     """What the loaded program names its parameters, and its logits."""
     program = torch.export.load(path)
     run = program.module()
     with torch.inference_mode():
-        logits = [run(raw(batch)) for batch in images.split([*batches])]
+        logits = [run(_raw(batch)) for batch in batches]
     return sum(p.numel() for p in program.parameters()), torch.cat(logits)
 
 
-def read_python(path: Path, images: Tensor, batches: Sequence[int]) -> Reading:
-    """Parameters of the module that the file builds in a fresh Python, and its logits."""
-    return run_standalone(path, images, batches)
-
-
-def raw(images: Tensor) -> Tensor:
+def _raw(images: Tensor) -> Tensor:
     """uint8 (n, size, size, channels) to float32 (n, channels, size, size) of the same values, 0..255."""
     return images.permute(0, 3, 1, 2).float().contiguous()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,9 +23,9 @@ from nas_budget.records.paths import CERTIFICATE, SPEC, WEIGHTS
 from nas_budget.train.engine.evaluate import predict_logits
 from nas_budget.train.engine.weights import Model, save_model, weights_digest
 from nas_budget.train.export import certificate
-from nas_budget.train.export.certificate import Certificate, FileRecord, Reading
+from nas_budget.train.export.certificate import TOLERANCE, Batches, Certificate, FileRecord, Reading, max_difference
 from nas_budget.train.export.onnx_export import write_onnx
-from nas_budget.train.export.standalone import standalone_text
+from nas_budget.train.export.standalone import run_standalone, standalone_text
 from nas_budget.train.export.torch_export import write_torch
 
 BATCHES = (1, 2, 7)
@@ -37,13 +39,13 @@ class Format:
     Attributes:
         file: Name of the file.
         write: Writes a model to a path.
-        read: Counts parameters in the file and computes its logits.
+        read: Counts parameters in the file and computes its logits of batches of images.
         counted: How the parameters are told apart from buffers, in words.
     """
 
     file: str
     write: Callable[[Path, Model], None]
-    read: Callable[[Path, Tensor, Sequence[int]], Reading]
+    read: Callable[[Path, Batches], Reading]
     counted: str
 
 
@@ -78,7 +80,9 @@ def export(model: Model, folder: Path, budget: Budget, formats: Sequence[str] = 
     """
     check_formats(formats)
     _check_model(model)
-    chosen = [name for name in FORMATS if name == "safetensors" or name in formats]
+    chosen = {name: form for name, form in FORMATS.items() if name == "safetensors" or name in formats}
+    packages = ("nas-budget", "torch", *(ONNX_PACKAGES if "onnx" in formats else ()))
+    batches, expected = _examples(model)
     try:
         (folder / CERTIFICATE).unlink(missing_ok=True)
         made = Certificate(
@@ -86,11 +90,14 @@ def export(model: Model, folder: Path, budget: Budget, formats: Sequence[str] = 
             budget=budget,
             about=model.about,
             weights_digest=weights_digest(model.network.state_dict()),
-            files=tuple(_write_all(model, folder, chosen)),
-            versions={name: version(name) for name in _packages(chosen)},
+            files=tuple(
+                _write(folder / form.file, name, form, model, batches, expected)
+                for name, form in {"spec": SPEC_FORMAT, **chosen}.items()
+            ),
+            versions={name: version(name) for name in packages},
             date=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        made.write(folder)
+        write_whole(folder / CERTIFICATE, json.dumps(made.to_dict(), indent=2) + "\n")
     except OSError as error:
         raise ModelError(f"{folder}: cannot be written to ({error.strerror or error})") from None
     return made
@@ -124,40 +131,54 @@ def _check_model(model: Model) -> None:
         raise ModelError(f"the model's mean and std are not {spec.in_channels} numbers each, one for each channel")
 
 
-def _packages(formats: Sequence[str]) -> tuple[str, ...]:
-    return ("nas-budget", "torch", *(ONNX_PACKAGES if "onnx" in formats else ()))
+def _write(path: Path, name: str, form: Format, model: Model, batches: Batches, expected: Tensor) -> FileRecord:
+    """Write a model in a format and read it back; a file that does not hold the network is removed.
+
+    Args:
+        path: The file.
+        name: Of the format.
+        form: The format.
+        model: The model.
+        batches: Images to run.
+        expected: torch's logits of all of them, (n, classes).
+
+    Raises:
+        ModelError: The file does not hold this network.
+    """
+    params = cost(model.spec).params
+    try:
+        form.write(path, model)
+        found, logits = form.read(path, batches)
+        if found != params:
+            raise ModelError(f"{path}: {found:,} parameters are counted in it, the spec has {params:,}; it was removed")
+        difference = None if logits is None else max_difference(logits, expected)
+        if difference is not None and not difference <= TOLERANCE:
+            raise ModelError(
+                f"{path}: its logits differ from torch's by {difference:.1e} of the greatest one, allowed is "
+                f"{TOLERANCE:.0e}; it was removed"
+            )
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    return FileRecord(path.name, name, len(content), digest, found, form.counted, difference)
 
 
-def _write_all(model: Model, folder: Path, formats: Sequence[str]) -> Iterator[FileRecord]:
-    params, (images, expected) = cost(model.spec).params, _examples(model)
-    path = folder / SPEC
-    write_whole(path, model.spec.to_json() + "\n")
-    reading = certificate.read_spec_file(path)
-    yield certificate.record(path, "spec", "closed form of the spec", reading, None, params)
-    for name in formats:
-        form = FORMATS[name]
-        path = folder / form.file
-        try:
-            form.write(path, model)
-            reading = form.read(path, images, BATCHES)
-            yield certificate.record(path, name, form.counted, reading, expected, params)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-
-
-def _examples(model: Model) -> tuple[Tensor, Tensor]:
-    """Random images, uint8 (n, size, size, channels), and torch's logits of them, (n, classes)."""
+def _examples(model: Model) -> tuple[Batches, Tensor]:
+    """Batches of random images, and torch's logits of all of them, (n, classes)."""
     spec = model.spec
     shape = (sum(BATCHES), spec.image_size, spec.image_size, spec.in_channels)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return images, predict_logits(model.network, images, model.normalized)
+    return images.split(BATCHES), predict_logits(model.network, images, model.normalized)
 
 
-def _write_python(path: Path, model: Model) -> None:
-    write_whole(path, standalone_text(model))
-
-
+SPEC_FORMAT = Format(
+    SPEC,
+    lambda path, model: write_whole(path, model.spec.to_json() + "\n"),
+    certificate.read_spec_file,
+    "closed form of the spec",
+)
 FORMATS = {
     "safetensors": Format(
         WEIGHTS,
@@ -173,7 +194,10 @@ FORMATS = {
     ),
     "torch": Format("model.pt2", write_torch, certificate.read_torch, "parameters of the loaded program"),
     "python": Format(
-        "model.py", _write_python, certificate.read_python, "parameters of the module that the file builds"
+        "model.py",
+        lambda path, model: write_whole(path, standalone_text(model)),
+        run_standalone,
+        "parameters of the module that the file builds",
     ),
 }
 """By name; the weights first, which the others may read."""

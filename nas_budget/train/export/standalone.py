@@ -10,13 +10,12 @@ import json
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
@@ -24,6 +23,7 @@ from nas_budget.errors import ModelError
 from nas_budget.train.engine import model as network_source
 from nas_budget.train.engine.weights import Model
 from nas_budget.train.export import standalone_template as template
+from nas_budget.train.export.certificate import Batches, Reading
 
 WIDTH = 120
 """Characters that a line of the text has at most, as in the source."""
@@ -122,12 +122,10 @@ def _tuple(name: str, items: Iterable[str]) -> str:
     line = f"{name} = ({' '.join(parts) if len(parts) == 1 else ' '.join(parts)[:-1]})"
     if len(line) <= WIDTH:
         return line
-    lines = [""]
-    for part in parts:
-        if len(f"    {lines[-1]} {part}") > WIDTH:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {part}".strip()
-    return "\n".join([f"{name} = (", *(f"    {line}" for line in lines), ")  # fmt: skip"])
+    # No literal has a NUL: it stands for the spaces within one, at which lines must not break.
+    text = " ".join(part.replace(" ", "\0") for part in parts)
+    lines = textwrap.fill(text, WIDTH - 4, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
+    return "\n".join([f"{name} = (", textwrap.indent(lines, " " * 4), ")  # fmt: skip"])
 
 
 def quoted(value: object) -> str:
@@ -136,21 +134,14 @@ def quoted(value: object) -> str:
     return literal if '"' in literal or not isinstance(value, str) else f'"{literal[1:-1]}"'
 
 
-def run_standalone(path: Path, images: Tensor, batches: Sequence[int]) -> tuple[int, Tensor]:
+def run_standalone(path: Path, batches: Batches) -> Reading:
     """Parameters and logits of such a file, run in a fresh Python that cannot import this package or safetensors.
-
-    Args:
-        path: The file, its weights beside it.
-        images: uint8 (n, size, size, channels).
-        batches: How many of them go in at a time; n in all.
-
-    Returns:
-        Trainable parameters, and logits, float32 (n, classes).
 
     Raises:
         ModelError: It does not run.
     """
-    command = [sys.executable, "-I", "-c", PROBE, str(path), json.dumps([*images.shape]), json.dumps([*batches])]
+    images, sizes = torch.cat([*batches]), [len(batch) for batch in batches]
+    command = [sys.executable, "-I", "-c", PROBE, str(path), json.dumps([*images.shape]), json.dumps(sizes)]
     try:
         ran = subprocess.run(command, input=images.numpy().tobytes(), capture_output=True, timeout=PROBE_LIMIT_S)
     except subprocess.TimeoutExpired:

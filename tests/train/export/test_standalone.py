@@ -90,4 +90,4 @@ def test_a_model_py_that_does_not_end_is_stopped(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("nas_budget.train.export.standalone.PROBE_LIMIT_S", 0.2)
     (tmp_path / "model.py").write_text("while True: pass")
     with pytest.raises(ModelError, match="did not end within"):
-        run_standalone(tmp_path / "model.py", images_of(SMALL, 1), [1])
+        run_standalone(tmp_path / "model.py", [images_of(SMALL, 1)])
