@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from typing import Protocol
-
-import torch
 
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.search.samplers.candidate import Candidate
 from nas_budget.train.data.split import SplitImages
-from nas_budget.train.engine.device import describe_device
+from nas_budget.train.engine.device import describe_device, free_memory
 from nas_budget.train.engine.loop import EpochResult, train
 from nas_budget.train.engine.model import build
 from nas_budget.train.profile.benchmark import latency_s
@@ -75,6 +72,4 @@ class TorchTrainer:
 
     def release(self) -> None:
         """Give the device's memory back."""
-        if self.images.mean.device.type == "cuda":
-            gc.collect()  # schedulers and optimisers hold each other, and with them the weights
-            torch.cuda.empty_cache()
+        free_memory(self.images.mean.device)

@@ -1,4 +1,7 @@
-"""Augmentation of whole batches where the images lie: crop, flip, cutout, CutMix and TrivialAugment."""
+"""Augmentation of whole batches where the images lie: crop, flip, cutout, CutMix and TrivialAugment.
+
+Images are uint8 (n, size, size, channels). A generator is on their device.
+"""
 
 from __future__ import annotations
 
@@ -54,13 +57,9 @@ class Augmentation:
         return torch.randperm(n, device=device, generator=self.generator)
 
     def batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """The images of these indices, augmented and normalized, and their targets.
+        """The images of indices, augmented and normalized, float32 (n, C, H, W), and their targets.
 
-        Args:
-            chosen: Indices, int64 (n,).
-
-        Returns:
-            float32 (n, C, H, W), and labels int64 (n,) or, with CutMix, shares of the classes (n, classes).
+        Targets are labels, int64 (n,), or, with CutMix, shares of the classes, (n, classes).
         """
         recipe, generator = self.recipe, self.generator
         mirrored = None if self.mirrored is None else self.mirrored[chosen]
@@ -83,19 +82,9 @@ def seed_of(seed: int, epoch: int) -> int:
 def crop_and_flip(
     images: Tensor, chosen: Tensor, pad: int, mirrored: Tensor | None, generator: torch.Generator
 ) -> Tensor:
-    """A batch of the chosen images, each with a random crop of its own, and mirrored or not.
+    """The chosen images, by index, each shifted at random by at most `pad` pixels, and mirrored if it is so marked.
 
     Equal to padding by `pad` pixels of reflection and cropping back to size, but one gather does it all.
-
-    Args:
-        images: uint8 (n, size, size, channels).
-        chosen: Indices of the batch, int64 (batch,).
-        pad: Largest shift in pixels; 0 for no crop.
-        mirrored: Which of the batch are mirrored, bool (batch,); None for none.
-        generator: Random numbers, on the device of the images.
-
-    Returns:
-        uint8 (batch, size, size, channels).
     """
     n, size, device = len(chosen), images.shape[1], images.device
     # Every image needs shifts of its own; indices of rows and columns let one gather crop, reflect and mirror them all.
@@ -116,13 +105,9 @@ def _reflect(place: Tensor, size: int) -> Tensor:
 
 
 def cutout(batch: Tensor, side: int, mean: Tensor, generator: torch.Generator) -> Tensor:
-    """Images with a square around a random pixel blanked to the mean (DeVries and Taylor 2017, arXiv:1708.04552).
+    """Images with a square of `side` pixels around a random one blanked to the mean of each channel.
 
-    Args:
-        batch: uint8 (n, size, size, channels).
-        side: Of the square in pixels; parts of it may lie outside.
-        mean: Of each channel in 0..255.
-        generator: Random numbers, on the device of the images.
+    After DeVries and Taylor 2017 (arXiv:1708.04552).
     """
     n, size = batch.shape[:2]
     # Any pixel can be the centre, so a square at the border loses the part of it that lies outside, as in the paper.
@@ -135,19 +120,10 @@ def cutout(batch: Tensor, side: int, mean: Tensor, generator: torch.Generator) -
 def cutmix(
     batch: Tensor, labels: Tensor, n_classes: int, share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Images of which some have a rectangle of the next one, and targets mixed alike (arXiv:1905.04899).
+    """Images of which a share have a rectangle of the next one, and targets mixed alike (arXiv:1905.04899).
 
-    The kept share of an image is uniform in 0 to 1 but for what the border cuts off, as in the paper.
-
-    Args:
-        batch: uint8 (n, size, size, channels), in random order.
-        labels: int64 (n,).
-        n_classes: How many classes there are.
-        share: Of images that are mixed, 0 to 1.
-        generator: Random numbers, on the device of the images.
-
-    Returns:
-        Images, and targets (n, n_classes) that sum to 1.
+    The kept share of an image is uniform in 0 to 1 but for what the border cuts off, as in the paper. The batch must be
+    in random order. Targets are (n, n_classes) and sum to 1.
     """
     n, size = batch.shape[:2]
     drawn = torch.rand(4, n, device=batch.device, generator=generator)

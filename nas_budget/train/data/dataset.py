@@ -67,7 +67,12 @@ def open_npz(path: Path, name: str) -> Dataset:
         _check(headers, path)
         classes = tuple(_array(path, "classes").astype(str).tolist())
         for part in "train", "test":
-            _check_labels(_array(path, f"{part}_labels"), len(classes), f"{path}: {part}_labels")
+            labels = _array(path, f"{part}_labels")
+            low, high, last = int(labels.min()), int(labels.max()), len(classes) - 1
+            if low < 0 or high > last:
+                raise DataError(
+                    f"{path}: {part}_labels: values from {low} to {high}; allowed are 0 to {last}, one for each class"
+                )
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; make one with {MAKE_ONE}") from None
     except UNREADABLE as error:
@@ -75,11 +80,10 @@ def open_npz(path: Path, name: str) -> Dataset:
 
     def read(part: str) -> tuple[Images, Labels]:
         try:
-            return _array(path, f"{part}_images").astype(np.uint8, copy=False), _array(path, f"{part}_labels").astype(
-                np.int64
-            )
+            images, labels = (_array(path, f"{part}_{kind}") for kind in ("images", "labels"))
         except UNREADABLE as error:
             raise DataError(f"{path}: {part}_images cannot be read ({error}); the file is damaged") from None
+        return images.astype(np.uint8, copy=False), labels.astype(np.int64)
 
     return Dataset(name, classes, train[1], train[3], train[0], test[0], str(path), digest, read)
 
@@ -99,23 +103,21 @@ def _check(headers: dict[str, tuple[tuple[int, ...], np.dtype[np.generic]]], pat
     for key, (shape, dtype) in headers.items():
         if dtype.hasobject:
             raise DataError(f"{path}: {key} holds Python objects, which are not read for safety; save plain arrays")
+        found = f"{path}: {key} is {dtype} of shape {shape}"
         if key.endswith("images") and (dtype != np.uint8 or len(shape) != 4):
-            raise DataError(
-                f"{path}: {key} is {dtype} of shape {shape}; needed is uint8 of shape (images, height, width, channels)"
-            )
+            raise DataError(f"{found}; needed is uint8 of shape (images, height, width, channels)")
         if key.endswith("labels") and (dtype.kind not in "iu" or len(shape) != 1):
-            raise DataError(f"{path}: {key} is {dtype} of shape {shape}; needed are whole numbers, one an image")
+            raise DataError(f"{found}; needed are whole numbers, one an image")
         if key == "classes" and (dtype.kind not in "US" or len(shape) != 1 or not shape[0]):
-            raise DataError(f"{path}: classes is {dtype} of shape {shape}; needed is a list of names")
+            raise DataError(f"{found}; needed is a list of names")
     train, test = headers["train_images"][0], headers["test_images"][0]
     if train[1:] != test[1:] or train[1] != train[2]:
         raise DataError(f"{path}: images of shape {train[1:]} and {test[1:]}; all must be squares of one size")
     for part, shape in ("train", train), ("test", test):
         n_labels = headers[f"{part}_labels"][0][0]
         if 0 in shape:
-            raise DataError(
-                f"{path}: {shape[0]} {part}_images of shape {shape[1:]}; needed is at least one, of one pixel"
-            )
+            found = f"{shape[0]} {part}_images of shape {shape[1:]}"
+            raise DataError(f"{path}: {found}; needed is at least one, of one pixel")
         if shape[0] != n_labels:
             raise DataError(f"{path}: {shape[0]} {part}_images but {n_labels} {part}_labels; one label an image")
 
@@ -124,9 +126,3 @@ def _array(path: Path, key: str) -> NDArray[np.generic]:
     with np.load(path, allow_pickle=False) as file:
         array: NDArray[np.generic] = file[key]
         return array
-
-
-def _check_labels(labels: NDArray[np.generic], n_classes: int, where: str) -> None:
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= n_classes:
-        raise DataError(f"{where}: values from {low} to {high}; allowed are 0 to {n_classes - 1}, one for each class")

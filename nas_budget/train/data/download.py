@@ -73,21 +73,15 @@ def _patience() -> Iterator[None]:
 def _fetch(name: str, folder: str) -> dict[str, Any]:
     from torchvision import datasets  # here only: it is slow to import, and fails beside a torch of another build
 
-    if name == "svhn":
-        train, test = (datasets.SVHN(folder, part, download=True) for part in ("train", "test"))
-        images = [part.data.transpose(0, 2, 3, 1) for part in (train, test)]
-        labels, classes = [part.labels for part in (train, test)], CLASS_NAMES[name]
-    else:
-        kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100, "fashion-mnist": datasets.FashionMNIST}
-        train, test = (kind[name](folder, train=part, download=True) for part in (True, False))
-        images = [
-            np.asarray(part.data).reshape(len(part.data), *np.shape(part.data)[1:3], -1) for part in (train, test)
-        ]
-        labels, classes = [part.targets for part in (train, test)], CLASS_NAMES.get(name, train.classes)
-    return {
-        "train_images": images[0].astype(np.uint8),
-        "train_labels": np.asarray(labels[0], np.uint8),
-        "test_images": images[1].astype(np.uint8),
-        "test_labels": np.asarray(labels[1], np.uint8),
-        "classes": np.array(classes),
-    }
+    kinds = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100, "fashion-mnist": datasets.FashionMNIST}
+    arrays = {}
+    for part in "train", "test":
+        if name == "svhn":
+            read: Any = datasets.SVHN(folder, part, download=True)
+            images, labels, classes = read.data.transpose(0, 2, 3, 1), read.labels, CLASS_NAMES[name]
+        else:
+            read = kinds[name](folder, train=part == "train", download=True)
+            images, labels, classes = np.asarray(read.data), read.targets, CLASS_NAMES.get(name, read.classes)
+        arrays[f"{part}_images"] = images.reshape(*images.shape[:3], -1).astype(np.uint8)
+        arrays[f"{part}_labels"] = np.asarray(labels, np.uint8)
+    return {**arrays, "classes": np.array(classes)}

@@ -18,13 +18,7 @@ MODES = {1: "L", 3: "RGB"}
 
 @dataclass(frozen=True)
 class InputImage:
-    """An image file made ready for a network.
-
-    Attributes:
-        path: Its file.
-        image: uint8 (size, size, channels).
-        changes: What was done to it, in words; empty when nothing was.
-    """
+    """An image file made ready for a network, uint8 (size, size, channels), and what was done to it, in words."""
 
     path: Path
     image: Images
@@ -67,14 +61,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def write_row(path: Path, images: Images) -> None:
-    """Write images side by side as one PNG; nothing where there are none, or they have neither 1 nor 3 channels.
+    """Write images, uint8 (n, height, width, channels), side by side as one PNG.
 
-    Args:
-        path: The file.
-        images: uint8 (n, height, width, channels).
-
-    Raises:
-        OSError: It cannot be written.
+    Nothing is written where there are none, or they have neither 1 nor 3 channels.
     """
     n, height, width, channels = images.shape
     if not n or channels not in MODES:

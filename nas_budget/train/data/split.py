@@ -70,20 +70,16 @@ def split_images(
         device: Device that holds them, as uint8.
         n_train: How many train; None is all that are not set aside for validation.
         n_validation: How many are set aside for validation; None is a tenth of the training images, 0 is none.
-
-    Raises:
-        UsageError: More images asked for than there are.
     """
     validation, train = split_sizes(dataset, n_train, n_validation)
     images, labels = dataset.read("train")
     order = stratified_order(labels)
-
-    def take(chosen: NDArray[np.int64]) -> LabelledImages:
-        return LabelledImages(torch.from_numpy(images[chosen]).to(device), torch.from_numpy(labels[chosen]).to(device))
-
-    ours = take(order[validation : validation + train])
+    held, ours = (
+        LabelledImages(torch.from_numpy(images[chosen]).to(device), torch.from_numpy(labels[chosen]).to(device))
+        for chosen in (order[:validation], order[validation : validation + train])
+    )
     mean, std = channel_statistics(ours.images)
-    return SplitImages(ours, take(order[:validation]), mean, std, len(dataset.classes))
+    return SplitImages(ours, held, mean, std, len(dataset.classes))
 
 
 def labelled_images(dataset: Dataset, part: str, device: torch.device) -> LabelledImages:
@@ -122,14 +118,11 @@ def stratified_order(labels: Labels) -> NDArray[np.int64]:
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     """Exact mean and standard deviation of each channel of uint8 images (n, H, W, C); (C,) each, float32."""
     values = torch.arange(256, dtype=torch.float64, device=images.device)
-    means, stds = [], []
-    for channel in range(images.shape[-1]):
-        counts = torch.bincount(images[..., channel].flatten(), minlength=256).double()
-        mean = (counts * values).sum() / counts.sum()
-        variance = (counts * (values - mean) ** 2).sum() / counts.sum()
-        means.append(mean)
-        stds.append(variance.sqrt().clamp(min=1.0))
-    return torch.stack(means).float(), torch.stack(stds).float()
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(-1)]).double()
+    n = counts.sum(1)
+    mean = (counts * values).sum(1) / n
+    variance = (counts * (values - mean[:, None]) ** 2).sum(1) / n
+    return mean.float(), variance.sqrt().clamp(min=1.0).float()
 
 
 def normalized(images: Tensor, split: SplitImages) -> Tensor:

@@ -5,7 +5,7 @@ The operations and their ranges are the wide ones of Müller and Hutter 2021 (ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from math import radians
 
@@ -17,19 +17,15 @@ MAX_SHEAR, MAX_TRANSLATION, MAX_ROTATION, MAX_FACTOR = 0.99, 1.0, radians(135), 
 MIN_BITS = 2
 GRAY = (0.299, 0.587, 0.114)
 
+Operation = Callable[[Tensor, Tensor], Tensor]
+"""From images, float32 (n, channels, size, size) in 0..255, and strengths, (n,) from -1 to 1, to changed images."""
+
 
 def trivial_augment(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """A batch in which each image has been changed by one operation.
+    """A batch, uint8 (n, size, size, channels), in which each image has been changed by one operation.
 
     Each operation gets an equal, contiguous share of the batch, which must be in random order: it then runs once, on
     its share alone, and nothing waits for the device.
-
-    Args:
-        batch: uint8 (n, size, size, channels).
-        generator: Random numbers, on the device of the images.
-
-    Returns:
-        The same shape and type.
     """
     n = len(batch)
     images = batch.permute(0, 3, 1, 2).float()
@@ -48,47 +44,33 @@ def _same(images: Tensor, _strength: Tensor) -> Tensor:
     return images
 
 
-def _warp(images: Tensor, rows: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]) -> Tensor:
-    """Images under affine maps of their coordinates, given as 2 rows of 3 tensors (n,); black outside."""
-    theta = torch.stack([torch.stack(row, -1) for row in rows], 1)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="nearest", align_corners=False)
+def _warp(entries: Callable[[Tensor], Mapping[tuple[int, int], Tensor]]) -> Operation:
+    """An affine map of coordinates, by the entries of its 2 x 3 matrix that are not the identity's; black outside."""
+
+    def operation(images: Tensor, strength: Tensor) -> Tensor:
+        theta = torch.eye(2, 3, device=images.device).repeat(len(images), 1, 1)
+        for (row, column), values in entries(strength).items():
+            theta[:, row, column] = values
+        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, mode="nearest", align_corners=False)
+
+    return operation
 
 
-def _shear_x(images: Tensor, strength: Tensor) -> Tensor:
-    one, none = torch.ones_like(strength), torch.zeros_like(strength)
-    return _warp(images, ((one, MAX_SHEAR * strength, none), (none, one, none)))
+def _blend(other: Callable[[Tensor], Tensor]) -> Operation:
+    """`other` images at strength -1, the images themselves at 0, extrapolated beyond them at 1."""
+
+    def operation(images: Tensor, strength: Tensor) -> Tensor:
+        factor = (1 + MAX_FACTOR * strength)[:, None, None, None]
+        base = other(images)
+        return base + factor * (images - base)
+
+    return operation
 
 
-def _shear_y(images: Tensor, strength: Tensor) -> Tensor:
-    one, none = torch.ones_like(strength), torch.zeros_like(strength)
-    return _warp(images, ((one, none, none), (MAX_SHEAR * strength, one, none)))
-
-
-def _translate_x(images: Tensor, strength: Tensor) -> Tensor:
-    one, none = torch.ones_like(strength), torch.zeros_like(strength)
-    return _warp(images, ((one, none, 2 * MAX_TRANSLATION * strength), (none, one, none)))
-
-
-def _translate_y(images: Tensor, strength: Tensor) -> Tensor:
-    one, none = torch.ones_like(strength), torch.zeros_like(strength)
-    return _warp(images, ((one, none, none), (none, one, 2 * MAX_TRANSLATION * strength)))
-
-
-def _rotate(images: Tensor, strength: Tensor) -> Tensor:
-    angle = MAX_ROTATION * strength
-    none = torch.zeros_like(strength)
-    return _warp(images, ((angle.cos(), -angle.sin(), none), (angle.sin(), angle.cos(), none)))
-
-
-def _blend(images: Tensor, other: Tensor, strength: Tensor) -> Tensor:
-    """`other` at strength -1, the images themselves at 0, extrapolated beyond them at 1."""
-    factor = (1 + MAX_FACTOR * strength)[:, None, None, None]
-    return other + factor * (images - other)
-
-
-def _brightness(images: Tensor, strength: Tensor) -> Tensor:
-    return _blend(images, torch.zeros_like(images), strength)
+def _rotation(strength: Tensor) -> dict[tuple[int, int], Tensor]:
+    cos, sin = (MAX_ROTATION * strength).cos(), (MAX_ROTATION * strength).sin()
+    return {(0, 0): cos, (0, 1): -sin, (1, 0): sin, (1, 1): cos}
 
 
 def _gray(images: Tensor) -> Tensor:
@@ -99,22 +81,13 @@ def _gray(images: Tensor) -> Tensor:
     return gray
 
 
-def _color(images: Tensor, strength: Tensor) -> Tensor:
-    return _blend(images, _gray(images), strength)
-
-
-def _contrast(images: Tensor, strength: Tensor) -> Tensor:
-    return _blend(images, _gray(images).mean((2, 3), keepdim=True), strength)
-
-
-def _sharpness(images: Tensor, strength: Tensor) -> Tensor:
+def _smooth(images: Tensor) -> Tensor:
     # Pillow's SMOOTH filter: the center weighs 5 of 13.
     kernel = torch.ones(3, 3, device=images.device)
     kernel[1, 1] = 5
     channels = images.shape[1]
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
-    smooth = F.conv2d(padded, (kernel / 13).expand(channels, 1, 3, 3), groups=channels)
-    return _blend(images, smooth, strength)
+    return F.conv2d(padded, (kernel / 13).expand(channels, 1, 3, 3), groups=channels)
 
 
 def _posterize(images: Tensor, strength: Tensor) -> Tensor:
@@ -153,7 +126,17 @@ def _equalize(images: Tensor, _strength: Tensor) -> Tensor:
     return table.gather(2, flat).view(n, channels, height, width)
 
 
-OPERATIONS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
+_shear_x = _warp(lambda strength: {(0, 1): MAX_SHEAR * strength})
+_shear_y = _warp(lambda strength: {(1, 0): MAX_SHEAR * strength})
+_translate_x = _warp(lambda strength: {(0, 2): 2 * MAX_TRANSLATION * strength})
+_translate_y = _warp(lambda strength: {(1, 2): 2 * MAX_TRANSLATION * strength})
+_rotate = _warp(_rotation)
+_brightness = _blend(torch.zeros_like)
+_color = _blend(_gray)
+_contrast = _blend(lambda images: _gray(images).mean((2, 3), keepdim=True))
+_sharpness = _blend(_smooth)
+
+OPERATIONS: tuple[Operation, ...] = (
     _same, _shear_x, _shear_y, _translate_x, _translate_y, _rotate, _brightness, _color, _contrast, _sharpness,
     _posterize, _solarize, _autocontrast, _equalize,
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 from collections.abc import Iterator
@@ -37,8 +38,7 @@ def choose_device(name: str = "auto") -> torch.device:
             raise RuntimeError("not a device that networks are trained on here")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError):
-        n_gpus = torch.cuda.device_count()
-        here = ", ".join(["auto", "cpu", *(f"cuda:{i}" for i in range(n_gpus))])
+        here = ", ".join(["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
         raise UsageError(f"device: {name!r} is not available; allowed are {here}") from None
     return device
 
@@ -69,17 +69,11 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 @contextmanager
 def seeded(device: torch.device, seed: int) -> Iterator[None]:
     """Within it torch's global generators of the CPU and of this device start from the seed; it restores them after."""
-    generators = [torch.default_generator]
-    if device.type == "cuda":
-        generators.append(torch.cuda.default_generators[device.index or 0])
-    before = [generator.get_state() for generator in generators]
-    try:
-        for generator in generators:
+    gpus = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(gpus):
+        for generator in (torch.default_generator, *(torch.cuda.default_generators[gpu] for gpu in gpus)):
             generator.manual_seed(seed)
         yield
-    finally:
-        for generator, state in zip(generators, before, strict=True):
-            generator.set_state(state)
 
 
 @contextmanager
@@ -104,6 +98,13 @@ def deterministic(wanted: bool) -> Iterator[None]:
             del os.environ[variable]
 
 
+def free_memory(device: torch.device) -> None:
+    """Give back the memory of a GPU that nothing holds any longer."""
+    if device.type == "cuda":
+        gc.collect()  # optimizers and schedules hold each other, and with them the weights
+        torch.cuda.empty_cache()
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory did not suffice, on a GPU or on a CPU."""
     lacking = isinstance(error, (torch.OutOfMemoryError, MemoryError))
@@ -114,10 +115,8 @@ def describe_device(device: torch.device) -> str:
     """The device in words: a GPU's name, or a CPU's name and its threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    if device.type == "cpu":
-        n_threads = torch.get_num_threads()
-        return f"{_cpu_name()} ({n_threads} thread{'' if n_threads == 1 else 's'})"
-    return str(device)
+    n_threads = torch.get_num_threads()
+    return f"{_cpu_name()} ({n_threads} thread{'' if n_threads == 1 else 's'})"
 
 
 def _cpu_name() -> str:

@@ -37,7 +37,7 @@ def write_onnx(path: Path, model: Model) -> None:
         )
     made = _converted(model)
     _tidy(made.graph)
-    _remove_traces(made)
+    made = _without_rest(made)
     onnx.helper.set_model_props(made, describe(model))
     onnx.checker.check_model(made, full_check=True)
     write_whole(path, made.SerializeToString())
@@ -72,7 +72,6 @@ def _tidy(graph: GraphProto) -> None:
             node.input[place] = name.removeprefix("network.")
     for tensor in graph.initializer:
         tensor.name = tensor.name.removeprefix("network.")
-    _drop_unused(graph)
 
 
 def _changes_nothing(node: NodeProto, sources: dict[str, NodeProto]) -> bool:
@@ -81,22 +80,14 @@ def _changes_nothing(node: NodeProto, sources: dict[str, NodeProto]) -> bool:
     return flat or node.op_type in ("Identity", "Slice")
 
 
-def _drop_unused(graph: GraphProto) -> None:
-    needed = {output.name for output in graph.output}
-    for place in reversed(range(len(graph.node))):
-        if needed.intersection(graph.node[place].output):
-            needed.update(graph.node[place].input)
-        else:
-            del graph.node[place]
-    for place in reversed(range(len(graph.initializer))):
-        if graph.initializer[place].name not in needed:
-            del graph.initializer[place]
+def _without_rest(made: ModelProto) -> ModelProto:
+    """A model without what nothing uses, and without what describes the machine and the code that exported it."""
+    from onnxscript import ir
+    from onnxscript.ir.passes import common
 
-
-def _remove_traces(made: ModelProto) -> None:
-    """Remove what describes the machine and the code that exported it."""
-    graph = made.graph
-    del made.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
-    for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
-        del part.metadata_props[:]
-        part.doc_string = ""
+    tidied = ir.from_proto(made)
+    for each in common.RemoveUnusedNodesPass(), common.ClearMetadataAndDocStringPass():
+        each(tidied)
+    found: ModelProto = ir.to_proto(tidied)
+    del found.graph.value_info[:]
+    return found

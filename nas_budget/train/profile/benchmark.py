@@ -69,20 +69,13 @@ class Measurement:
         threads: Threads on a CPU; 0 on a GPU.
         versions: Of this package and of torch.
         latency_ms: Milliseconds for one image.
-        inference: Images a second, in the batch size that gives the most.
-        inference_batch: That batch size.
-        training: Images a second of whole training steps (forward, backward, SGD), in the batch size that gives
-            the most.
-        training_batch: That batch size.
-        inference_bytes: Peak memory for one image. None where the process that measures it failed, for instance
-            because there was not enough memory.
+        inference: Images a second, in the batch size that gives the most, `inference_batch`.
+        training: Images a second of whole training steps (forward, backward, SGD), in `training_batch` likewise.
+        inference_bytes: Peak memory for one image. None where it could not be measured, perhaps for lack of memory.
         training_bytes: Peak memory of a training step of `training_batch` images; None likewise.
         memory: How peak memory was measured, in words.
 
     Examples:
-        >>> import torch
-        >>> from nas_budget import ResNetSpec
-        >>> from nas_budget.train.profile.benchmark import measure
         >>> found = measure(ResNetSpec((8, 16), blocks=1), torch.device("cpu"), time_s=0.1)
         >>> found.precision, found.latency_ms.low <= found.latency_ms.median
         ('fp32', True)
@@ -182,12 +175,11 @@ def repeat(run: Callable[[], None], time_s: float) -> list[float]:
 @cache
 def _timer_class() -> type[Timer]:
     log = logging.getLogger("torch.utils.cpp_extension")
-    level = log.level
-    log.setLevel(logging.ERROR)  # it warns of a CUDA compiler without a GPU; nothing is compiled here
+    log.disabled = True  # it warns of a CUDA compiler without a GPU; nothing is compiled here
     try:
         from torch.utils.benchmark import Timer
     finally:
-        log.setLevel(level)
+        log.disabled = False
     return Timer
 
 
@@ -208,7 +200,7 @@ def fastest_batch(prepare: Callable[[int], Callable[[], None]], time_s: float) -
             break
         try:
             seconds = repeat(prepare(batch), left / 4)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError) as error:
             if not rates or not is_out_of_memory(error):
                 raise
             break

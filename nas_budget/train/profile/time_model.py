@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
@@ -10,7 +9,6 @@ from functools import lru_cache
 from math import prod
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
@@ -18,7 +16,7 @@ from nas_budget.arch.cost import cost
 from nas_budget.arch.layers import Layer, layers
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.train.data.split import SplitImages
-from nas_budget.train.engine.device import is_out_of_memory, seeded
+from nas_budget.train.engine.device import free_memory, is_out_of_memory, seeded
 from nas_budget.train.engine.model import build
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.muon import N_ITERATIONS
@@ -68,9 +66,6 @@ class TimeModel:
         per_param: Seconds to update a parameter.
 
     Examples:
-        >>> from nas_budget import ResNetSpec
-        >>> from nas_budget.train.optim.recipe import Recipe
-        >>> from nas_budget.train.profile.time_model import TimeModel, Timing
         >>> small, large, recipe = ResNetSpec((8, 16)), ResNetSpec((32, 64)), Recipe(batch_size=128)
         >>> model = TimeModel.fit([Timing(small, recipe, seconds=0.1)])
         >>> round(model.step_seconds(small, recipe), 3)
@@ -172,12 +167,12 @@ def time_steps(
     for spec in [*specs] * N_ROUNDS:
         try:
             timing = time_step(spec, images, recipe, precision)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
         else:
             best[spec] = min(timing, best.get(spec, timing), key=lambda t: t.seconds)
-        _free_memory(images.mean.device)
+        free_memory(images.mean.device)
         if time.perf_counter() > deadline:
             break
     return [*best.values()]
@@ -199,16 +194,9 @@ def time_step(
     chosen = next(trainer.begin(1))
     with seeded(trainer.device, 0):  # dropout draws from torch's global generator
         trainer.step(chosen).item()
-        return Timing(spec, recipe, min(_seconds_of_step(trainer, chosen) for _ in range(N_STEPS)))
-
-
-def _seconds_of_step(trainer: Trainer, chosen: torch.Tensor) -> float:
-    start = time.perf_counter()
-    trainer.step(chosen).item()  # which waits for the device
-    return time.perf_counter() - start
-
-
-def _free_memory(device: torch.device) -> None:
-    if device.type == "cuda":
-        gc.collect()  # optimizers and schedules hold each other, and with them the weights
-        torch.cuda.empty_cache()
+        seconds = []
+        for _ in range(N_STEPS):
+            start = time.perf_counter()
+            trainer.step(chosen).item()  # which waits for the device
+            seconds.append(time.perf_counter() - start)
+    return Timing(spec, recipe, min(seconds))
