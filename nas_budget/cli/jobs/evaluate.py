@@ -17,7 +17,7 @@ from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import labelled_images
 from nas_budget.train.engine.device import choose_device, describe_device
 from nas_budget.train.engine.evaluate import EVALUATION_BATCH, accuracy_of, confusion_of, predict_logits
-from nas_budget.train.engine.weights import load_model
+from nas_budget.train.engine.weights import check_images, load_model
 
 
 def measure(
@@ -26,7 +26,7 @@ def measure(
     """Accuracy, loss and confusion matrix of a trained network on a part of a data set (None: its own)."""
     model = load_model(source, ema)
     dataset = open_dataset(data or model.about.get("data", "auto"), data_dir, logger(quiet))
-    model.check_images(dataset)
+    check_images(model.spec, dataset)
     if model.classes != dataset.classes:
         log(f"NOTE: the network was trained on other classes: {', '.join(model.classes)}")
     device = choose_device(device_name)

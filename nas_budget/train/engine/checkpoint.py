@@ -18,11 +18,7 @@ NETWORK, EMA, OPTIMIZER = "network.", "ema.", "optimizer."
 
 
 def save_checkpoint(path: Path, trainer: Trainer, values: Mapping[str, Any]) -> None:
-    """Write a training between two epochs to `path`, all of it or nothing, with `values` of the caller's own.
-
-    Raises:
-        ModelError: It cannot be written.
-    """
+    """Write a training between two epochs to `path`, all of it or nothing, with `values` of the caller's own."""
     place = {"done": trainer.done, "micro_batches": trainer.micro_batches, "scaler": trainer.scaler.state_dict()}
     save_tensors(path, _tensors(trainer), FORMAT, {**values, "place": place})
 

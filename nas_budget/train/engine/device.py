@@ -6,7 +6,7 @@ import gc
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,13 @@ OUT_OF_MEMORY = (
     "can't allocate memory", "out of memory", "ALLOC_FAILED", "std::bad_alloc", "could not create a primitive",
 )  # fmt: skip
 """How torch, CUDA, cuBLAS and oneDNN say that memory did not suffice."""
+CUBLAS_VARIABLE = "CUBLAS_WORKSPACE_CONFIG"
 BF16_SINCE = (8, 0)
 """CUDA's compute capability from which bf16 is computed and not emulated."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of a name such as "cpu", "cuda" or "cuda:1"; "auto" is a CUDA GPU where there is one.
-
-    Raises:
-        UsageError: An unknown or absent device.
-    """
+    """The device of a name such as "cpu", "cuda" or "cuda:1"; "auto" is a CUDA GPU where there is one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -44,11 +41,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """The number format to train in; "auto" is bf16 on a GPU that has it, else fp32.
-
-    Raises:
-        UsageError: An unknown format, or fp16 on a CPU, where its backward pass is over a hundred times slower.
-    """
+    """The number format to train in; "auto" is bf16 on a GPU that has it, else fp32."""
     if name == "auto":
         return "bf16" if device.type == "cuda" and torch.cuda.get_device_capability(device) >= BF16_SINCE else "fp32"
     if name not in PRECISIONS:
@@ -79,23 +72,19 @@ def seeded(device: torch.device, seed: int) -> Iterator[None]:
 @contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
     """Within it the same numbers come out of the same numbers on the same device, if so wanted; slower on a GPU."""
-    if not wanted:
+    cudnn = torch.backends.cudnn
+    memory: Any = torch.utils.deterministic
+    with ExitStack() as restore:
+        if wanted:
+            restore.callback(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled())
+            restore.callback(setattr, cudnn, "benchmark", cudnn.benchmark)
+            restore.callback(setattr, memory, "fill_uninitialized_memory", memory.fill_uninitialized_memory)
+            if CUBLAS_VARIABLE not in os.environ:
+                restore.callback(os.environ.pop, CUBLAS_VARIABLE)
+                os.environ[CUBLAS_VARIABLE] = ":4096:8"  # cuBLAS reads it when the GPU is first used
+            torch.use_deterministic_algorithms(True)
+            cudnn.benchmark = memory.fill_uninitialized_memory = False  # nothing here reads what it has not written
         yield
-        return
-    guard: Any = torch.utils.deterministic
-    cudnn, variable = torch.backends.cudnn, "CUBLAS_WORKSPACE_CONFIG"
-    before = torch.are_deterministic_algorithms_enabled(), cudnn.benchmark, guard.fill_uninitialized_memory
-    workspace = os.environ.get(variable)
-    os.environ.setdefault(variable, ":4096:8")  # cuBLAS reads it when the GPU is first used
-    torch.use_deterministic_algorithms(True)
-    cudnn.benchmark = guard.fill_uninitialized_memory = False  # nothing here reads what it has not written
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0])
-        cudnn.benchmark, guard.fill_uninitialized_memory = before[1:]
-        if workspace is None:
-            del os.environ[variable]
 
 
 def free_memory(device: torch.device) -> None:
@@ -115,8 +104,10 @@ def describe_device(device: torch.device) -> str:
     """The device in words: a GPU's name, or a CPU's name and its threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    n_threads = torch.get_num_threads()
-    return f"{_cpu_name()} ({n_threads} thread{'' if n_threads == 1 else 's'})"
+    if device.type == "cpu":
+        n_threads = torch.get_num_threads()
+        return f"{_cpu_name()} ({n_threads} thread{'' if n_threads == 1 else 's'})"
+    return str(device)
 
 
 def _cpu_name() -> str:

@@ -22,14 +22,9 @@ def predict_logits(
 ) -> Tensor:  # fmt: skip
     """The logits of images, float32 (n, classes), in evaluation mode, on the device of the images.
 
-    Where memory does not suffice, fewer images go through at a time.
-
-    Args:
-        network: The network.
-        images: uint8 (n, size, size, channels).
-        normalize: From these to what the network takes.
-        precision: "fp32", "bf16" or "fp16".
-        mirrored: Whether to return the mean over the image and its mirror image (test-time augmentation).
+    Where memory does not suffice, fewer images go through at a time. Images are uint8 (n, size, size, channels),
+    and `normalize` makes of them what the network takes. If `mirrored`, the logits are the mean over each image and its
+    mirror image (test-time augmentation).
     """
     network.eval()
     size = EVALUATION_BATCH
@@ -51,10 +46,7 @@ def _logits(network: nn.Module, batch: Tensor, precision: str, mirrored: bool) -
 def evaluate(
     network: nn.Module, validation: LabelledImages, images: SplitImages, precision: str = "fp32"
 ) -> tuple[float, float]:
-    """Accuracy on the labelled images, 0 to 1, and mean cross-entropy; `images` gives the normalisation.
-
-    Both are NaN where there are no images.
-    """
+    """Accuracy, 0 to 1, and mean cross-entropy, both NaN where there are no images; `images` gives normalization."""
     if not len(validation):
         return float("nan"), float("nan")
     logits = predict_logits(network, validation.images, lambda batch: normalized(batch, images), precision)

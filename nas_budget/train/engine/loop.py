@@ -56,11 +56,8 @@ def train(
         recipe: How it is trained, and for how many epochs.
         seed: Fixes the order of the images, their augmentation, and dropout.
         precision: "fp32", "bf16" or "fp16".
-        should_stop: Asked before every step.
+        should_stop: Asked before every step; `StoppedError` is raised when it returns true.
         graphed: Whether passes are replayed from a CUDA graph, which is recorded first.
-
-    Raises:
-        StoppedError: `should_stop` returned true.
     """
     trainer = Trainer(network, images, recipe, seed, precision)
     if graphed:
@@ -70,11 +67,7 @@ def train(
 
 
 def train_epoch(trainer: Trainer, epoch: int, should_stop: Callable[[], bool] = lambda: False) -> EpochResult:
-    """Train for one epoch and validate. All random draws follow from the trainer's seed and the epoch alone.
-
-    Raises:
-        StoppedError: `should_stop` returned true.
-    """
+    """Train for one epoch and validate. All random draws follow from the trainer's seed and the epoch alone."""
     start = time.perf_counter()
     trainer.network.train()
     total = torch.zeros((), device=trainer.device)

@@ -63,20 +63,17 @@ class SqueezeExcite(nn.Module):
 class BasicBlock(nn.Module):
     """conv-BN-ReLU-conv-BN plus shortcut, then ReLU (He et al. 2015, arXiv:1512.03385, figure 5 left).
 
-    The shortcut is the identity where the shape is kept (`shortcut_kernel` is None), else a convolution
-    with the block's stride and batch norm.
+    The shortcut is the identity where the shape is kept (its kernel is None), else a convolution and batch norm.
     """
 
-    def __init__(
-        self, n_in: int, n_out: int, kernel: int, stride: int, shortcut_kernel: int | None, se_reduction: int
-    ) -> None:
+    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int, shortcut: int | None, reduction: int) -> None:
         super().__init__()
         self.conv1 = conv(n_in, n_out, kernel, stride)
         self.bn1 = nn.BatchNorm2d(n_out)
         self.conv2 = conv(n_out, n_out, kernel)
         self.bn2 = nn.BatchNorm2d(n_out)
-        self.se = SqueezeExcite(n_out, se_reduction) if se_reduction else nn.Identity()
-        self.downsample = conv_bn(n_in, n_out, shortcut_kernel, stride) if shortcut_kernel else nn.Identity()
+        self.se = SqueezeExcite(n_out, reduction) if reduction else nn.Identity()
+        self.downsample = conv_bn(n_in, n_out, shortcut, stride) if shortcut else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, n_in, H, W) to (N, n_out, ceil(H / stride), ceil(W / stride))."""
@@ -92,16 +89,14 @@ class PreactBlock(nn.Module):
     as in wide residual networks (Zagoruyko and Komodakis 2016, arXiv:1605.07146).
     """
 
-    def __init__(
-        self, n_in: int, n_out: int, kernel: int, stride: int, shortcut_kernel: int | None, se_reduction: int
-    ) -> None:
+    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int, shortcut: int | None, reduction: int) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(n_in)
         self.conv1 = conv(n_in, n_out, kernel, stride)
         self.bn2 = nn.BatchNorm2d(n_out)
         self.conv2 = conv(n_out, n_out, kernel)
-        self.se = SqueezeExcite(n_out, se_reduction) if se_reduction else nn.Identity()
-        self.downsample = nn.Sequential(conv(n_in, n_out, shortcut_kernel, stride)) if shortcut_kernel else None
+        self.se = SqueezeExcite(n_out, reduction) if reduction else nn.Identity()
+        self.downsample = nn.Sequential(conv(n_in, n_out, shortcut, stride)) if shortcut else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, n_in, H, W) to (N, n_out, ceil(H / stride), ceil(W / stride))."""
@@ -115,13 +110,10 @@ class PreactBlock(nn.Module):
 class BottleneckBlock(nn.Module):
     """1x1 to a quarter of the width, the stage's kernel, 1x1 back (He et al. 2015, figure 5 right).
 
-    The stride is on the middle convolution. The shortcut is the identity where the shape is kept
-    (`shortcut_kernel` is None), else a convolution with the block's stride and batch norm.
+    The stride is on the middle convolution. The shortcut is that of a `BasicBlock`.
     """
 
-    def __init__(
-        self, n_in: int, n_out: int, kernel: int, stride: int, shortcut_kernel: int | None, se_reduction: int
-    ) -> None:
+    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int, shortcut: int | None, reduction: int) -> None:
         super().__init__()
         n_mid = max(1, n_out // 4)
         self.conv1 = conv(n_in, n_mid, 1)
@@ -130,8 +122,8 @@ class BottleneckBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(n_mid)
         self.conv3 = conv(n_mid, n_out, 1)
         self.bn3 = nn.BatchNorm2d(n_out)
-        self.se = SqueezeExcite(n_out, se_reduction) if se_reduction else nn.Identity()
-        self.downsample = conv_bn(n_in, n_out, shortcut_kernel, stride) if shortcut_kernel else nn.Identity()
+        self.se = SqueezeExcite(n_out, reduction) if reduction else nn.Identity()
+        self.downsample = conv_bn(n_in, n_out, shortcut, stride) if shortcut else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, n_in, H, W) to (N, n_out, ceil(H / stride), ceil(W / stride))."""

@@ -18,20 +18,10 @@ STUDY_FILES = (TRIAL_FOLDERS, TRIALS_TABLE)
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Settings of a full training.
+    """Settings of a full training: one network, trained once with each of the seeds.
 
-    Attributes:
-        name: Of the run.
-        spec: The network.
-        recipe_name: What the recipe is called.
-        recipe: How it is trained.
-        n_train: Images it is trained on.
-        n_validation: Training images set aside for validation; 0 for none.
-        seeds: Of one training each.
-        precision: "fp32", "bf16" or "fp16".
-        deterministic: Whether only deterministic algorithms are allowed.
-        compiled: Whether the network is compiled.
-        graphed: Whether its passes are replayed from a CUDA graph.
+    `n_validation` training images are set aside, which may be 0. With `deterministic` only deterministic algorithms are
+    allowed, with `compiled` torch compiles the network, with `graphed` its passes are replayed from a CUDA graph.
     """
 
     name: str

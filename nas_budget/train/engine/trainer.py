@@ -32,16 +32,13 @@ class Trainer:
         precision: Number format of the forward pass: "fp32", "bf16" or "fp16".
 
     Attributes:
-        n_steps: Steps of an epoch.
-        done: Steps taken in all.
+        n_steps: Steps of an epoch; `done` counts those taken in all.
         micro_batches: In how many parts a batch is computed; more than 1 where memory did not suffice.
         learning_rate: Of the last step.
-        is_recorded: Whether passes are replayed from a CUDA graph, which has one size of batch.
         ema: The EMA weights; None where the recipe has none.
 
     Examples:
-        >>> import torch
-        >>> from nas_budget import Recipe, ResNetSpec, build
+        >>> from nas_budget import ResNetSpec, build
         >>> from nas_budget.train.data.split import split_images
         >>> from nas_budget.train.data.synthetic import synthetic
         >>> images = split_images(synthetic(n_train=84), torch.device("cpu"), n_train=64, n_validation=20)
@@ -77,7 +74,7 @@ class Trainer:
         This pays where the GPU waits for the host: small networks, small batches. The graph needs memory of its own.
         """
         sample = torch.zeros_like(normalized(self.images.train.images[: self.batch_size], self.images))
-        self.is_recorded = True
+        self.is_recorded = True  # a graph has one size of batch
         before = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.network.train()
         with seeded(self.device, self.seed), autocast(self.device, self.precision):

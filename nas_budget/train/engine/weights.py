@@ -59,10 +59,6 @@ class Model:
     std: tuple[float, ...]
     about: dict[str, Any] = field(default_factory=dict)
 
-    def check_images(self, dataset: Dataset) -> None:
-        """Check that the network takes the images of a data set; raises `DataError` as the function does."""
-        check_images(self.spec, dataset)
-
     def normalized(self, images: Tensor) -> Tensor:
         """uint8 (n, H, W, C) to what the network takes, float32 (n, C, H, W)."""
         mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
@@ -70,11 +66,7 @@ class Model:
 
 
 def check_images(spec: ResNetSpec, dataset: Dataset) -> None:
-    """Check that a network takes the images of a data set.
-
-    Raises:
-        DataError: They have another size, or other channels or classes.
-    """
+    """Check that a network takes the images of a data set; a `DataError` says what differs."""
     takes = (spec.image_size, spec.in_channels, spec.classes)
     has = (dataset.image_size, dataset.in_channels, len(dataset.classes))
     if takes != has:
@@ -85,16 +77,9 @@ def check_images(spec: ResNetSpec, dataset: Dataset) -> None:
 
 
 def save_model(path: Path, model: Model) -> None:
-    """Write a model to `path`, all of it or nothing.
-
-    Raises:
-        ModelError: It cannot be written.
-    """
-    about = {
-        "spec": model.spec.to_dict(), "classes": model.classes, "mean": model.mean, "std": model.std,
-        "about": model.about,
-    }  # fmt: skip
-    save_tensors(path, model.network.state_dict(), FORMAT, about)
+    """Write a model to `path`, all of it or nothing; a `ModelError` says why it cannot be written."""
+    kept = {name: getattr(model, name) for name in ("classes", "mean", "std", "about")}
+    save_tensors(path, model.network.state_dict(), FORMAT, {"spec": model.spec.to_dict(), **kept})
 
 
 def load_model(source: Path, ema: bool = False) -> Model:
@@ -119,13 +104,8 @@ def load_model(source: Path, ema: bool = False) -> Model:
 
 
 def fit_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Load tensors into a network that has exactly these names and shapes.
-
-    Raises:
-        ModelError: They are those of another network.
-    """
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    """Load tensors into a network that has exactly these names and shapes; a `ModelError` names one that differs."""
+    wanted, found = ({name: tuple(t.shape) for name, t in each.items()} for each in (network.state_dict(), tensors))
     if wrong := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
         name = wrong[0]
         raise ModelError(
@@ -136,11 +116,7 @@ def fit_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, values: Mapping[str, Any]) -> None:
-    """Write tensors and JSON-ready values, with a digest of both.
-
-    Raises:
-        ModelError: The file cannot be written.
-    """
+    """Write tensors and JSON-ready values, with a digest of both, all of it or nothing."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(values)
     header = {"format": kind, "values": text, "digest": _file_digest(plain, text)}
@@ -151,11 +127,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, values: M
 
 
 def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and values that `save_tensors` wrote, on the CPU.
-
-    Raises:
-        ModelError: A file that is missing, truncated, damaged or of another kind.
-    """
+    """The tensors and values that `save_tensors` wrote, on the CPU; a `ModelError` says what is wrong with a file."""
     try:
         content = path.read_bytes()
         tensors = load(content)

@@ -95,9 +95,7 @@ def _network_source(spec: ResNetSpec) -> Iterator[str]:
         source = inspect.getsource(each).replace("spec: ResNetSpec", "spec: SimpleNamespace")
         source = source.replace("BLOCKS[spec.block]", block.__name__)
         if not spec.se_reduction:
-            source = source.replace(
-                "SqueezeExcite(n_out, se_reduction) if se_reduction else nn.Identity()", "nn.Identity()"
-            )
+            source = source.replace("SqueezeExcite(n_out, reduction) if reduction else nn.Identity()", "nn.Identity()")
         yield source
 
 

@@ -17,7 +17,15 @@ from nas_budget import ResNetSpec, build
 from nas_budget.errors import DataError, ModelError
 from nas_budget.records.paths import EMA_WEIGHTS, WEIGHTS
 from nas_budget.train.data.dataset import Dataset
-from nas_budget.train.engine.weights import FORMAT, Model, load_model, save_model, save_tensors, weights_digest
+from nas_budget.train.engine.weights import (
+    FORMAT,
+    Model,
+    check_images,
+    load_model,
+    save_model,
+    save_tensors,
+    weights_digest,
+)
 
 SPEC = ResNetSpec((4, 8), blocks=1, image_size=8, classes=3, pool="global")
 
@@ -125,4 +133,4 @@ def test_the_digest_is_of_names_shapes_and_values() -> None:
 def test_images_of_another_kind_are_refused(size: int, channels: int, classes: int) -> None:
     dataset = Dataset("mine", tuple("abcdefg"[:classes]), size, channels, 9, 9, "", "", lambda part: None)  # type: ignore[arg-type,return-value]
     with pytest.raises(DataError, match=f"mine: images of {size} pixels, {channels} channels and {classes} classes"):
-        model().check_images(dataset)
+        check_images(SPEC, dataset)
