@@ -34,9 +34,6 @@ class Dataset:
         name: Name of the data set, or the path of a user's own file.
         classes: Name of each class; labels are their positions.
         image_size: Height and width in pixels.
-        in_channels: Channels of an image.
-        n_train: Training images.
-        n_test: Test images.
         origin: Where the images come from, in words.
         digest: Checksum of images, labels and classes; another one means other data.
         read: Gives the images, uint8 (n, size, size, channels), and labels, int64 (n,), of "train" or "test".
@@ -56,8 +53,7 @@ class Dataset:
 def open_npz(path: Path, name: str) -> Dataset:
     """The data set of a file; its keys, types, shapes and labels are checked, its images not yet read.
 
-    Raises:
-        DataError: It cannot be read, or does not have the required arrays; one line says what to change.
+    Where something is wrong, the one line of a `DataError` says what to change.
     """
     try:
         with zipfile.ZipFile(path) as archive:

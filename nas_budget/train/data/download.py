@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -23,21 +21,19 @@ CLASS_NAMES = {
 
 
 def download(name: str, path: Path) -> None:
-    """Fetch the data set `name` and write it to `path`; nothing is left behind on failure.
-
-    Raises:
-        DownloadError: No network, a broken archive, a torchvision that does not load, or no room in the folder.
-    """
-    _writable(path.parent)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{name}-") as folder, _patience():
-        part = Path(folder) / path.name
-        try:
+    """Fetch the data set `name` and write it to `path`. On failure nothing is left, and `DownloadError` says why."""
+    _check_writable(path.parent)
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_S)  # urllib itself waits forever for a server that does not answer
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{name}-") as folder:
+            part = Path(folder) / path.name
             np.savez(part, **_fetch(name, folder))
             part.replace(path)
-        except (OSError, RuntimeError, ImportError, HTTPException) as error:
-            raise DownloadError(
-                f"{name} cannot be downloaded: {_reason(error)}; or put {path} there yourself"
-            ) from None
+    except (OSError, RuntimeError, ImportError, HTTPException) as error:
+        raise DownloadError(f"{name} cannot be downloaded: {_reason(error)}; or put {path} there yourself") from None
+    finally:
+        socket.setdefaulttimeout(timeout)
 
 
 def _reason(error: Exception) -> str:
@@ -49,7 +45,7 @@ def _reason(error: Exception) -> str:
     return text
 
 
-def _writable(folder: Path) -> None:
+def _check_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
@@ -57,17 +53,6 @@ def _writable(folder: Path) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise DownloadError(f"{folder}: cannot be written ({reason}); choose another with --data-dir") from None
-
-
-@contextmanager
-def _patience() -> Iterator[None]:
-    """Set a time limit for a server that does not answer; urllib itself has none."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_S)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _fetch(name: str, folder: str) -> dict[str, Any]:

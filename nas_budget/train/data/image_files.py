@@ -26,12 +26,7 @@ class InputImage:
 
 
 def read_image(path: Path, size: int, channels: int) -> InputImage:
-    """The image of a file, center-cropped to a square and resized to `size` pixels.
-
-    Raises:
-        UsageError: A network whose images have neither 1 nor 3 channels.
-        DataError: A file that is missing or no image.
-    """
+    """The image of a file, center-cropped to a square and resized to `size` pixels."""
     if channels not in MODES:
         raise UsageError(f"image files have 1 or 3 channels, this network takes {channels}")
     try:

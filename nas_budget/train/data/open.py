@@ -65,18 +65,14 @@ def open_dataset(name: str, folder: str | Path | None = None, on_message: Callab
             on_message("NOTE: the study uses the built-in synthetic images (shapes) instead of CIFAR-10")
             return synthetic()
     if name in NAMED:
-        return _named(name, data_folder(folder), on_message)
+        path = data_folder(folder) / f"{name}.npz"
+        if not path.exists():
+            from nas_budget.train.data.download import download
+
+            on_message(f"{name} is not in {path.parent}; downloading it once.")
+            download(name, path)
+        return open_npz(path, name)
     if name.endswith(".npz"):
         return open_npz(Path(name).expanduser(), name)
     known = ", ".join(("auto", *NAMED, "shapes"))
     raise UsageError(f"data: {name!r} is unknown; allowed are {known}, or the path of an .npz file")
-
-
-def _named(name: str, folder: Path, on_message: Callable[[str], None]) -> Dataset:
-    path = folder / f"{name}.npz"
-    if not path.exists():
-        from nas_budget.train.data.download import download
-
-        on_message(f"{name} is not in {folder}; downloading it once.")
-        download(name, path)
-    return open_npz(path, name)

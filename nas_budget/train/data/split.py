@@ -18,12 +18,7 @@ VALIDATION_SHARE = 0.1
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images that stay on the device.
-
-    Attributes:
-        images: uint8 (n, size, size, channels).
-        labels: int64 (n,).
-    """
+    """Images that stay on the device, uint8 (n, size, size, channels), and their labels, int64 (n,)."""
 
     images: Tensor
     labels: Tensor
@@ -42,9 +37,7 @@ class SplitImages:
     Attributes:
         train: Images that networks are trained on.
         validation: Images that accuracy is measured on during a search.
-        mean: Mean of each channel of the images that train, (channels,), in 0..255.
-        std: Their standard deviation, (channels,), in 0..255.
-        n_classes: How many classes there are.
+        mean: Mean of each channel of the images that train, (channels,), in 0..255; `std` is their deviation.
 
     Examples:
         >>> from nas_budget.train.data.synthetic import synthetic
@@ -89,11 +82,7 @@ def labelled_images(dataset: Dataset, part: str, device: torch.device) -> Labell
 
 
 def split_sizes(dataset: Dataset, n_train: int | None, n_validation: int | None) -> tuple[int, int]:
-    """How many images are set aside for validation and how many train.
-
-    Raises:
-        UsageError: More images asked for than there are.
-    """
+    """How many images are set aside for validation and how many train; `UsageError` where there are not so many."""
     validation = round(dataset.n_train * VALIDATION_SHARE) if n_validation is None else n_validation
     train = dataset.n_train - validation if n_train is None else n_train
     if not 0 <= validation < dataset.n_train or not 0 < train <= dataset.n_train - validation:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from nas_budget.train.data.dataset import Dataset, Images, Labels
 
-CLASSES = ("disk", "ring", "half", "crescent", "triangle", "square", "pentagon", "star", "cross", "bars")
 SIZE = 32
 COUNTS = {"train": 20_000, "test": 4_000}
 SEEDS = {"train": 1, "test": 2}
@@ -60,9 +59,8 @@ def _draw(labels: Labels, rng: np.random.Generator) -> Images:
         color = rng.uniform(0, 1, (n, 1, 1, 3)).astype(np.float32)
         canvas = _paint(canvas, _masks(kinds, rng, size=(0.1, 0.2), reach=0.95), color)
     canvas = _paint(canvas, _masks(labels, rng, size=(0.3, 0.75), reach=0.4), foreground)
-    canvas += rng.normal(0, 1, canvas.shape).astype(np.float32) * rng.uniform(0.02, 0.12, (n, 1, 1, 1)).astype(
-        np.float32
-    )
+    noise = rng.normal(0, 1, canvas.shape).astype(np.float32)
+    canvas += noise * rng.uniform(0.02, 0.12, (n, 1, 1, 1)).astype(np.float32)
     images: Images = (canvas.clip(0, 1) * 255).astype(np.uint8)
     return images
 
@@ -103,9 +101,9 @@ def _masks(kinds: Labels, rng: np.random.Generator, size: tuple[float, float], r
     u = (np.cos(angle) * x + np.sin(angle) * y) / radius
     v = (np.cos(angle) * y - np.sin(angle) * x) / (radius * stretch)
     distance = np.empty((n, SIZE, SIZE), np.float32)
-    for kind, name in enumerate(CLASSES):
+    for kind, outline in enumerate(OUTLINES.values()):
         chosen = kinds == kind
-        distance[chosen] = OUTLINES[name](u[chosen], v[chosen])
+        distance[chosen] = outline(u[chosen], v[chosen])
     edge = 2 / SIZE / radius  # one pixel, in units of the shape's radius
     covered: Grid = (0.5 - distance / edge).clip(0, 1)
     return covered
@@ -145,3 +143,4 @@ OUTLINES: dict[str, Callable[[Grid, Grid], Grid]] = {
     ),
     "bars": lambda u, v: np.maximum(np.abs(u) - 0.9, np.abs(np.abs(v) - 0.6) - 0.25),
 }
+CLASSES = tuple(OUTLINES)

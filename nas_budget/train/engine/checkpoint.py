@@ -26,8 +26,7 @@ def save_checkpoint(path: Path, trainer: Trainer, values: Mapping[str, Any]) -> 
 def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
     """Resume: load a checkpoint into a new trainer; the caller's values of `save_checkpoint`.
 
-    Raises:
-        ModelError: A file that is damaged, or of another network or recipe; the training is then not to be used.
+    After a `ModelError`, of a file that is damaged or of another network or recipe, the trainer is not to be used.
     """
     tensors, values = load_tensors(path, FORMAT)
     fit_tensors(trainer.network, _part(tensors, NETWORK), path)

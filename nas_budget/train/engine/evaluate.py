@@ -26,21 +26,21 @@ def predict_logits(
     and `normalize` makes of them what the network takes. If `mirrored`, the logits are the mean over each image and its
     mirror image (test-time augmentation).
     """
+
+    def logits(batch: Tensor) -> Tensor:
+        with autocast(batch.device, precision):
+            plain: Tensor = network(batch).float()
+            return (plain + network(batch.flip(3)).float()) / 2 if mirrored else plain
+
     network.eval()
     size = EVALUATION_BATCH
     while True:
         try:
-            return torch.cat([_logits(network, normalize(p), precision, mirrored) for p in images.split(size)])
+            return torch.cat([logits(normalize(part)) for part in images.split(size)])
         except (RuntimeError, MemoryError) as error:
             if size == 1 or not is_out_of_memory(error):
                 raise
         size //= 2
-
-
-def _logits(network: nn.Module, batch: Tensor, precision: str, mirrored: bool) -> Tensor:
-    with autocast(batch.device, precision):
-        logits: Tensor = network(batch).float()
-        return (logits + network(batch.flip(3)).float()) / 2 if mirrored else logits
 
 
 def evaluate(

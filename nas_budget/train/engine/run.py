@@ -62,9 +62,8 @@ class FullTraining:
 
     Examples:
         >>> import tempfile
-        >>> from nas_budget.arch.spec import ResNetSpec
+        >>> from nas_budget import Recipe, ResNetSpec
         >>> from nas_budget.train.data.synthetic import synthetic
-        >>> from nas_budget.train.optim.recipe import Recipe
         >>> spec, recipe = ResNetSpec((4, 8), blocks=1), Recipe(batch_size=32, epochs=2)
         >>> settings = RunConfig("example", spec, "own", recipe, n_train=64, n_validation=20, seeds=(0, 1))
         >>> with tempfile.TemporaryDirectory() as folder:

@@ -48,11 +48,7 @@ class RunConfig:
 
 
 def check_same(folder: Path, held: dict[str, Any], name: str) -> None:
-    """Check that a folder holds no run with other settings.
-
-    Raises:
-        ModelError: It does, or its settings cannot be read.
-    """
+    """Check that a folder holds no run with other settings, as a `ModelError` says."""
     path = folder / RUN_SETTINGS
     if not path.exists():
         if any((folder / name).exists() for name in STUDY_FILES):

@@ -21,6 +21,7 @@ from nas_budget.train.engine.weights import load_model
 TOLERANCE = 1e-4
 """Greatest difference of logits that is allowed, as a share of the greatest logit, or of 1 where that is less."""
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+NO_BUFFERS = f"shapes in the header, without {', '.join(BUFFERS)}"
 
 Batches = Sequence[Tensor]
 """Images, uint8 (n, size, size, channels) each, that go into a file one after the other."""
@@ -32,14 +33,8 @@ Reading = tuple[int, Tensor | None]
 class FileRecord:
     """An exported file, as it was read back.
 
-    Attributes:
-        file: Its name.
-        format: "spec", "safetensors", "onnx", "torch" or "python".
-        bytes: Its size on disk.
-        sha256: Digest of its content, hexadecimal.
-        params: Trainable parameters counted in it.
-        counted: How they were told apart from buffers.
-        max_difference: Greatest difference of its logits from torch's, measured as `TOLERANCE`; None for a spec.
+    `params` are the trainable parameters in it, and `counted` says how they were told apart from buffers.
+    `max_difference` is the greatest one of its logits from torch's, measured as `TOLERANCE`; None for a spec.
     """
 
     file: str
@@ -69,8 +64,6 @@ class Certificate:
         date: Date and time, in UTC.
 
     Examples:
-        >>> from nas_budget import Budget, ResNetSpec
-        >>> from nas_budget.train.export.certificate import Certificate
         >>> spec = ResNetSpec((32, 64, 96, 128, 185))
         >>> certificate = Certificate(spec, Budget(), {"accuracy": 0.93}, "", (), {}, "2026-01-01")
         >>> certificate.verdict.fits, certificate.accuracy, certificate.to_dict()["params"]

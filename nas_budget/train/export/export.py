@@ -23,7 +23,7 @@ from nas_budget.records.paths import CERTIFICATE, SPEC, WEIGHTS
 from nas_budget.train.engine.evaluate import predict_logits
 from nas_budget.train.engine.weights import Model, save_model, weights_digest
 from nas_budget.train.export import certificate
-from nas_budget.train.export.certificate import TOLERANCE, Batches, Certificate, FileRecord, Reading, max_difference
+from nas_budget.train.export.certificate import TOLERANCE, Batches, Certificate, FileRecord, Reading
 from nas_budget.train.export.onnx_export import write_onnx
 from nas_budget.train.export.standalone import run_standalone, standalone_text
 from nas_budget.train.export.torch_export import write_torch
@@ -34,14 +34,7 @@ ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 @dataclass(frozen=True)
 class Format:
-    """How a model is written in a format, and read back.
-
-    Attributes:
-        file: Name of the file.
-        write: Writes a model to a path.
-        read: Counts parameters in the file and computes its logits of batches of images.
-        counted: How the parameters are told apart from buffers, in words.
-    """
+    """How a model is written to a file of this name, and read back; `counted` says how parameters are recognized."""
 
     file: str
     write: Callable[[Path, Model], None]
@@ -67,10 +60,7 @@ def export(model: Model, folder: Path, budget: Budget, formats: Sequence[str] = 
 
     Examples:
         >>> import tempfile
-        >>> from pathlib import Path
-        >>> from nas_budget import Budget, ResNetSpec, build
-        >>> from nas_budget.train.engine.weights import Model
-        >>> from nas_budget.train.export.export import export
+        >>> from nas_budget import ResNetSpec, build
         >>> spec = ResNetSpec((4, 8), blocks=1, classes=2)
         >>> model = Model(spec, build(spec).eval(), ("cat", "dog"), (125.0,) * 3, (60.0,) * 3)
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -104,11 +94,7 @@ def export(model: Model, folder: Path, budget: Budget, formats: Sequence[str] = 
 
 
 def check_formats(formats: Sequence[str]) -> None:
-    """Check that formats are known and their packages installed.
-
-    Raises:
-        UsageError: One is not.
-    """
+    """Check that formats are known and their packages installed; a `UsageError` says which is not."""
     for name in formats:
         if name not in FORMATS:
             raise UsageError(f"--format: {name!r} is unknown; allowed are {', '.join(FORMATS)}")
@@ -132,18 +118,9 @@ def _check_model(model: Model) -> None:
 
 
 def _write(path: Path, name: str, form: Format, model: Model, batches: Batches, expected: Tensor) -> FileRecord:
-    """Write a model in a format and read it back; a file that does not hold the network is removed.
+    """Write a model in a format and read it back: its logits of the batches must be as expected, (n, classes).
 
-    Args:
-        path: The file.
-        name: Of the format.
-        form: The format.
-        model: The model.
-        batches: Images to run.
-        expected: torch's logits of all of them, (n, classes).
-
-    Raises:
-        ModelError: The file does not hold this network.
+    A file that does not hold the network is removed.
     """
     params = cost(model.spec).params
     try:
@@ -151,7 +128,7 @@ def _write(path: Path, name: str, form: Format, model: Model, batches: Batches, 
         found, logits = form.read(path, batches)
         if found != params:
             raise ModelError(f"{path}: {found:,} parameters are counted in it, the spec has {params:,}; it was removed")
-        difference = None if logits is None else max_difference(logits, expected)
+        difference = None if logits is None else certificate.max_difference(logits, expected)
         if difference is not None and not difference <= TOLERANCE:
             raise ModelError(
                 f"{path}: its logits differ from torch's by {difference:.1e} of the greatest one, allowed is "
@@ -180,12 +157,7 @@ SPEC_FORMAT = Format(
     "closed form of the spec",
 )
 FORMATS = {
-    "safetensors": Format(
-        WEIGHTS,
-        save_model,
-        certificate.read_safetensors,
-        f"shapes in the header, without {', '.join(certificate.BUFFERS)}",
-    ),
+    "safetensors": Format(WEIGHTS, save_model, certificate.read_safetensors, certificate.NO_BUFFERS),
     "onnx": Format(
         "model.onnx",
         write_onnx,

@@ -23,11 +23,7 @@ MOST_BYTES = 2**31 - 2**20
 
 
 def write_onnx(path: Path, model: Model) -> None:
-    """Write a model, its weights within, for any number of raw images at a time.
-
-    Raises:
-        ModelError: Weights too large for one file.
-    """
+    """Write a model, its weights within, for any number of raw images at a time."""
     import onnx
 
     size = cost(model.spec).weight_bytes["fp32"]

@@ -133,11 +133,7 @@ def quoted(value: object) -> str:
 
 
 def run_standalone(path: Path, batches: Batches) -> Reading:
-    """Parameters and logits of such a file, run in a fresh Python that cannot import this package or safetensors.
-
-    Raises:
-        ModelError: It does not run.
-    """
+    """Parameters and logits of such a file, run in a fresh Python that cannot import this package or safetensors."""
     images, sizes = torch.cat([*batches]), [len(batch) for batch in batches]
     command = [sys.executable, "-I", "-c", PROBE, str(path), json.dumps([*images.shape]), json.dumps(sizes)]
     try:

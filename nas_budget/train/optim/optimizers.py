@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 
@@ -18,15 +17,15 @@ LEAST_DIMENSIONS = {"all": 0, "weights": 2, "convolutions": 3}
 
 def make_optimizers(network: nn.Module, recipe: Recipe) -> list[Optimizer]:
     """The optimizers that together train all parameters of a network, at the largest learning rate of the recipe."""
+    parameters = [*network.parameters()]
     if recipe.optimizer == "adam":
-        return [Adam(_groups(network, recipe, recipe.learning_rate), fused=True)]
+        return [Adam(_groups(parameters, recipe, recipe.learning_rate), fused=True)]
     if recipe.optimizer == "sgd":
-        return [SGD(_groups(network, recipe, recipe.learning_rate), momentum=MOMENTUM, nesterov=True, fused=True)]
-    convolutions = [p for p in network.parameters() if p.ndim == 4]
-    rest = [group for group in _groups(network, recipe, recipe.other_lr, most=2) if group["params"]]
+        return [SGD(_groups(parameters, recipe, recipe.learning_rate), momentum=MOMENTUM, nesterov=True, fused=True)]
+    convolutions, rest = [p for p in parameters if p.ndim == 4], [p for p in parameters if p.ndim != 4]
     return [
-        Muon(_at(convolutions, recipe.learning_rate, recipe.weight_decay), momentum=MOMENTUM),
-        SGD(rest, momentum=MOMENTUM, nesterov=True, fused=True),
+        Muon(_groups(convolutions, recipe, recipe.learning_rate), momentum=MOMENTUM),
+        SGD(_groups(rest, recipe, recipe.other_lr), momentum=MOMENTUM, nesterov=True, fused=True),
     ]
 
 
@@ -41,14 +40,12 @@ def set_schedule(optimizers: list[Optimizer], now: ScheduleStep) -> None:
                 group["momentum"] = now.momentum
 
 
-def _groups(network: nn.Module, recipe: Recipe, rate: float, most: int = 4) -> list[dict[str, Any]]:
-    """Parameters of at most `most` dimensions, those that decay first."""
+def _groups(parameters: list[nn.Parameter], recipe: Recipe, rate: float) -> list[dict[str, Any]]:
+    """Groups for an optimizer, those that decay first."""
     least = LEAST_DIMENSIONS[recipe.decays]
-    ours = [p for p in network.parameters() if p.ndim <= most]
-    decaying, others = [p for p in ours if p.ndim >= least], [p for p in ours if p.ndim < least]
-    groups = _at(decaying, rate, recipe.weight_decay) + _at(others, rate, 0.0)
-    return [group for group in groups if group["params"]]
-
-
-def _at(params: list[torch.nn.Parameter], rate: float, weight_decay: float) -> list[dict[str, Any]]:
-    return [{"params": params, "lr": rate, "largest_rate": rate, "weight_decay": weight_decay}]
+    decaying, others = [p for p in parameters if p.ndim >= least], [p for p in parameters if p.ndim < least]
+    return [
+        {"params": group, "lr": rate, "largest_rate": rate, "weight_decay": weight_decay}
+        for group, weight_decay in ((decaying, recipe.weight_decay), (others, 0.0))
+        if group
+    ]

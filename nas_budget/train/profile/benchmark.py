@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import psutil
@@ -28,9 +28,6 @@ from nas_budget.records.versions import package_versions
 from nas_budget.train.engine.device import autocast, describe_device, is_out_of_memory, seeded
 from nas_budget.train.engine.model import build
 from nas_budget.train.engine.process import keep_freed_memory
-
-if TYPE_CHECKING:
-    from torch.utils.benchmark import Timer
 
 BATCHES = (8, 32, 128, 512, 2048)
 MIN_REPEATS = 4
@@ -169,11 +166,11 @@ def repeat(run: Callable[[], None], time_s: float) -> list[float]:
     A repeat of a short call is the mean over a block of calls.
     """
     timer = _timer_class()("run()", globals={"run": run}, num_threads=torch.get_num_threads())
-    return timer.adaptive_autorange(inf, min_run_time=time_s, max_run_time=inf).times
+    return [*timer.adaptive_autorange(inf, min_run_time=time_s, max_run_time=inf).times]
 
 
 @cache
-def _timer_class() -> type[Timer]:
+def _timer_class() -> Any:
     log = logging.getLogger("torch.utils.cpp_extension")
     log.disabled = True  # it warns of a CUDA compiler without a GPU; nothing is compiled here
     try:
@@ -186,11 +183,8 @@ def _timer_class() -> type[Timer]:
 def fastest_batch(prepare: Callable[[int], Callable[[], None]], time_s: float) -> tuple[int, Quartiles]:
     """The batch size that gives the most images a second, and how many they are.
 
-    Batch sizes are tried from the smallest on, while there is memory and the next one fits the time that is left.
-
-    Args:
-        prepare: From a batch size to the function that runs such a batch.
-        time_s: Seconds for all batch sizes together.
+    Batch sizes are tried from the smallest on, while there is memory and the next one fits what is left of `time_s`
+    seconds. `prepare` makes the function that runs a batch of a size.
     """
     deadline = time.perf_counter() + time_s
     rates: dict[int, Quartiles] = {}

@@ -22,16 +22,10 @@ ITSELF = "(itself)"
 
 @dataclass(frozen=True)
 class ModulePart:
-    """The cost of one child of a module.
+    """The cost of one child of a module, as that of a `ModuleCost`; `kind` is the name of its class.
 
-    Attributes:
-        name: Its name in the module.
-        kind: Name of its class.
-        params: Trainable parameters.
-        frozen: Parameters that do not require gradients.
-        macs: Multiply-accumulates for one input.
-        out_shape: Shape of what it returned when it was last called, without the batch; () where it returned no
-            tensor or was never called.
+    `out_shape` is of what it returned when it was last called, without the batch; () where it returned no tensor or was
+    never called.
     """
 
     name: str
@@ -95,7 +89,6 @@ def count_module(target: str, input_shape: Sequence[int]) -> ModuleCost:
         NasBudgetError: The module cannot be imported, built, or run with this shape.
 
     Examples:
-        >>> from nas_budget.train.profile.count_module import count_module
         >>> found = count_module("torch.nn:Conv2d(3, 8, kernel_size=3)", (3, 32, 32))
         >>> found.params, found.macs, found.weight_bytes["fp32"]
         (224, 194400, 896)
@@ -120,7 +113,7 @@ def _count(target: str, module: nn.Module, shape: tuple[int, ...]) -> ModuleCost
     for device in (nullcontext(), torch.device("meta")):
         try:
             with device:
-                parts = _PartCounter(module.eval()).run(torch.empty(1, *shape, dtype=dtype, device="meta"))
+                parts = _parts(module.eval(), torch.empty(1, *shape, dtype=dtype, device="meta"))
             buffers = sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
             params, frozen, macs = (sum(getattr(p, name) for p in parts) for name in ("params", "frozen", "macs"))
             return ModuleCost(target, params, frozen, buffers, macs, parts)
@@ -140,53 +133,45 @@ def _problem(error: Exception, shape: tuple[int, ...]) -> str:
     return f"cannot run one float tensor of {','.join(map(str, shape))} ({reason}); give the shape that it expects"
 
 
-class _PartCounter:
+def _parts(module: nn.Module, inputs: Tensor) -> tuple[ModulePart, ...]:
     """Runs a module and counts the work of each child: of a call, in the outermost child that it happens in."""
+    counter = FlopCounterMode(display=False)
+    children = {id(child): name for name, child in module.named_children()}
+    inner = [(id(m), name) for name, child in module.named_children() for m in child.modules()]
+    owners = dict(reversed(inner)) | children
+    entered: list[int] = []
+    flops = dict.fromkeys(children.values(), 0)
+    shapes: dict[str, tuple[int, ...]] = {}
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module, self.counter = module, FlopCounterMode(display=False)
-        self.children = {id(child): name for name, child in module.named_children()}
-        inner = [(id(m), name) for name, child in module.named_children() for m in child.modules()]
-        self.owners = dict(reversed(inner)) | self.children
-        self.entered: list[int] = []
-        self.flops = dict.fromkeys(self.children.values(), 0)
-        self.shapes: dict[str, tuple[int, ...]] = {}
+    def enter(called: nn.Module, _inputs: Any) -> None:
+        if id(called) in owners:
+            entered.append(counter.get_total_flops())
 
-    def run(self, inputs: Tensor) -> tuple[ModulePart, ...]:
-        enter = register_module_forward_pre_hook(self._enter)
-        leave = register_module_forward_hook(self._leave, always_call=True)
-        try:
-            with torch.no_grad(), self.counter:
-                self.shapes[ITSELF] = _shape(self.module(inputs))
-        finally:
-            enter.remove()
-            leave.remove()
-        self.flops[ITSELF] = self.counter.get_total_flops() - sum(self.flops.values())
-        return self._parts()
+    def leave(called: nn.Module, _inputs: Any, output: Any) -> None:
+        if id(called) in children:
+            shapes[children[id(called)]] = _shape(output)
+        if id(called) in owners:
+            before = entered.pop()
+            if not entered:
+                flops[owners[id(called)]] += counter.get_total_flops() - before
 
-    def _enter(self, module: nn.Module, _inputs: Any) -> None:
-        if id(module) in self.owners:
-            self.entered.append(self.counter.get_total_flops())
-
-    def _leave(self, module: nn.Module, _inputs: Any, output: Any) -> None:
-        if id(module) in self.children:
-            self.shapes[self.children[id(module)]] = _shape(output)
-        if id(module) in self.owners:
-            before = self.entered.pop()
-            if not self.entered:
-                self.flops[self.owners[id(module)]] += self.counter.get_total_flops() - before
-
-    def _parts(self) -> tuple[ModulePart, ...]:
-        counted: set[int] = set()
-        parts = []
-        for name, child in [*self.module.named_children(), (ITSELF, self.module)]:
-            new = [parameter for parameter in child.parameters() if id(parameter) not in counted]
-            counted.update(map(id, new))
-            params, frozen = (sum(p.numel() for p in new if p.requires_grad is trains) for trains in (True, False))
-            shape, macs = self.shapes.get(name, ()), self.flops[name] // 2
-            parts.append(ModulePart(name, type(child).__name__, params, frozen, macs, shape))
-        outside = parts[-1]
-        return tuple(parts if outside.params or outside.frozen or outside.macs else parts[:-1])
+    hooks = register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)
+    try:
+        with torch.no_grad(), counter:
+            shapes[ITSELF] = _shape(module(inputs))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    flops[ITSELF] = counter.get_total_flops() - sum(flops.values())
+    counted: set[int] = set()
+    parts = []
+    for name, child in [*module.named_children(), (ITSELF, module)]:
+        new = [parameter for parameter in child.parameters() if id(parameter) not in counted]
+        counted.update(map(id, new))
+        params, frozen = (sum(p.numel() for p in new if p.requires_grad is trains) for trains in (True, False))
+        parts.append(ModulePart(name, type(child).__name__, params, frozen, flops[name] // 2, shapes.get(name, ())))
+    outside = parts[-1]
+    return tuple(parts if outside.params or outside.frozen or outside.macs else parts[:-1])
 
 
 def _shape(output: Any) -> tuple[int, ...]:

@@ -25,16 +25,9 @@ Arguments = tuple[list[Any], dict[Any, Any]]
 
 
 def load_module(target: str) -> nn.Module:
-    """The module that a target names, on the meta device.
+    """The module that a target names, as `count_module` takes it, on the meta device.
 
     Run it inside `isolated`: it imports and calls code of others.
-
-    Args:
-        target: As `count_module` takes it.
-
-    Raises:
-        UsageError: The target cannot be read, or names no module.
-        NasBudgetError: It cannot be imported or built.
     """
     module_name, path, arguments = _parse(target)
     return _build(path, _find(module_name, path), arguments)

@@ -84,12 +84,7 @@ class TimeModel:
 
     @classmethod
     def fit(cls, timings: Sequence[Timing], kind: str = "cpu") -> TimeModel:
-        """The model that fits timings; it predicts 0 seconds where there are none.
-
-        Args:
-            timings: Timed steps; one is enough to scale the usual device.
-            kind: Kind of device, "cpu" or "cuda".
-        """
+        """The model that fits timings on a "cpu" or "cuda" device; it predicts 0 seconds where there are none."""
         if not timings:
             return cls()
         usual = np.array(USUAL[kind])
@@ -146,12 +141,9 @@ def _update_macs(layer: Layer) -> int:
     return N_ITERATIONS * short * short * (2 * long + short)
 
 
-def calibrate(
-    specs: Sequence[ResNetSpec], images: SplitImages, recipe: Recipe, precision: str = "fp32",
-    time_s: float = CALIBRATION_S,
-) -> TimeModel:  # fmt: skip
+def calibrate(specs: Sequence[ResNetSpec], images: SplitImages, recipe: Recipe, precision: str = "fp32") -> TimeModel:
     """The time model of the device that holds the images, fitted to timed steps of these networks."""
-    return TimeModel.fit(time_steps(specs, images, recipe, precision, time_s), images.mean.device.type)
+    return TimeModel.fit(time_steps(specs, images, recipe, precision), images.mean.device.type)
 
 
 def time_steps(
