@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from nas_budget.arch.budget import Budget, Margin, Verdict
@@ -35,7 +36,7 @@ def print_costs(
     if as_json:
         more = explanation.to_dict() if explanation else {}
         if measure:
-            more["measured"] = measure(spec).to_dict()
+            more["measured"] = asdict(measure(spec))
         out_json({"spec": spec.to_dict(), **used.to_dict(), **verdict.to_dict(), **more})
         return verdict.fits
     if show_layers:

@@ -56,15 +56,15 @@ def classify(source: Path, ema: bool, paths: Sequence[Path], top: int, quiet: bo
     size, channels = model.spec.image_size, model.spec.in_channels
     with progress(f"predicting {len(paths):,} images", quiet) as on_share:
         ready = [read_image(path, size, channels) for path in each(paths, on_share, 0, 0.5)]
-        images = torch.from_numpy(np.stack([one.image for one in ready]))
+        images = torch.from_numpy(np.stack([image for image, _ in ready]))
         starts = range(0, len(images), EVALUATION_BATCH)
         batches = (images[i : i + EVALUATION_BATCH] for i in each(starts, on_share, 0.5, 1))
         logits = torch.cat([predict_logits(model.network, batch, model.normalized) for batch in batches])
     probabilities, order = logits.softmax(1).sort(1, descending=True)
     return [
         {
-            "image": str(one.path), "changes": one.changes,
+            "image": str(path), "changes": changes,
             "classes": {model.classes[i]: p for i, p in zip(row[:top], shares[:top], strict=True)},
         }
-        for one, row, shares in zip(ready, order.tolist(), probabilities.tolist(), strict=True)
+        for path, (_, changes), row, shares in zip(paths, ready, order.tolist(), probabilities.tolist(), strict=True)
     ]  # fmt: skip

@@ -19,12 +19,8 @@ FLIP_SEED = 7_919
 class Augmentation:
     """Makes batches of the training images, augmented as a recipe says.
 
-    All random numbers follow from seed and epoch, so that a training can resume at any epoch.
-
-    Args:
-        images: The images, on the device where they are augmented.
-        recipe: Which augmentations, and how strong.
-        seed: Fixes order, crops, flips and the rest.
+    Order, crops, flips and all other random numbers follow from seed and epoch, so that a training can resume at any
+    epoch.
 
     Examples:
         >>> from nas_budget.train.data.split import split_images

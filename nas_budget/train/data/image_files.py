@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -16,17 +15,8 @@ from nas_budget.train.data.dataset import Images
 MODES = {1: "L", 3: "RGB"}
 
 
-@dataclass(frozen=True)
-class InputImage:
-    """An image file made ready for a network, uint8 (size, size, channels), and what was done to it, in words."""
-
-    path: Path
-    image: Images
-    changes: str
-
-
-def read_image(path: Path, size: int, channels: int) -> InputImage:
-    """The image of a file, center-cropped to a square and resized to `size` pixels."""
+def read_image(path: Path, size: int, channels: int) -> tuple[Images, str]:
+    """The image of a file, center-cropped and resized to uint8 (size, size, channels), and these changes in words."""
     if channels not in MODES:
         raise UsageError(f"image files have 1 or 3 channels, this network takes {channels}")
     try:
@@ -45,7 +35,7 @@ def read_image(path: Path, size: int, channels: int) -> InputImage:
         image = image.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
         cropped = "" if width == height else f", the middle {side}x{side} of it"
         changes.append(f"resized from {width}x{height}{cropped}")
-    return InputImage(path, np.asarray(image, np.uint8).reshape(size, size, channels), "; ".join(changes))
+    return np.asarray(image, np.uint8).reshape(size, size, channels), "; ".join(changes)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,23 +65,14 @@ def confusion_of(logits: Tensor, labels: Tensor) -> tuple[tuple[int, ...], ...]:
     return tuple(map(tuple, counts.view(n_classes, n_classes).tolist()))
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """A misclassified image: its index in the data set, its class, the predicted class, and with what probability."""
-
-    index: int
-    truth: int
-    predicted: int
-    probability: float
-
-
-def mistakes_of(logits: Tensor, labels: Tensor, n: int) -> list[Mistake]:
-    """The `n` images misclassified with the most confidence, the worst first."""
+def mistakes_of(logits: Tensor, labels: Tensor, n: int) -> list[dict[str, Any]]:
+    """The `n` images misclassified with the most confidence, the worst first, as `RunResult.mistakes` has them."""
     probability, guess = logits.softmax(1).max(1)
     wrong = torch.where(guess == labels, -1.0, probability)
     order = wrong.argsort(descending=True, stable=True)[:n].tolist()
+    shares, predicted, truth = (values.tolist() for values in (probability, guess, labels))
     return [
-        Mistake(i, int(labels[i]), int(guess[i]), round(probability[i].item(), 6))
+        {"index": i, "truth": truth[i], "predicted": predicted[i], "probability": round(shares[i], 6)}
         for i in order
-        if guess[i] != labels[i]
+        if predicted[i] != truth[i]
     ]

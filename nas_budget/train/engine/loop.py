@@ -48,16 +48,9 @@ def train(
 ) -> Iterator[EpochResult]:  # fmt: skip
     """Train the network in place, where the images are, and yield each epoch's result.
 
-    The same seed gives the same numbers on the same device. torch's global generators are left as they are.
-
-    Args:
-        network: The network, such as `build(spec, seed)` makes.
-        images: Images to train on and to validate on.
-        recipe: How it is trained, and for how many epochs.
-        seed: Fixes the order of the images, their augmentation, and dropout.
-        precision: "fp32", "bf16" or "fp16".
-        should_stop: Asked before every step; `StoppedError` is raised when it returns true.
-        graphed: Whether passes are replayed from a CUDA graph, which is recorded first.
+    The same seed gives the same numbers on the same device: it fixes the order of the images, their augmentation and
+    dropout. `should_stop` is asked before every step, and `StoppedError` is raised when it returns true. If `graphed`,
+    passes are replayed from a CUDA graph, which is recorded first.
     """
     trainer = Trainer(network, images, recipe, seed, precision)
     if graphed:

@@ -49,9 +49,7 @@ class FullTraining:
 
     Args:
         settings: Network, recipe, images and seeds. A folder resumes only with the same ones; more seeds may follow.
-        dataset: The images.
-        folder: Folder of the run.
-        device: Where it trains.
+        folder: Folder of the run; it is made.
         should_stop: Asked before every step; training raises `StoppedError` when it returns true.
         on_message: Called with notes for a person, such as that memory was short.
 
@@ -195,9 +193,10 @@ class FullTraining:
         if self.finished:
             confusion, mistakes = self.finished.confusion, self.finished.mistakes
         else:
-            worst = mistakes_of(logits, test.labels, N_MISTAKES)
-            confusion, mistakes = confusion_of(logits, test.labels), tuple(map(asdict, worst))
-            write_row(self.folder / paths.MISTAKES, test.images[[mistake.index for mistake in worst]].cpu().numpy())
+            confusion = confusion_of(logits, test.labels)
+            mistakes = tuple(mistakes_of(logits, test.labels, N_MISTAKES))
+            worst = test.images[[mistake["index"] for mistake in mistakes]]
+            write_row(self.folder / paths.MISTAKES, worst.cpu().numpy())
         s, used = self.settings, cost(self.settings.spec)
         self.finished = RunResult(
             name=s.name,

@@ -55,8 +55,6 @@ class Certificate:
     is certified too: `verdict` says so.
 
     Attributes:
-        spec: The network.
-        budget: The limits.
         about: What is known of the training: data, seed, weights ("plain" or "ema"), accuracy on test images.
         weights_digest: SHA-256 over names, shapes and values of the exported tensors.
         files: Each file, in the order they were written.

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from math import inf
 from pathlib import Path
@@ -61,8 +61,6 @@ class Measurement:
     """Latency, throughput and peak memory of a network on a device, as `measure` returns them.
 
     Attributes:
-        device: Name of the device.
-        precision: "fp32", "bf16" or "fp16".
         threads: Threads on a CPU; 0 on a GPU.
         versions: Of this package and of torch.
         latency_ms: Milliseconds for one image.
@@ -90,10 +88,6 @@ class Measurement:
     inference_bytes: int | None
     training_bytes: int | None
     memory: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The figures as JSON-ready values."""
-        return asdict(self)
 
 
 def prepare(spec: ResNetSpec, device: torch.device, precision: str, training: bool, batch: int) -> Callable[[], None]:
@@ -125,12 +119,8 @@ def prepare(spec: ResNetSpec, device: torch.device, precision: str, training: bo
 def measure(spec: ResNetSpec, device: torch.device, precision: str = "fp32", time_s: float = 7.0) -> Measurement:
     """The latency, throughput and peak memory of a network with fresh weights.
 
-    Args:
-        spec: The network.
-        device: Where it runs. The part for a GPU has not been run on a GPU yet.
-        precision: "fp32", "bf16" or "fp16".
-        time_s: Seconds for the timings, about. Peak memory on a CPU takes some seconds more: it is measured in a
-            process of its own.
+    The timings take about `time_s` seconds, peak memory on a CPU some more: it is measured in a process of its own.
+    The part for a GPU has not been run on a GPU yet.
     """
     inference, training = (partial(prepare, spec, device, precision, trains) for trains in (False, True))
     latency = [1e3 * seconds for seconds in repeat(inference(1), 0.15 * time_s)]

@@ -45,8 +45,7 @@ class ModuleCost:
 
     Attributes:
         name: The target as it was given.
-        params: Trainable parameters.
-        frozen: Parameters that do not require gradients.
+        params: Trainable parameters; `frozen` are those that do not require gradients.
         buffers: Elements of floating-point buffers, such as running means and variances.
         macs: Multiply-accumulates for one input, half of what torch's `FlopCounterMode` counts: convolutions,
             matrix products, attention.

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -189,7 +189,7 @@ def test_measured_figures_come_with_spread_batch_and_device_also_over_budget(run
 def test_json_has_what_was_measured_under_a_key_of_its_own(run: Run, asked: list[object]) -> None:
     ran = run(*SMALL, "--measure", "--precision", "bf16", "--json")
     assert ran.err == ""
-    assert ran.json["measured"] == FOUND.to_dict()
+    assert ran.json["measured"] == asdict(FOUND)
     assert ran.json["params"] > 0
     assert asked == [(ResNetSpec((8, 16)), torch.device("cpu"), "bf16")] or torch.cuda.is_available()
     assert "measured" not in run(*SMALL, "--json").json

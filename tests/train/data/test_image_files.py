@@ -31,26 +31,26 @@ def saved(path: Path, pixels: np.ndarray, mode: str | None = None) -> Path:  # t
 def test_sizes_and_bits_are_those_of_the_network_and_the_change_is_said(
     tmp_path: Path, pixels: np.ndarray, made: np.ndarray, changes: str
 ) -> None:
-    found = read_image(saved(tmp_path / "a.png", pixels), 32, made.shape[2])
-    assert np.array_equal(found.image, made)
-    assert found.changes == changes
+    image, found_changes = read_image(saved(tmp_path / "a.png", pixels), 32, made.shape[2])
+    assert np.array_equal(image, made)
+    assert found_changes == changes
 
 
 def test_the_middle_of_an_oblong_is_taken(tmp_path: Path) -> None:
     wide = np.zeros((40, 100, 3), np.uint8)
     wide[:, 30:70] = 200
-    found = read_image(saved(tmp_path / "a.png", wide), 20, 3)
-    assert found.image[:, 2:-2].min() > 190
-    assert found.changes == "resized from 100x40, the middle 40x40 of it"
+    image, found_changes = read_image(saved(tmp_path / "a.png", wide), 20, 3)
+    assert image[:, 2:-2].min() > 190
+    assert found_changes == "resized from 100x40, the middle 40x40 of it"
 
 
 @pytest.mark.parametrize(
     ("mode", "channels", "words"), [("L", 3, "L to RGB"), ("RGBA", 3, "RGBA to RGB"), (None, 1, "RGB to L")]
 )
 def test_other_colours_are_converted_and_said(tmp_path: Path, mode: str | None, channels: int, words: str) -> None:
-    found = read_image(saved(tmp_path / "a.png", PIXELS, mode), 32, channels)
-    assert found.image.shape == (32, 32, channels)
-    assert found.changes == words
+    image, found_changes = read_image(saved(tmp_path / "a.png", PIXELS, mode), 32, channels)
+    assert image.shape == (32, 32, channels)
+    assert found_changes == words
 
 
 def test_what_is_no_image_and_networks_for_other_than_images_are_refused(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_image_is_turned_as_its_camera_says(tmp_path: Path) -> None:
     image, exif = Image.fromarray(pixels), Image.Exif()
     exif[0x0112] = 6
     image.save(tmp_path / "a.png", exif=exif)
-    found = read_image(tmp_path / "a.png", 32, 3).image
+    found = read_image(tmp_path / "a.png", 32, 3)[0]
     assert found[:, 16:].min() == 200
     assert found[:, :16].max() == 0
 

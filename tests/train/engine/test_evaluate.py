@@ -47,9 +47,9 @@ def test_confusion_counts_true_classes_by_row_and_accuracy_is_the_share_of_its_d
 
 def test_mistakes_are_the_most_confident_ones_first() -> None:
     found = mistakes_of(LOGITS, LABELS, 2)
-    assert [(m.index, m.truth, m.predicted) for m in found] == [(4, 1, 0), (2, 2, 1)]
-    assert found[0].probability == pytest.approx(float(torch.tensor([5.0, 0, 0]).softmax(0)[0]), abs=1e-6)
-    assert [m.index for m in mistakes_of(LOGITS, LABELS, 99)] == [4, 2, 5]
+    assert [(m["index"], m["truth"], m["predicted"]) for m in found] == [(4, 1, 0), (2, 2, 1)]
+    assert found[0]["probability"] == pytest.approx(float(torch.tensor([5.0, 0, 0]).softmax(0)[0]), abs=1e-6)
+    assert [m["index"] for m in mistakes_of(LOGITS, LABELS, 99)] == [4, 2, 5]
     assert mistakes_of(LOGITS, LOGITS.argmax(1), 5) == []
 
 

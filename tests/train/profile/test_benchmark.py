@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -111,7 +112,7 @@ def test_everything_is_measured(device: Device, monkeypatch: pytest.MonkeyPatch)
     assert (found.inference_bytes, found.training_bytes) == (32, 32)
     assert (found.memory, found.precision, found.threads) == (module.RESIDENT, "bf16", torch.get_num_threads())
     assert "torch" in found.versions
-    values = json.loads(json.dumps(found.to_dict()))
+    values = json.loads(json.dumps(asdict(found)))
     assert values["latency_ms"] == {"median": 1100, "low": 1100, "high": 1100, "n": MIN_REPEATS}
     assert [device.limits[i] for i in (0, 1, 6)] == pytest.approx([0.15e6, 0.35e6 / 4, 0.5e6 / 4])
 
