@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas_budget.errors import ModelError
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.engine.weights import fit_tensors, load_tensors, save_tensors
 
 FORMAT = "nas-budget checkpoint 2"
-NETWORK, EMA, OPTIMIZER = "network.", "ema.", "optimizer."
+OPTIMIZER = "optimizer."
 
 
 def save_checkpoint(path: Path, trainer: Trainer, values: Mapping[str, Any]) -> None:
@@ -29,9 +29,8 @@ def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
     After a `ModelError`, of a file that is damaged or of another network or recipe, the trainer is not to be used.
     """
     tensors, values = load_tensors(path, FORMAT)
-    fit_tensors(trainer.network, _part(tensors, NETWORK), path)
-    if trainer.ema:
-        fit_tensors(trainer.ema.network, _part(tensors, EMA), path)
+    for start, network in _networks(trainer).items():
+        fit_tensors(network, _part(tensors, start), path)
     for number, optimizer in enumerate(trainer.optimizers):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         for name, tensor in _part(tensors, f"{OPTIMIZER}{number}.").items():
@@ -46,10 +45,13 @@ def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
     return values
 
 
+def _networks(trainer: Trainer) -> dict[str, nn.Module]:
+    return {"network.": trainer.network, **({"ema.": trainer.ema.network} if trainer.ema else {})}
+
+
 def _tensors(trainer: Trainer) -> dict[str, Tensor]:
-    found = {NETWORK + name: tensor for name, tensor in trainer.network.state_dict().items()}
-    if trainer.ema:
-        found |= {EMA + name: tensor for name, tensor in trainer.ema.network.state_dict().items()}
+    networks = _networks(trainer).items()
+    found = {start + name: tensor for start, network in networks for name, tensor in network.state_dict().items()}
     for number, optimizer in enumerate(trainer.optimizers):
         for place, state in optimizer.state_dict()["state"].items():
             found |= {f"{OPTIMIZER}{number}.{place}.{key}": t for key, t in state.items() if isinstance(t, Tensor)}
