@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from nas_budget.search.samplers.bayes import N_RELATIVES
 from nas_budget.search.samplers.expected_gain import expected_gain
 from nas_budget.search.samplers.gaussian_process import GaussianProcess
-from nas_budget.search.samplers.sampler import LARGEST, N_RANDOM, THIRDS
+from nas_budget.search.samplers.sampler import N_RANDOM, N_STARTUP, THIRDS
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 
 Floats = NDArray[np.float64]
@@ -36,7 +36,6 @@ INPUTS = {"blood_transfusion": (4, 1), "kc1": (21, 1), "phoneme": (5, 1), "segme
 """Inputs and outputs of the networks: features and classes of the data sets on OpenML, one output for two classes."""
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 N_TRAININGS = 60
-N_STARTUP = 4
 
 
 @dataclass(frozen=True)
@@ -118,9 +117,8 @@ def ours(table: Table, seed: int) -> list[int]:
     """The rows that the model of bayes trains."""
     rng, rows = np.random.default_rng(seed), fitting(table)
     sizes, bounds = table.log_params[rows], (float(table.log_params.min()), table.limit)
-    largest = rows[np.argsort(sizes)[-round(LARGEST * len(rows)) :]]
-    tried = [int(rng.choice(largest))]
-    for third in THIRDS[: N_STARTUP - 1]:
+    tried = [int(rng.choice(rows[np.argsort(sizes)[-N_STARTUP:]]))]
+    for third in THIRDS:
         edge = bounds[0] + (bounds[1] - bounds[0]) * np.array([third, third + 1]) / 3
         tried.append(int(rng.choice(np.setdiff1d(rows[(edge[0] <= sizes) & (sizes <= edge[1])], tried))))
     model = GaussianProcess(table.groups)

@@ -46,9 +46,12 @@ def rows_of(space: SearchSpace, specs: Sequence[ResNetSpec]) -> Rows:
 
 def count_rows(space: SearchSpace, rows: Rows, budget: Budget, *more: str) -> dict[str, NDArray[np.int64]]:
     """The columns of `cost_table` that say whether rows fit the budget, and more columns."""
+    columns = [*dict.fromkeys((*columns_of(budget), *more))]
+    if not len(rows["pool"]):
+        return {name: np.zeros(0, np.int64) for name in columns}
     image = {name: getattr(space, name) for name in ("image_size", "in_channels", "classes")}
     networks: dict[str, Any] = {name: rows[name] for name in (*PER_STAGE, *OPTIONS)}
-    return cost_table(**networks, **image, columns=[*dict.fromkeys((*columns_of(budget), *more))])
+    return cost_table(**networks, **image, columns=columns)
 
 
 def selected(rows: Rows, which: Any) -> Rows:

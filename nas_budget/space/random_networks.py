@@ -11,6 +11,7 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_budget.arch.cost import cost
 from nas_budget.arch.cost_table import fits_table
 from nas_budget.space.feasible import FeasibleSpace, growing
 from nas_budget.space.network_rows import Rows, count_rows, selected
@@ -25,13 +26,16 @@ REACH = 0.3
 Floats = NDArray[np.float64]
 
 
-def random_networks(feasible: FeasibleSpace, n: int, rng: np.random.Generator) -> Rows:
+def random_networks(
+    feasible: FeasibleSpace, n: int, rng: np.random.Generator, sizes: tuple[float, float] = (0.0, 1.0)
+) -> Rows:
     """Up to `n` networks that fit, their sizes spread evenly on a log scale; shapes that do not fit are left out.
 
     Args:
         feasible: Space and budget.
         n: Networks to try.
         rng: Random numbers.
+        sizes: Least and most size, from 0 to 1, the most that fits.
     """
     space = feasible.space
     most = space.stages[1]
@@ -47,7 +51,7 @@ def random_networks(feasible: FeasibleSpace, n: int, rng: np.random.Generator) -
     shapes |= {name: _choice(getattr(space, name), n, rng) for name in OPTIONS}
     growth = np.exp(rng.uniform(log(space.growth[0]), log(space.growth[1]), (n, most - 1)))
     relative = np.where(absent, 0.0, np.cumprod(np.column_stack([np.ones(n), growth]), axis=1))
-    return widened(feasible, shapes, relative, rng.random(n))
+    return widened(feasible, shapes, relative, rng.uniform(*sizes, n))
 
 
 def mutated_networks(feasible: FeasibleSpace, parents: Rows, rng: np.random.Generator) -> Rows:
@@ -142,9 +146,9 @@ def widened(feasible: FeasibleSpace, shapes: Rows, relative: Floats, sizes: Floa
 
 def size_bounds(feasible: FeasibleSpace) -> tuple[float, float]:
     """Logarithms of the least and the most parameters of networks to propose."""
-    high = float(np.log(feasible.most_params))
-    low, top = (high + float(np.log(share)) for share in feasible.space.fill)
-    return low, top
+    low, high = (log(share * feasible.most_params) for share in feasible.space.fill)
+    # Below the smallest network there is nothing to propose.
+    return min(max(low, log(cost(feasible.smallest()).params)), high), high
 
 
 def _clipped_pools(space: SearchSpace, shapes: Rows, relative: Floats) -> NDArray[np.int64]:

@@ -146,9 +146,9 @@ class CandidateSpace:
         inside = {d.name: recipe[d.name] for d in self.recipes.dimensions() if d.contains(recipe[d.name])}
         return self.feasible.encode(candidate.spec) | inside
 
-    def random(self, n: int, rng: np.random.Generator) -> Rows:
-        """Up to `n` random candidates as rows: sizes spread evenly on a log scale, a random recipe each."""
-        rows = random_networks(self.feasible, n, rng)
+    def random(self, n: int, rng: np.random.Generator, sizes: tuple[float, float] = (0.0, 1.0)) -> Rows:
+        """Up to `n` random candidates as rows: sizes spread evenly between two on a log scale, a random recipe each."""
+        rows = random_networks(self.feasible, n, rng, sizes)
         return rows | self.recipes.random(len(rows["pool"]), rng)
 
     def mutated(self, parents: Rows, rng: np.random.Generator) -> Rows:

@@ -19,12 +19,14 @@ from nas_budget.search.pruners.front import losses_of
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.learning_curve import LearningCurve
 from nas_budget.space.dimensions import Dimension
-from nas_budget.space.network_rows import Rows, count_rows
+from nas_budget.space.network_rows import Rows, count_rows, joined
 
 N_RANDOM = 600
-"""Random candidates that the startup trials, and a model, choose from."""
-LARGEST = 0.05
-"""The first startup trial is one of the largest candidates: of this share of them."""
+"""Random candidates that a model chooses from; a quarter of them as large as fits."""
+N_STARTUP = 100
+"""Random candidates that a startup trial is chosen from."""
+LARGEST = 0.1
+"""Share of those as large as fit that count as the largest."""
 THIRDS = (2, 0, 1)
 """The thirds of the sizes that the next ones are from: large, small, middle, and so on."""
 
@@ -101,8 +103,9 @@ class CandidateSampler(ABC):
 
     @cached_property
     def random_rows(self) -> Rows:
-        """Random candidates of all sizes."""
-        return self.space.random(N_RANDOM, self.generator)
+        """Random candidates of all sizes, more of them near the budget."""
+        of_all_sizes = self.space.random(N_RANDOM * 3 // 4, self.generator)
+        return joined(of_all_sizes, self.space.random(N_RANDOM // 4, self.generator, (1.0, 1.0)))
 
     @cached_property
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -151,19 +154,14 @@ class CandidateSampler(ABC):
 
     def _startup(self) -> Proposal:
         """The next startup trial: the n-th of the study, whoever began those before."""
-        rows = self.random_rows
-        sizes = np.log(count_rows(self.space.feasible.space, rows, self.space.feasible.budget)["params"])
-        if not len(sizes):  # hardly anything fits, and no random shape did
+        third = THIRDS[(self.n_begun - 1) % 3]
+        sizes = (1.0, 1.0) if self.n_begun == 0 else (third / 3, (third + 1) / 3)
+        rows = self.space.random(N_STARTUP, self.generator, sizes)
+        params = count_rows(self.space.feasible.space, rows, self.space.feasible.budget)["params"]
+        if not len(params):  # hardly anything fits, and no random shape did
             return self.propose_point(self.random_point())
-        order, low, high = np.argsort(sizes), sizes.min(), sizes.max()
-        if self.n_begun == 0:
-            near = order[-max(1, round(LARGEST * len(order))) :]
-        else:
-            third = THIRDS[(self.n_begun - 1) % 3]
-            middle = low + (high - low) * (third + 0.5) / 3
-            near = np.flatnonzero(np.abs(sizes - middle) <= (high - low) / 6)
-            near = near if len(near) else np.argsort(np.abs(sizes - middle))[:1]
-        candidate = self.space.candidate(rows, int(self.generator.choice(near)))
+        n = max(1, round(LARGEST * len(params))) if self.n_begun == 0 else len(params)
+        candidate = self.space.candidate(rows, int(self.generator.choice(np.argsort(params)[-n:])))
         return Proposal(candidate, self.coordinates(candidate))
 
     def propose_point(self, point: Mapping[str, Any], place: int | None = None) -> Proposal:
