@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, variance
-from typing import Any, get_type_hints
 
-from nas_budget.errors import TableError
-from nas_budget.records.atomic_write import write_whole
+from nas_budget.records.field_table import read_rows, write_rows
 
 CONFIDENCE = 0.95
 
@@ -143,11 +139,7 @@ def _quantile(freedom: int) -> float:
 
 def write_finalists(path: Path, runs: Iterable[FinalistRun]) -> None:
     """Write the table of runs to `path`, all of it or nothing."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [field.name for field in fields(FinalistRun)])
-    writer.writeheader()
-    writer.writerows(asdict(run) for run in runs)
-    write_whole(path, text.getvalue())
+    write_rows(path, FinalistRun, runs)
 
 
 def read_finalists(path: Path) -> list[FinalistRun]:
@@ -156,15 +148,4 @@ def read_finalists(path: Path) -> list[FinalistRun]:
     Raises:
         TableError: It cannot be read.
     """
-    kinds: dict[str, Any] = get_type_hints(FinalistRun)
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        runs = [FinalistRun(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in rows]
-        if strange := [run.accuracy for run in runs if not 0 <= run.accuracy <= 1]:
-            raise ValueError(f"an accuracy is {strange[0]}, not from 0 to 1")
-        return runs
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TableError(f"{path}: cannot be read as a table of finalists ({error})") from None
+    return read_rows(path, FinalistRun, "finalists")

@@ -22,7 +22,7 @@ from run import DONE, FAILED, PLAN, TO_DO, Step, read_notes, read_plan
 from nas_budget.records.run_folder import kind_of
 
 COPIED = (
-    "trials.csv", "finalists.csv", "best.json", "settings.json",  # of a study
+    "trials.csv", "finalists.csv", "predictions.csv", "best.json", "settings.json",  # of a study
     "result.json", "run.json", "spec.json", "metrics.jsonl", "confusion.csv",  # of a training
     "gpu.json", "training.json", "comparison.json",  # of a benchmark
 )  # fmt: skip

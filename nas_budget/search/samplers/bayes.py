@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_budget.arch.cost import cost
+from nas_budget.records.predictions import ExpectedNetwork
 from nas_budget.records.statistics import pareto_front
 from nas_budget.search.samplers.candidate import Candidate
 from nas_budget.search.samplers.expected_gain import expected_gain
@@ -28,6 +30,10 @@ MOST_OBSERVATIONS = 200
 """Observations that the model learns from at most: its time grows with the cube of their number."""
 GROWTH = 1.15
 """The model's parameters are fitted anew when there are so many times the observations of the last fit."""
+N_EXPECTED, LEAST_OBSERVATIONS = 30, 5
+"""Sizes of the expected front, and observations without which nothing is expected."""
+EXPECTED_RELATIVES = 1000
+"""Relatives that are looked at for the expected front: once, so there may be many."""
 
 
 class BayesSampler(CandidateSampler):
@@ -100,6 +106,31 @@ class BayesSampler(CandidateSampler):
             if candidate not in seen:
                 return Proposal(candidate, self.coordinates(candidate), (float(mean[i]), float(deviation[i])))
         return Proposal(candidate, {})
+
+    def expected_front(self) -> list[ExpectedNetwork]:
+        """The networks that the model expects to be the most accurate up to each of 30 sizes, from the smallest.
+
+        The sizes are spread evenly on a log scale. The model is asked about the random candidates, the networks on the
+        front and relatives of them. There is nothing to expect after fewer than five observations.
+        """
+        if len(self.observations) < LEAST_OBSERVATIONS or not len(self.random_rows["pool"]):
+            return []
+        rows = self.random_rows
+        if front := pareto_front(self.measured(), lambda known: known.params, lambda known: known.accuracy):
+            parents = self.space.rows([one.candidate for one in front])
+            each = self.generator.integers(len(front), size=EXPECTED_RELATIVES)
+            rows = joined(rows, parents, self.space.mutated(selected(parents, each), self.generator))
+        self._fit()
+        features = self.features(rows)
+        mean, deviation = self.model.predict(features)
+        sizes, bounds = self.features.log_params(features), size_bounds(self.space.feasible)
+        within = [np.flatnonzero(sizes <= limit + 1e-9) for limit in np.linspace(*bounds, N_EXPECTED)]
+        best = dict.fromkeys(int(these[mean[these].argmax()]) for these in within if len(these))
+        specs = {i: self.space.candidate(rows, i).spec for i in best}
+        return [
+            ExpectedNetwork(cost(spec).params, float(mean[i].clip(0, 1)), float(deviation[i]), spec.to_json())
+            for i, spec in specs.items()
+        ]
 
     def measured(self) -> list[Observation]:
         """The observations that are no predictions."""

@@ -14,14 +14,18 @@ from optuna.trial import FrozenTrial, TrialState
 from nas_budget.arch.cost import Cost, cost
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.finalists import FinalistRun, summarize_finalists, write_finalists
-from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, TRIALS_TABLE
+from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, PREDICTIONS, TRIALS_TABLE
+from nas_budget.records.predictions import write_predictions
 from nas_budget.records.time_ledger import TimeLedger, ledger
 from nas_budget.records.trials import TrialRecord, best_of, write_table
 from nas_budget.records.versions import package_versions
 from nas_budget.search.config.settings import StudyConfig
-from nas_budget.search.samplers.candidate import Candidate
+from nas_budget.search.samplers.bayes import BayesSampler
+from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
+from nas_budget.search.samplers.sampler import Proposal
 from nas_budget.search.storage.storage import existing_study, open_study
 from nas_budget.search.storage.trial_store import TrialTracker
+from nas_budget.space.feasible import FeasibleSpace
 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 FINALISTS_STUDY = " finalists"
@@ -96,6 +100,19 @@ class StudyTables:
             (self.folder / FINALISTS_TABLE).unlink(missing_ok=True)  # those of an earlier end
         now = time.monotonic()
         self.next_write = now + TABLE_SHARE * (now - start)
+
+    def write_predictions(self) -> None:
+        """Write `predictions.csv`: what the model of all trials that ended expects of the best network of each size."""
+        if self.settings.sampler != "bayes":
+            return
+        space = CandidateSpace(FeasibleSpace(self.settings.space, self.settings.budget), self.settings.recipes)
+        sampler = BayesSampler(space, self.settings.seed)
+        for trial in self.study.get_trials(deepcopy=False):
+            if trial.state.is_finished() and (candidate := candidate_of(trial)):
+                sampler.begin(trial.number, Proposal(candidate, {}))
+                sampler.end(trial, candidate)
+        if expected := sampler.expected_front():
+            write_predictions(self.folder / PREDICTIONS, expected)
 
     def write_if_due(self) -> None:
         """Write them unless they were just written."""

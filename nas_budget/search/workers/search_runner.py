@@ -128,6 +128,7 @@ class Search:
                     yield from self._phase(Phase(self.settings, self.folder, self.data_dir, None, of_finalists=True))
             finally:
                 self.tables.write()
+                self.tables.write_predictions()
 
     def _phase(self, phase: Phase) -> Iterator[Event]:
         """The events of one worker in this process, or of several in their own; each reason of an end only once."""

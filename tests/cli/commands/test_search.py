@@ -25,7 +25,8 @@ def test_a_search_ends_with_a_best_network_and_its_page(run: Run, quick: list[ob
     assert "best: " in ran.out
     folder = tmp_path / "first"
     assert {p.name for p in folder.iterdir()} == {
-        ".lock", ".turn.lock", "best.json", "report.html", "settings.json", "study.journal", "trials", "trials.csv"
+        ".lock", ".turn.lock", "best.json", "predictions.csv", "report.html", "settings.json", "study.journal",
+        "trials", "trials.csv",
     }  # fmt: skip
     assert "</html>" in (folder / "report.html").read_text()
     assert run("count", folder / "best.json", "--budget", "20k").code == 0

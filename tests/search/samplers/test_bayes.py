@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from nas_budget.arch.cost import cost
+from nas_budget.arch.spec import ResNetSpec
 from nas_budget.search.samplers import bayes
 from nas_budget.search.samplers.bayes import BayesSampler
 from nas_budget.search.samplers.candidate import Candidate
 from nas_budget.search.samplers.sampler import Proposal
+from nas_budget.train.optim.recipe import Recipe
 from tests.search.samplers.spaces import BUDGET, FIXED, NUMBERS, space_of
 from tests.search.samplers.test_sampler import ended, run, wide
 
@@ -77,6 +79,27 @@ def test_many_observations_are_cut_to_the_front_and_the_most_recent(monkeypatch:
     assert len(kept) == 10
     assert max(sampler.measured(), key=lambda one: one.accuracy) in kept
     assert sampler.observations[-1] in kept
+
+
+def test_it_expects_more_of_larger_networks_and_says_how_sure_it_is() -> None:
+    sampler, seen = taught(20)
+    found = sampler.expected_front()
+    specs = [ResNetSpec.from_json(one.spec) for one in found]
+    assert [cost(spec).params for spec in specs] == [one.params for one in found]
+    for name in ("params", "accuracy"):
+        values = [getattr(one, name) for one in found]
+        assert values == sorted({*values})
+    assert 10 < len(found) <= 30
+    assert all(map(sampler.space.feasible.fits, specs))
+    assert not {*specs} <= {one.spec for one in seen}  # of sizes that were not tried too
+    true = [wide(Candidate(spec, Recipe())) for spec in specs]
+    errors = [(one.accuracy - value) / one.deviation for one, value in zip(found, true, strict=True)]
+    assert np.abs(errors).mean() < 2
+
+
+def test_it_expects_nothing_after_few_observations() -> None:
+    sampler, _ = taught(4)
+    assert sampler.expected_front() == []
 
 
 def test_a_small_space_is_searched_to_its_end() -> None:

@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import StoppedError, StudyError
+from nas_budget.records.predictions import read_predictions
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.tables import StudyTables, candidate_of
 from nas_budget.search.storage.trial_store import this_worker
@@ -52,6 +53,18 @@ def test_a_search_trains_what_fits_and_writes_it_down(dataset: Dataset, tmp_path
         curve = [json.loads(line)["accuracy"] for line in lines]
         assert r.curve == " ".join(f"{a:.5f}" for a in curve)
         assert r.accuracy == curve[-1]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "trials", "written"), [("bayes", 6, True), ("bayes", 4, False), ("random", 6, False)]
+)
+def test_a_search_with_a_model_writes_what_it_expects(
+    dataset: Dataset, tmp_path: Path, sampler: str, trials: int, written: bool
+) -> None:
+    list(make(dataset, tmp_path, search__sampler=sampler, search__trials=trials).events())
+    expected = read_predictions(tmp_path / "predictions.csv")
+    assert bool(expected) == written
+    assert all(one.params <= 20_000 and one.deviation > 0 for one in expected)
 
 
 def test_the_study_holds_cost_and_margin_of_each_trial(dataset: Dataset, tmp_path: Path) -> None:

@@ -1,0 +1,52 @@
+"""CSV tables whose columns are the fields of a dataclass, in their order."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from nas_budget.errors import TableError
+from nas_budget.records.atomic_write import write_whole
+
+Row = TypeVar("Row")
+
+
+def write_rows(path: Path, kind: type[Row], rows: Iterable[Row]) -> None:
+    """Write rows of a dataclass to `path`, all of it or nothing."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [field.name for field in fields(kind)])  # type: ignore[arg-type]
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)  # type: ignore[call-overload]
+    write_whole(path, text.getvalue())
+
+
+def read_rows(path: Path, kind: type[Row], words: str) -> list[Row]:
+    """The rows of such a table; none where there is no such file.
+
+    Args:
+        path: Of the table.
+        kind: The dataclass; its fields are numbers and texts, and `accuracy` is from 0 to 1.
+        words: What the rows are called in the error.
+
+    Raises:
+        TableError: It cannot be read.
+    """
+    kinds: dict[str, Any] = get_type_hints(kind)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            cells = list(reader)
+        if missing := kinds.keys() - {*(reader.fieldnames or ())}:
+            raise ValueError(f"no column {', '.join(sorted(missing))}")
+        rows = [kind(**{name: convert(row[name]) for name, convert in kinds.items()}) for row in cells]
+        if strange := [row["accuracy"] for row in cells if not 0 <= float(row["accuracy"]) <= 1]:
+            raise ValueError(f"an accuracy is {strange[0]}, not from 0 to 1")
+        return rows
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TableError(f"{path}: cannot be read as a table of {words} ({error})") from None
