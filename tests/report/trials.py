@@ -82,7 +82,8 @@ def _made_up(
         "latency_s": 1e-4 + used["macs"] * 1e-10, "seconds": 2.0 * epochs + 0.5,
         "channels": "-".join(map(str, channels)), "blocks": "-".join(map(str, blocks)),
         "kernels": "-".join(map(str, kernels)), "strides": "1-2-2", "pool": 4, "stem_width": channels[0],
-        "curve": " ".join(f"{a:.5f}" for a in curve), "rungs": "2 4", "budget_params": 500_000, "worker": i % 2,
+        "curve": " ".join(f"{a:.5f}" for a in curve), "train_losses": " ".join(f"{2.3 - 2 * a:.5f}" for a in curve),
+        "rungs": "2 4", "budget_params": 500_000, "worker": i % 2,
         "started": start.isoformat(), "finished": (start + timedelta(seconds=2 * epochs + 1)).isoformat(),
         "reason": "" if state == "complete" else f"below the Pareto front at epoch {epochs}", "spec": json.dumps(spec),
     }  # fmt: skip

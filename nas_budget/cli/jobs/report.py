@@ -32,6 +32,9 @@ def report_studies(sources: Sequence[Path], output: Path | None, as_json: bool, 
     folder = sources[0] if sources[0].is_dir() else sources[0].parent
     path = output or (folder / PAGE if len(studies) == 1 else Path(COMPARISON_PAGE))
     study.write_page(studies, path)
+    for one in studies:
+        if one.problem:
+            log(one.problem)
     leading = [asdict(r) | {"study": one.name} for one in studies for r in reversed(pareto_front_of(one.records))]
     if as_json:
         keys = ("study", "number", "accuracy", "params", "macs", "seconds", "spec")

@@ -30,7 +30,7 @@ const DARK = {
 };
 const DATA = new Set(["x", "y", "z", "text", "customdata", "base", "values", "ticktext"]);
 const CONFIG = {displaylogo: false, responsive: true, displayModeBar: false};
-const PAPER_WIDTH = 680;
+const PAPER_WIDTH = 680, MOST_BARS = 20;  // error bars that a phone has room for
 
 /** A copy of part of a figure with dark colours for light ones, wherever a key is one of colour; data is shared, not copied. */
 const darkened = (value, key = "") => {
@@ -83,13 +83,20 @@ const FITS = {
 /** What the page of studies adds: marks of the pinned trial, and what a click on a trial does. */
 const own = {marks: () => [], clicked: () => {}};
 const drawn = new Set();
-const nameOf = (place) => place.id === "tradeoff" ? `tradeoff-${chosenAxis}` : place.id;
+const nameOf = (place) => {
+  const chosen = document.querySelector(`select[data-of="${place.id}"]`);
+  return chosen ? `${place.id}-${chosen.value}` : place.id;
+};
 const places = () => [...document.querySelectorAll(".figure")];
 
 /** The figure of a place, ready to be drawn: texts put in, marks added, fitted, in the colours of the scheme. */
 const dressed = (place, printing) => {
   const name = nameOf(place), {data, layout} = page.figures[name];
-  const full = data.map((trace) => trace.meta === "hover" ? {...trace, text: trace.customdata.map((id) => page.hover[id])} : trace);
+  const full = data.map((trace) => ({
+    ...trace,
+    ...(trace.meta === "hover" ? {text: trace.customdata.map((id) => page.hover[id])} : {}),
+    ...(narrow.matches && trace.error_y && trace.x.length > MOST_BARS ? {error_y: {visible: false}} : {}),
+  }));
   const figure = {data: [...full, ...own.marks(name)], layout: {...layout, uirevision: name}};
   (FITS[name] ?? makeRoom)(figure, place.clientWidth);
   return dark.matches && !printing ? darkened(figure) : figure;

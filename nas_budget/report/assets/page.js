@@ -1,23 +1,25 @@
-// The page as a whole: the axis, what the address remembers, and news where it is served.
-const AXES = {params: "parameters", macs: "MACs", bytes: "bytes of weights", latency: "latency", seconds: "device seconds"};
-const axes = Object.keys(AXES).filter((name) => page.figures[`tradeoff-${name}`]);
-let chosenAxis = "params", started = false;
+// The page as a whole: which figures are shown, what the address remembers, and news where it is served.
+const switches = [...document.querySelectorAll("select[data-of]")];
+let started = false;
 
 /** How the address names a trial: by its number, which stays when others come, and by its study where there are several. */
 const nameOfTrial = (id) => id === null ? null : `${several ? `${cell("study", id)}:` : ""}${cell("number", id)}`;
 
+/** A value for each switch by its name. */
+const valuesOf = (get) => Object.fromEntries(switches.map((one) => [one.id, get(one)]));
+
 /** Keep what is looked at in the address, so that it can be shared and survives a reload. */
 const remember = () => {
   if (!started) return;
-  const kept = {axis: chosenAxis, trial: nameOfTrial(pinned), sort: `${order.name}${order.down ? "-" : ""}`, show: document.getElementById("state").value, filter: document.getElementById("filter").value};
-  const usual = {axis: "params", trial: nameOfTrial(page.best), sort: "accuracy-", show: "", filter: ""};
+  const kept = {...valuesOf(({value}) => value), trial: nameOfTrial(pinned), sort: `${order.name}${order.down ? "-" : ""}`, show: document.getElementById("state").value, filter: document.getElementById("filter").value};
+  const usual = {...valuesOf(({options}) => options[0]?.value), trial: nameOfTrial(page.best), sort: "accuracy-", show: "", filter: ""};
   const changed = Object.entries(kept).filter(([name, value]) => value !== null && value !== usual[name]);
   history.replaceState(null, "", changed.length ? `#${new URLSearchParams(changed)}` : location.href.split("#")[0]);
 };
 
 const recall = () => {
   const known = new URLSearchParams(location.hash.slice(1));
-  if (axes.includes(known.get("axis"))) chosenAxis = known.get("axis");
+  for (const one of switches) one.value = [...one.options].find(({value}) => value === known.get(one.id))?.value ?? one.options[0]?.value;
   const sort = /^([a-z_]+)(-?)$/.exec(known.get("sort") ?? "");
   if (sort && COLUMNS.some(({name}) => name === sort[1])) order = {name: sort[1], down: sort[2] === "-"};
   const state = document.getElementById("state");
@@ -43,11 +45,8 @@ const watch = () => {
 };
 
 const start = () => {
-  const first = recall(), select = document.getElementById("axis");
-  select.replaceChildren(...axes.map((name) => make("option", {value: name}, AXES[name])));
-  select.value = chosenAxis;
-  select.parentElement.hidden = axes.length < 2;
-  select.addEventListener("change", () => { chosenAxis = select.value; redraw((name) => name.startsWith("tradeoff")); remember(); });
+  const first = recall();
+  for (const one of switches) one.addEventListener("change", () => { redraw((name) => name.startsWith(`${one.dataset.of}-`)); remember(); });
   if (first !== null) pin(first);
   startTable();
   started = true;

@@ -3,7 +3,7 @@ const cell = (name, id) => { const column = page.columns[name]; return Array.isA
 const nTrials = page.hover.length;
 const count = (value) => Math.round(value).toLocaleString("en-US");
 const percent = (share, digits = 2) => `${(100 * share).toFixed(digits)}%`;
-const curveOf = (id) => String(cell("curve", id) ?? "").split(" ").filter(Boolean).map(Number);
+const curveOf = (id, column = "curve") => String(cell(column, id) ?? "").split(" ").filter(Boolean).map(Number);
 const several = page.studies.length > 1;
 const STATES = {complete: "trained to the end", pruned: "pruned", failed: "failed"};
 let pinned = null;
@@ -49,6 +49,7 @@ const drawing = (id) => {
 };
 
 const SETTINGS = [
+  ["Predicted by the model", (id) => cell("predicted", id) === null ? "" : `${percent(cell("predicted", id))} ± ${percent(1.96 * cell("predicted_deviation", id))}`],
   ["Accuracy", (id) => cell("accuracy", id) === null ? "" : percent(cell("accuracy", id))], ["Parameters", (id) => count(cell("params", id))], ["MACs", (id) => count(cell("macs", id))],
   ["Latency of one image", (id) => cell("latency_s", id) ? `${(1e3 * cell("latency_s", id)).toPrecision(3)} ms` : ""], ["Depth", (id) => `${cell("depth", id)} layers`],
   ["Activations at their peak", (id) => `${count(cell("activation_bytes", id))} B`],
@@ -60,24 +61,24 @@ const SETTINGS = [
 
 /** The curve of a trial as a figure; null where there is none. */
 const curveFigure = (id) => {
-  const y = curveOf(id), base = page.figures.curves?.layout;
+  const y = curveOf(id), base = page.figures["curves-accuracy"]?.layout;
   if (!y.length || !base) return null;
   const trace = {x: y.map((_, i) => i + 1), y, mode: "lines+markers", line: {color: "#2563eb", width: 2.5}, hovertemplate: "%{y:.2%} after epoch %{x}<extra></extra>"};
   const layout = {...base, shapes: [], height: 220, showlegend: false, margin: {l: 52, r: 12, t: 8, b: 40}, xaxis: {...base.xaxis, range: [0.5, cell("max_epochs", id) + 0.5]}, yaxis: {...base.yaxis, title: "", autorangeoptions: {}}};
   return {data: [trace], layout};
 };
 
-const PIN = "#f59e0b";
+const PIN = "#f59e0b", MARKED = /^(tradeoff|slice|progress|predictions)/;
 
 /** What marks the pinned trial in a figure: a ring, or its curve. */
 own.marks = (name) => {
   if (pinned === null) return [];
   const common = {hoverinfo: "skip", showlegend: false, customdata: [pinned]};
-  if (name === "curves") {
-    const y = curveOf(pinned);
+  if (name.startsWith("curves")) {
+    const y = curveOf(pinned, name === "curves-loss" ? "train_losses" : "curve");
     return [{...common, x: y.map((_, i) => i + 1), y, mode: y.length > 1 ? "lines" : "markers", line: {color: PIN, width: 3.5}, marker: {color: PIN}}];
   }
-  if (!name.startsWith("tradeoff") && !name.startsWith("slice")) return [];
+  if (!MARKED.test(name)) return [];
   for (const trace of page.figures[name].data) {
     const place = trace.mode === "markers" && trace.customdata ? trace.customdata.indexOf(pinned) : -1;
     if (place >= 0) return [{...common, x: [trace.x[place]], y: [trace.y[place]], mode: "markers", marker: {size: 20, symbol: "circle-open", color: PIN, line: {width: 3}}}];
@@ -104,7 +105,7 @@ const pin = (id, move = false) => {
   body.replaceChildren(make("p", {class: "trial-title"}, make("b", {}, name), ` · ${accuracy}${count(cell("params", id))} parameters · ${STATES[cell("state", id)] ?? cell("state", id)}`),
     make("p", {class: "soft"}, page.network[id]), make("div", {class: "scroll"}, drawing(id)), curve ? make("div", {id: "trial-curve", class: "figure", style: `height: ${curve.layout.height}px`}) : "", facts, ...commands);
   if (curve) setTimeout(() => draw(document.getElementById("trial-curve")));  // after the figures that are in sight
-  redraw((figure) => figure === "curves" || figure.startsWith("tradeoff") || figure.startsWith("slice"));
+  redraw((figure) => figure.startsWith("curves") || MARKED.test(figure));
   markRow();
   remember();
   if (move && body.getBoundingClientRect().top > innerHeight - 80) document.getElementById("trial").scrollIntoView({behavior: "smooth", block: "nearest"});

@@ -11,8 +11,10 @@ import plotly.graph_objects as go
 
 from nas_budget.records.finalists import FinalistRun, FinalistSummary, summarize_finalists
 from nas_budget.records.formatting import in_short
+from nas_budget.records.predictions import ExpectedNetwork
+from nas_budget.records.statistics import DEVIATIONS, interval
 from nas_budget.report.figures.axes import AXES, round_numbers
-from nas_budget.report.figures.style import FAINT, INK, LIMIT, PAPER, accuracy_axis, colour_of, lay_out, plain
+from nas_budget.report.figures.style import FAINT, INK, LIMIT, PAPER, SECOND, accuracy_axis, colour_of, lay_out, plain
 from nas_budget.report.tables.known import known_networks
 from nas_budget.report.tables.trials import knee, pareto_trials
 
@@ -22,23 +24,35 @@ FAR_SHARE = 30
 """And when they are this many times as large."""
 MARGIN = 1.15
 """By how much the axis of costs goes beyond them."""
+MOST_BARS = 100
+"""Of more complete trials those on the front alone have error bars."""
+BAND, BAR = "rgba(13, 148, 136, 0.14)", "rgba(100, 116, 139, 0.4)"
 NARROW = 2
 """An axis whose end is less than this many times its beginning has no round numbers to show."""
 
 
-def tradeoff(table: pd.DataFrame, axis: str = "params", finalists: Sequence[FinalistRun] = ()) -> go.Figure:
+def tradeoff(
+    table: pd.DataFrame, axis: str = "params", finalists: Sequence[FinalistRun] = (),
+    expected: Sequence[ExpectedNetwork] = (),
+) -> go.Figure:  # fmt: skip
     """Draw accuracy against a cost on a log axis: trials, Pareto fronts, budget, knee, finalists, published networks.
+
+    Complete trials have error bars: the 95 % interval that the number of validation images leaves (Wilson). Of more
+    than 100 only those on the front have them.
 
     Args:
         table: Trials, of several studies perhaps; each study has a colour.
         axis: "params", "macs", "bytes", "latency" or "seconds".
         finalists: Runs of the finalists of a single study.
+        expected: What the model of a single study expects of the best network of each size; a band against parameters.
     """
     figure, along = go.Figure(), AXES[axis]
     drawn = table.assign(cost=along.costs(table))
     drawn = drawn[drawn["accuracy"].notna() & drawn["state"].isin(["pruned", "complete"]) & (drawn["cost"] > 0)]
     studies = list(table["study"].unique())
     right = max([*drawn["cost"], *filter(None, [along.budget(table)])], default=1.0)
+    if expected and axis == "params" and len(studies) == 1:
+        _add_expected(figure, expected)
     for place, study in enumerate(studies):
         _add_study(figure, drawn[drawn["study"] == study], place, right, study if len(studies) > 1 else "")
     places = [*drawn["cost"]]
@@ -81,10 +95,11 @@ def _add_study(figure: go.Figure, trials: pd.DataFrame, place: int, right: float
     if not pruned.empty:
         words = f"{name}, pruned" if name else "pruned"
         _add_trials(figure, pruned, words, faint, showlegend=not name, legendgroup=name)
+    few = len(complete) <= MOST_BARS
     visible = {"size": 9, "color": colour, "opacity": 0.7, "line": {"width": 1, "color": "white"}}
     _add_trials(
         figure, complete, plain(name) or "trained to the end", visible, legendgroup=name,
-        showlegend=not complete.empty,
+        showlegend=not complete.empty, error_y=_error_bars(complete) if few else None,
     )  # fmt: skip
     pareto = pareto_trials(trials, "cost")
     if pareto.empty:
@@ -95,7 +110,33 @@ def _add_study(figure: go.Figure, trials: pd.DataFrame, place: int, right: float
         legendgroup=name, showlegend=not name,
     )  # fmt: skip
     large = {"size": 13, "color": colour, "line": {"width": 2, "color": "white"}}
-    _add_trials(figure, pareto, "on the Pareto front", large, showlegend=False, legendgroup=name)
+    bars = None if few else _error_bars(pareto)
+    _add_trials(figure, pareto, "on the Pareto front", large, showlegend=False, legendgroup=name, error_y=bars)
+
+
+def _error_bars(trials: pd.DataFrame) -> dict[str, Any]:
+    """Thin bars of the interval that so many validation images leave."""
+    pairs = [*zip(trials["accuracy"], trials["validation_images"], strict=True)]
+    ends = [(accuracy, *interval(accuracy, images)) for accuracy, images in pairs]
+    up, down = [high - middle for middle, _, high in ends], [middle - low for middle, low, _ in ends]
+    return {"array": up, "arrayminus": down, "color": BAR, "thickness": 1, "width": 0}
+
+
+def _add_expected(figure: go.Figure, expected: Sequence[ExpectedNetwork]) -> None:
+    """A faint band for the 95 % interval of what the model expects, below everything else, and a dotted line in it."""
+    sizes, margins = [e.params for e in expected], [DEVIATIONS * e.deviation for e in expected]
+    for sign, fill in (-1, None), (1, "tonexty"):
+        edge = [min(1.0, max(0.0, e.accuracy + sign * m)) for e, m in zip(expected, margins, strict=True)]
+        figure.add_scatter(
+            x=sizes, y=edge, mode="lines", line={"width": 0}, fill=fill, fillcolor=BAND, hoverinfo="skip",
+            legendgroup="expected", showlegend=False,
+        )  # fmt: skip
+    figure.add_scatter(
+        x=sizes, y=[e.accuracy for e in expected], mode="lines", line={"color": SECOND, "width": 1.5, "dash": "dot"},
+        name="what the model expects of the best", legendgroup="expected", legendrank=1_001,
+        text=[f"{e.accuracy:.2%} ± {margin:.2%}" for e, margin in zip(expected, margins, strict=True)],
+        hovertemplate="the model expects %{text} (95 %)<br>of the best up to %{x:,} parameters<extra></extra>",
+    )  # fmt: skip
 
 
 def _add_trials(figure: go.Figure, trials: pd.DataFrame, name: str, marker: dict[str, Any], **more: Any) -> None:

@@ -10,7 +10,6 @@ import plotly.graph_objects as go
 from nas_budget.errors import NasBudgetError, UsageError
 
 KINDS = (".svg", ".png", ".pdf", ".jpg", ".webp")
-ALSO = {"tradeoff": "tradeoff-params"}
 WIDTH, PIXELS_PER_POINT = 900, 2
 
 
@@ -21,7 +20,7 @@ def write_image(figures: Mapping[str, go.Figure], name: str, path: Path) -> None
 
     Args:
         figures: By name.
-        name: Which of them.
+        name: Which of them; of several that begin with it, such as "curves", the first.
         path: Of the image.
 
     Raises:
@@ -30,10 +29,10 @@ def write_image(figures: Mapping[str, go.Figure], name: str, path: Path) -> None
     """
     if path.suffix.lower() not in KINDS:
         raise UsageError(f"--image {path}: unknown image format; end it in {', '.join(KINDS)}")
-    name = ALSO.get(name, name)
-    if name not in figures:
+    known = name if name in figures else next((one for one in figures if one.startswith(f"{name}-")), None)
+    if known is None:
         raise UsageError(f"--figure {name}: no such figure; there are {', '.join(figures)}")
-    figure = go.Figure(figures[name]).update_layout(paper_bgcolor="white", plot_bgcolor="white")
+    figure = go.Figure(figures[known]).update_layout(paper_bgcolor="white", plot_bgcolor="white")
     figure.data = [trace for trace in figure.data if trace.visible != "legendonly"]
     try:
         figure.write_image(path, width=WIDTH, scale=PIXELS_PER_POINT)

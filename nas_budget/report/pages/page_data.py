@@ -12,8 +12,10 @@ import plotly.graph_objects as go
 from nas_budget.records.trials import COLUMNS
 from nas_budget.report.figures.axes import known_axes
 from nas_budget.report.figures.cost_shares import image_of, part_costs, shares_figure
-from nas_budget.report.figures.curves import curves_figure, drawn_curves
+from nas_budget.report.figures.curves import METRICS, curves_figure, drawn_curves
 from nas_budget.report.figures.importance import importance_figure, parallel_figure, slice_figures
+from nas_budget.report.figures.predictions import predicted_trials, predictions_figure
+from nas_budget.report.figures.progress import OVER, progress_figure
 from nas_budget.report.figures.timeline import ledger_figure, timeline_figure
 from nas_budget.report.figures.tradeoff import describe, tradeoff
 from nas_budget.report.pages.next_steps import count_command, train_command
@@ -112,10 +114,14 @@ def _best(studies: Sequence[StudyTable]) -> int | None:
 def figures_of_studies(studies: Sequence[StudyTable]) -> dict[str, go.Figure]:
     """Every figure of the page of studies by the name of its place, as plotly objects one can change."""
     table = together(studies)
-    finalists = studies[0].finalists if len(studies) == 1 else ()
-    figures = {f"tradeoff-{name}": tradeoff(table, name, finalists) for name in known_axes(table)}
-    if len(drawn_curves(table)):
-        figures["curves"] = curves_figure(table)
+    only = (studies[0].finalists, studies[0].expected) if len(studies) == 1 else ()
+    figures = {f"tradeoff-{name}": tradeoff(table, name, *only) for name in known_axes(table)}
+    if len(complete(table)):
+        figures |= {f"progress-{over}": progress_figure(table, over) for over in OVER}
+    if len(predicted_trials(table)):
+        figures["predictions"] = predictions_figure(table)
+    drawn = [metric for metric in METRICS if len(drawn_curves(table, metric))]
+    figures |= {f"curves-{metric}": curves_figure(table, metric) for metric in drawn}
     if any(len(importance(rows)) for _, rows in table.groupby("study")):
         figures |= {"importance": importance_figure(table), "parallel": parallel_figure(table)}
         slices = slice_figures(table, N_SLICES).values()

@@ -16,6 +16,8 @@ from nas_budget.records.time_ledger import trained_before
 from nas_budget.report.figures.axes import SHARE_OF_FP32
 from nas_budget.report.figures.curves import MOST_CURVES
 from nas_budget.report.figures.importance import MOST_LINES
+from nas_budget.report.figures.predictions import predicted_trials
+from nas_budget.report.figures.tradeoff import MOST_BARS
 from nas_budget.report.pages import templates as rendering
 from nas_budget.report.pages.next_steps import export_command, train_command
 from nas_budget.report.pages.page_data import figures_of_studies, page_data
@@ -67,7 +69,9 @@ def page(studies: Sequence[StudyTable], live: str = "") -> str:
         facts=list(_facts(only)) if only else [], n_complete=len(complete(table)), n_trials=len(table),
         known=[k for k in known_networks(table["data"].iloc[0]) if table["data"].nunique() == 1],
         has_points=bool((table["accuracy"].notna() & table["state"].isin(["complete", "pruned"])).any()),
-        most_curves=MOST_CURVES, most_lines=MOST_LINES, live=live,
+        predicted=predicted_trials(table), has_expected=bool(only and only.expected),
+        problems=[study.problem for study in studies if study.problem],
+        most_bars=MOST_BARS, most_curves=MOST_CURVES, most_lines=MOST_LINES, live=live,
         plotly=f'<script src="plotly.js?v={get_plotlyjs_version()}"></script>' if live else plotly_script(),
         figures=figures, data=page_data(studies, table, figures),
     )  # fmt: skip

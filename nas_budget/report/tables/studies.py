@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from nas_budget.errors import UsageError
+from nas_budget.errors import TableError, UsageError
 from nas_budget.records.finalists import FinalistRun, read_finalists, summarize_finalists
-from nas_budget.records.paths import FINALISTS_TABLE, JOURNAL, TRIALS_TABLE, trials_table
+from nas_budget.records.paths import FINALISTS_TABLE, JOURNAL, PREDICTIONS, TRIALS_TABLE, trials_table
+from nas_budget.records.predictions import ExpectedNetwork, read_predictions
 from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import TimeLedger, ledger
 from nas_budget.records.trials import COLUMNS, TrialRecord
@@ -27,12 +28,16 @@ class StudyTable:
         table: Its trials.
         finalists: Runs of its finalists.
         folder: Of the run, as it was given; empty where only the table is known.
+        expected: What the model of the search expects of the best network of each size; empty without a model.
+        problem: Why that could not be read; empty where it could.
     """
 
     name: str
     table: pd.DataFrame
     finalists: tuple[FinalistRun, ...] = ()
     folder: str = ""
+    expected: tuple[ExpectedNetwork, ...] = ()
+    problem: str = ""
 
     @property
     def records(self) -> list[TrialRecord]:
@@ -89,18 +94,31 @@ class BestNetwork:
 def read_study(source: Path) -> StudyTable:
     """The study of a run folder or of a `trials.csv`, with its finalists where they lie beside it.
 
+    What the model expected is read from a run folder; a page does without it where that file is damaged.
+
     Raises:
         TableError: It is missing, or is no trials table of this version.
     """
     table = read_table(source)
     folder = source if source.is_dir() else source.parent
     is_run = source.is_dir() or (source.name == TRIALS_TABLE and (folder / JOURNAL).exists())
+    expected, problem = _expected(folder / PREDICTIONS) if is_run else ((), "")
     return StudyTable(
         name=str(table["study"].iloc[0]) or source.stem,
         table=table,
         finalists=_of_table(read_finalists(folder / FINALISTS_TABLE), table),
         folder=str(folder) if is_run else "",
+        expected=expected,
+        problem=problem,
     )
+
+
+def _expected(path: Path) -> tuple[tuple[ExpectedNetwork, ...], str]:
+    """What a model expects, and why it could not be read."""
+    try:
+        return tuple(read_predictions(path)), ""
+    except TableError as error:
+        return (), f"{error}; a search that resumes writes it anew"
 
 
 def _of_table(runs: Sequence[FinalistRun], table: pd.DataFrame) -> tuple[FinalistRun, ...]:

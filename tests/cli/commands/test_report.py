@@ -63,6 +63,14 @@ def test_several_studies_make_one_page(run: Run, study: Path) -> None:
     assert run("report", study, "other", "--json").json["trials"] == 50
 
 
+def test_damaged_predictions_are_one_line_and_the_page_is_written(run: Run, study: Path) -> None:
+    (study / "predictions.csv").write_text("no table")
+    ran = run("report", study)
+    assert ran.code == 0
+    assert [line for line in ran.err.splitlines() if "predictions" in line] == ran.err.splitlines() != []
+    assert (study / "report.html").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

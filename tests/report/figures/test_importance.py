@@ -105,22 +105,48 @@ def test_every_complete_trial_is_a_line_and_a_point(tmp_path: Path) -> None:
     assert list(bars.x) == sorted(bars.x)
 
 
-def test_curves_are_whole_and_stops_are_marked(tmp_path: Path) -> None:
-    table = table_of(tmp_path, many(30))
-    figure = curves_figure(table)
+@pytest.mark.parametrize(
+    ("compared", "metric", "column"),
+    [("loss", "loss", "train_losses"), ("accuracy", "accuracy", "curve"), ("", "accuracy", "curve")],
+)
+def test_curves_are_whole_and_stops_are_marked(tmp_path: Path, compared: str, metric: str, column: str) -> None:
+    table = table_of(tmp_path, many(30, pruner_metric=compared))
+    figure = curves_figure(table, metric)
     traces = {trace.name: trace for trace in figure.data}
     curves: dict[int, list[float]] = {}
     for name in "pruned", "trained to the end":
         for id_, y in zip(traces[name].customdata, traces[name].y, strict=True):
             if y is not None:
                 curves.setdefault(id_, []).append(y)
-    for index, text in table["curve"].items():
+    for index, text in table[column].items():
         assert curves.get(index, []) == pytest.approx([float(part) for part in text.split()])
     pruned = table[table["state"] == "pruned"]
-    assert list(traces["pruned here"].x) == list(pruned["epochs"])
+    crosses = traces["pruned here"]
+    assert list(crosses.x) == list(pruned["epochs"])
+    assert list(crosses.y) == pytest.approx([curves[index][-1] for index in pruned.index])
+    first = pruned.iloc[0]
+    assert crosses.text[0].replace("<br>", " ") == f"trial {first['number']}: {first['reason']}"
     assert [shape.x0 for shape in figure.layout.shapes] == [2, 4] == rungs_of(table)
-    for trace in curves_figure(table_of(tmp_path, mixed())).data:
+    for trace in curves_figure(table_of(tmp_path, mixed()), metric).data:
         assert not {6, 7} & {*trace.customdata}  # they failed
+
+
+def test_stops_stand_on_the_curves_of_what_is_compared(tmp_path: Path) -> None:
+    """Trials compared by loss have no cross on accuracy; those of a table without losses have theirs there."""
+    old = [replace(row, train_losses="") if row.number < 10 else row for row in many(30)]
+    table = table_of(tmp_path, old)
+    pruned = {row.number for row in old if row.state == "pruned"}
+    ends = {m: {t.name: t for t in curves_figure(table, m).data}["pruned here"] for m in ("loss", "accuracy")}
+    crosses = {metric: {*trace.customdata} for metric, trace in ends.items()}
+    assert crosses == {"loss": {n for n in pruned if n >= 10}, "accuracy": {n for n in pruned if n < 10}}
+    assert not curves_figure(table_of(tmp_path, many(30)), "accuracy").layout.shapes  # no rungs either
+
+
+def test_the_loss_of_a_trial_that_diverged_does_not_press_others_flat(tmp_path: Path) -> None:
+    reason = "diverged in epoch 2 at learning rate 0.1"
+    diverged = record(99, state="pruned", curve="0.1 0.1", train_losses="2.3 9000000000.0", reason=reason)
+    low, high = curves_figure(table_of(tmp_path, [*many(30), diverged]), "loss").layout.yaxis.range
+    assert 0 <= low < high < 3
 
 
 def test_of_very_many_curves_the_best_are_drawn(tmp_path: Path) -> None:

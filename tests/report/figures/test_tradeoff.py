@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_budget.records.finalists import FinalistRun
+from nas_budget.records.predictions import ExpectedNetwork
 from nas_budget.report.figures.axes import round_numbers
 from nas_budget.report.figures.tradeoff import tradeoff
 from tests.report.trials import many, mixed, record, table_of
@@ -98,6 +99,33 @@ def test_finalists_have_the_interval_of_their_mean(tmp_path: Path) -> None:
     assert list(means.y) == pytest.approx([0.72, 0.61])
     pooled = ((0.02**2 / 2 + 0.04**2 / 2) / 2) ** 0.5
     assert means.error_y.array[0] == pytest.approx(4.302653 * pooled / 2**0.5)
+
+
+def bars(figure: go.Figure, name: str) -> Any:
+    (trace,) = (trace for trace in figure.data if trace.name == name)
+    return trace.error_y.array
+
+
+def test_dots_have_the_interval_of_their_validation_images(tmp_path: Path) -> None:
+    figure = tradeoff(table_of(tmp_path, [record(0, accuracy=0.5, validation_images=1_000)]))
+    (up,) = bars(figure, "trained to the end")
+    assert up == pytest.approx(1.96 * (0.5 * 0.5 / 1_000) ** 0.5, rel=0.01)
+    assert bars(figure, "on the Pareto front") is None
+    crowded = tradeoff(table_of(tmp_path, many(400)))
+    assert bars(crowded, "trained to the end") is None
+    assert len(bars(crowded, "on the Pareto front")) > 2
+
+
+def test_what_the_model_expects_is_a_band_against_parameters(tmp_path: Path) -> None:
+    expected = [ExpectedNetwork(5_000, 0.4, 0.02, "{}"), ExpectedNetwork(40_000, 0.99, 0.02, "{}")]
+    table = table_of(tmp_path, mixed())
+    low, high, middle = tradeoff(table, "params", (), expected).data[:3]
+    assert list(low.x) == list(high.x) == list(middle.x) == [5_000, 40_000]
+    assert list(low.y) == pytest.approx([0.4 - 1.96 * 0.02, 0.99 - 1.96 * 0.02], abs=1e-4)
+    assert list(high.y) == pytest.approx([0.4 + 1.96 * 0.02, 1.0], abs=1e-4)
+    assert middle.text[0] == "40.00% ± 3.92%"
+    names = {trace.name for trace in tradeoff(table, "macs", (), expected).data}
+    assert middle.name not in names | {trace.name for trace in tradeoff(table).data}
 
 
 def test_studies_that_are_compared_have_a_colour_each(tmp_path: Path) -> None:

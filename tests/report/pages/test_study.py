@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,22 @@ def test_without_a_complete_trial_the_page_says_so(tmp_path: Path, records: list
     assert "No trial has been trained to the end yet" in text
     assert "0 complete" in text
     assert "nan" not in text.lower()
+
+
+def test_the_page_is_drawn_without_predictions_that_are_damaged(tmp_path: Path) -> None:
+    write_table(tmp_path / "trials.csv", mixed())
+    band, said = "what the search's model expects", "cannot be read as a table of predictions"
+    for text, drawn, complains in (
+        ("", False, False),
+        ("params,accuracy,deviation,spec\n9000,0.5,0.1,{}\n", True, False),
+        ("params,accuracy\n9000", False, True),
+    ):
+        if text:
+            (tmp_path / "predictions.csv").write_text(text)
+        shown = unescape(words(page(read_studies([tmp_path]))))
+        assert (band in shown, said in shown) == (drawn, complains)
+    (alone,) = read_studies([tmp_path / "trials.csv"])  # a table that was copied may lie beside those of another
+    assert not alone.problem
 
 
 def test_studies_are_put_side_by_side(tmp_path: Path) -> None:

@@ -50,14 +50,36 @@ def test_every_figure_of_a_thousand_trials_is_drawn_and_the_axis_chosen(open_pag
     window = open_page(thousand)
     scroll_through(window)
     drawn = {place.get_attribute("id") for place in window.locator(".figure").all()}
-    names = "tradeoff", "curves", "importance", "parallel", "shares-params", "shares-macs", "ledger", "timeline"
-    assert {*names, *(f"slice-{place}" for place in range(6))} <= drawn
+    names = "tradeoff", "progress", "predictions", "curves", "importance", "parallel", "ledger", "timeline"
+    assert {*names, "shares-params", "shares-macs", *(f"slice-{place}" for place in range(6))} <= drawn
     options = window.locator("#axis option").all_inner_texts()
     assert options == ["parameters", "MACs", "bytes of weights", "latency", "device seconds"]
     for value, title in ("macs", "MACs of one image"), ("latency", "latency of one image (ms)"):
         window.select_option("#axis", value)
         window.wait_for_function(f"document.querySelector('#tradeoff .xtitle').textContent === '{title}'")
         assert window.locator("#tradeoff .scatterlayer .point").count() > 900
+
+
+def test_curves_and_progress_are_switched_and_the_address_remembers(open_page: Open, tmp_path: Path) -> None:
+    address = made(tmp_path, many(60))
+    titles = {"curves": "training loss", "progress": "trials, complete or pruned"}
+    window = open_page(address)
+    for switched in False, True:
+        scroll_through(window)
+        for name, axis in ("curves", "ytitle"), ("progress", "xtitle"):
+            shown = window.locator(f"#{name} .{axis}").text_content()
+            assert (shown == titles[name]) != switched
+        if not switched:
+            window.select_option("#curve", "accuracy")
+            window.select_option("#over", "time")
+            window = open_page(window.evaluate("location.href"))
+    assert window.locator("#curves .ytitle").text_content() == "accuracy on validation images"
+
+
+@pytest.mark.parametrize(("width", "barred"), [(1280, True), (390, False)])
+def test_error_bars_are_left_out_on_a_phone(open_page: Open, tmp_path: Path, width: int, barred: bool) -> None:
+    window = open_page(made(tmp_path, many(90)), width=width)
+    assert bool(window.locator("#tradeoff .yerror").count()) == barred
 
 
 def test_pointing_at_a_trial_shows_its_network_and_a_click_pins_it(open_page: Open, tmp_path: Path) -> None:
