@@ -31,13 +31,11 @@ class Comparison:
     Attributes:
         better: Numbers of the trials with at most its parameters and a better value, the best first.
         n_ahead: Trials that fewer such trials beat; a tie does not count.
-        n_others: Trials it is compared with.
         n_allowed: The most that may be ahead of a trial that goes on.
     """
 
     better: tuple[int, ...]
     n_ahead: int
-    n_others: int
     n_allowed: int
 
 
@@ -110,11 +108,12 @@ class FrontPruner(BasePruner):
     def explain(self, study: Study, trial: FrozenTrial) -> str:
         """Why the trial was pruned at the epoch that it reported last, in one line with both numbers.
 
-        It names the best of the trials that beat it, with its value and its parameters.
+        It names the best of the trials that beat it, with its value and its parameters. Of a trial that none beats
+        there is only the epoch to say.
         """
         epoch = trial.last_step or 0
         found, score = self.compare(study, trial), self.score(trial, epoch)
-        if found is None or score is None:
+        if found is None or score is None or not found.better:
             return f"pruned at epoch {epoch}"
         first, *others = found.better
         best = study.get_trials(deepcopy=False)[first]
@@ -143,7 +142,7 @@ class FrontPruner(BasePruner):
         order = beats[np.argsort(-values[beats], kind="stable")]
         n_allowed = math.ceil(len(reached) * self.kept) - 1
         n_ahead = int((counts[:-1] < counts[-1]).sum())
-        return Comparison(tuple(numbers[order].astype(int).tolist()), n_ahead, len(reached), n_allowed)
+        return Comparison(tuple(numbers[order].astype(int).tolist()), n_ahead, n_allowed)
 
     def score(self, trial: FrozenTrial, rung: int) -> float | None:
         """What a trial is compared by at a rung, higher is better; None where it has not reached it."""

@@ -12,7 +12,8 @@ from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from nas_budget.search.pruners.front import FrontPruner, loss_key
+from nas_budget.search.pruners.factory import explain_pruning
+from nas_budget.search.pruners.front import loss_key
 from nas_budget.search.storage.optuna_adapter import create_running_trial, frozen_trial, live_trial
 
 
@@ -137,10 +138,7 @@ class TrialStore:
         """
         if epoch < max(self._reported[number], default=0) or not self._live[number].should_prune():
             return ""
-        pruner = self.study.pruner
-        if isinstance(pruner, FrontPruner):
-            return pruner.explain(self.study, self.get(number))
-        return f"pruned at epoch {epoch}"
+        return explain_pruning(self.study, self.get(number))
 
     def finish(
         self, number: int, state: TrialState, seconds: float, reason: str = "", train_losses: Sequence[float] = ()

@@ -68,7 +68,7 @@ def test_the_pruner_is_asked_at_the_last_epoch_and_gives_a_reason(opened: Open) 
     store.report(number, 1, 0.9)
     assert store.prune_reason(number, 1) == ""
     store.report(number, 2, 0.1)
-    assert store.prune_reason(number, 2) == "pruned at epoch 2"
+    assert store.prune_reason(number, 2) == "pruned at epoch 2: accuracy 0.1000 is too low for ThresholdPruner"
 
 
 def test_each_worker_sees_each_trial_begin_and_end_once(opened: Open) -> None:
