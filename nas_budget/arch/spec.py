@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from itertools import accumulate
 from operator import index
 from typing import Any, Literal
@@ -131,7 +131,7 @@ class ResNetSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-ready values, tuples as lists."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in vars(self).items()}
 
     def to_json(self) -> str:
         """One line of JSON that `from_json` reads back to an equal spec."""

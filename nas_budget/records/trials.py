@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -264,7 +264,7 @@ def write_table(path: Path, records: Iterable[TrialRecord]) -> None:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
-    writer.writerows(asdict(record) for record in records)
+    writer.writerows(vars(record) for record in records)
     try:
         write_whole(path, text.getvalue())
     except OSError as error:

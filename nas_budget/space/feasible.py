@@ -88,6 +88,7 @@ class FeasibleSpace:
         )
         return min(largest, self.budget.params or largest)
 
+    @cached_property
     def smallest(self) -> ResNetSpec:
         """A network with every number at its least, that fits."""
         return next(filter(self.fits, smallest_specs(self.space)))
@@ -103,11 +104,11 @@ class FeasibleSpace:
         Args:
             point: A value for each of `space.dimensions()`.
         """
-        shape = self._shrink(self._shape(point))
-        n = len(shape["blocks"])
-        growth = [point.get(f"growth_{i}", self.space.growth[0]) for i in range(2, n + 1)]
-        # Growths multiply up to the widths in proportion to the first; the size then says what they are multiplied by.
-        widths, params = self._fitting_widths(shape, list(accumulate(growth, mul, initial=1.0)))
+        shape = self._shape(point)
+        widths, params = self._fitting_widths(shape, self._proportions(shape, point))
+        if not len(widths):
+            shape = self._shrink(shape)
+            widths, params = self._fitting_widths(shape, self._proportions(shape, point))
         if not len(widths):
             return self._narrowest(shape)
         low, high = self._size_bounds(shape, int(params[-1]))
@@ -181,6 +182,11 @@ class FeasibleSpace:
             "strides": (point.get("first_stride", space.first_stride[0]), *strides),
             "options": {name: point.get(name, getattr(space, name)[0]) for name in OPTIONS},
         }
+
+    def _proportions(self, shape: Shape, point: Mapping[str, Any]) -> list[float]:
+        """Growths multiply up to the widths in proportion to the first; the size says what they are multiplied by."""
+        growth = [point.get(f"growth_{i}", self.space.growth[0]) for i in range(2, len(shape["blocks"]) + 1)]
+        return list(accumulate(growth, mul, initial=1.0))
 
     def _narrowest(self, shape: Shape) -> ResNetSpec:
         return make_spec(self.space, least_widths(self.space, len(shape["blocks"])), **shape)

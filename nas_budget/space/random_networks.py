@@ -148,7 +148,7 @@ def size_bounds(feasible: FeasibleSpace) -> tuple[float, float]:
     """Logarithms of the least and the most parameters of networks to propose."""
     low, high = (log(share * feasible.most_params) for share in feasible.space.fill)
     # Below the smallest network there is nothing to propose.
-    return min(max(low, log(cost(feasible.smallest()).params)), high), high
+    return min(max(low, log(cost(feasible.smallest).params)), high), high
 
 
 def _clipped_pools(space: SearchSpace, shapes: Rows, relative: Floats) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
 
 from nas_budget.arch.cost import cost
 from nas_budget.records.predictions import ExpectedNetwork
@@ -51,6 +52,9 @@ class BayesSampler(CandidateSampler):
         aim: "front" for the best network of every size, "best" for the most accurate one.
         arguments: As `CandidateSampler` takes them.
 
+    Attributes:
+        front: Observations that are no predictions and that no other beats, from the smallest.
+
     Examples:
         >>> from nas_budget import Budget, FeasibleSpace, SearchSpace, cost
         >>> from nas_budget.search.samplers.candidate import CandidateSpace, RecipeSpace
@@ -67,6 +71,8 @@ class BayesSampler(CandidateSampler):
         self.aim = aim
         self.n_fitted = self.n_uses = 0
         self.relatives_of: list[tuple[int, float]] = []
+        self.front: list[Observation] = []
+        self._features_of: dict[int, Floats] = {}
 
     @cached_property
     def features(self) -> Features:
@@ -83,12 +89,19 @@ class BayesSampler(CandidateSampler):
         """The model of accuracy."""
         return GaussianProcess(self.features.groups)
 
+    def end(self, trial: FrozenTrial, candidate: Candidate) -> Observation | None:
+        """Learn from a trial that has ended; the front is of observations that are no predictions."""
+        observation = super().end(trial, candidate)
+        if observation and not observation.deviation:
+            known = (*self.front, observation)
+            self.front = pareto_front(known, lambda known: known.params, lambda known: known.accuracy)
+        return observation
+
     def choose(self, seen: Collection[Candidate]) -> Proposal:
         """The candidate that promises the largest gain."""
         if not self.observations or not len(self.random_rows["pool"]):
             return self._startup()
-        front = pareto_front(self.measured(), lambda known: known.params, lambda known: known.accuracy)
-        rows, features = self.random_rows, self.random_features
+        rows, features, front = self.random_rows, self.random_features, self.front
         if front:
             relatives, theirs = self._relatives(front)
             rows, features = joined(rows, relatives), np.vstack([features, theirs])
@@ -116,7 +129,7 @@ class BayesSampler(CandidateSampler):
         if len(self.observations) < LEAST_OBSERVATIONS or not len(self.random_rows["pool"]):
             return []
         rows = self.random_rows
-        if front := pareto_front(self.measured(), lambda known: known.params, lambda known: known.accuracy):
+        if front := self.front:
             parents = self.space.rows([one.candidate for one in front])
             each = self.generator.integers(len(front), size=EXPECTED_RELATIVES)
             rows = joined(rows, parents, self.space.mutated(selected(parents, each), self.generator))
@@ -131,10 +144,6 @@ class BayesSampler(CandidateSampler):
             ExpectedNetwork(cost(spec).params, float(mean[i].clip(0, 1)), float(deviation[i]), spec.to_json())
             for i, spec in specs.items()
         ]
-
-    def measured(self) -> list[Observation]:
-        """The observations that are no predictions."""
-        return [one for one in self.observations if not one.deviation]
 
     def _relatives(self, front: Sequence[Observation]) -> tuple[Rows, Floats]:
         """Relatives of networks on the front, and their features; new ones when the front changes, or now and then."""
@@ -151,7 +160,10 @@ class BayesSampler(CandidateSampler):
     def _fit(self) -> tuple[Floats, Floats]:
         """Fit the model to what is known; the features and predicted accuracies of running trials."""
         known = self._informative()
-        features = self.features(self.space.rows([one.candidate for one in known]))
+        if new := [one for one in known if id(one) not in self._features_of]:
+            rows = self.features(self.space.rows([one.candidate for one in new]))
+            self._features_of |= zip(map(id, new), rows, strict=True)
+        features = np.array([self._features_of[id(one)] for one in known])
         accuracies = np.array([one.accuracy for one in known])
         noise = np.array([one.deviation for one in known])
         tune = len(self.observations) >= GROWTH * self.n_fitted
@@ -170,8 +182,7 @@ class BayesSampler(CandidateSampler):
         """The observations to learn from: all, or those on the front and the most recent."""
         if len(self.observations) <= MOST_OBSERVATIONS:
             return self.observations
-        front = pareto_front(self.measured(), lambda known: known.params, lambda known: known.accuracy)
-        best = front[-MOST_OBSERVATIONS // 2 :]
+        best = self.front[-MOST_OBSERVATIONS // 2 :]
         known = {id(one) for one in best}
         recent = [one for one in self.observations[-MOST_OBSERVATIONS:] if id(one) not in known]
         return [*best, *recent[len(best) - MOST_OBSERVATIONS :]]

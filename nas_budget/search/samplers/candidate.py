@@ -47,7 +47,7 @@ class Candidate:
 
     def to_dict(self) -> dict[str, Any]:
         """The candidate as plain values."""
-        return {"spec": self.spec.to_dict(), "recipe": asdict(self.recipe)}
+        return {"spec": self.spec.to_dict(), "recipe": dict(vars(self.recipe))}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Candidate:

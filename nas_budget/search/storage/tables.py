@@ -30,7 +30,7 @@ from nas_budget.space.feasible import FeasibleSpace
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 FINALISTS_STUDY = " finalists"
 """What the name of the finalists' study adds to that of its study."""
-TABLE_SHARE = 20
+TABLE_SHARE = 50
 """The tables are written again when this many times the time it takes to write them have gone by, and at the end."""
 
 
@@ -59,7 +59,7 @@ class StudyTables:
     def rows(self) -> list[TrialRecord]:
         """A row for each finished trial, by number; those of other machines too."""
         _started, ended = self.tracker.look()
-        self._rows |= {trial.number: row_of(trial, self.settings) for trial in ended if candidate_of(trial)}
+        self._rows |= {trial.number: row_of(trial, self.settings) for trial in ended if is_ours(trial)}
         return [self._rows[number] for number in sorted(self._rows)]
 
     def finished(self) -> int:
@@ -123,7 +123,7 @@ class StudyTables:
 def finalists(study: Study, n: int) -> list[FrozenTrial]:
     """The `n` most accurate complete trials, of equals the smaller first."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    ours = [trial for trial in complete if candidate_of(trial)]
+    ours = [trial for trial in complete if is_ours(trial)]
     return sorted(ours, key=lambda trial: (-(trial.value or 0), trial.user_attrs["params"]))[:n]
 
 
@@ -132,10 +132,14 @@ def versions() -> str:
     return package_versions("torch", "optuna")
 
 
+def is_ours(trial: FrozenTrial) -> bool:
+    """Whether nas-budget made a trial."""
+    return "spec" in trial.user_attrs and "recipe" in trial.user_attrs
+
+
 def candidate_of(trial: FrozenTrial) -> Candidate | None:
     """What a trial trains; None of a trial that nas-budget did not make."""
-    known = trial.user_attrs
-    return Candidate.from_dict(known) if "spec" in known and "recipe" in known else None
+    return Candidate.from_dict(trial.user_attrs) if is_ours(trial) else None
 
 
 def row_of(trial: FrozenTrial, settings: StudyConfig) -> TrialRecord:

@@ -18,7 +18,7 @@ from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.factory import make_candidate_sampler
 from nas_budget.search.samplers.sampler import Proposal
-from nas_budget.search.storage.tables import candidate_of, row_of
+from nas_budget.search.storage.tables import candidate_of, is_ours, row_of
 from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.workers.events import Event, TrialFinished
 from nas_budget.search.workers.stop_rules import TrialStats, reason_to_stop
@@ -195,8 +195,7 @@ class SearchScheduler(StoredTrials):
         """Take in the trials that started or ended: what was seen, what the sampler learns, what stop rules count."""
         started, ended = self.store.look()
         for trial in started:
-            candidate = candidate_of(trial)
-            if candidate and trial.number not in self.begun:
+            if trial.number not in self.begun and (candidate := candidate_of(trial)):
                 self._note(trial.number, Proposal(candidate, self.sampler.coordinates(candidate)))
         for trial in ended:
             if candidate := candidate_of(trial):
@@ -207,7 +206,7 @@ class SearchScheduler(StoredTrials):
         """Why no trial may begin: a stop rule, or those that are left are under way; None where one may."""
         if reason := reason_to_stop(self.settings, self.stats, self.deadline):
             return NoMoreTrials(reason)
-        running = [trial for trial in self.store.running() if candidate_of(trial)]
+        running = [trial for trial in self.store.running() if is_ours(trial)]
         if self.stats.ended + len(running) < self.settings.trials:
             return None
         ours = self.store.about["worker"]["host"]
