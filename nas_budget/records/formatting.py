@@ -41,6 +41,14 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.3g} s"
 
 
+def time_text(seconds: float) -> str:
+    """A time as options take it, in the largest unit that needs no fraction: "2h", "90m", "45s"."""
+    for unit, factor in (("h", 3_600), ("m", 60)):
+        if seconds % factor == 0:
+            return f"{seconds / factor:.0f}{unit}"
+    return f"{seconds:.10g}s"
+
+
 def _digits(number: float) -> str:
     """Three digits, without an exponent."""
     return f"{number:.0f}" if number >= 99.95 else f"{number:.3g}"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nas_budget.records.formatting import ago_in_words, in_short
+from nas_budget.records.formatting import ago_in_words, in_short, time_text
 
 AGES = {
     -5: "just now", 59: "just now", 60: "1 min ago", 3_599: "59 min ago", 7_300: "2 h ago", 47 * 3_600: "47 h ago",
@@ -14,6 +14,7 @@ SIZES = {
     12: "12", 999: "999", 1_000: "1k", 11_925: "11.9k", 150_000: "150k", 999_700: "1M", 4_907_445: "4.91M",
     5_000_000: "5M", 226_502_006: "227M", 3e9: "3G",
 }  # fmt: skip
+TIMES = {7_200: "2h", 5_400: "90m", 5_401: "5401s", 45: "45s", 0.5: "0.5s", 86_400: "24h"}
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,7 @@ SIZES = {
     [
         *((ago_in_words, seconds, text) for seconds, text in AGES.items()),
         *((in_short, number, text) for number, text in SIZES.items()),
+        *((time_text, seconds, text) for seconds, text in TIMES.items()),
     ],
 )
 def test_durations_and_sizes_in_words(in_words: Callable[[float], str], number: float, text: str) -> None:

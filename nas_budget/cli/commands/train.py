@@ -39,8 +39,12 @@ Keys = Annotated[
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Arguments of `full_training_config` that are no key of a study file."""
+    """What is no key of a study file: the time, and arguments of `full_training_config`."""
 
+    time: Annotated[
+        str | None,
+        option("Time for all seeds, such as 2h: as many epochs as fit, instead of --epochs.", TRAINING),
+    ] = None
     all_images: Annotated[
         bool,
         option("Train on all images: none for validation, accuracy only at the end.", TRAINING, flag="--all-images"),
@@ -58,7 +62,7 @@ class TrainingOptions:
     graphed: Annotated[
         bool, option("Replay passes from a CUDA graph: faster where steps are short.", TRAINING, flag="--graph")
     ] = False
-    name: Annotated[str | None, option("Name of the run.", OUTPUT, "network and recipe")] = None
+    name: Annotated[str | None, option("Name of the run.", OUTPUT, "network, recipe, time")] = None
 
 
 def train(
@@ -99,14 +103,15 @@ def train(
     from nas_budget.cli.jobs.train import plan_training, print_plan, print_result, run_to_end
 
     with signals() as interrupt:
-        run = plan_training(
+        planned = plan_training(
             given, study, trial, study_file, keys, runs_dir, data_dir, interrupt.stop.is_set, quiet,
             recipe=recipe, **asdict(how),
         )  # fmt: skip
         if dry_run or not quiet:
-            print_plan(run, dry_run, as_json)
+            print_plan(planned, dry_run, as_json)
         if dry_run:
             return
+        run = planned.run
         interrupt.wait_for_step = True
         result = run_to_end(run, quiet)
         interrupt.wait_for_step = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,16 +15,17 @@ from nas_budget.cli.console.output import log, logger, out, out_json, show, tabl
 from nas_budget.cli.console.progress import display
 from nas_budget.cli.console.training_run import accuracies
 from nas_budget.errors import StoppedError, UsageError
-from nas_budget.records.formatting import seconds_in_words
+from nas_budget.records.formatting import seconds_in_words, time_text
 from nas_budget.records.paths import PAGE
 from nas_budget.records.training_run import EpochRow, RunResult
 from nas_budget.search import selection
-from nas_budget.search.config.study_file import read_study_file
+from nas_budget.search.config.sections import parse_time
+from nas_budget.search.config.study_file import Sections, read_study_file
+from nas_budget.search.epochs_in_time import TimedTraining, epoch_seconds, fit_to_time, options_in_time
 from nas_budget.train.data.open import open_dataset
-from nas_budget.train.data.split import split_images
 from nas_budget.train.engine.device import choose_device, choose_precision, describe_device
 from nas_budget.train.engine.run import FullTraining
-from nas_budget.train.profile.time_model import calibrate
+from nas_budget.train.engine.run_config import RunConfig
 
 N_LAST = 9
 """Epochs whose median predicts the time left."""
@@ -37,18 +38,27 @@ FIGURES = {
 }
 
 
+@dataclass(frozen=True)
+class PlannedTraining:
+    """A full training that is ready to run, and what its epochs were chosen by; None where they were given."""
+
+    run: FullTraining
+    timed: TimedTraining | None = None
+
+
 def plan_training(
     network: tuple[str, dict[str, Any]] | None, study: Path | None, trial: int | None, study_file: Path | None,
     overrides: dict[str, Any], runs_dir: Path, data_dir: str | None, should_stop: Callable[[], bool], quiet: bool,
-    **how: Any,
-) -> FullTraining:  # fmt: skip
+    *, time: str | None = None, **how: Any,
+) -> PlannedTraining:  # fmt: skip
     """Read and check everything the run needs; nothing is written yet.
 
     A network without name and fields is that of the study's trial, of its best one without a number, or the study
-    file's. Overrides, values by "section.key", go before those of the file. `how` are further arguments of
-    `full_training_config`.
+    file's. Overrides, values by "section.key", go before those of the file. Epochs are chosen for the time, if one is
+    given. `how` are further arguments of `full_training_config`.
     """
     sections = read_study_file(study_file, overrides, selection.study_defaults(study) if study else {})
+    time_s = None if time is None else _seconds_given(time, sections)
     if network:
         chosen = selection.Selection(*network)
     elif study:
@@ -62,14 +72,37 @@ def plan_training(
         raise UsageError(f"--graph: needs a CUDA GPU and no --compile; the device is {describe_device(device)}")
     precision = choose_precision(sections["search"]["precision"], device)
     dataset = open_dataset(sections["data"]["name"], data_dir, log)
-    settings = selection.full_training_config(chosen, sections, dataset, precision, **how)
+    options: tuple[RunConfig, ...]
+    if time_s is None:
+        options = (selection.full_training_config(chosen, sections, dataset, precision, **how),)
+    else:
+        options = options_in_time(time_s, chosen, sections, dataset, precision, **how)
     if device.type == "cpu":
-        torch.set_num_threads(selection.threads_for(settings, sections["search"]["threads"], torch.get_num_threads()))
-    return FullTraining(settings, dataset, runs_dir / settings.name, device, should_stop, logger(quiet))
+        torch.set_num_threads(selection.threads_for(options[0], sections["search"]["threads"], torch.get_num_threads()))
+    folder = runs_dir / options[0].name
+    timed = None if time_s is None else fit_to_time(options, time_s, dataset, device, folder)
+    settings = timed.settings if timed else options[0]
+    return PlannedTraining(FullTraining(settings, dataset, folder, device, should_stop, logger(quiet)), timed)
 
 
-def plan_lines(run: FullTraining) -> list[str]:
+def _seconds_given(time: str, sections: Sections) -> float:
+    """Seconds of --time, which goes without epochs."""
+    if epochs := sections["recipe"].get("epochs"):
+        raise UsageError(
+            f"--time {time}: recipe.epochs is {epochs} already (--epochs, --set or a file); give one of the two"
+        )
+    try:
+        seconds = parse_time(time)
+    except ValueError as error:
+        raise UsageError(f"--time: {error}") from None
+    if seconds <= 0:
+        raise UsageError(f"--time {time}: no time at all; give one above 0, such as 90m or 2h")
+    return seconds
+
+
+def plan_lines(planned: PlannedTraining) -> list[str]:
     """The plan for a person."""
+    run = planned.run
     s, used, recipe = run.settings, cost(run.settings.spec), run.settings.recipe
     validation_images = f"{s.n_validation:,} for validation" if s.n_validation else "none for validation"
     extras = [
@@ -77,9 +110,6 @@ def plan_lines(run: FullTraining) -> list[str]:
         for name, value in asdict(recipe).items()
         if name in ("label_smoothing", "cutout", "cutmix", "ema") and value
     ] + (["TrivialAugment"] if recipe.trivial_augment else [])
-    images = split_images(run.dataset, run.device, min(s.n_train, recipe.batch_size), 1)
-    speed = calibrate([s.spec], images, recipe, s.precision)
-    seconds = speed.epoch_seconds(s.spec, recipe, s.n_train, s.n_validation) * recipe.epochs * len(s.seeds)
     return [
         f"run      {s.name}, in {run.folder}",
         f"network  {s.spec}",
@@ -92,17 +122,34 @@ def plan_lines(run: FullTraining) -> list[str]:
         f"recipe   {s.recipe_name}: {recipe.optimizer}, learning rate {recipe.learning_rate:g}, batch "
         f"{recipe.batch_size}, {recipe.epochs} epochs" + "".join(f", {extra}" for extra in extras),
         f"seeds    {', '.join(map(str, s.seeds))}",
-        f"time     about {seconds_in_words(seconds)} of training, from a few timed steps",
+        f"time     {_time_in_words(planned)}",
     ]
 
 
-def print_plan(run: FullTraining, dry_run: bool, as_json: bool) -> None:
+def _time_in_words(planned: PlannedTraining) -> str:
+    """How long it will train; by how many epochs, where they were chosen for a time."""
+    run, timed = planned.run, planned.timed
+    s = run.settings
+    epoch_s = (timed and timed.epoch_s) or epoch_seconds(s, run.dataset, run.device)
+    words = f"about {seconds_in_words(epoch_s * s.recipe.epochs)} of training, from a few timed steps"
+    if not (timed and s.time_s):
+        return words
+    if not timed.twice:
+        return f"{words}; the run keeps its {s.recipe.epochs} epochs, chosen for {time_text(s.time_s)}"
+    other = f" of {timed.twice.recipe_name}" if timed.twice.recipe_name != s.recipe_name else ""
+    return (
+        f"{words}: {s.recipe.epochs} epochs in {time_text(s.time_s)}; "
+        f"twice the time: {timed.twice.recipe.epochs} epochs{other}"
+    )
+
+
+def print_plan(planned: PlannedTraining, dry_run: bool, as_json: bool) -> None:
     """Print the plan: on stdout where it is all that is asked for, as JSON if so."""
     if dry_run and as_json:
-        s = run.settings
+        run, s = planned.run, planned.run.settings
         out_json({**s.held(run.dataset), "name": s.name, "recipe": s.recipe_name, "seeds": s.seeds})
     else:
-        (out if dry_run else log)("\n".join(plan_lines(run)))
+        (out if dry_run else log)("\n".join(plan_lines(planned)))
 
 
 def run_to_end(run: FullTraining, quiet: bool) -> RunResult:

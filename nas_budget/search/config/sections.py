@@ -44,16 +44,18 @@ def _listed(kind: Any) -> Any:
 SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
 
 
-def _duration(value: Any) -> Any:
-    """Seconds of a number or of a text such as "90s", "45m", "2h", "1.5h" or "1d"."""
-    if not isinstance(value, str) or value == "none":
-        return value
-    found = re.fullmatch(r"([\d.]+)\s*([a-z]*)", value.strip())
+def parse_time(text: str) -> float:
+    """Seconds of a text such as "90s", "45m", "2h", "1.5h", "1d" or "90"; `ValueError` where it is no time."""
+    found = re.fullmatch(r"([\d.]+)\s*([a-z]*)", text.strip())
     try:
         number, unit = found.groups() if found else ("", "")
         return float(number) * SECONDS[unit or "s"]
     except (ValueError, KeyError):
-        raise ValueError(f'{value!r} is not a time; write "90s", "45m", "2h" or a number of seconds') from None
+        raise ValueError(f'{text!r} is not a time; write "90s", "45m", "2h" or a number of seconds') from None
+
+
+def _duration(value: Any) -> Any:
+    return parse_time(value) if isinstance(value, str) and value != "none" else value
 
 
 Limit = Annotated[int | Literal["none"], BeforeValidator(_quantity)]

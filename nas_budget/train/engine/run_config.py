@@ -9,6 +9,7 @@ from typing import Any
 
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import ModelError
+from nas_budget.records.formatting import time_text
 from nas_budget.records.paths import RUN_SETTINGS, TRIAL_FOLDERS, TRIALS_TABLE
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.optim.recipe import Recipe
@@ -22,6 +23,7 @@ class RunConfig:
 
     `n_validation` training images are set aside, which may be 0. With `deterministic` only deterministic algorithms are
     allowed, with `compiled` torch compiles the network, with `graphed` its passes are replayed from a CUDA graph.
+    `time_s` is the time that the epochs were chosen for; None where they were given.
     """
 
     name: str
@@ -35,10 +37,14 @@ class RunConfig:
     deterministic: bool = False
     compiled: bool = False
     graphed: bool = False
+    time_s: float | None = None
 
     def held(self, dataset: Dataset) -> dict[str, Any]:
         """The settings that a resumed run must share, by name, as plain values."""
+        # A run that was given a time keeps the epochs chosen first, so the time itself has to be the same.
+        chosen = {"time": time_text(self.time_s), "recipe": self.recipe_name} if self.time_s else {"time": None}
         return {
+            **chosen,
             **{f"spec.{key}": value for key, value in self.spec.to_dict().items()},
             **{f"recipe.{key}": value for key, value in asdict(self.recipe).items()},
             "data": dataset.name, "data.digest": dataset.digest, "data.images": self.n_train,
@@ -47,19 +53,31 @@ class RunConfig:
         }  # fmt: skip
 
 
-def check_same(folder: Path, held: dict[str, Any], name: str) -> None:
-    """Check that a folder holds no run with other settings, as a `ModelError` says."""
+def read_settings(folder: Path) -> dict[str, Any] | None:
+    """The settings that the run of a folder was started with; None where it holds no run.
+
+    Raises:
+        ModelError: They cannot be read.
+    """
     path = folder / RUN_SETTINGS
     if not path.exists():
-        if any((folder / name).exists() for name in STUDY_FILES):
-            raise ModelError(f"{folder}: holds a study; give the run another --name")
-        return
+        return None
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read ({error}); remove the folder, or give another --name") from None
     if not isinstance(before, dict):
         raise ModelError(f"{path}: holds no settings of a run; remove the folder, or give another --name")
+    return before
+
+
+def check_same(folder: Path, held: dict[str, Any], name: str) -> None:
+    """Check that a folder holds no run with other settings, as a `ModelError` says."""
+    before = read_settings(folder)
+    if before is None:
+        if any((folder / name).exists() for name in STUDY_FILES):
+            raise ModelError(f"{folder}: holds a study; give the run another --name")
+        return
     changed = [key for key in held if before.get(key) != held[key]]
     if changed:
         words = "; ".join(f"{key} was {before.get(key)}, not {held[key]}" for key in changed[:4])

@@ -16,6 +16,7 @@ CHOICES = {
 }
 """What a field may be."""
 
+MOST_EPOCHS = 100_000
 Rule = tuple[Callable[[float], bool], str]
 POSITIVE: Rule = (lambda value: 0 < value < math.inf, "a number above 0")
 NOT_NEGATIVE: Rule = (lambda value: 0 <= value < math.inf, "0 or more")
@@ -24,7 +25,7 @@ NUMBERS: dict[str, Rule] = {
     "learning_rate": POSITIVE,
     "other_lr": POSITIVE,
     "batch_size": (lambda value: 2 <= value <= 1_000_000, "2 to 1,000,000"),
-    "epochs": (lambda value: 1 <= value <= 100_000, "1 to 100,000"),
+    "epochs": (lambda value: 1 <= value <= MOST_EPOCHS, f"1 to {MOST_EPOCHS:,}"),
     "weight_decay": NOT_NEGATIVE,
     "clip_value": NOT_NEGATIVE,
     "crop_pad": NOT_NEGATIVE,

@@ -12,9 +12,11 @@ import pytest
 from PIL import Image
 
 from nas_budget.records.training_run import read_metrics, read_result
+from nas_budget.search import epochs_in_time
 from nas_budget.train.data.synthetic import draw
+from nas_budget.train.profile.time_model import TimeModel
 from tests.cli.processes import start, wait_until
-from tests.conftest import Run, save_npz, sets
+from tests.conftest import Ran, Run, save_npz, sets
 
 BRIEF = ("--channels", "4,8", "--blocks", "1", "--strides", "2,2", "--pool", "global", "--recipe", "brief")
 
@@ -57,6 +59,26 @@ def test_a_dry_run_writes_nothing(train: Run, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_time_gives_the_epochs_and_a_resumed_run_keeps_them(
+    run: Run, npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(time: str, *given: object, epoch_s: float = 20) -> Ran:
+        speed = TimeModel(per_image=epoch_s / (7 * 64 + 50 / 3))
+        monkeypatch.setattr(epochs_in_time, "calibrate", lambda *_: speed)
+        return run("train", *BRIEF, "--data", npz, "--runs-dir", tmp_path, "--time", time, *given)
+
+    plan = "time     about 40 s of training, from a few timed steps: 2 epochs in 1m; twice the time: 5 epochs"
+    assert plan in train("60s", "--dry-run").out
+    assert train("1m", "--dry-run", "--json").json["recipe.epochs"] == 2
+    ran = train("1m")
+    assert (ran.code, read_result(tmp_path / "4-8-brief-1m").recipe["epochs"]) == (0, 2), ran.err
+    again = train("1m", epoch_s=1)
+    assert again.out == ran.out
+    assert "about 2 s of training, from a few timed steps; the run keeps its 2 epochs, chosen for 1m" in again.err
+    assert train("2m", "--name", "4-8-brief-1m").refused(1, "time was 1m, not 2m")
+    assert train("1m", "--name", "other", epoch_s=100).refused(2, "an epoch takes about 1 min 40 s here")
+
+
 def test_the_limit_is_the_studys_unless_a_file_or_an_option_gives_another(
     run: Run, quick: list[object], tmp_path: Path
 ) -> None:
@@ -85,6 +107,9 @@ def test_the_limit_is_the_studys_unless_a_file_or_an_option_gives_another(
         ("--channels 8 --images 90k", 2, "lower data.images"),
         ("--channels 8 --set recipe.crop_pad=40", 2, "recipe.crop_pad: 40 is too much"),
         ("--channels 8 --precision fp16 --device cpu", 2, "fp16 on a CPU"),
+        ("--channels 8 --time 2h --epochs 3", 2, "--time 2h: recipe.epochs is 3 already"),
+        ("--channels 8 --time soon", 2, "--time: 'soon' is not a time; write"),
+        ("--channels 8 --time 0h", 2, "--time 0h: no time at all; give one above 0"),
         ("--channels 8 --graph --device cpu", 2, "--graph: needs a CUDA GPU"),
     ],
 )
