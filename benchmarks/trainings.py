@@ -9,8 +9,6 @@ Rows are appended as they come. The same command resumes.
 
 from __future__ import annotations
 
-import csv
-import multiprocessing
 import random
 import sys
 import time
@@ -23,6 +21,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from training_table import curve, fill, joined
 
 from nas_budget import Budget, ResNetSpec, build, cost, count_fitting, sample
 from nas_budget.space.space import SearchSpace
@@ -64,11 +63,6 @@ class Job:
     def key(self) -> tuple[str, ...]:
         """The cells that tell its row from the others."""
         return self.part, joined(self.spec.channels), joined(self.spec.blocks), str(self.epochs)
-
-
-def joined(values: tuple[int, ...]) -> str:
-    """Numbers as one text."""
-    return "-".join(map(str, values))
 
 
 def every_spec() -> list[ResNetSpec]:
@@ -123,27 +117,10 @@ def trained(job: Job) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def curve(values: list[float]) -> str:
-    """One number an epoch as text."""
-    return " ".join(f"{value:.5f}" for value in values)
-
-
 def main() -> None:
     """Train what the table lacks."""
-    known = set()
-    if TABLE.exists():
-        with TABLE.open(newline="") as file:
-            known = {(row["part"], row["channels"], row["blocks"], row["epochs"]) for row in csv.DictReader(file)}
-    left = [job for job in jobs() if job.key not in known]
-    print(f"{len(known)} trainings in {TABLE.name}, {len(left)} left")
     n_workers = int(sys.argv[1]) if len(sys.argv) > 1 else 2
-    with TABLE.open("a", newline="") as file, multiprocessing.get_context("spawn").Pool(n_workers) as pool:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if not known:
-            writer.writeheader()
-        for row in pool.imap_unordered(trained, left):
-            writer.writerow(row)
-            file.flush()
+    fill(TABLE, COLUMNS, ("part", "channels", "blocks", "epochs"), jobs(), trained, n_workers)
 
 
 if __name__ == "__main__":
