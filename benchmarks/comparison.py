@@ -61,7 +61,8 @@ from nas_budget.train.engine.loop import EpochResult
 
 ONLY_TIME_ENDS: dict[str, Any] = {
     "search.trials": 1_000_000, "search.finalists": 0, "search.workers": 1, "search.storage": "journal",
-    "search.queue": [], "search.timeout": "none", "search.patience": "none", "search.target": "none",
+    "search.proxy": "none", "search.queue": [], "search.timeout": "none", "search.patience": "none",
+    "search.target": "none",
 }  # fmt: skip
 SHARES = (25, 50, 75, 100)
 """Percent of the time after which the methods are compared."""

@@ -61,7 +61,7 @@ class NoTrainer:
 def settings_of(n_trials: int, sampler: str) -> StudyConfig:
     """A study of the default space."""
     given: dict[str, Any] = {
-        "space.blocks": [1, 4], "space.first_stride": 1, "budget.macs": "none", "recipe.epochs": 1, "search.queue": [],
+        "space.first_stride": 1, "recipe.epochs": 1, "search.queue": [], "search.aim": "front", "search.proxy": "none",
         "search.trials": n_trials, "search.sampler": sampler, "search.pruner": "none", "search.device": "cpu",
     }  # fmt: skip
     images = Dataset("cifar10", tuple("0123456789"), 32, 3, 50_000, 10_000, "", "", lambda part: (part, part))

@@ -40,6 +40,8 @@ from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.engine.loop import EpochResult
 
 EPOCHS = RECIPE.epochs
+ACCURACIES = (43, 50)
+"""Percent that the figure shows; nothing finished, which is 0, is below it."""
 SPENT = 240
 """Epochs each method may spend: thirty whole trainings."""
 COLORS = ("#2563eb", "#60a5fa", "#dc2626", "#f87171", "#6b7280", "#d97706")
@@ -141,6 +143,7 @@ def ours(table: Table, seed: int, **changes: Any) -> Spending:
     given = {f"space.{name}": list(value) if isinstance(value, tuple) else value for name, value in space.items()}
     given |= {"budget.params": BUDGET.params, "budget.macs": BUDGET.macs, "recipe.name": "brief"}
     given |= {"recipe.epochs": EPOCHS, "search.seed": seed, "search.trials": 100, "search.device": "cpu"}
+    given |= {"search.aim": "front", "search.proxy": "none", "search.workers": 1}
     given |= {f"search.{key}": value for key, value in changes.items()}
     settings = resolve("table", read_study_file(None, given), torch.device("cpu"), IMAGES)
     with tempfile.TemporaryDirectory() as folder:
@@ -331,6 +334,7 @@ def plot(outcomes: dict[str, Outcome], path: Path) -> None:
             line = {"name": name, "line_color": color, "showlegend": column == 1}
             figure.add_scatter(x=epochs, y=mean, **line, row=1, col=column)
     figure.update_xaxes(title_text="epochs trained", range=[0, SPENT])
+    figure.update_yaxes(range=ACCURACIES, row=1, col=1)
     figure.update_layout(template="plotly_white", width=1100, height=440, legend={"orientation": "h", "y": -0.2})
     figure.write_html(path)
 

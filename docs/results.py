@@ -18,12 +18,12 @@ from typing import Any
 
 from nas_budget import ResNetSpec
 from nas_budget.records.finalists import read_finalists, summarize_finalists
-from nas_budget.records.formatting import in_short, seconds_in_words
+from nas_budget.records.formatting import factor_in_words, in_short, seconds_in_words, width_in_words
 from nas_budget.records.paths import FINALISTS_TABLE
 from nas_budget.records.run_folder import RUN, STUDY, kind_of
 from nas_budget.records.time_ledger import ledger
 from nas_budget.records.training_run import RunResult, read_result
-from nas_budget.records.trials import TrialRecord, best_of, pareto_front_of, read_trials
+from nas_budget.records.trials import TrialRecord, best_of, pareto_front_of, proposed_of, read_trials
 from nas_budget.report.tables.known import known_networks
 
 STUDIES = Path(__file__).parents[1] / "studies"
@@ -134,10 +134,13 @@ def _searched(name: str, trials: list[TrialRecord]) -> tuple[str, ...]:
     best, finals = best_of(trials), summarize_finalists(read_finalists(RESULTS / name / FINALISTS_TABLE))
     accuracy = percent(finals[0].mean, finals[0].deviation) if finals else percent(best and best.accuracy)
     params = finals[0].params if finals else best.params if best else 0
-    complete = sum(trial.state == "complete" for trial in trials)
+    if best and best.proxy < 1:
+        accuracy += f" (proxy, {factor_in_words(best.proxy)})"
+    proposed = proposed_of(trials)
+    complete = sum(trial.state == "complete" for trial in proposed)
     took = seconds_in_words(spent(name, trials))
     limit = f"{in_short(trials[0].budget_params or 0)} parameters"
-    return f"`{name}`", limit, str(len(trials)), str(complete), accuracy, f"{params:,}", took
+    return f"`{name}`", limit, str(len(proposed)), str(complete), accuracy, f"{params:,}", took
 
 
 def fronts() -> str:
@@ -158,7 +161,9 @@ def fronts() -> str:
             for trial in reversed(pareto_front_of(trials))
         ]
         head = ("channels", "blocks", "kernels", "parameters", "MACs", "validation accuracy")
-        parts.append(f"`{name}`, single trainings:\n\n" + table(head, rows, 3))
+        proxy = proposed_of(trials)[0].proxy
+        of = f"single trainings of proxies at {width_in_words(proxy)}" if proxy < 1 else "single trainings"
+        parts.append(f"`{name}`, {of}:\n\n" + table(head, rows, 3))
     return "\n\n".join(parts)
 
 

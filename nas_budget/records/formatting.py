@@ -26,6 +26,17 @@ def ago_in_words(seconds: float) -> str:
     return f"{seconds // 86_400:.0f} days ago"
 
 
+def factor_in_words(factor: float) -> str:
+    """A factor as a fraction where it is one: "1/8", "0.3", "1"."""
+    whole = abs(1 / factor - round(1 / factor)) < 1e-9
+    return f"1/{round(1 / factor)}" if whole and factor < 1 else f"{factor:.3g}"
+
+
+def width_in_words(factor: float) -> str:
+    """Which width: "1/8 of the width" or "full width"."""
+    return f"{factor_in_words(factor)} of the width" if factor < 1 else "full width"
+
+
 def in_short(number: float) -> str:
     """Three digits and a unit: "4.91M", "150k", "12"."""
     for factor, unit in UNITS:

@@ -21,7 +21,16 @@ from nas_budget.records.trials import STATES, read_columns
 STUDY, RUN = "study", "run"
 CHANGING = (TRIALS_TABLE, FINALISTS_TABLE, JOURNAL, RESULT, METRICS, RUN_SETTINGS)
 """Files whose time tells when a folder last changed."""
-COLUMNS = ("state", "accuracy", "params", "data", "weight_format", *(f"budget_{name}" for name in LIMITS))
+COLUMNS = (
+    "state",
+    "accuracy",
+    "params",
+    "proxy",
+    "of",
+    "data",
+    "weight_format",
+    *(f"budget_{name}" for name in LIMITS),
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,7 @@ class Entry:
         accuracy: Of a study the best on validation images (the mean where there are finalists), of a run the mean
             on test images, 0 to 1; None where none is known.
         params: Trainable parameters of that network.
+        proxy: What the network's widths were multiplied by when that accuracy was measured; 1 of the network itself.
         budget: Limits of a study that are set, by name, and the format of its weights.
         data: Name of the data set.
         problem: Why the folder cannot be read; empty when it can.
@@ -55,6 +65,7 @@ class Entry:
     epochs: int | None = None
     accuracy: float | None = None
     params: int | None = None
+    proxy: float = 1.0
     budget: dict[str, Any] = field(default_factory=dict)
     data: str = ""
     problem: str = ""
@@ -134,21 +145,21 @@ def _study(folder: Path) -> dict[str, Any]:
     counts = dict.fromkeys(STATES, 0)
     table = folder / TRIALS_TABLE
     rows = [*zip(*read_columns(table, COLUMNS).values(), strict=True)] if table.exists() else []
-    best: tuple[float, int] | None = None
-    for state, accuracy, params, *_ in rows:
-        counts[state] += 1
+    best: tuple[float, float, int] | None = None
+    for state, accuracy, params, proxy, of, *_ in rows:
+        counts[state] += not of
         if accuracy and not 0 <= float(accuracy) <= 1:
             raise ValueError(f"an accuracy is {accuracy}, not from 0 to 1")
         if state == "complete" and accuracy:
-            best = max(best or (-1.0, 0), (float(accuracy), -int(params or 0)))
+            best = max(best or (0.0, 0.0, 0), (float(proxy), float(accuracy), -int(params or 0)))
     finals = read_finalists(folder / FINALISTS_TABLE)
-    if finals:
-        best = max((mean, -size) for mean, size in means(finals))
+    if finals and best:
+        best = (best[0], *max((mean, -size) for mean, size in means(finals)))
     about: dict[str, Any] = {"trials": counts}
     if best:
-        about |= {"accuracy": best[0], "params": -best[1]}
+        about |= {"proxy": best[0], "accuracy": best[1], "params": -best[2]}
     if rows:
-        data, weight_format, *limits = rows[0][3:]
+        data, weight_format, *limits = rows[0][5:]
         budget = {name: int(limit) for name, limit in zip(LIMITS, limits, strict=True) if limit}
         about |= {"data": data, "budget": budget | {"weight_format": weight_format}}
     return about

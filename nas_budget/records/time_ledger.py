@@ -12,6 +12,7 @@ WORDS = {
     "complete": "on complete trials",
     "pruned": "on pruned ones",
     "failed": "on failed ones",
+    "ladder": "on the best again, wider",
     "duplicate": "on networks trained before",
     "repeated": "repeated after interruptions",
     "finalists": "on finalists",
@@ -26,6 +27,7 @@ class TimeLedger:
         complete: Of trials that trained to the end.
         pruned: Of trials that were pruned.
         failed: Of trials that failed.
+        ladder: Of the best trials, trained again as wider proxies.
         duplicate: Of networks that an earlier trial had trained by the same recipe.
         repeated: Of attempts that were interrupted, before the trial was resumed or restarted.
         finalists: Of the best trials, trained again with other seeds.
@@ -43,6 +45,7 @@ class TimeLedger:
     complete: float = 0.0
     pruned: float = 0.0
     failed: float = 0.0
+    ladder: float = 0.0
     duplicate: float = 0.0
     repeated: float = 0.0
     finalists: float = 0.0
@@ -51,7 +54,7 @@ class TimeLedger:
     @property
     def spent(self) -> float:
         """Device seconds in all."""
-        return self.complete + self.pruned + self.failed + self.duplicate + self.repeated + self.finalists
+        return float(sum(getattr(self, name) for name in WORDS))
 
     def to_dict(self) -> dict[str, float]:
         """The entries and what was spent, rounded to milliseconds."""
@@ -75,9 +78,10 @@ def ledger(records: Iterable[TrialRecord], finalists: float = 0.0, repeated: flo
         finalists: Seconds of the finalists' runs.
         repeated: Seconds of those that were interrupted.
     """
-    sums = {"complete": 0.0, "pruned": 0.0, "failed": 0.0, "duplicate": 0.0, "saved": 0.0}
+    sums = {"complete": 0.0, "pruned": 0.0, "failed": 0.0, "ladder": 0.0, "duplicate": 0.0, "saved": 0.0}
     for row, again in trained_before(records):
-        sums["duplicate" if again else row.state] += row.seconds
+        kind = row.state if row.of is None or row.state == "failed" else "ladder"
+        sums["duplicate" if again else kind] += row.seconds
         if row.state == "pruned":
             sums["saved"] += row.seconds * (row.max_epochs - row.epochs) / max(1, row.epochs)
         repeated += row.repeated_seconds
@@ -85,10 +89,10 @@ def ledger(records: Iterable[TrialRecord], finalists: float = 0.0, repeated: flo
 
 
 def trained_before(records: Iterable[TrialRecord]) -> Iterator[tuple[TrialRecord, bool]]:
-    """Each trial, and whether it trained what an earlier one had: the same network by the same recipe."""
+    """Each trial, and whether it trained what an earlier one had: the same network or proxy by the same recipe."""
     seen: set[tuple[object, ...]] = set()
     for row in records:
-        what = (row.spec, row.optimizer, row.learning_rate, row.weight_decay, row.batch_size)
+        what = (row.spec, row.proxy, row.optimizer, row.learning_rate, row.weight_decay, row.batch_size)
         yield row, bool(row.epochs) and what in seen
         if row.epochs:
             seen.add(what)

@@ -34,6 +34,9 @@ class TrialRecord:
         activation_bytes: Peak bytes of live elements for one image in fp32.
         depth: Convolutions and linear layers on the longest path.
         latency_s: Time of one image through the network where it was trained; empty where it was not measured.
+        proxy: What the network's widths were multiplied by for training; 1 where the network itself was trained.
+        proxy_params: Parameters of what was trained.
+        of: Number of the trial that first trained this network, narrower; empty for a network that was proposed.
         seconds: Time the trial took.
         repeated_seconds: Time of earlier attempts at it that were interrupted.
         channels: Width of each stage, joined by "-"; blocks, kernels and strides likewise.
@@ -93,6 +96,9 @@ class TrialRecord:
     activation_bytes: int
     depth: int
     latency_s: float | None
+    proxy: float
+    proxy_params: int
+    of: int | None
     seconds: float
     repeated_seconds: float
     channels: str
@@ -244,14 +250,27 @@ def _problems(columns: Mapping[str, Sequence[Any]]) -> Iterator[str]:
 
 
 def best_of(records: Iterable[TrialRecord]) -> TrialRecord | None:
-    """The most accurate complete trial, of equals the smallest; None when there is none."""
+    """The most accurate complete trial among those trained at the largest width; of equals the smallest.
+
+    None when there is none. Accuracies of proxies of other widths are not compared: a wider one is more accurate.
+    """
     ended = [r for r in records if r.state == "complete" and r.accuracy is not None]
-    return max(ended, key=lambda r: (r.accuracy or 0.0, -r.params), default=None)
+    return max(ended, key=lambda r: (r.proxy, r.accuracy or 0.0, -r.params), default=None)
+
+
+def proposed_of(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The trials of networks that were proposed, without those that trained one of them again at another width."""
+    return [record for record in records if record.of is None]
 
 
 def pareto_front_of(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
-    """The complete trials that no other beats in both size and accuracy, from the smallest; of equals the first."""
-    ended = sorted((r for r in records if r.state == "complete" and r.accuracy is not None), key=lambda r: r.number)
+    """The complete trials that no other beats in both size and accuracy, from the smallest; of equals the first.
+
+    All are trained at one width: those that trained a network again at another are left out.
+    """
+    ended = sorted(
+        (r for r in proposed_of(records) if r.state == "complete" and r.accuracy is not None), key=lambda r: r.number
+    )
     return tuple(pareto_front(ended, lambda r: r.params, lambda r: r.accuracy or 0.0))
 
 

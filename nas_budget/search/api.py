@@ -124,7 +124,8 @@ def search(
     file = Path(study) if isinstance(study, str | Path) else None
     sections = study if isinstance(study, Mapping) else {}
     given = {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
-    opened = open_search(file, given, name, Path(runs_dir), data_dir, on_message)
+    # Workers are processes that read the caller's script again: only who asks for them has a script made for that.
+    opened = open_search(file, given, name, Path(runs_dir), data_dir, on_message, in_process=True)
     running = opened.search()
     with opened.threads(), closing(running.events()) as events:  # whatever a callback raises, no lock stays held
         for event in events:

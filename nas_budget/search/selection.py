@@ -191,7 +191,7 @@ def full_training_config(
         compiled=compiled,
         graphed=graphed,
     )
-    _check_budget(settings, full_training_budget(sections))
+    _check_budget(settings, budget_of(sections["budget"]))
     return settings
 
 
@@ -215,12 +215,6 @@ def _recipe(selection: Selection, section: Mapping[str, Any], asked: str | None)
         return STUDY_RECIPE, Recipe(**{**selection.recipe, **given})
     name = DEFAULT_RECIPE if section["name"] == "auto" else section["name"]
     return name, Recipe(**{**asdict(RECIPES[name]), **given})
-
-
-def full_training_budget(sections: Sections) -> Budget:
-    """The budget of a full training: MACs that are left to the device are not limited."""
-    section = sections["budget"]
-    return budget_of({**section, "macs": "none" if section["macs"] == "auto" else section["macs"]})
 
 
 def _check_budget(settings: RunConfig, budget: Budget) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nas_budget.records.time_ledger import ledger
-from tests.report.trials import record
+from tests.report.trials import by_proxies, record
 
 
 def test_every_second_is_in_one_entry() -> None:
@@ -23,6 +23,15 @@ def test_every_second_is_in_one_entry() -> None:
     assert found.saved == pytest.approx(8.0)
     assert found.spent == sum(r.seconds + r.repeated_seconds for r in rows) + 22.0
     assert found.to_dict()["spent"] == found.spent
+
+
+def test_wider_trainings_are_an_entry_of_their_own() -> None:
+    rows = by_proxies()
+    found = ledger([*rows, record(6, state="failed", of=1, proxy=0.5, seconds=1.0)])
+    assert (found.complete, found.ladder, found.duplicate) == (3 * 12.5, 3 * 12.5, 0.0)
+    assert found.failed == 1.0
+    assert found.spent == 6 * 12.5 + 1.0
+    assert "on the best again, wider" in found.in_words()
 
 
 def test_an_empty_study_has_spent_nothing() -> None:

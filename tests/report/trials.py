@@ -22,7 +22,8 @@ def record(number: int = 0, **changes: Any) -> TrialRecord:
     fields: dict[str, Any] = {
         "study": "demo", "number": number, "state": "complete", "accuracy": 0.5, "epochs": 6, "max_epochs": 6,
         "params": 10_000, "macs": 2_000_000, "weight_bytes": 40_000, "activation_bytes": 98_304, "depth": 10,
-        "latency_s": 0.0012, "seconds": 12.5, "repeated_seconds": 0.0, "channels": "8-16", "blocks": "1-2",
+        "latency_s": 0.0012, "proxy": 1.0, "proxy_params": 10_000, "of": None,
+            "seconds": 12.5, "repeated_seconds": 0.0, "channels": "8-16", "blocks": "1-2",
         "kernels": "3-3", "strides": "1-2", "pool": 16, "stem_kernel": 3, "shortcut_kernel": 1, "block": "basic",
         "se_reduction": 0, "stem_width": 8, "optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.0005,
         "batch_size": 64, "seeds": 1, "curve": "0.2 0.4 0.5", "train_losses": "2.1 1.8 1.6", "rungs": "2 4",
@@ -46,6 +47,25 @@ def mixed(**changes: Any) -> list[TrialRecord]:
         record(6, state="failed", accuracy=None, epochs=0, params=40_000, reason=f"RuntimeError: {EVIL}", **evil),
         record(7, state="failed", accuracy=0.9, epochs=1, params=100, reason="the loss is no number", **evil),
     ]
+
+
+def by_proxies() -> list[TrialRecord]:
+    """Three networks trained at an eighth of the width, two of them again at a quarter, and the better at a half.
+
+    The best is number 5, of the network that number 1 trained first. It was not the best at an eighth.
+    """
+    sizes = {0: 3_500_000, 1: 3_000_000, 2: 4_000_000}
+    trained = [
+        (0, 1 / 8, None, 0.30), (1, 1 / 8, None, 0.40), (2, 1 / 8, None, 0.45),
+        (3, 1 / 4, 2, 0.55), (4, 1 / 4, 1, 0.57), (5, 1 / 2, 1, 0.66),
+    ]  # fmt: skip
+    return [
+        record(
+            n, proxy=proxy, of=of, accuracy=accuracy, params=sizes[n if of is None else of], budget_params=5_000_000,
+            proxy_params=round(sizes[n if of is None else of] * proxy**2), spec=record(n if of is None else of).spec,
+        )
+        for n, proxy, of, accuracy in trained
+    ]  # fmt: skip
 
 
 def table_of(folder: Path, records: list[TrialRecord]) -> pd.DataFrame:

@@ -15,7 +15,8 @@ from nas_budget.cli.serve.signals import signals
 Keys = Annotated[
     dict[str, Any],
     StudyKeys(
-        "budget", "max_macs", "fill", "trials", "sampler", "aim", "pruner", "workers", "seed_spec", "finalists",
+        "budget", "max_macs", "fill", "trials", "time", "proxy", "sampler", "aim", "pruner", "workers", "seed_spec",
+        "finalists",
         "seeds", "timeout", "device_time", "patience", "target", "storage", "data", "images", "epochs", "recipe",
         "seed", "device", "precision", set_panel=SEARCH,
     ),

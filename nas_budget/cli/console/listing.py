@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from nas_budget.arch.budget import WORDS
 from nas_budget.cli.console.output import show, table
-from nas_budget.records.formatting import ago_in_words, in_short
+from nas_budget.records.formatting import ago_in_words, factor_in_words, in_short
 from nas_budget.records.run_folder import STUDY, Entry
 
 GAP = 3
@@ -68,7 +68,7 @@ def _columns(now: float) -> tuple[_Column, ...]:
         _Column("name", lambda e: e.name, left=True),
         _Column("kind", lambda e: e.kind, left=True, dropped=2),
         _Column("done", _done, left=True, short=partial(_done, short=True), shortened=1),
-        _Column("accuracy", lambda e: "" if e.accuracy is None else f"{e.accuracy:.2%}"),
+        _Column("accuracy", _accuracy),
         _Column("params", lambda e: "" if e.params is None else f"{e.params:,}", dropped=8,
                 short=lambda e: in_short(e.params) if e.params else "", shortened=3),
         _Column("budget", lambda e: ", ".join(_limits(e)), dropped=6,
@@ -84,6 +84,13 @@ def middle(text: str, width: int) -> str:
         return text
     tail = (width - 1) // 2
     return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def _accuracy(entry: Entry) -> str:
+    """The accuracy, and at which share of the width where it is a proxy's."""
+    if entry.accuracy is None:
+        return ""
+    return f"{entry.accuracy:.2%}" + (f" at {factor_in_words(entry.proxy)}" if entry.proxy < 1 else "")
 
 
 def _done(entry: Entry, short: bool = False) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from rich.table import Table
 
 from nas_budget.cli.console.progress import Show
-from nas_budget.records.formatting import seconds_in_words
-from nas_budget.records.trials import TrialRecord, best_of
+from nas_budget.records.formatting import factor_in_words, seconds_in_words, width_in_words
+from nas_budget.records.trials import TrialRecord, best_of, proposed_of
 from nas_budget.search.config.plan import TimeLeft
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.workers import events
@@ -61,7 +61,8 @@ class SearchView:
         else:
             self.log(f"worker {event.worker} ended unexpectedly (exit code {event.exit_code}); the others continue")
         n_ended = sum(record.state != "failed" for record in self.records)
-        share = (n_ended + self.n_finalist_runs) / max(1, self.settings.trials + self.n_runs)
+        n_asked = self.settings.trials + sum(self.settings.ladder) + self.n_runs
+        share = (n_ended + self.n_finalist_runs) / max(1, n_asked)
         self.show(self.status(), min(1.0, share), self.table)
 
     def _note_split(self, started: events.TrialStarted, n: int) -> None:
@@ -76,14 +77,18 @@ class SearchView:
 
     def status(self) -> str:
         """One line: trials that ended, pruned ones, the best, its parameters, time left."""
-        n = Counter(record.state for record in self.records)
+        base = proposed_of(self.records)
+        n, n_ladder = Counter(record.state for record in base), len(self.records) - len(base)
         parts = [f"{n['complete'] + n['pruned']}/{self.settings.trials} trials", f"{n['pruned']} pruned"]
         if n["failed"]:
             parts.append(f"{n['failed']} failed")
+        if n_ladder:
+            parts.append(f"{n_ladder}/{sum(self.settings.ladder)} wider")
         if self.n_finalist_runs:
             parts.append(f"{self.n_finalist_runs}/{self.n_runs} runs of finalists")
         if best := best_of(self.records):
-            parts.append(f"best {best.accuracy:.1%} with {best.params:,} params")
+            width = f" at {width_in_words(best.proxy)}" if best.proxy < 1 else ""
+            parts.append(f"best {best.accuracy:.1%}{width}, {best.params:,} params")
         parts.append(f"{seconds_in_words(self.left.seconds(self.n_finalist_runs))} left")
         return ", ".join(parts)
 
@@ -98,6 +103,7 @@ class SearchView:
         for r in self.records[-N_SHOWN:]:
             style = "bold green" if best and r.number == best.number else "dim" if r.state != "complete" else ""
             accuracy = "" if r.accuracy is None else f"{r.accuracy:.1%}"
+            accuracy += f" at {factor_in_words(r.proxy)}" if r.proxy < 1 and accuracy else ""
             network = f"{r.channels} x {r.blocks}"
             table.add_row(str(r.number), accuracy, f"{r.params:,}", f"{r.macs:,}", network, r.state, style=style)
         for (is_finalist, number), (started, state) in sorted(self.running.items())[:N_SHOWN]:

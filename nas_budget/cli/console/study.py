@@ -16,12 +16,13 @@ from nas_budget.cli.console.costs import print_verdict
 from nas_budget.cli.console.output import command, commands, field, line_width, out, out_json, show, table
 from nas_budget.cli.console.text_plot import Point, characters, plot
 from nas_budget.records.finalists import FinalistSummary, read_finalists, summarize_finalists
+from nas_budget.records.formatting import width_in_words
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, TRIALS_TABLE
 from nas_budget.records.run_folder import RUN, folders, has_weights, kind_of
 from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import TimeLedger, ledger
 from nas_budget.records.training_run import read_result
-from nas_budget.records.trials import STATES, TrialRecord, best_of, pareto_front_of, read_trials
+from nas_budget.records.trials import STATES, TrialRecord, best_of, pareto_front_of, proposed_of, read_trials
 
 INDENT = 7
 
@@ -72,6 +73,8 @@ def accuracy_in_words(record: TrialRecord) -> str:
     if record.accuracy is None:
         return "no accuracy"
     trainings = "one training" if record.seeds <= 1 else f"mean of {record.seeds} trainings"
+    if record.proxy < 1:
+        trainings += f" of its proxy ({width_in_words(record.proxy)}, {record.proxy_params:,} parameters)"
     return _measured_in_words(record.accuracy, None, record.validation_images, trainings)
 
 
@@ -111,7 +114,7 @@ def _print_front(records: Sequence[TrialRecord]) -> None:
         for r in reversed(leading)
     ]
     show(table(("trial", "accuracy", "params", "MACs", "widths x blocks"), rows, left=(4,)))
-    complete = [r for r in records if r.state == "complete"]
+    complete = [r for r in proposed_of(records) if r.state == "complete"]
     points = [Point(r.params, r.accuracy, r in leading) for r in complete if r.accuracy is not None]
     if len(points) < 2:
         return
@@ -158,9 +161,11 @@ def budget_of(record: TrialRecord) -> Budget:
 
 
 def counts_of(records: Iterable[TrialRecord]) -> dict[str, int]:
-    """How many trials are in each state."""
-    states = [record.state for record in records]
-    return {state: states.count(state) for state in STATES}
+    """How many trials are in each state, and how many trained one of them again, wider."""
+    base = proposed_of(every := [*records])
+    states = [record.state for record in base]
+    counts = {state: states.count(state) for state in STATES}
+    return counts | ({"wider": len(every) - len(base)} if len(every) > len(base) else {})
 
 
 def _json(

@@ -24,12 +24,9 @@ from nas_budget.space.space import SearchSpace
 
 
 def read_space(file: Path | None, overrides: dict[str, Any], quiet: bool) -> tuple[str, SearchSpace, Budget]:
-    """Name, space and budget of a study; what it leaves to the device is as a search here would have it."""
+    """Name, space and budget of a study."""
     sections = read_study_file(file, overrides)
-    space, limits, chosen = space_and_budget(sections, logger(quiet))
-    if chosen:
-        settings = ", ".join(f"{key}={value}" for key, value in chosen.items())
-        logger(quiet)(f"chosen for this device, as a search would (change with --set): {settings}")
+    space, limits = space_and_budget(sections, logger(quiet))
     return study_name(file, sections), space, limits
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -11,29 +11,39 @@ from typing import Any, NamedTuple
 import torch
 
 from nas_budget.arch.budget import Verdict
+from nas_budget.arch.cost import cost
+from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.console.output import images_in_words, log, logger, out, out_json, this_command, verdict_line
 from nas_budget.cli.console.progress import display
 from nas_budget.cli.console.search_view import SearchView
 from nas_budget.cli.console.study import counts_of, finalist_lines
 from nas_budget.errors import StoppedError
-from nas_budget.records.formatting import seconds_in_words
+from nas_budget.records.formatting import in_short, seconds_in_words, width_in_words
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, PAGE, TRIALS_TABLE
 from nas_budget.search.api import result_of
 from nas_budget.search.config.plan import Plan, TimeLeft, make_plan
+from nas_budget.search.config.proxy import levels
 from nas_budget.search.config.settings import StudyConfig
-from nas_budget.search.open_study import Opened, open_search
+from nas_budget.search.open_study import Opened, open_search, torch_threads
+from nas_budget.search.selection import DEFAULT_RECIPE
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.storage import count_finished
 from nas_budget.search.workers.search_runner import Search
 from nas_budget.train.engine.device import describe_device
+from nas_budget.train.optim.recipe import RECIPES
+from nas_budget.train.profile.time_model import calibrate
+
+EVENING_S, SHORT_EPOCHS = 10_800.0, 20
+"""Seconds that a person may wait for a full training, and epochs without which it is none."""
 
 
 class PlannedSearch(NamedTuple):
-    """A study ready to start or to resume, what to expect of the trials that are left, how many are done."""
+    """A study ready to start or to resume, what to expect of the trials left, how many are done; cores to train on."""
 
     opened: Opened
     plan: Plan
     n_before: int
+    n_cores: int
 
 
 def plan_search(
@@ -42,17 +52,17 @@ def plan_search(
     """Read, check and plan; nothing is written yet."""
     quiet_optuna()
     opened = open_search(file, overrides, name, runs_dir, data_dir, log)  # also when quiet: which images it is matters
-    settings = opened.settings
+    settings, n_cores = opened.settings, torch.get_num_threads()
     if opened.device.type == "cpu":
         torch.set_num_threads(settings.threads)
     n_before = count_finished(settings.storage, opened.folder, settings.name) if opened.exists else 0
     plan = make_plan(settings, opened.images, max(0, settings.trials - n_before))
-    return PlannedSearch(opened, plan, n_before)
+    return PlannedSearch(opened, plan, n_before, n_cores)
 
 
 def plan_lines(planned: PlannedSearch) -> list[str]:
     """The plan for a person."""
-    opened, plan, n_before = planned
+    opened, plan, n_before, _ = planned
     s, space, recipe = opened.settings, opened.settings.space, opened.settings.recipe
     how_far = f"resumed, {n_before} of {s.trials} trials done" if n_before else "new"
     n_left = max(0, s.trials - n_before)
@@ -70,9 +80,12 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
         f"recipe   {s.recipe_name}: {recipe.optimizer}, learning rate {recipe.learning_rate:g}, "
         f"batch {recipe.batch_size}, {recipe.epochs} epochs",
         f"search   {s.sampler}; {_pruning(s)}",
-        f"time     {n_left} trials of about {seconds_in_words(plan.trial_s)}{at_once}: "
+        f"time     {n_left} trials of about {seconds_in_words(plan.trial_s)}{_ladder_in_words(s, plan)}{at_once}: "
         f"{seconds_in_words(plan.total_s / s.workers)} if none is pruned",
     ]
+    if s.proxy < 1:
+        trained = f"copies at {width_in_words(s.proxy)} (about {plan.proxy_params:,} parameters)"
+        lines.insert(-2, f"proxies  trials train {trained}; the answer is at full size")
     if s.finalists:
         seeds = f"{s.finalist_seeds} more seeds, {s.finalist_epochs} epochs each"
         lines.insert(-1, f"finals   the best {s.finalists} with {seeds}")
@@ -84,7 +97,7 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
 
 def plan_json(planned: PlannedSearch) -> dict[str, Any]:
     """The plan for a program."""
-    opened, plan, n_before = planned
+    opened, plan, n_before, _ = planned
     about = {"study": opened.settings.name, "device": describe_device(opened.device), "finished": n_before}
     return {**about, "plan": asdict(plan), "settings": opened.settings.to_dict()}
 
@@ -95,7 +108,7 @@ def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: b
     search = planned.opened.search(should_stop)
     try:
         with display(quiet) as show, closing(search.events()) as events:
-            left = TimeLeft(settings, plan.trial_s, plan.speed)
+            left = TimeLeft(settings, plan.trial_s, plan.speed, plan.ladder_s)
             view = SearchView(search.tables.rows(), settings, left, show, logger(quiet))
             for event in events:
                 view.update(event)
@@ -110,6 +123,34 @@ def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: b
 
             try_to_write_page(search.folder)
     return search
+
+
+def _next_steps(planned: PlannedSearch, spec: ResNetSpec) -> Iterator[str]:
+    """The full training of the best network, how long it takes here, and what to do where that is long."""
+    opened, recipe = planned.opened, RECIPES[DEFAULT_RECIPE]
+    with torch_threads(planned.n_cores if opened.device.type == "cpu" else None):
+        speed = calibrate([spec], opened.images, recipe, opened.settings.precision)
+    epoch_s = speed.epoch_seconds(spec, recipe, opened.dataset.n_train)
+    command = f"nas-budget train --study {opened.folder}"
+    if not epoch_s:  # memory did not suffice for a step
+        yield f"next: {command}"
+        return
+    seconds = recipe.epochs * epoch_s
+    yield f"next: {command}   # {recipe.epochs} epochs of {DEFAULT_RECIPE}: about {seconds_in_words(seconds)} here"
+    if seconds > EVENING_S:
+        yield f"      {command} --time 3h   # in less time, or on a GPU"
+    if SHORT_EPOCHS * epoch_s > EVENING_S:
+        macs = in_short(cost(spec).macs * EVENING_S / (SHORT_EPOCHS * epoch_s))
+        yield f"      for one that trains here in an evening: search with --max-macs {macs} and another --name"
+
+
+def _ladder_in_words(settings: StudyConfig, plan: Plan) -> str:
+    """The levels of the ladder: how many of the best train at which width, and how long each takes."""
+    factors = levels(settings.proxy, settings.ladder)
+    return "".join(
+        f", the best {n} again at {width_in_words(factor)} ({seconds_in_words(s)} each)"
+        for n, factor, s in zip(settings.ladder, factors, plan.ladder_s, strict=True)
+    )
 
 
 def _range(bounds: tuple[float, float]) -> str:
@@ -155,12 +196,14 @@ def print_result(planned: PlannedSearch, search: Search, as_json: bool) -> None:
         if found.finalists:
             leading = found.finalists[0]
             number, accuracy = leading.trial, f"{leading.mean:.2%}, mean of {leading.n_runs} runs,"
-        out(f"best: {accuracy} on {best.validation_images:,} validation images (trial {number})")
+        trained = f" of its proxy at {width_in_words(best.proxy)}" if best.proxy < 1 else ""
+        out(f"best: {accuracy} on {best.validation_images:,} validation images{trained} (trial {number})")
         out(f"      {found.best_spec}")
         for m in verdict.margins:
             verdict_line(True, f"      {m.used:,} of {m.limit:,} {m.words} ({m.margin:,} to spare)")
     for line in finalist_lines(found.finalists):
         out(line)
     out(f"files: {', '.join(files.values())}")
-    if found.best:
-        out(f"next: nas-budget train --study {found.folder}")
+    if found.best_spec:
+        for line in _next_steps(planned, found.best_spec):
+            out(line)

@@ -19,6 +19,7 @@ from nas_budget.records.formatting import seconds_in_words, time_text
 from nas_budget.records.paths import PAGE
 from nas_budget.records.training_run import EpochRow, RunResult
 from nas_budget.search import selection
+from nas_budget.search.config.build import budget_of
 from nas_budget.search.config.sections import parse_time
 from nas_budget.search.config.study_file import Sections, read_study_file
 from nas_budget.search.epochs_in_time import TimedTraining, epoch_seconds, fit_to_time, options_in_time
@@ -62,7 +63,7 @@ def plan_training(
     if network:
         chosen = selection.Selection(*network)
     elif study:
-        chosen = selection.select_from_study(study, trial, selection.full_training_budget(sections))
+        chosen = selection.select_from_study(study, trial, budget_of(sections["budget"]))
     elif study_file:
         chosen = selection.select_from_file(sections, study_file)
     else:

@@ -95,7 +95,7 @@ def _words(names: tuple[str, ...]) -> str:
 OPTIONS = {
     "budget": Key("budget.params", "Most parameters, such as 5M, 250k or none.", BUDGET, "5M"),
     "max_macs": Key(
-        "budget.macs", "Most multiply-accumulates for one image, such as 30M, or none.", BUDGET, "by device"
+        "budget.macs", "Most multiply-accumulates for one image, such as 30M, or none.", BUDGET, "none"
     ),
     "max_weight_bytes": Key("budget.weight_bytes", "Most bytes of weights, such as 250kB.", BUDGET, "none"),
     "weight_format": Key(
@@ -105,14 +105,20 @@ OPTIONS = {
         "budget.activation_bytes", "Most bytes of live elements (fp32, one image).", BUDGET, "none"
     ),
     "fill": Key(
-        "space.fill", "Share of the budget that networks use, such as 0.9:1 for near it.", BUDGET, "0.02:1",
+        "space.fill", "Share of the budget that networks use, such as 0.9:1 for near it.", BUDGET, "0.5:1",
         parse=parse_fill,
     ),
-    "trials": Key("search.trials", "Trials in all; the same command, run again, resumes up to them.", SEARCH, "50"),
+    "trials": Key(
+        "search.trials", "Trials in all; the same command, run again, resumes up to them.", SEARCH, "50, or by time"
+    ),
+    "time": Key("search.time", "Time in which the search is to end, such as 20m.", SEARCH, "none"),
+    "proxy": Key(
+        "search.proxy", "Train copies of this share of the width, such as 1/8, or none.", SEARCH, "by time", parse=str
+    ),
     "sampler": Key("search.sampler", f"{_words(SAMPLERS)}.", SEARCH, "bayes", SAMPLERS),
-    "aim": Key("search.aim", f"What bayes looks for: {_words(AIMS)}.", SEARCH, "front", AIMS),
+    "aim": Key("search.aim", f"What is looked for: {_words(AIMS)} of all sizes.", SEARCH, "best", AIMS),
     "pruner": Key("search.pruner", f"{_words(PRUNERS)}.", SEARCH, "front", PRUNERS),
-    "workers": Key("search.workers", "Processes that train at once.", SEARCH, "1"),
+    "workers": Key("search.workers", "Processes that train at once.", SEARCH, "by device"),
     "seed_spec": Key(
         "search.queue", "A network to train first: a spec.json, or channels. Repeat it for more.", SEARCH, "auto",
         parse=parse_seed_spec, repeated=True,
@@ -125,7 +131,7 @@ OPTIONS = {
     "target": Key("search.target", "Accuracy that ends the search, such as 0.95.", SEARCH, "none"),
     "storage": Key("search.storage", "journal, or the URL of a database for Optuna.", SEARCH, "journal"),
     "data": Key("data.name", f"{', '.join(DATA)} or an .npz file.", TRAINING, "auto", DATA),
-    "images": Key("data.images", "Images to train on, or all.", TRAINING, "by device"),
+    "images": Key("data.images", "Images to train on, or all.", TRAINING, "by time"),
     "epochs": Key("recipe.epochs", "Passes over the images.", TRAINING, "by recipe"),
     "recipe": Key("recipe.name", f"How to train: {_words(RECIPES)}.", TRAINING, "by device", RECIPES),
     "seed": Key("search.seed", "Fixes proposals, initial weights and order of images.", TRAINING, "0"),

@@ -50,7 +50,9 @@ const drawing = (id) => {
 
 const SETTINGS = [
   ["Predicted by the model", (id) => cell("predicted", id) === null ? "" : `${percent(cell("predicted", id))} ± ${percent(1.96 * cell("predicted_deviation", id))}`],
-  ["Accuracy", (id) => cell("accuracy", id) === null ? "" : percent(cell("accuracy", id))], ["Parameters", (id) => count(cell("params", id))], ["MACs", (id) => count(cell("macs", id))],
+  ["Accuracy", (id) => cell("accuracy", id) === null ? "" : percent(cell("accuracy", id))], 
+  ["Trained as a proxy", (id) => cell("proxy", id) < 1 ? `at 1/${(1 / cell("proxy", id)).toPrecision(3) * 1} of the width, ${count(cell("proxy_params", id))} parameters` : ""],
+  ["Parameters", (id) => count(cell("params", id))], ["MACs", (id) => count(cell("macs", id))],
   ["Latency of one image", (id) => cell("latency_s", id) ? `${(1e3 * cell("latency_s", id)).toPrecision(3)} ms` : ""], ["Depth", (id) => `${cell("depth", id)} layers`],
   ["Activations at their peak", (id) => `${count(cell("activation_bytes", id))} B`],
   ["Epochs", (id) => `${cell("epochs", id)} of ${cell("max_epochs", id)}`], ["Time", (id) => `${cell("seconds", id).toFixed(1)} s`],

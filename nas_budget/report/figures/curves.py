@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nas_budget.report.figures.style import ACCENT, FAINT, GRID, LIMIT, accuracy_axis, colour_of, lay_out, plain
+from nas_budget.report.tables.trials import proposed
 
 MOST_CURVES = 600
 FAINTEST, STRONGEST, STRONG_CURVES = 0.15, 0.5, 20
@@ -74,7 +75,7 @@ def curves_figure(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
 
 def drawn_curves(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     """The trials whose curves are drawn: all, or of very many the best half and others at equal steps."""
-    known = table[(table["curve"].str.strip() != "") & table["state"].isin(["complete", "pruned"])]
+    known = proposed(table[(table["curve"].str.strip() != "") & table["state"].isin(["complete", "pruned"])])
     if metric == "loss":
         known = known[by_loss(known)]
     if len(known) <= MOST_CURVES:

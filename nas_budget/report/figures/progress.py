@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from nas_budget.report.figures.style import accuracy_axis, colour_of, lay_out, plain
 from nas_budget.report.figures.timeline import unit_of
-from nas_budget.report.tables.trials import complete
+from nas_budget.report.tables.trials import complete, proposed
 
 OVER = ("trials", "time")
 
@@ -22,7 +22,7 @@ def progress_figure(table: pd.DataFrame, over: str = "trials") -> go.Figure:
         over: "trials" that are complete or pruned, or "time": device time since the study began.
     """
     figure, studies = go.Figure(), list(table["study"].unique())
-    ordered = table.sort_values(["study", "finished", "number"], kind="stable")
+    ordered = proposed(table).sort_values(["study", "finished", "number"], kind="stable")
     steps = ordered["seconds"] + ordered["repeated_seconds"] if over == "time" else (ordered["state"] != "failed") * 1.0
     done = steps.groupby(ordered["study"]).cumsum()
     unit, words = unit_of(float(done.max())) if over == "time" else (1.0, "")

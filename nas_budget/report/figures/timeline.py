@@ -19,6 +19,7 @@ Times = NDArray[np.float64]
 ENTRIES = {
     "complete": ("complete trials", "#2563eb"),
     "pruned": ("pruned trials", FAINT),
+    "ladder": ("the best again, wider", "#60a5fa"),
     "finalists": ("finalists", SECOND),
     "failed": ("failed trials", LIMIT),
     "duplicate": ("networks trained before", "#9333ea"),

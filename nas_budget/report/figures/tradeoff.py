@@ -10,13 +10,13 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nas_budget.records.finalists import FinalistRun, FinalistSummary, summarize_finalists
-from nas_budget.records.formatting import in_short
+from nas_budget.records.formatting import factor_in_words, in_short, width_in_words
 from nas_budget.records.predictions import ExpectedNetwork
 from nas_budget.records.statistics import DEVIATIONS, interval
 from nas_budget.report.figures.axes import AXES, round_numbers
 from nas_budget.report.figures.style import FAINT, INK, LIMIT, PAPER, SECOND, accuracy_axis, colour_of, lay_out, plain
 from nas_budget.report.tables.known import known_networks
-from nas_budget.report.tables.trials import knee, pareto_trials
+from nas_budget.report.tables.trials import knee, ladder, pareto_trials, proposed, trained_as
 
 NEAR = 0.1
 """Published networks are hidden at first when their accuracy is further than this from all trials."""
@@ -27,7 +27,7 @@ MARGIN = 1.15
 MOST_BARS = 100
 """Of more complete trials those on the front alone have error bars."""
 BAND, BAR = "rgba(13, 148, 136, 0.14)", "rgba(100, 116, 139, 0.4)"
-NARROW = 2
+NARROW = 3
 """An axis whose end is less than this many times its beginning has no round numbers to show."""
 
 
@@ -53,10 +53,12 @@ def tradeoff(
     right = max([*drawn["cost"], *filter(None, [along.budget(table)])], default=1.0)
     if expected and axis == "params" and len(studies) == 1:
         _add_expected(figure, expected)
+    wider, drawn = ladder(drawn), proposed(drawn)
     for place, study in enumerate(studies):
         _add_study(figure, drawn[drawn["study"] == study], place, right, study if len(studies) > 1 else "")
     places = [*drawn["cost"]]
     if len(studies) == 1:
+        _add_ladder(figure, wider)
         _add_finalists(figure, drawn, summarize_finalists(finalists))
         _add_knee(figure, pareto_trials(drawn, "cost"))
     budgets = sorted({budget for _, rows in table.groupby("study") if (budget := along.budget(rows))})
@@ -65,17 +67,17 @@ def tradeoff(
     places += budgets
     if (table["data"] == table["data"].iloc[0]).all():
         places += _add_known(figure, table["data"].iloc[0], along.column, drawn)
-    _lay_out(figure, places, [*drawn["accuracy"]], along.title(table))
+    _lay_out(figure, places, [*drawn["accuracy"], *wider["accuracy"]], along.title(table), accuracy_title(table))
     return figure
 
 
-def _lay_out(figure: go.Figure, places: list[float], accuracies: list[float], title: str) -> None:
+def _lay_out(figure: go.Figure, places: list[float], accuracies: list[float], along: str, upwards: str) -> None:
     lay_out(
         figure, font_size=14, height=540, margin={"l": 64, "r": 24, "t": 56, "b": 60}, hovermode="closest",
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": FAINT}, dragmode="zoom",
     )  # fmt: skip
-    figure.update_xaxes(title={"text": title, "standoff": 10}, type="log", **_cost_axis(places))
-    figure.update_yaxes(title={"text": "accuracy on validation images", "standoff": 8}, **accuracy_axis(accuracies))
+    figure.update_xaxes(title={"text": along, "standoff": 10}, type="log", **_cost_axis(places))
+    figure.update_yaxes(title={"text": upwards, "standoff": 8}, **accuracy_axis(accuracies))
 
 
 def _cost_axis(places: list[float]) -> dict[str, Any]:
@@ -147,6 +149,25 @@ def _add_trials(figure: go.Figure, trials: pd.DataFrame, name: str, marker: dict
     )  # fmt: skip
 
 
+def _add_ladder(figure: go.Figure, wider: pd.DataFrame) -> None:
+    """The best networks trained again as wider proxies: triangles."""
+    for proxy, trials in wider.groupby("proxy"):
+        symbol: dict[str, Any] = {
+            "size": 11,
+            "symbol": "triangle-up",
+            "color": "white",
+            "line": {"width": 2, "color": INK},
+        }
+        _add_trials(figure, trials, f"again at {width_in_words(float(str(proxy)))}", symbol)
+
+
+def accuracy_title(table: pd.DataFrame) -> str:
+    """What the accuracies of a table are of."""
+    widths = sorted({factor_in_words(width) for width in proposed(table)["proxy"] if width < 1})
+    of_proxies = f"accuracy of proxies at {' or '.join(widths)} of the width"
+    return f"{of_proxies}, validation images" if widths else "accuracy on validation images"
+
+
 def _add_finalists(figure: go.Figure, drawn: pd.DataFrame, finalists: Sequence[FinalistSummary]) -> None:
     """Means of the finalists' runs, with the 95 % interval of Student's t where a deviation is known."""
     known = drawn.reset_index(names="id").set_index("number")
@@ -202,8 +223,10 @@ def describe(trial: dict[Any, Any]) -> str:
     """A trial in a few lines of plotly's markup: accuracy, cost, network."""
     ended = "" if trial["state"] == "complete" else " · pruned"
     latency = f" · {1e3 * trial['latency_s']:.3g} ms an image" if trial["latency_s"] > 0 else ""
+    trained = trained_as(trial)
     lines = [
         f"<b>{trial['accuracy']:.2%}</b> · trial {trial['number']}{ended}",
+        *([f"{trained}, {trial['proxy_params']:,} parameters"] if trained else []),
         f"{trial['params']:,} parameters, {trial['macs']:,} MACs",
         f"channels {plain(trial['channels'])}",
         f"blocks {plain(trial['blocks'])} · kernels {plain(trial['kernels'])}",

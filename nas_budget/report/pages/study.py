@@ -24,7 +24,7 @@ from nas_budget.report.pages.page_data import figures_of_studies, page_data
 from nas_budget.report.pages.templates import plotly_script, render
 from nas_budget.report.tables.known import known_networks
 from nas_budget.report.tables.studies import StudyTable, together
-from nas_budget.report.tables.trials import complete, halved, knee, network, pareto_trials
+from nas_budget.report.tables.trials import complete, halved, knee, network, pareto_trials, trained_as
 
 SAME = {
     "data": "data",
@@ -60,7 +60,7 @@ def page(studies: Sequence[StudyTable], live: str = "") -> str:
     best = only.best_network if only else None
     figures = figures_of_studies(studies)
     return render(
-        "page.html", {"network": network, "budget": budget_in_words}, SCRIPTS,
+        "page.html", {"network": network, "budget": budget_in_words, "trained_as": trained_as}, SCRIPTS,
         title=" and ".join(study.name for study in studies), first=table.iloc[0], only=only, best=best,
         studies=[_summary(study) for study in studies],
         margins=list(_margins(best.trial)) if best else [], found=_found(only) if only else "",
@@ -170,6 +170,8 @@ def _facts(study: StudyTable) -> Iterable[tuple[str, str]]:
     yield "Data", f"{first['data']}: {images}"
     if n_split := int((table["micro_batches"] > 1).sum()):
         yield "Split into micro-batches", f"{n_split} trial{'' if n_split == 1 else 's'}, as memory did not suffice"
+    if first["proxy"] < 1:
+        yield "Trained", f"{trained_as(first)}: full-size networks are compared by narrow copies"
     yield "Epochs of a trial", f"{first['max_epochs']}"
     yield "Device", ", ".join(d for d in table["device"].unique() if d)
     yield "Precision, seed", f"{first['precision']}, {first['seed']}"

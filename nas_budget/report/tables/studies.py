@@ -42,7 +42,9 @@ class StudyTable:
     @property
     def records(self) -> list[TrialRecord]:
         """Its trials, by number."""
-        return [TrialRecord(**{name: row[name] for name in COLUMNS}) for row in self.table.to_dict("records")]
+        table = self.table[[*COLUMNS]].astype(object)
+        rows = table.where(table.notna(), None).itertuples(index=False, name=None)
+        return [TrialRecord(*row) for row in rows]
 
     @property
     def ledger(self) -> TimeLedger:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nas_budget.errors import TableError
+from nas_budget.records.formatting import width_in_words
 from nas_budget.records.paths import trials_table
 from nas_budget.records.statistics import pareto_front
 from nas_budget.records.trials import KINDS, read_checked
@@ -32,9 +33,19 @@ def _series(name: str, values: list[Any]) -> pd.Series[Any]:
     return pd.Series(values, dtype="float64" if None in values else kind)
 
 
+def proposed(table: pd.DataFrame) -> pd.DataFrame:
+    """The trials of networks that were proposed, without those that trained one of them again at another width."""
+    return table[table["of"].isna()]
+
+
 def complete(table: pd.DataFrame) -> pd.DataFrame:
-    """The trials that trained to the end."""
-    return table[(table["state"] == "complete") & table["accuracy"].notna()]
+    """The proposed trials that trained to the end."""
+    return proposed(table[(table["state"] == "complete") & table["accuracy"].notna()])
+
+
+def ladder(table: pd.DataFrame) -> pd.DataFrame:
+    """The complete trials that trained a network again at another width."""
+    return table[(table["state"] == "complete") & table["accuracy"].notna() & table["of"].notna()]
 
 
 def pareto_trials(table: pd.DataFrame, cost: str = "params") -> pd.DataFrame:
@@ -71,9 +82,15 @@ def halved(pareto: pd.DataFrame, cost: str = "params") -> pd.Series[Any] | None:
 
 
 def best(table: pd.DataFrame) -> pd.Series[Any] | None:
-    """The most accurate complete trial, of equals the smallest; None when there is none."""
-    pareto = pareto_trials(table)
-    return None if pareto.empty else pareto.iloc[-1]
+    """The most accurate complete trial of those trained at the largest width, of equals the smallest; None of none."""
+    ended = pd.concat([complete(table), ladder(table)])
+    ranked = ended.sort_values(["proxy", "accuracy", "params"], ascending=[True, True, False], kind="stable")
+    return None if ranked.empty else ranked.iloc[-1]
+
+
+def trained_as(trial: Mapping[Any, Any] | pd.Series[Any]) -> str:
+    """What a trial trained where that was a proxy, such as "as a proxy at 1/8 of the width"; empty elsewhere."""
+    return f"as a proxy at {width_in_words(trial['proxy'])}" if trial["proxy"] < 1 else ""
 
 
 def network(trial: Mapping[Any, Any]) -> str:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from nas_budget.arch.budget import Budget
+from nas_budget.arch.scale import scale_widths
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.errors import NasBudgetError, StudyError, UsageError
+from nas_budget.errors import NasBudgetError, SpecError, StudyError, UsageError
 from nas_budget.records.paths import STUDY_SETTINGS
+from nas_budget.search.config.proxy import LADDERS, check_proxy, levels
 from nas_budget.search.config.sections import FROM_DATA, SearchSection
 from nas_budget.search.config.settings import FORMAT, StudyConfig
 from nas_budget.search.config.study_file import Sections
@@ -68,17 +70,19 @@ def build_config(
     """
     search, data = sections["search"], sections["data"]
     budget, space = budget_of(sections["budget"]), space_of(sections["space"], images)
-    recipes = _recipes(sections["recipe"])
+    recipes = recipes_of(sections["recipe"])
     epochs = recipes.base.epochs
     check_crop(recipes.base.crop_pad, images["image_size"])
     check_sampler(search["sampler"], [*space.dimensions(), *recipes.dimensions()])
     resolved = {
         **{key: _closed(key, search[key]) for key in SearchSection.model_fields if key != "storage"},
+        "ladder": _ladder(search),
         "n_startup_trials": _startup(search),
         "rungs": _rungs(search["rungs"], epochs),
         "finalist_epochs": epochs if search["finalist_epochs"] == "auto" else search["finalist_epochs"],
-        "queue": _queue(search["queue"], images, space, budget),
+        "queue": _queue(search["queue"], images, space, budget, search["proxy"]),
     }
+    check_proxy(search["proxy"], space)
     return StudyConfig(
         name=name,
         budget=budget,
@@ -100,7 +104,7 @@ def _closed(key: str, value: Any) -> Any:
     return None if value == "none" and key != "pruner" else value
 
 
-def _recipes(section: Mapping[str, Any]) -> RecipeSpace:
+def recipes_of(section: Mapping[str, Any]) -> RecipeSpace:
     """The recipe of a section, in which a list stands for a range of a number or for choices."""
     values = {**asdict(RECIPES[section["name"]]), **section}
     ranges = {name: tuple(values[name]) for name in RANGES if isinstance(values[name], list)}
@@ -111,6 +115,12 @@ def _recipes(section: Mapping[str, Any]) -> RecipeSpace:
     first = {name: given[0] for name, given in (ranges | choices).items()}
     fixed = {key: value for key, value in values.items() if key != "name"}
     return RecipeSpace(Recipe(**{**fixed, **first}), ranges, choices)
+
+
+def _ladder(search: Mapping[str, Any]) -> tuple[int, ...]:
+    """How many trials are trained again at each further level; none where networks themselves are trained."""
+    counts = LADDERS[0] if search["ladder"] == "auto" else tuple(search["ladder"])
+    return counts[: len(levels(search["proxy"], counts))] if search["proxy"] < 1 else ()
 
 
 def _startup(search: Mapping[str, Any]) -> int:
@@ -132,12 +142,25 @@ def _rungs(asked: Any, epochs: int) -> tuple[int, ...]:
     return tuple(asked)
 
 
-def _queue(asked: Any, images: Mapping[str, Any], space: SearchSpace, budget: Budget) -> tuple[ResNetSpec, ...]:
+def _queue(
+    asked: Any, images: Mapping[str, Any], space: SearchSpace, budget: Budget, proxy: float
+) -> tuple[ResNetSpec, ...]:
     """The networks to train first; left open, the reference network where the space holds it and it fits."""
     if asked != "auto":
-        return tuple(_queued(values, images, space, budget) for values in asked)
+        queue = tuple(_queued(values, images, space, budget) for values in asked)
+        for spec in queue:
+            _check_scaled(spec, proxy)
+        return queue
     spec = replace(ResNetSpec(**REFERENCE, **images), dropout=space.dropout)
     return (spec,) if contains(space, spec) and budget.check(spec).fits else ()
+
+
+def _check_scaled(spec: ResNetSpec, proxy: float) -> None:
+    """Refuse a network of the queue that is too narrow for a proxy before any is trained."""
+    try:
+        scale_widths(spec, proxy)
+    except SpecError as error:
+        raise UsageError(f"search.queue: {spec} is too narrow for search.proxy: {error}; or leave it out") from None
 
 
 def _queued(values: Mapping[str, Any], images: Mapping[str, Any], space: SearchSpace, budget: Budget) -> ResNetSpec:

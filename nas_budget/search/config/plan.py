@@ -5,15 +5,20 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil, exp
+from statistics import fmean
 from typing import Any
 
 from nas_budget.arch.cost import cost
+from nas_budget.arch.scale import scale_widths
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.records.trials import TrialRecord
+from nas_budget.search.config.proxy import DEAR, levels
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.space.feasible import FeasibleSpace
+from nas_budget.space.random_networks import size_bounds
 from nas_budget.space.space import OPTIONS, SearchSpace
-from nas_budget.space.spec_factory import make_spec, smallest_specs, snap_width, stride_patterns
+from nas_budget.space.spec_factory import make_spec, snap_width, stride_patterns
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.optim.recipe import Recipe
 from nas_budget.train.profile.time_model import TimeModel, calibrate
@@ -34,12 +39,14 @@ class Plan:
     `TimeLeft(config, plan.trial_s, plan.speed)` goes on from it while the search runs.
 
     Attributes:
-        smallest: Parameters of the smallest network that the space can propose.
+        smallest: Parameters of the smallest network that may be proposed.
         largest: Parameters of the largest network among proposals that fill the budget.
         share_fitting: Share of networks drawn at random from the space, widths included, that fit.
         trial_s: Mean seconds of a trial that trains to the end, predicted for the queue and many proposals; 0 where
             nothing could be timed.
-        total_s: Seconds of all trials left if none is pruned.
+        ladder_s: The same for a trial of each further level of the ladder.
+        total_s: Seconds of all trials left if none is pruned, and of the ladder.
+        proxy_params: Mean parameters of what trials train.
         speed: The time model that predicts them.
 
     Examples:
@@ -54,7 +61,7 @@ class Plan:
         >>> plan = make_plan(config, split_images(dataset, cpu, 100, 50), n_left=10)
         >>> plan.smallest < plan.largest <= 20_000
         True
-        >>> plan.total_s == 10 * plan.trial_s
+        >>> plan.total_s >= 10 * plan.trial_s
         True
     """
 
@@ -62,7 +69,9 @@ class Plan:
     largest: int
     share_fitting: float
     trial_s: float
+    ladder_s: tuple[float, ...]
     total_s: float
+    proxy_params: int
     speed: TimeModel
 
 
@@ -78,14 +87,21 @@ def make_plan(settings: StudyConfig, images: SplitImages, n_left: int) -> Plan:
     drawn = sum(feasible.fits(_drawn(space, rng)) for _ in range(N_DRAWN))
     filled = [feasible.decode({**_point(space, rng), "size": 1.0}) for _ in range(N_FILLED)]
     proposals = propose(settings, N_PROPOSED)
-    speed = calibrate(to_time(proposals), images, settings.recipe, settings.precision)
+    proxies = [scale_widths(spec, settings.proxy) for spec in proposals]
+    speed = calibrate(to_time(proxies), images, settings.recipe, settings.precision)
     trial_s = _mean_seconds(proposals, speed, settings, n_left)
+    ladder_s = tuple(
+        _typical(settings, [trial_seconds(speed, spec, settings, proxy=factor) for spec in proposals])
+        for factor in levels(settings.proxy, settings.ladder)
+    )
     return Plan(
-        smallest=min(cost(spec).params for spec in smallest_specs(space) if feasible.fits(spec)),
+        smallest=round(exp(size_bounds(feasible)[0])),
         largest=max(cost(spec).params for spec in filled),
         share_fitting=drawn / N_DRAWN,
         trial_s=trial_s,
-        total_s=trial_s * n_left,
+        ladder_s=ladder_s,
+        total_s=trial_s * n_left + sum(n * s for n, s in zip(settings.ladder, ladder_s, strict=True)),
+        proxy_params=round(fmean(cost(proxy).params for proxy in proxies)),
         speed=speed,
     )
 
@@ -106,15 +122,23 @@ def to_time(proposals: Sequence[ResNetSpec]) -> list[ResNetSpec]:
 def _mean_seconds(proposals: Sequence[ResNetSpec], speed: TimeModel, settings: StudyConfig, n_left: int) -> float:
     """Mean of the seconds predicted for the trials left: those of the queue, and others like the proposals."""
     queue = [trial_seconds(speed, spec, settings) for spec in settings.queue[: max(1, n_left)]]
-    others = [trial_seconds(speed, spec, settings) for spec in proposals]
+    other_s = _typical(settings, [trial_seconds(speed, spec, settings) for spec in proposals])
     n_others = max(1, n_left) - len(queue)
-    return (sum(queue) + n_others * sum(others) / len(others)) / max(1, n_left)
+    return (sum(queue) + n_others * other_s) / max(1, n_left)
 
 
-def trial_seconds(speed: TimeModel, spec: ResNetSpec, settings: StudyConfig, recipe: Recipe | None = None) -> float:
-    """Seconds a trial of this network is predicted to take to its end, with all its seeds."""
+def _typical(settings: StudyConfig, seconds: Sequence[float]) -> float:
+    """Mean seconds of the trials to expect: a search for the best network learns to like dear ones."""
+    return fmean(sorted(seconds)[-ceil(DEAR * len(seconds)) :] if settings.aim == "best" else seconds)
+
+
+def trial_seconds(
+    speed: TimeModel, spec: ResNetSpec, settings: StudyConfig, recipe: Recipe | None = None, proxy: float | None = None
+) -> float:
+    """Seconds a trial of this network is predicted to take to its end, with all its seeds, by its proxy."""
     recipe = recipe or settings.recipe
-    epoch = speed.epoch_seconds(spec, recipe, settings.n_train, settings.n_validation)
+    trained = scale_widths(spec, proxy or settings.proxy)
+    epoch = speed.epoch_seconds(trained, recipe, settings.n_train, settings.n_validation)
     return epoch * recipe.epochs * settings.trial_seeds
 
 
@@ -125,16 +149,23 @@ class TimeLeft:
         settings: Settings of the study.
         trial_s: Seconds of a trial by the plan (`Plan.trial_s`); 0 where nothing could be timed.
         speed: Time model of the plan (`Plan.speed`); None takes all trials as equally long.
+        ladder_s: Seconds of a trial of each level of the ladder by the plan (`Plan.ladder_s`).
     """
 
-    def __init__(self, settings: StudyConfig, trial_s: float, speed: TimeModel | None = None) -> None:
+    def __init__(
+        self, settings: StudyConfig, trial_s: float, speed: TimeModel | None = None, ladder_s: Sequence[float] = ()
+    ) -> None:
         self.settings, self.trial_s, self.speed = settings, trial_s, speed
+        self.ladder_s = [s for n, s in zip(settings.ladder, ladder_s, strict=False) for _ in range(n)]
         self.n_ended = 0
         self.observed = self.trained = self.whole = 0.0
 
     def add(self, record: TrialRecord) -> None:
         """Count a trial that ended, unless it failed."""
         if record.state == "failed":
+            return
+        if record.of is not None:
+            self.ladder_s = self.ladder_s[1:]
             return
         share = max(1, record.epochs) / record.max_epochs
         whole = self._predicted(record) or record.seconds / share
@@ -151,11 +182,12 @@ class TimeLeft:
         """
         s, weight = self.settings, PLAN_WEIGHT if self.trial_s else 0
         expected = (self.trial_s * weight + self.whole) / max(1, weight + self.n_ended)
-        expected *= self.observed / self.trained if self.trained else 1.0
+        slowdown = self.observed / self.trained if self.trained else 1.0
+        expected *= slowdown
         pruned = self.trained / self.whole if self.whole else 1.0
         n_runs = max(0, s.finalists * s.finalist_seeds - n_finalist_runs) * s.finalist_epochs / s.recipe.epochs
         n_left = max(0, s.trials - self.n_ended) * pruned + n_runs / s.trial_seeds
-        return expected * n_left / s.workers
+        return (expected * n_left + slowdown * sum(self.ladder_s)) / s.workers
 
     def _predicted(self, record: TrialRecord) -> float:
         """Seconds of the whole trial as predicted before it."""

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+import psutil
 import torch
 
 from nas_budget.arch.budget import Budget
 from nas_budget.errors import StudyError, StudyFileError, UsageError
-from nas_budget.search.config.build import budget_of, build_config, images_of, space_of
+from nas_budget.search.config.build import budget_of, build_config, images_of, recipes_of, space_of
+from nas_budget.search.config.proxy import (
+    FACTORS,
+    LADDERS,
+    LEAST_IMAGES,
+    TRIALS,
+    Asked,
+    Measure,
+    choose,
+    narrowest_width,
+    spaces_by_factor,
+)
 from nas_budget.search.config.sections import FROM_DATA, SECTIONS
 from nas_budget.search.config.settings import FORMAT, StudyConfig, next_name
 from nas_budget.search.config.study_file import Sections
@@ -18,9 +31,10 @@ from nas_budget.space.space import SearchSpace
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import split_sizes
-from nas_budget.train.engine.device import choose_device, choose_precision, describe_device
+from nas_budget.train.engine.device import choose_precision, describe_device
+from nas_budget.train.profile.time_model import TimeModel
 
-HELD_KEYS = ("search.seed", "search.precision", "search.trial_seeds")
+HELD_KEYS = ("search.seed", "search.precision", "search.trial_seeds", "search.proxy")
 """Keys of `[search]` that must stay when a study is resumed, like every key of the other sections."""
 
 IMAGES = {
@@ -35,33 +49,29 @@ IMAGES = {
 SMALL_MACS = 10_000_000
 """Networks limited to this train on one thread: it is faster as far as measured (docs/benchmarks.md)."""
 
-DEVICE_DEFAULTS: dict[str, dict[str, Any]] = {
-    # Fifty trials in about ten minutes on two cores.
-    "cpu": {
-        "budget.macs": 4_000_000,
-        "data.images": 2_500,
-        "data.validation_images": 1_000,
-        "recipe.name": "brief",
-        "space.blocks": [1, 2],
-        "space.first_stride": [2],
-        "search.threads": "all",
-    },
-    # Full size.
-    "gpu": {
-        "budget.macs": "none",
-        "data.images": "all",
-        "data.validation_images": None,
-        "recipe.name": "fast",
-        "space.blocks": [1, 4],
-        "space.first_stride": [1],
-        "search.threads": "all",
-    },
-}
+RECIPE_NAMES = {"cpu": "brief", "gpu": "fast"}
+N_VALIDATION = 1_000
+"""Images for validation on a CPU; on a GPU a tenth of the training images."""
+MOST_WORKERS, WORKER_BYTES = 8, 2 * 1024**3
+"""Workers that are started unasked on a CPU, and the memory that there must be for each: one took 1.7 GB."""
+WIDTH = (8, 512)
+TRIAL_S = {"cpu": 18.0, "gpu": 600.0}
+"""Seconds for each trial that a search without a time of its own is planned for: fifty in 15 minutes on a CPU."""
+FILL = {"best": (0.51, 1.0), "front": (0.02, 1.0)}
+"""Shares of the parameters that networks use, by the aim: for the best at least half, with room for rounded widths."""
+FILL_OF_SEVERAL = (0.1, 1.0)
+"""The same where the best is looked for under another limit too: with few MACs few parameters may be best."""
+OPEN = (
+    "space.fill", "space.width", "data.images", "data.validation_images", "recipe.name", "search.trials",
+    "search.proxy", "search.ladder", "search.workers", "search.threads",
+)  # fmt: skip
+"""Keys that may be left open, beside those that `build_config` decides."""
 
 
 def resolve(
-    name: str, sections: Sections, device: torch.device, dataset: Dataset, recorded: Mapping[str, Any] | None = None
-) -> StudyConfig:
+    name: str, sections: Sections, device: torch.device, dataset: Dataset, recorded: Mapping[str, Any] | None = None,
+    measure: Measure | None = None,
+) -> StudyConfig:  # fmt: skip
     """The settings of a study: what is "auto" is as the study recorded it, or else as suits the device and the data.
 
     Args:
@@ -70,6 +80,7 @@ def resolve(
         device: Where the study trains.
         dataset: The images.
         recorded: What an existing study recorded (`StudyConfig.to_dict`); None for a new one.
+        measure: Times networks on the device; None takes a usual device of its kind.
 
     Raises:
         StudyFileError: Values that contradict each other, the data or the device.
@@ -81,10 +92,10 @@ def resolve(
             f"study with --name {next_name(name)}"
         )
     full = copy.deepcopy(sections)
-    chosen = tuple(_open_keys(full, device))
-    for section, field in (key.split(".") for key in chosen):
-        known = recorded[section] if recorded and _is_held(f"{section}.{field}") else {}
-        full[section][field] = known.get(field, _suited(f"{section}.{field}", device, dataset, full))
+    open_keys = {key for key in OPEN if _get(full, key) == "auto"}
+    for key in open_keys if recorded else ():
+        if _is_held(key) or key == "search.ladder":
+            _set(full, key, _get(recorded or {}, key))
     full["data"].update(name=dataset.name, digest=dataset.digest)
     storage = full["search"].pop("storage")
     if recorded and full["search"]["precision"] == "auto":
@@ -93,10 +104,11 @@ def resolve(
         if full["search"]["graph"] and device.type != "cuda":
             raise UsageError(f"search.graph: needs a CUDA GPU; the device is {describe_device(device)}; leave it out")
         full["search"]["precision"] = choose_precision(full["search"]["precision"], device)
-        n_train = None if full["data"]["images"] == "all" else full["data"]["images"]
-        n_validation, n_train = split_sizes(dataset, n_train, full["data"]["validation_images"])
-        full["data"].update(images=n_train, validation_images=n_validation)
-        config = build_config(name, full, images_of(dataset), storage, chosen)
+        usual = TimeModel.usual(device.type)
+        _close(full, device, dataset, None if recorded else measure or (lambda _specs, _recipe: usual))
+        if recorded and "search.trials" in open_keys and full["search"]["time"] != "none":
+            full["search"]["trials"] = recorded["search"]["trials"]
+        config = build_config(name, full, images_of(dataset), storage, tuple(key for key in OPEN if key in open_keys))
     except UsageError as error:
         raise StudyFileError([f"{name}: {error}"]) from None
     if recorded and (changes := list(_differences(recorded, config.to_dict()))):
@@ -107,58 +119,102 @@ def resolve(
     return config
 
 
-def space_and_budget(
-    sections: Sections, on_message: Callable[[str], None]
-) -> tuple[SearchSpace, Budget, dict[str, Any]]:
-    """Space and budget of a study that is not run, and the values that the device decided, by "section.key".
+def space_and_budget(sections: Sections, on_message: Callable[[str], None]) -> tuple[SearchSpace, Budget]:
+    """Space and budget of a study that is not run: its networks at full size, without proxies.
 
     Raises:
         UsageError: An unknown data set.
         DataError: A file of images that is missing or damaged.
     """
-    full, device = copy.deepcopy(sections), choose_device(sections["search"]["device"])
-    defaults = _device_defaults(device)
-    chosen = {key: defaults[key] for key in _open_keys(full, device) if key.startswith(("budget.", "space."))}
-    for (section, field), value in ((key.split("."), value) for key, value in chosen.items()):
-        full[section][field] = value
-    name = full["data"]["name"]
+    name = sections["data"]["name"]
     images = dict(zip(FROM_DATA, IMAGES[name], strict=True)) if name in IMAGES else None
-    return (
-        space_of(full["space"], images or images_of(open_dataset(name, None, on_message))),
-        budget_of(full["budget"]),
-        chosen,
-    )
+    images = images or images_of(open_dataset(name, None, on_message))
+    return _space(sections, images, 1.0), budget_of(sections["budget"])
 
 
-def _device_defaults(device: torch.device) -> dict[str, Any]:
-    return DEVICE_DEFAULTS["cpu" if device.type == "cpu" else "gpu"]
+def _space(sections: Sections, images: Mapping[str, Any], factor: float) -> SearchSpace:
+    """The space for proxies of this factor."""
+    section = {**sections["space"]}
+    if section["fill"] == "auto":
+        aim, budget = sections["search"]["aim"], sections["budget"]
+        others = any(budget[limit] != "none" for limit in ("macs", "weight_bytes", "activation_bytes"))
+        section["fill"] = FILL_OF_SEVERAL if aim == "best" and others else FILL[aim]
+    if section["width"] == "auto":
+        section["width"] = (max(WIDTH[0], narrowest_width(factor)), WIDTH[1])
+    return space_of(section, images)
 
 
-def _open_keys(sections: Sections, device: torch.device) -> Iterator[str]:
-    """The keys, as "section.key", that are left to the device."""
-    for key in _device_defaults(device):
-        section, field = key.split(".")
-        if sections[section][field] == "auto":
-            yield key
+def _close(full: Sections, device: torch.device, dataset: Dataset, measure: Measure | None) -> None:
+    """Decide everything in the sections that is left open; without `measure` the time is already planned."""
+    kind = "cpu" if device.type == "cpu" else "gpu"
+    search, data = full["search"], full["data"]
+    if full["recipe"]["name"] == "auto":
+        full["recipe"]["name"] = RECIPE_NAMES[kind]
+    if data["validation_images"] == "auto":
+        tenth, fifth = max(1, dataset.n_train // 10), max(1, dataset.n_train // 5)
+        few = kind == "cpu" and data["images"] != "all"
+        data["validation_images"] = min(N_VALIDATION, fifth) if few else tenth
+    fixed = None if data["images"] in ("auto", "all") else data["images"]
+    data["validation_images"], n_train = split_sizes(dataset, fixed, data["validation_images"])
+    images = images_of(dataset)
+    cores = torch.get_num_threads()
 
+    def n_workers(factor: float) -> int:
+        if search["workers"] != "auto":
+            return int(search["workers"])
+        room = psutil.virtual_memory().available // WORKER_BYTES
+        return max(1, min(cores, MOST_WORKERS, room)) if kind == "cpu" and factor < 1 else 1
 
-def _suited(key: str, device: torch.device, dataset: Dataset, full: Sections) -> Any:
-    """The device's default for a key, fitted to the data and the networks.
-
-    At most four fifths of the training images train, and a fifth is for validation.
-    """
-    default = _device_defaults(device)[key]
-    if key == "data.validation_images" and (default is None or full["data"]["images"] == "all"):
-        return max(1, dataset.n_train // 10)
-    if key == "data.validation_images":
-        return max(1, min(default, dataset.n_train // 5))
-    if key == "data.images" and default != "all":
-        return max(1, min(default, dataset.n_train * 4 // 5))
-    if key == "search.threads":
+    if measure and ("auto" in (search["proxy"], data["images"]) or search["time"] != "none"):
+        recipe = recipes_of(full["recipe"]).base
+        trials = search["trials"]
+        least = min(LEAST_IMAGES, n_train) if data["images"] == "auto" else n_train
+        n_trials = TRIALS if trials == "auto" else trials
+        asked = Asked(
+            factors=_factors(search),
+            images=(least, n_train),
+            n_validation=data["validation_images"],
+            trials=(0 if trials == "auto" and search["time"] != "none" else n_trials, n_trials),
+            recipe=recipe,
+            ladders=LADDERS if search["ladder"] == "auto" else (tuple(search["ladder"]),),
+            at_once=cores if (kind, search["workers"]) == ("cpu", "auto") else n_workers(1.0),
+            time_s=TRIAL_S[kind] * n_trials if search["time"] == "none" else search["time"],
+        )
+        spaces = spaces_by_factor(asked.factors, lambda one: _space(full, images, one), budget_of(full["budget"]))
+        if spaces:  # else nothing fits, which the search says
+            chosen = choose(replace(asked, factors=tuple(spaces)), spaces, measure)
+            search["proxy"], n_train = chosen.factor, chosen.images
+            search["trials"], search["ladder"] = chosen.trials, list(chosen.ladder)
+    search["proxy"] = 1.0 if search["proxy"] == "auto" else search["proxy"]
+    data["images"] = n_train
+    space = _space(full, images, search["proxy"])
+    full["space"].update(width=list(space.width), fill=list(space.fill))
+    search["workers"] = n_workers(search["proxy"])
+    search["trials"] = TRIALS if search["trials"] == "auto" else search["trials"]
+    if search["threads"] == "auto":
         macs = full["budget"]["macs"]
-        each = max(1, torch.get_num_threads() // full["search"]["workers"])
-        return 1 if macs != "none" and macs <= SMALL_MACS else each
-    return default
+        small = search["proxy"] < 1 or (macs != "none" and macs <= SMALL_MACS)
+        search["threads"] = 1 if small else max(1, cores // search["workers"])
+
+
+def _factors(search: Mapping[str, Any]) -> tuple[float, ...]:
+    """The factors of width to choose from: those by which no network of the queue becomes too narrow."""
+    if search["proxy"] != "auto":
+        return (search["proxy"],)
+    queue = [] if search["queue"] == "auto" else search["queue"]
+    widths = [width for network in queue for width in (*network.get("channels", ()), network.get("stem_width"))]
+    narrowest = min(filter(None, widths), default=WIDTH[1])
+    return tuple(one for one in FACTORS if one == 1 or narrowest >= narrowest_width(one))
+
+
+def _get(sections: Mapping[str, Any], key: str) -> Any:
+    section, field = key.split(".")
+    return sections[section][field]
+
+
+def _set(sections: Sections, key: str, value: Any) -> None:
+    section, field = key.split(".")
+    sections[section][field] = value
 
 
 def _is_held(key: str) -> bool:

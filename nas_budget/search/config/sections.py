@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Collection, Mapping
+from fractions import Fraction
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
@@ -58,6 +59,17 @@ def _duration(value: Any) -> Any:
     return parse_time(value) if isinstance(value, str) and value != "none" else value
 
 
+def _factor(value: Any) -> Any:
+    """A number of a text such as "1/8" or "0.125"; 1.0 for "none"."""
+    if not isinstance(value, str) or value == "auto":
+        return value
+    try:
+        return 1.0 if value == "none" else float(Fraction(value))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f'{value!r} is no factor; write "1/8", 0.125, "none" or "auto"') from None
+
+
+Factor = Annotated[Annotated[float, Field(gt=0, le=1)] | Auto, BeforeValidator(_factor)]
 Limit = Annotated[int | Literal["none"], BeforeValidator(_quantity)]
 Count = Annotated[int, BeforeValidator(_quantity), Field(ge=1)]
 Duration = Annotated[float, Field(gt=0)]
@@ -71,7 +83,7 @@ class DataSection(BaseModel):
     name: str = "auto"
     """Data set: a known name or the path of an .npz file; auto: CIFAR-10 where it can be had, else shapes."""
     images: Count | Literal["auto", "all"] = "auto"
-    """Images to train on, or all; auto: all on a GPU, 2,500 on a CPU."""
+    """Images to train on, or all; auto: as many as the time of the search allows."""
     validation_images: Count | Auto = "auto"
     """Training images set aside to measure accuracy; auto: a tenth on a GPU, 1,000 on a CPU."""
 
@@ -80,8 +92,14 @@ class SearchSection(BaseModel):
     """`[search]`: how networks are proposed, pruned and kept."""
 
     model_config = CLOSED
-    trials: Count = 50
-    """Complete or pruned trials in all; running the study again resumes it up to this number."""
+    trials: Count | Auto = "auto"
+    """Complete or pruned trials in all; running the study again resumes it up to them; auto: 50, or as time allows."""
+    time: Open = "none"
+    """Time, such as 20m, in which the search is planned to end: proxy, images and trials are chosen by it."""
+    proxy: Factor = "auto"
+    """What widths are multiplied by for training, such as 1/8; none trains networks themselves; auto: by time."""
+    ladder: tuple[Annotated[int, Field(ge=1)], ...] | Auto = "auto"
+    """How many of the best train again at twice the proxy's width, and at four times; auto: [5, 2], or by time."""
     timeout: Open = "none"
     """Time, such as 2h or 90m, after which no trial starts; those under way are finished."""
     device_time: Open = "none"
@@ -92,8 +110,8 @@ class SearchSection(BaseModel):
     """Validation accuracy, such as 0.95, that ends the search when a trial reaches it."""
     sampler: Literal["bayes", "tpe", "gp", "nsga2", "cmaes", "evolution", "random"] = "bayes"
     """What proposes networks after the startup trials."""
-    aim: Literal["front", "best"] = "front"
-    """What the bayes sampler looks for: the best network of every size, or only the most accurate one."""
+    aim: Literal["best", "front"] = "best"
+    """What is looked for: the most accurate network, or the best of every size."""
     n_startup_trials: Annotated[int, Field(ge=0)] | Auto = "auto"
     """Trials of all sizes before the sampler is asked; auto: 4 with bayes, else 10."""
     pruner: Literal["front", "halving", "hyperband", "median", "none"] = "front"
@@ -110,8 +128,8 @@ class SearchSection(BaseModel):
     """Seeds that each finalist is trained with."""
     finalist_epochs: Count | Auto = "auto"
     """Epochs of a finalist's training; auto: those of a trial."""
-    workers: Count = 1
-    """Processes that train at once; they share the GPUs, or the cores of a CPU."""
+    workers: Count | Auto = "auto"
+    """Processes that train at once, sharing the GPUs or cores; auto: 1, and one a core for proxies on a CPU."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """Fixes the proposals, the initial weights and the order of the images."""
     device: str = "auto"
@@ -163,7 +181,7 @@ BudgetSection = _section(
     Budget,
     {
         "params": (Limit, 5_000_000),
-        "macs": (Limit | Auto, "auto"),
+        "macs": (Limit, "none"),
         "weight_bytes": (Limit, "none"),
         "activation_bytes": (Limit, "none"),
         "weight_format": (Literal[*WEIGHT_FORMATS], WEIGHT_FORMATS[0]),
@@ -173,8 +191,9 @@ SpaceSection = _section(
     "SpaceSection",
     SearchSpace,
     {
-        "blocks": (Auto | _listed(tuple[int, int]), "auto"),
-        "first_stride": (Auto | _listed(tuple[int, ...]), "auto"),
+        "first_stride": (_listed(tuple[int, ...]), (1, 2)),
+        "width": (Auto | _listed(tuple[int, int]), "auto"),
+        "fill": (Auto | _listed(tuple[float, float]), "auto"),
     },
     FROM_DATA,
 )
@@ -225,7 +244,7 @@ def key_help(key: str) -> KeyHelp:
     Examples:
         >>> key_help("search.pruner_metric").choices
         ('loss', 'accuracy')
-        >>> key_help("search.workers").default
+        >>> key_help("search.trial_seeds").default
         1
     """
     section, _, name = key.partition(".")

@@ -17,7 +17,7 @@ from nas_budget.search.samplers.candidate import RecipeSpace
 from nas_budget.space.space import SearchSpace
 from nas_budget.train.optim.recipe import Recipe
 
-FORMAT = "nas-budget settings 3"
+FORMAT = "nas-budget settings 4"
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class StudyConfig:
         n_train: Images to train on.
         n_validation: Images to measure accuracy on.
         trials: Complete or pruned trials in all.
+        time: Seconds in which the search is to end; None for no limit.
+        proxy: What widths are multiplied by for training; 1 trains networks themselves.
+        ladder: Trials that are trained again at twice the proxy's width, at four times, and so on.
         timeout: Seconds after which no trial starts; None for no limit.
         device_time: Seconds of all trials together after which none starts; None for no limit.
         patience: Trials in a row without a new one on the Pareto front after which none starts; None for no limit.
@@ -72,8 +75,8 @@ class StudyConfig:
         >>> config = resolve("tiny", sections, torch.device("cpu"), open_dataset("shapes"))
         >>> config.budget.params, config.recipe.epochs, config.rungs
         (250000, 6, (3, 4))
-        >>> config.chosen_values["data.images"]
-        2500
+        >>> 0 < config.proxy <= 1, "search.proxy" in config.chosen
+        (True, True)
     """
 
     name: str
@@ -86,6 +89,9 @@ class StudyConfig:
     n_train: int
     n_validation: int
     trials: int
+    time: float | None
+    proxy: float
+    ladder: tuple[int, ...]
     timeout: float | None
     device_time: float | None
     patience: int | None

@@ -56,7 +56,8 @@ class FrontPruner(BasePruner):
 
     Each trial needs its parameter count as the user attribute `params`. With the metric "loss" it also needs the loss
     as the user attribute `loss_key(epoch)`; an epoch without it is not a rung of that trial. With "accuracy" the
-    reported values are compared, and the study must maximize.
+    reported values are compared, and the study must maximize. Trials with another value of the attribute `proxy`, the
+    width they are trained at, are not compared.
 
     Source: asynchronous successive halving (Li et al. 2020, arXiv:1810.05934), for several objectives (Schmucker et al.
     2021, arXiv:2106.12639), ranked by how many others are better (Fonseca and Fleming 1993).
@@ -131,7 +132,12 @@ class FrontPruner(BasePruner):
             return None
         if "params" not in trial.user_attrs:
             raise UsageError(f"trial {trial.number} has no user attribute 'params'; set it before should_prune()")
-        others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+        width = trial.user_attrs.get("proxy")
+        others = [
+            other
+            for other in study.get_trials(deepcopy=False)
+            if other.number != trial.number and other.user_attrs.get("proxy") == width
+        ]
         scores = [(other.number, other.user_attrs.get("params"), self.score(other, rung)) for other in others]
         reached = [one for one in scores if one[1] is not None and one[2] is not None][-N_COMPARED:]
         if len(reached) < self.n_min_trials:

@@ -63,7 +63,8 @@ def count_finished(storage: str, folder: Path, name: str) -> int:
     """How many trials of an existing study are complete or pruned."""
     with clear_errors(storage):
         study = optuna.load_study(study_name=name, storage=_open(storage, folder))
-        return sum("spec" in trial.user_attrs for trial in study.get_trials(deepcopy=False, states=FINISHED))
+        finished = study.get_trials(deepcopy=False, states=FINISHED)
+        return sum("spec" in trial.user_attrs and "of" not in trial.user_attrs for trial in finished)
 
 
 def open_study(settings: StudyConfig, folder: Path, versions: str, part: str = "") -> Study:

@@ -8,14 +8,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.arch.cost import Cost, cost
+from nas_budget.arch.scale import scale_widths
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.finalists import FinalistRun, summarize_finalists, write_finalists
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, PREDICTIONS, TRIALS_TABLE
 from nas_budget.records.predictions import write_predictions
+from nas_budget.records.statistics import pareto_front
 from nas_budget.records.time_ledger import TimeLedger, ledger
 from nas_budget.records.trials import TrialRecord, best_of, write_table
 from nas_budget.records.versions import package_versions
@@ -64,7 +67,7 @@ class StudyTables:
 
     def finished(self) -> int:
         """How many trials are complete or pruned."""
-        return sum(row.state != "failed" for row in self.rows())
+        return sum(row.state != "failed" and row.of is None for row in self.rows())
 
     def best(self) -> list[FrozenTrial]:
         """The finalists: the most accurate complete trials, of equals the smaller first."""
@@ -108,7 +111,7 @@ class StudyTables:
         space = CandidateSpace(FeasibleSpace(self.settings.space, self.settings.budget), self.settings.recipes)
         sampler = BayesSampler(space, self.settings.seed)
         for trial in self.study.get_trials(deepcopy=False):
-            if trial.state.is_finished() and (candidate := candidate_of(trial)):
+            if trial.state.is_finished() and not level_of(trial) and (candidate := candidate_of(trial)):
                 sampler.begin(trial.number, Proposal(candidate, {}))
                 sampler.end(trial, candidate)
         if expected := sampler.expected_front():
@@ -121,10 +124,40 @@ class StudyTables:
 
 
 def finalists(study: Study, n: int) -> list[FrozenTrial]:
-    """The `n` most accurate complete trials, of equals the smaller first."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    ours = [trial for trial in complete if is_ours(trial)]
-    return sorted(ours, key=lambda trial: (-(trial.value or 0), trial.user_attrs["params"]))[:n]
+    """The `n` best complete trials: those of the highest level of the ladder, then the most accurate, the smaller."""
+    ranked = _ranked(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    best = {root_of(trial): trial for trial in reversed(ranked)}  # of a network trained at several widths the widest
+    return [trial for trial in ranked if best[root_of(trial)] is trial][:n]
+
+
+def _ranked(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Complete trials from the best."""
+    complete = [trial for trial in trials if is_ours(trial) and trial.state == TrialState.COMPLETE]
+    return sorted(complete, key=lambda one: (-level_of(one), -(one.value or 0), one.user_attrs["params"]))
+
+
+def promoted(trials: Sequence[FrozenTrial], level: int, settings: StudyConfig) -> list[FrozenTrial]:
+    """The trials of the level below that go up to this one.
+
+    They are the most accurate, or where the aim is the whole front those on it, evenly from the most accurate down.
+    """
+    ranked = [trial for trial in _ranked(trials) if level_of(trial) == level - 1]
+    n = settings.ladder[level - 1]
+    if settings.aim == "best":
+        return ranked[:n]
+    front = pareto_front(ranked, lambda one: one.user_attrs["params"], lambda one: one.value or 0.0)
+    spread = np.linspace(len(front) - 1, 0, min(n, len(front))).round().astype(int)
+    return [front[i] for i in spread]
+
+
+def level_of(trial: FrozenTrial) -> int:
+    """Level of the ladder that a trial belongs to: 0 for one that was proposed."""
+    return int(trial.user_attrs.get("level", 0))
+
+
+def root_of(trial: FrozenTrial) -> int:
+    """Number of the trial that first trained the network."""
+    return int(trial.user_attrs.get("of", trial.number))
 
 
 def versions() -> str:
@@ -150,6 +183,7 @@ def row_of(trial: FrozenTrial, settings: StudyConfig) -> TrialRecord:
     curve = curve_of(trial)
     limits = settings.budget
     known: dict[str, Any] = trial.user_attrs
+    proxy = known.get("proxy", 1.0)
     return TrialRecord(
         study=settings.name,
         number=trial.number,
@@ -163,6 +197,9 @@ def row_of(trial: FrozenTrial, settings: StudyConfig) -> TrialRecord:
         activation_bytes=used.activation_bytes,
         depth=used.depth,
         latency_s=_rounded(known.get("latency_s")),
+        proxy=proxy,
+        proxy_params=used.params if proxy == 1 else cost(scale_widths(spec, proxy)).params,
+        of=known.get("of"),
         seconds=round(known.get("seconds", 0.0), 3),
         repeated_seconds=round(known.get("repeated_seconds", 0.0), 3),
         channels=_joined(spec.channels),

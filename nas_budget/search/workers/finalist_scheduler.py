@@ -42,8 +42,9 @@ class FinalistScheduler(StoredTrials):
         with self.lock:
             self.look()
             if lost := self._resume_lost():
-                candidate = Candidate.from_dict(lost.user_attrs)
-                return self._assigned(lost.number, candidate, lost.user_attrs["seed"], resumed=True)
+                noted = lost.user_attrs
+                candidate, proxy = Candidate.from_dict(noted), noted.get("proxy", 1.0)
+                return self._assigned(lost.number, candidate, noted["seed"], proxy, resumed=True)
             runs = self.store.study.get_trials(deepcopy=False)
             # A training that failed is tried once more, by the next search.
             known = {finalist_key(run) for run in runs if run.state != TrialState.FAIL or run.number >= self.n_before}
@@ -53,14 +54,17 @@ class FinalistScheduler(StoredTrials):
         return NoMoreTrials()
 
     def _begin(self, of: FrozenTrial, seed: int) -> Assignment:
-        found = Candidate.from_dict(of.user_attrs)
+        found, proxy = Candidate.from_dict(of.user_attrs), of.user_attrs.get("proxy", 1.0)
         candidate = replace(found, recipe=replace(found.recipe, epochs=self.settings.finalist_epochs))
-        which = {"of": of.number, "seed": seed, "network": str(candidate.spec), "params": of.user_attrs["params"]}
-        return self._assigned(self.store.create(which | candidate.to_dict()), candidate, seed)
+        which = {"of": of.number, "seed": seed, "proxy": proxy, "network": str(candidate.spec)}
+        which["params"] = of.user_attrs["params"]
+        return self._assigned(self.store.create(which | candidate.to_dict()), candidate, seed, proxy)
 
-    def _assigned(self, number: int, candidate: Candidate, seed: int, resumed: bool = False) -> Assignment:
-        rungs = (candidate.recipe.epochs,)
-        return Assignment(number, candidate, (seed,), rungs, self.folder / str(number), resumed, finalist=True)
+    def _assigned(
+        self, number: int, candidate: Candidate, seed: int, proxy: float, resumed: bool = False
+    ) -> Assignment:
+        rungs, folder = (candidate.recipe.epochs,), self.folder / str(number)
+        return Assignment(number, candidate, (seed,), rungs, folder, resumed, finalist=True, proxy=proxy)
 
     def on_rung(self, trial: Assignment, epoch: int) -> Decision:  # noqa: ARG002
         """Complete: the only rung of a finalist is its last epoch."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,12 +14,13 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.arch.cost import cost
+from nas_budget.arch.scale import scale_widths
 from nas_budget.records.paths import TRIAL_EPOCHS, TRIAL_FOLDERS
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.factory import make_candidate_sampler
 from nas_budget.search.samplers.sampler import Proposal
-from nas_budget.search.storage.tables import candidate_of, is_ours, row_of
+from nas_budget.search.storage.tables import candidate_of, is_ours, level_of, row_of
 from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.workers.events import Event, TrialFinished
 from nas_budget.search.workers.stop_rules import TrialStats, reason_to_stop
@@ -38,6 +40,7 @@ class Assignment:
         folder: Where its files go.
         resumed: Whether an earlier attempt was interrupted.
         finalist: Whether it is a finalist's training.
+        proxy: What the network's widths are multiplied by for training.
     """
 
     number: int
@@ -47,6 +50,13 @@ class Assignment:
     folder: Path
     resumed: bool = False
     finalist: bool = False
+    proxy: float = 1.0
+
+    @property
+    def trained(self) -> Candidate:
+        """What is trained: the candidate, or its proxy."""
+        candidate = self.candidate
+        return candidate if self.proxy == 1 else replace(candidate, spec=scale_widths(candidate.spec, self.proxy))
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,7 @@ class StoredTrials:
         self.store = TrialStore(study, about, shared=settings.storage != "journal")
         self.lock = FileLock(run_folder / ".turn.lock")
         self.losses: dict[int, list[float]] = {}
+        self.level = 0
 
     def on_start(self, trial: Assignment, latency_s: float | None) -> None:
         """Note the latency."""
@@ -137,8 +148,8 @@ class StoredTrials:
 
     def _resume_lost(self) -> FrozenTrial | None:
         """The next trial whose process is gone, made this worker's; those that had come to their end are finished."""
-        for lost in filter(candidate_of, self.store.running()):
-            if self.store.is_lost(lost):
+        for lost in self.store.running():
+            if is_ours(lost) and level_of(lost) == self.level and self.store.is_lost(lost):
                 epochs = _epochs_in(self.folder / str(lost.number) / TRIAL_EPOCHS)
                 seconds = sum(epoch["seconds"] for epoch in epochs)
                 if not was_done(lost):
@@ -149,7 +160,42 @@ class StoredTrials:
         return None
 
 
-class SearchScheduler(StoredTrials):
+class TrialsOfStudy(StoredTrials):
+    """What schedulers of a study's own trials have in common: their figures, their seeds, their end."""
+
+    deadline: float | None = None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of each trial."""
+        first = self.settings.seed
+        return tuple(range(first, first + self.settings.trial_seeds))
+
+    def is_late(self) -> bool:
+        """Whether the time is over."""
+        return self.deadline is not None and time.time() >= self.deadline
+
+    def figures(self, candidate: Candidate) -> dict[str, Any]:
+        """The network in words, its cost and margins, as a dashboard shows them, in that order."""
+        used = cost(candidate.spec)
+        verdict = self.settings.budget.check(used)
+        figures = {name: getattr(used, name) for name in ("params", "macs", "activation_bytes")}
+        margins = {f"margin_{m.name}": m.margin for m in verdict.margins}
+        return {"network": str(candidate.spec), **figures, **margins, "feasible": verdict.fits}
+
+    def on_rung(self, trial: Assignment, epoch: int) -> Decision:  # noqa: ARG002
+        """Complete: the last epoch is the only rung."""
+        return Decision(TrialState.COMPLETE)
+
+    def on_finished(self, trial: Assignment, outcome: Decision, seconds: float) -> TrialFinished:
+        """Finish the trial; its row."""
+        assert outcome.state is not None  # noqa: S101 - a runner finishes what has ended
+        losses = self.losses.pop(trial.number, [])
+        ended = self.store.finish(trial.number, outcome.state, seconds, outcome.reason, losses)
+        return TrialFinished(row_of(ended, self.settings))
+
+
+class SearchScheduler(TrialsOfStudy):
     """Trials of new candidates, after those that a process now gone left unfinished.
 
     Args:
@@ -195,10 +241,10 @@ class SearchScheduler(StoredTrials):
         """Take in the trials that started or ended: what was seen, what the sampler learns, what stop rules count."""
         started, ended = self.store.look()
         for trial in started:
-            if trial.number not in self.begun and (candidate := candidate_of(trial)):
+            if trial.number not in self.begun and not level_of(trial) and (candidate := candidate_of(trial)):
                 self._note(trial.number, Proposal(candidate, self.sampler.coordinates(candidate)))
         for trial in ended:
-            if candidate := candidate_of(trial):
+            if not level_of(trial) and (candidate := candidate_of(trial)):
                 self.stats.add(trial)
                 self.sampler.end(trial, candidate)
 
@@ -206,7 +252,7 @@ class SearchScheduler(StoredTrials):
         """Why no trial may begin: a stop rule, or those that are left are under way; None where one may."""
         if reason := reason_to_stop(self.settings, self.stats, self.deadline):
             return NoMoreTrials(reason)
-        running = [trial for trial in self.store.running() if is_ours(trial)]
+        running = [trial for trial in self.store.running() if is_ours(trial) and not level_of(trial)]
         if self.stats.ended + len(running) < self.settings.trials:
             return None
         ours = self.store.about["worker"]["host"]
@@ -221,7 +267,7 @@ class SearchScheduler(StoredTrials):
     def _begin(self, proposal: Proposal) -> Assignment | None:
         """The trial of a proposal; None where another machine began the same one, or the last one, just before."""
         candidate = proposal.candidate
-        attributes = self._figures(candidate) | candidate.to_dict()
+        attributes = self.figures(candidate) | {"proxy": self.settings.proxy} | candidate.to_dict()
         if proposal.predicted:
             attributes |= dict(zip(("predicted", "predicted_deviation"), proposal.predicted, strict=True))
         number = self.store.create(attributes, proposal.point, self.sampler.distributions)
@@ -245,21 +291,13 @@ class SearchScheduler(StoredTrials):
         n_open = len(self.store.running()) + len(others)
         return candidate in others or bool(others and self.stats.ended + n_open >= self.settings.trials)
 
-    def _figures(self, candidate: Candidate) -> dict[str, Any]:
-        """The network in words, its cost and margins, as a dashboard shows them, in that order."""
-        used = cost(candidate.spec)
-        verdict = self.settings.budget.check(used)
-        figures = {name: getattr(used, name) for name in ("params", "macs", "activation_bytes")}
-        margins = {f"margin_{m.name}": m.margin for m in verdict.margins}
-        return {"network": str(candidate.spec), **figures, **margins, "feasible": verdict.fits}
-
     def _assigned(self, number: int, candidate: Candidate, resumed: bool = False) -> Assignment:
         """Pruners of ours look at rungs, those of Optuna at every epoch."""
-        first, last = self.settings.seed, candidate.recipe.epochs
-        seeds = tuple(range(first, first + self.settings.trial_seeds))
+        last = candidate.recipe.epochs
         by_rungs = self.settings.pruner in ("front", "none")
         rungs = (*self.settings.rungs, last) if by_rungs else tuple(range(1, last + 1))
-        return Assignment(number, candidate, seeds, rungs, self.folder / str(number), resumed)
+        folder = self.folder / str(number)
+        return Assignment(number, candidate, self.seeds, rungs, folder, resumed, proxy=self.settings.proxy)
 
     def _compared_by(self, result: EpochResult) -> float | None:
         at_rung = result.epoch in self.settings.rungs and not diverged(result)
@@ -271,13 +309,6 @@ class SearchScheduler(StoredTrials):
             return Decision(TrialState.COMPLETE)
         reason = self.store.prune_reason(trial.number, epoch)
         return Decision(TrialState.PRUNED, reason) if reason else GO_ON
-
-    def on_finished(self, trial: Assignment, outcome: Decision, seconds: float) -> TrialFinished:
-        """Finish the trial; its row."""
-        assert outcome.state is not None  # noqa: S101 - a runner finishes what has ended
-        losses = self.losses.pop(trial.number, [])
-        ended = self.store.finish(trial.number, outcome.state, seconds, outcome.reason, losses)
-        return TrialFinished(row_of(ended, self.settings))
 
 
 def was_done(lost: FrozenTrial) -> bool:

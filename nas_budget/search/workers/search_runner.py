@@ -10,12 +10,14 @@ from pathlib import Path
 import torch
 from optuna.study import Study
 
+from nas_budget.search.config.proxy import BASE_SHARE
 from nas_budget.search.config.settings import StudyConfig, write_config
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.storage import clear_errors, only_runner, open_study
 from nas_budget.search.storage.tables import FINALISTS_STUDY, StudyTables, finalists, versions
 from nas_budget.search.workers.events import Event, FinalistFinished, SearchEnded, TrialFinished
 from nas_budget.search.workers.finalist_scheduler import FinalistScheduler
+from nas_budget.search.workers.ladder_scheduler import LadderScheduler
 from nas_budget.search.workers.process_pool import WorkerPool
 from nas_budget.search.workers.scheduler import Scheduler, SearchScheduler
 from nas_budget.search.workers.trainer import CandidateTrainer, TorchTrainer
@@ -34,14 +36,14 @@ class Phase:
         folder: Of the run.
         data_dir: Folder of the data sets.
         deadline: Time (of `time.time`) from which no trial begins; None for no limit.
-        of_finalists: Whether finalists are trained; else new trials.
+        level: Level of the ladder, 0 for new trials; None trains the finalists.
     """
 
     settings: StudyConfig
     folder: Path
     data_dir: str | None
     deadline: float | None
-    of_finalists: bool
+    level: int | None
 
     def __call__(self, index: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
         """The events of the worker of this index, in a process of its own."""
@@ -62,8 +64,10 @@ class Phase:
         """What gives the worker of this index its trials."""
         about = {"device": device, "versions": versions(), "worker_index": index}
         study = open_study(self.settings, self.folder, versions())
-        if not self.of_finalists:
+        if self.level == 0:
             return SearchScheduler(self.settings, study, self.folder, about, self.deadline)
+        if self.level is not None:
+            return LadderScheduler(self.settings, study, self.folder, about, self.level, self.deadline)
         again = open_study(self.settings, self.folder, versions(), FINALISTS_STUDY)
         return FinalistScheduler(self.settings, again, self.folder, about, finalists(study, self.settings.finalists))
 
@@ -110,7 +114,7 @@ class Search:
         self.tables = StudyTables(settings, self.study, folder, versions())
 
     def events(self) -> Generator[Event, None, None]:
-        """Run trials until the asked number is complete or pruned or a stop rule holds, then the finalists.
+        """Run trials until the asked number is complete or pruned or a stop rule holds, the ladder, then the finalists.
 
         Trials that a process now gone left unfinished are trained first, under their own numbers.
 
@@ -118,17 +122,26 @@ class Search:
             StoppedError: `should_stop` said so. The trials under way are trained again when the study resumes.
             StudyError: Several trials in a row failed, or another process runs the study.
         """
-        deadline = None if self.settings.timeout is None else time.time() + self.settings.timeout
         with only_runner(self.folder):
             write_config(self.settings, self.folder)
             self.tables.write()
             try:
-                yield from self._phase(Phase(self.settings, self.folder, self.data_dir, deadline, of_finalists=False))
-                if self.settings.finalists:
-                    yield from self._phase(Phase(self.settings, self.folder, self.data_dir, None, of_finalists=True))
+                for level, deadline in self._phases():
+                    yield from self._phase(Phase(self.settings, self.folder, self.data_dir, deadline, level))
             finally:
                 self.tables.write()
                 self.tables.write_predictions()
+
+    def _phases(self) -> Iterator[tuple[int | None, float | None]]:
+        """The parts of the search, each with the time (of `time.time`) from which it begins nothing more."""
+        s, start = self.settings, time.time()
+        ends = [start + share for share in (s.timeout, s.time) if share is not None]
+        share = BASE_SHARE if s.ladder else 1.0
+        base = [start + one for one in (s.timeout, s.time and share * s.time) if one is not None]
+        yield 0, min(base, default=None)
+        yield from ((level, min(ends, default=None)) for level in range(1, len(s.ladder) + 1))
+        if s.finalists:
+            yield None, None
 
     def _phase(self, phase: Phase) -> Iterator[Event]:
         """The events of one worker in this process, or of several in their own; each reason of an end only once."""

@@ -108,12 +108,12 @@ class TrialRunner:
         """Train with each seed at once, write the mean of each epoch to the trial's folder, tell the scheduler."""
         trial = self.trial
         about = trial.candidate.to_dict() | {
-            "seeds": trial.seeds, "device": self.trainer.device, "precision": self.trainer.precision,
-            "versions": versions(),
+            "proxy": trial.proxy, "seeds": trial.seeds, "device": self.trainer.device,
+            "precision": self.trainer.precision, "versions": versions(),
         }  # fmt: skip
         write_whole(trial.folder / TRIAL_SETTINGS, json.dumps(about, indent=2) + "\n")
         self.scheduler.on_start(trial, self.trainer.latency_s(trial.candidate.spec))
-        trainings = [self.trainer.train(trial.candidate, seed) for seed in trial.seeds]
+        trainings = [self.trainer.train(trial.trained, seed) for seed in trial.seeds]
         with (trial.folder / TRIAL_EPOCHS).open("w") as file:
             for results in zip(*trainings, strict=True):
                 result = mean_of(results)

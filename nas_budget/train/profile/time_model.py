@@ -81,6 +81,11 @@ class TimeModel:
     per_param: float = 0.0
 
     @classmethod
+    def usual(cls, kind: str = "cpu") -> TimeModel:
+        """The model of a usual "cpu" or "cuda" device, nothing timed."""
+        return cls(*USUAL[kind])
+
+    @classmethod
     def fit(cls, timings: Sequence[Timing], kind: str = "cpu") -> TimeModel:
         """The model that fits timings on a "cpu" or "cuda" device; it predicts 0 seconds where there are none."""
         if not timings:

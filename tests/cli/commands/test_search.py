@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import signal
 from pathlib import Path
 
@@ -31,6 +32,48 @@ def test_a_search_ends_with_a_best_network_and_its_page(run: Run, quick: list[ob
     assert "</html>" in (folder / "report.html").read_text()
     assert run("count", folder / "best.json", "--budget", "20k").code == 0
     assert run("report", folder).code == 0
+
+
+def test_a_search_by_proxies_says_so_and_answers_at_full_size(run: Run, quick: list[object], tmp_path: Path) -> None:
+    options = ["--proxy", "1/2", *sets("search.ladder=[1] space.width=[7,12]"), "--workers", 1]
+    ran = run(*quick, "--trials", 3, "--name", "narrow", "--pruner", "none", *options)
+    assert ran.code == 0, ran.err
+    assert "proxies  trials train copies at 1/2 of the width" in ran.err
+    assert "the best 1 again at full width" in ran.err
+    assert "on networks trained before" not in ran.out
+    folder = tmp_path / "narrow"
+    table = rows(folder)
+    assert [row["proxy"] for row in table] == ["0.5"] * 3 + ["1.0"]
+    top = max(table[:3], key=lambda row: float(row["accuracy"]))
+    assert table[3]["of"] == top["number"]
+    assert json.loads((folder / "best.json").read_text()) == json.loads(top["spec"])
+    assert "of its proxy (1/2 of the width" in run("show", folder, 0).out
+    assert "proxy" not in run("show", folder, 3).out
+    assert f"next: nas-budget train --study {folder}" in ran.out
+    assert "full-size" in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--time", "0s"], "search.time"),
+        (["--time", "soon"], "'soon' is not a time; write"),
+        (
+            ["--proxy", "1/8", "--set", "space.width=[8,16]"],
+            "8 channels 1 wide, and 4 is the least; give 0.43",
+        ),
+        (["--proxy", "3"], "search.proxy"),
+        (["--proxy", "half"], "'half' is no factor; write"),
+        (["--set", "search.ladder=[0]"], "search.ladder"),
+    ],
+)
+def test_a_proxy_or_time_that_makes_no_sense_is_refused(
+    run: Run, quick: list[object], tmp_path: Path, options: list[str], said: str
+) -> None:
+    ran = run(*quick, "--trials", 3, "--name", "no", *options)
+    assert ran.code == 2
+    assert said in ran.err
+    assert not (tmp_path / "no").exists()
 
 
 def test_a_study_is_resumed_with_its_own_settings_and_data(run: Run, quick: list[object], tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from nas_budget.search.workers import events
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.engine.loop import EpochResult
 from tests.cli.console.test_output import Terminal
+from tests.report.trials import by_proxies
 from tests.search.config.test_plan import SMALL, SPEED, ended, settings_of
 
 EPOCH = EpochResult(2, 1.0, 0.42, 1.0, 0.1, 1.0)
@@ -114,3 +115,18 @@ def test_a_terminal_gets_a_table_and_everything_else_lines(
         drawn[stream.isatty()] = stream.getvalue()
     assert "8-16 x 1-1" in drawn[True]
     assert drawn[False] == f"{view.status()}\n"
+
+
+def test_wider_trainings_are_counted_apart(dataset: Dataset) -> None:
+    asked = settings_of(dataset, search__trials=3, search__proxy="1/8", search__ladder=[2, 1], budget__params="5M")
+    lines: list[str] = []
+    left = TimeLeft(asked, 1.0, ladder_s=(4.0, 16.0))
+    view = SearchView((), asked, left, lambda text, *_: lines.append(text), lines.append)
+    for row in by_proxies():
+        view.update(events.TrialFinished(row))
+    assert lines[2].startswith("3/3 trials, 0 pruned, best 45.0% at 1/8 of the width, 4,000,000 params")
+    assert lines[-1].startswith("3/3 trials, 0 pruned, 3/3 wider, best 66.0% at 1/2 of the width, 3,000,000")
+    assert left.seconds() == 0
+    console = Console(width=100, file=io.StringIO())
+    console.print(view.table())
+    assert "57.0% at 1/4" in console.file.getvalue()

@@ -15,7 +15,7 @@ from nas_budget.records.finalists import FinalistRun
 from nas_budget.records.predictions import ExpectedNetwork
 from nas_budget.report.figures.axes import round_numbers
 from nas_budget.report.figures.tradeoff import tradeoff
-from tests.report.trials import many, mixed, record, table_of
+from tests.report.trials import by_proxies, many, mixed, record, table_of
 
 STARS = "published networks (on test images)"
 
@@ -43,6 +43,21 @@ def test_trials_are_drawn_by_what_became_of_them(tmp_path: Path) -> None:
     assert [(shape.x0, shape.x1) for shape in figure.layout.shapes] == [(50_000, 50_000)]
     (mark,) = (a for a in figure.layout.annotations if a.text == "budget 50,000")
     assert mark.x == pytest.approx(math.log10(50_000))
+
+
+def test_proxies_are_called_proxies_and_wider_ones_stand_apart(tmp_path: Path) -> None:
+    figure = tradeoff(table_of(tmp_path, by_proxies()))
+    points = drawn(figure)
+    assert figure.layout.yaxis.title.text == "accuracy of proxies at 1/8 of the width, validation images"
+    assert points["on the Pareto front"] == [(3_000_000, 0.40), (4_000_000, 0.45)]  # of one width alone
+    assert points["again at 1/4 of the width"] == [(4_000_000, 0.55), (3_000_000, 0.57)]
+    assert points["again at 1/2 of the width"] == [(3_000_000, 0.66)]
+    (top,) = (trace for trace in figure.data if trace.name == "again at 1/2 of the width")
+    assert "as a proxy at 1/2 of the width, 750,000 parameters" in top.text[0]
+
+
+def test_networks_themselves_are_not_called_proxies(tmp_path: Path) -> None:
+    assert tradeoff(table_of(tmp_path, mixed())).layout.yaxis.title.text == "accuracy on validation images"
 
 
 def test_without_a_limit_the_knee_alone_is_marked(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nas_budget.errors import TableError
-from nas_budget.records.trials import COLUMNS, KINDS, best_of, read_trials, write_table
-from nas_budget.report.tables.trials import best, complete, network, pareto_trials, read_table
-from tests.report.trials import EVIL, mixed, record, table_of
+from nas_budget.records.trials import COLUMNS, KINDS, best_of, pareto_front_of, proposed_of, read_trials, write_table
+from nas_budget.report.tables.trials import best, complete, ladder, network, pareto_trials, read_table, trained_as
+from tests.report.trials import EVIL, by_proxies, mixed, record, table_of
 
 in_a_folder = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 outcomes = st.lists(
@@ -150,3 +150,18 @@ def test_a_row_that_was_cut_off_is_refused(tmp_path: Path) -> None:
     write_table(path, [record(0), record(1)])
     path.write_bytes(path.read_bytes()[:-50])
     refusal(path)
+
+
+def test_the_best_is_of_the_widest_and_the_front_of_one_width(tmp_path: Path) -> None:
+    records = by_proxies()
+    table = table_of(tmp_path, records)
+    assert read_trials(tmp_path) == records
+    found, leading = best(table), best_of(records)
+    assert found is not None
+    assert leading is not None
+    assert found["number"] == leading.number == 5
+    assert [*complete(table)["number"]] == [row.number for row in proposed_of(records)] == [0, 1, 2]
+    assert [*ladder(table)["number"]] == [3, 4, 5]
+    assert [*pareto_trials(table)["number"]] == [row.number for row in pareto_front_of(records)] == [1, 2]
+    assert trained_as(found) == "as a proxy at 1/2 of the width"
+    assert trained_as(table_of(tmp_path, mixed()).iloc[0]) == ""

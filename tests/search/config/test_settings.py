@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from nas_budget.arch.cost import cost
+from nas_budget.arch.scale import scale_widths
+from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import StudyError, StudyFileError
 from nas_budget.search.config.resolve import resolve
 from nas_budget.search.config.settings import StudyConfig, next_name, study_name
@@ -22,21 +24,66 @@ def settings_of(dataset: Dataset, device: torch.device = CPU, recorded: Any = No
     return resolve("s", read_study_file(None, keys), device, dataset, recorded)
 
 
+@pytest.fixture(autouse=True)
+def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What suits the time depends on the cores."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+
+
 def test_a_cuda_graph_needs_a_cuda_gpu(dataset: Dataset) -> None:
     assert not settings_of(dataset).graph
     with pytest.raises(StudyFileError, match=r"search.graph: needs a CUDA GPU; the device is .*; leave it out"):
         settings_of(dataset, search__graph=True)
 
 
-def test_a_cpu_gets_limits_and_a_gpu_full_size(dataset: Dataset) -> None:
-    small, full = settings_of(dataset), settings_of(dataset, GPU, search__precision="fp32")
-    assert small.budget.macs is not None
-    assert small.recipe == RECIPES["brief"]
-    assert full.budget.macs is None
-    assert full.recipe == RECIPES["fast"]
-    assert full.n_train == 450
-    assert full.n_validation == 50
-    assert set(small.chosen) == set(full.chosen) >= {"budget.macs", "data.images", "recipe.name"}
+def test_a_cpu_and_a_gpu_are_asked_the_same_question(dataset: Dataset) -> None:
+    cpu, gpu = settings_of(dataset), settings_of(dataset, GPU, search__precision="fp32")
+    assert cpu.budget == gpu.budget
+    assert cpu.budget.macs is None
+    assert replace(cpu.space, width=gpu.space.width) == gpu.space
+    assert cpu.space.fill == (0.51, 1.0)
+    assert settings_of(dataset, budget__macs="30M").space.fill == (0.1, 1.0)  # parameters need not bind
+    assert settings_of(dataset, search__aim="front").space.fill == (0.02, 1.0)
+    assert cpu.proxy < gpu.proxy == 1
+    assert cpu.ladder
+    assert gpu.ladder == ()
+    assert cpu.recipe == RECIPES["brief"]
+    assert gpu.recipe == RECIPES["fast"]
+    assert (gpu.n_train, gpu.n_validation) == (450, 50)
+    assert set(cpu.chosen) == set(gpu.chosen) >= {"search.proxy", "data.images", "recipe.name"}
+
+
+def test_no_network_that_may_be_proposed_is_too_narrow_for_its_proxy(dataset: Dataset) -> None:
+    settings = settings_of(dataset, search__proxy="1/8")
+    assert settings.space.width == (28, 512)
+    assert scale_widths(ResNetSpec((28, 28), 1), settings.proxy).channels == (4, 4)
+    with pytest.raises(StudyFileError, match=r"proxy: 0.125 makes stages of 16 channels 2 wide, .* give 0.2188"):
+        settings_of(dataset, search__proxy="1/8", space__width=[16, 64])
+    with pytest.raises(StudyFileError, match=r"queue: 16-32.* too narrow for search.proxy: .* makes 2 .* 0.2188"):
+        settings_of(dataset, search__proxy="1/8", search__queue=[{"channels": [16, 32]}])
+    assert settings_of(dataset, search__queue=[{"channels": [8, 32]}]).proxy >= 0.5  # chosen so that it has one
+
+
+@pytest.mark.parametrize("given", ["2", "0", "1/0", "half"])
+def test_a_factor_is_a_share(dataset: Dataset, given: str) -> None:
+    with pytest.raises(StudyFileError, match=r"search.proxy"):
+        settings_of(dataset, search__proxy=given)
+
+
+def test_without_proxies_networks_themselves_are_trained(dataset: Dataset) -> None:
+    settings = settings_of(dataset, search__proxy="none")
+    assert (settings.proxy, settings.ladder, settings.space.width) == (1.0, (), (8, 512))
+
+
+def test_a_resumed_study_keeps_what_was_chosen_by_time(dataset: Dataset) -> None:
+    first = settings_of(dataset, search__time="60s")
+    assert first.trials < 50 or first.n_train < 400
+    later = settings_of(dataset, recorded=first.to_dict(), search__time="10m")
+    assert (later.proxy, later.ladder, later.n_train, later.trials) == (
+        first.proxy, first.ladder, first.n_train, first.trials,
+    )  # fmt: skip
+    with pytest.raises(StudyError, match=r"search.proxy is .*, not 1.0.*--name"):
+        settings_of(dataset, recorded=first.to_dict(), search__proxy="none")
 
 
 def test_no_pruner_is_a_pruner_of_that_name(dataset: Dataset) -> None:
@@ -49,7 +96,7 @@ def test_what_the_device_would_choose_can_be_set(dataset: Dataset) -> None:
     assert settings.budget.macs == 9_000_000
     assert settings.n_train == 100
     assert (settings.recipe.optimizer, settings.recipe.epochs) == ("adam", 3)
-    assert not {"budget.macs", "data.images", "recipe.name"} & set(settings.chosen)
+    assert not {"data.images", "recipe.name"} & set(settings.chosen)
 
 
 def test_the_space_knows_the_images(dataset: Dataset) -> None:
@@ -93,12 +140,11 @@ def test_a_queued_network_must_fit_and_be_a_network(dataset: Dataset) -> None:
 
 
 def test_the_reference_is_queued_where_the_space_holds_it_and_it_fits(dataset: Dataset) -> None:
-    full: dict[str, Any] = {"space__blocks": [1, 4], "space__first_stride": 1, "budget__macs": "none"}
-    (queued,) = settings_of(dataset, **full).queue
+    (queued,) = settings_of(dataset).queue
     assert cost(queued).params == 4_907_445
-    assert settings_of(dataset, **full, budget__params=4_907_444).queue == ()
-    assert settings_of(dataset, **full, search__queue=[]).queue == ()
-    assert settings_of(dataset).queue == ()  # what suits a CPU has other strides
+    assert settings_of(dataset, budget__params=4_907_444).queue == ()
+    assert settings_of(dataset, search__queue=[]).queue == ()
+    assert settings_of(dataset, space__first_stride=2).queue == ()
 
 
 def test_a_queued_network_has_the_dropout_of_the_space(dataset: Dataset) -> None:
@@ -166,7 +212,7 @@ def test_another_name_is_offered_for_other_settings(dataset: Dataset) -> None:
 
 def test_workers_share_the_cores(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    threads = [settings_of(dataset, budget__macs="none", search__workers=n).threads for n in (1, 2, 3, 16)]
+    threads = [settings_of(dataset, search__proxy="none", search__workers=n).threads for n in (1, 2, 3, 16)]
     assert threads == [8, 4, 2, 1]
 
 

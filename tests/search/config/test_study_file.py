@@ -21,7 +21,8 @@ def test_defaults_are_the_competition(tmp_path: Path) -> None:
     sections = read_study_file(empty)
     assert sections == read_study_file(None)
     assert sections["budget"]["params"] == 5_000_000
-    assert sections["search"]["trials"] == 50
+    assert sections["budget"]["macs"] == "none"  # a limit that the user did not give is never added
+    assert sections["search"]["aim"] == "best"
 
 
 def test_quantities_ranges_and_single_values(tmp_path: Path) -> None:

@@ -227,6 +227,7 @@ def test_a_space_that_is_used_up_ends_the_search(dataset: Dataset, tmp_path: Pat
         "space__kernels": 3,
         "space__pool": 2,
         "space__shortcut_kernel": 1,
+        "space__first_stride": 1,
     }
     search = make(dataset, tmp_path, **few, recipe__epochs=1, search__trials=10)
     ended = SearchEnded("all 3 networks of the space that fit have been tried")
@@ -368,3 +369,16 @@ def test_a_lost_trial_that_diverged_at_its_end_is_not_taken_for_complete(known: 
     about = {"recipe": {"epochs": 3}, **known}
     trial = optuna.trial.create_trial(state=TrialState.PRUNED, user_attrs=about, intermediate_values={3: 0.1})
     assert was_done(trial) is done
+
+
+def test_a_time_ends_the_trials_before_the_ladder_and_all_of_it_in_the_end(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_000.0)
+    asked = {"search__time": 100, "search__proxy": "1/2", "search__ladder": [1], "space__width": [7, 16]}
+    search = make(dataset, tmp_path, **asked, search__finalists=1)
+    assert [*search._phases()] == [(0, 1_070.0), (1, 1_100.0), (None, None)]
+    sooner = make(dataset, tmp_path / "sooner", **asked, search__timeout=50)
+    assert [*sooner._phases()] == [(0, 1_050.0), (1, 1_050.0)]
+    endless = make(dataset, tmp_path / "endless", **asked | {"search__time": "none"})
+    assert [*endless._phases()] == [(0, None), (1, None)]

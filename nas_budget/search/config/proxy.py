@@ -1,0 +1,185 @@
+"""How a search fits into its time: how narrow the proxies are, on how many images they train, and how many trials.
+
+A proxy is a copy of a network with every width multiplied by one factor. It is trained in the network's place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from operator import mul
+from statistics import fmean
+
+import numpy as np
+
+from nas_budget.arch.budget import Budget
+from nas_budget.arch.scale import LEAST_WIDTH, scale_widths, scaled_width
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.errors import NothingFitsError, UsageError
+from nas_budget.records.formatting import seconds_in_words
+from nas_budget.space.feasible import FeasibleSpace
+from nas_budget.space.network_rows import spec_of
+from nas_budget.space.random_networks import random_networks
+from nas_budget.space.space import SearchSpace
+from nas_budget.train.optim.recipe import Recipe
+from nas_budget.train.profile.time_model import TimeModel
+
+Measure = Callable[[Sequence[ResNetSpec], Recipe], TimeModel]
+"""Times steps of some networks and fits the time model of the device."""
+
+FACTORS = (1.0, 1 / 2, 1 / 4, 1 / 8)
+LADDERS: tuple[tuple[int, ...], ...] = ((5, 2), (4,), ())
+"""Trials that are trained again at twice the width of the proxies, and at four times: by how much time there is."""
+LEAST_IMAGES, FEW_IMAGES = 1_000, 2_500
+"""Images a trial trains on at least, and those that it should have before a wider proxy is worth its time."""
+TRIALS = 50
+TRAINED = 0.8
+"""Share of its epochs that a trial trains on average; the others are saved by pruning."""
+DEAR = 0.25
+"""Share of the random networks, the dearest, whose time is planned for: a search for the best learns to like them."""
+SPARE = 0.85
+"""Share of the time that is planned for: predictions err, and a search does more than train."""
+BASE_SHARE = 0.7
+"""Share of the time after which no new network begins, where there is a ladder."""
+N_PROPOSED, N_TIMED = 48, 6
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a search is to do in its time.
+
+    Attributes:
+        factors: Factors of width to choose from, the largest first.
+        images: Fewest and most images that a trial may train on.
+        n_validation: Images it is evaluated on.
+        trials: Fewest and most trials.
+        recipe: How it trains.
+        ladders: Trials of each further level, to choose from, the most first.
+        at_once: How many times faster the search is than one training after another on one thread.
+        time_s: Seconds that the whole search may take.
+    """
+
+    factors: tuple[float, ...]
+    images: tuple[int, int]
+    n_validation: int
+    trials: tuple[int, int]
+    recipe: Recipe
+    ladders: tuple[tuple[int, ...], ...]
+    at_once: int
+    time_s: float
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What suits the time: the factor of width, the ladder, images to train on, trials."""
+
+    factor: float
+    ladder: tuple[int, ...]
+    images: int
+    trials: int
+
+
+def choose(asked: Asked, spaces: Mapping[float, FeasibleSpace], measure: Measure) -> Chosen:
+    """The widest proxies that leave time for `FEW_IMAGES` images and the ladder; then as many images as fit.
+
+    Where even the narrowest take too long the ladder is shorter, then there are fewer images, then fewer trials.
+
+    Args:
+        asked: What the search is to do.
+        spaces: The networks that may be proposed, by factor.
+        measure: Gives the time model of the device.
+
+    Raises:
+        UsageError: There is no time for a single trial; the message says how long one takes.
+    """
+    specs = {factor: _proposals(spaces[factor]) for factor in asked.factors}
+    narrowest = asked.factors[-1]
+    speed = measure(_to_time([scale_widths(spec, narrowest, 1) for spec in specs[narrowest]]), asked.recipe)
+    low, high = asked.images
+    few, most_trials = min(max(low, FEW_IMAGES), high), asked.trials[1]
+
+    def total_s(factor: float, ladder: tuple[int, ...], images: int) -> float:
+        counts, factors = [TRAINED * most_trials, *ladder], [factor, *levels(factor, ladder)]
+        each = (_trial_seconds(specs[factor], one, asked, images, speed) for one in factors)
+        return float(sum(map(mul, counts, each))) / asked.at_once
+
+    time_s = SPARE * asked.time_s
+    ways = [(one, asked.ladders[0] if one < 1 else ()) for one in asked.factors]
+    ways += [(narrowest, ladder) for ladder in asked.ladders[1:] if narrowest < 1]
+    factor, ladder = next((way for way in ways if total_s(*way, few) <= time_s), ways[-1])
+    predicted = total_s(factor, ladder, few)
+    if not predicted:
+        return Chosen(factor, ladder, high, most_trials)
+    images = min(max(int(few * time_s / predicted) // 100 * 100, low), high)
+    predicted = total_s(factor, ladder, images)
+    trials = min(most_trials, max(asked.trials[0], int(most_trials * time_s / predicted)))
+    if not trials:
+        one = _trial_seconds(specs[factor], factor, asked, images, speed)
+        raise UsageError(
+            f"search.time: {seconds_in_words(asked.time_s)} is too short: a trial takes {seconds_in_words(one)} here; "
+            f"give {seconds_in_words(2 * predicted / most_trials / SPARE)} or more"
+        )
+    return Chosen(factor, ladder, images, trials)
+
+
+def narrowest_width(factor: float) -> int:
+    """The narrowest width of a network whose proxy by this factor has `LEAST_WIDTH` channels there."""
+    return max(1, ceil((LEAST_WIDTH - 0.5) / factor)) if factor < 1 else 1
+
+
+def check_proxy(factor: float, space: SearchSpace) -> None:
+    """Check that no network of a space has a proxy with fewer than `LEAST_WIDTH` channels anywhere.
+
+    Raises:
+        UsageError: One has.
+    """
+    if factor == 1:
+        return
+    least = min([space.width[0], *filter(None, space.stem_width)])
+    if scaled_width(least, factor) < LEAST_WIDTH:
+        raise UsageError(
+            f"search.proxy: {factor:.4g} makes stages of {least} channels {scaled_width(least, factor)} wide, and "
+            f"{LEAST_WIDTH} is the least; give {(LEAST_WIDTH - 0.5) / least + 5e-5:.4f} or more, or networks of at "
+            f"least {narrowest_width(factor)} channels (space.width)"
+        )
+
+
+def spaces_by_factor(
+    factors: Sequence[float], space_of: Callable[[float], SearchSpace], budget: Budget
+) -> dict[float, FeasibleSpace]:
+    """The networks that may be proposed, for each factor with which any fits."""
+    found: dict[float, FeasibleSpace] = {}
+    for factor in factors:
+        space = space_of(factor)
+        try:
+            check_proxy(factor, space)
+            found[factor] = FeasibleSpace(space, budget)
+        except (NothingFitsError, UsageError):
+            continue
+    return found
+
+
+def levels(factor: float, ladder: Sequence[int]) -> list[float]:
+    """The factor of each further level of the ladder: twice that of the one before, up to 1."""
+    factors = [factor * 2 ** (i + 1) for i in range(len(ladder))]
+    return [min(1.0, one) for one in factors if one < 2]
+
+
+def _proposals(feasible: FeasibleSpace) -> list[ResNetSpec]:
+    """Random networks that fit, the same every time."""
+    rows = random_networks(feasible, N_PROPOSED, np.random.default_rng(0))
+    found = [spec_of(feasible.space, rows, i) for i in range(len(rows["pool"]))]
+    return found or [feasible.smallest]
+
+
+def _to_time(specs: Sequence[ResNetSpec]) -> list[ResNetSpec]:
+    """A few of them, spread over what there is."""
+    return [*dict.fromkeys(specs)][:: max(1, len(specs) // N_TIMED)][:N_TIMED]
+
+
+def _trial_seconds(specs: Sequence[ResNetSpec], factor: float, asked: Asked, images: int, speed: TimeModel) -> float:
+    """Mean seconds of a trial of the dearer networks that trains to its end."""
+    recipe = replace(asked.recipe, batch_size=min(asked.recipe.batch_size, images))
+    seconds = [speed.epoch_seconds(scale_widths(s, factor, 1), recipe, images, asked.n_validation) for s in specs]
+    return fmean(sorted(seconds)[-ceil(DEAR * len(seconds)) :]) * recipe.epochs
