@@ -11,7 +11,7 @@ from typing import Any
 
 from nas_budget.arch.cost import PartCost, cost
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.records.formatting import seconds_in_words
+from nas_budget.records.formatting import seconds_in_words, width_in_words
 from nas_budget.records.trials import TrialRecord
 
 UNIT, HEIGHT, BAR = 110, 44, 120
@@ -87,17 +87,20 @@ def result_html(found: Any) -> str:
 
 
 def _accuracy(found: Any) -> str:
+    trained = f" of its proxy at {width_in_words(found.best.proxy)}" if found.best.proxy < 1 else ""
     if not found.finalists:
-        return f"{found.best.accuracy:.2%}"
+        return f"{found.best.accuracy:.2%}{trained}"
     first = found.finalists[0]
     deviation = "" if first.deviation is None else f" ± {first.deviation:.2%} (standard deviation)"
-    return f"{first.mean:.2%}{deviation}, mean of {first.n_runs} runs,"
+    return f"{first.mean:.2%}{deviation}{trained}, mean of {first.n_runs} runs,"
 
 
 def _front(front: tuple[TrialRecord, ...]) -> str:
     heads = "".join(f'<th style="{RIGHT if i < 4 else LEFT}">{name}</th>' for i, name in enumerate(FRONT_COLUMNS))
     largest = sorted(front, key=lambda row: -row.params)[:MOST_ROWS]
     title = "Pareto front" if len(largest) == len(front) else f"Pareto front, the {MOST_ROWS} largest of {len(front)}"
+    if front and front[0].proxy < 1:
+        title += f", accuracies of proxies at {width_in_words(front[0].proxy)}"
     rows = "".join(map(_trial_row, largest))
     return f"<h4>{title}</h4><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
 

@@ -102,14 +102,17 @@ def _best_within(folder: Path, trials: Sequence[TrialRecord], budget: Budget) ->
 
 
 def _complete_trials(folder: Path) -> list[TrialRecord]:
-    """The complete trials, the most accurate first, of equals the smaller; none where there is no table."""
+    """The complete trials, the best first: those trained widest, of these the most accurate, of equals the smaller.
+
+    None where there is no table.
+    """
     if not (folder / TRIALS_TABLE).exists():
         return []
     try:
         trials = [trial for trial in read_trials(folder) if trial.state == "complete"]
     except TableError as error:
         raise StudyError(str(error)) from None
-    return sorted(trials, key=lambda trial: (-(trial.accuracy or 0.0), trial.params))
+    return sorted(trials, key=lambda trial: (-trial.proxy, -(trial.accuracy or 0.0), trial.params))
 
 
 def study_defaults(folder: Path) -> dict[str, Any]:

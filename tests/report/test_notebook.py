@@ -18,7 +18,7 @@ from nas_budget.records.trials import best_of, pareto_front_of
 from nas_budget.report.notebook import HEIGHT, UNIT, result_html, spec_html
 from nas_budget.search.api import SearchResult
 from tests.report.browsing import words
-from tests.report.trials import EVIL, many, mixed, record
+from tests.report.trials import EVIL, by_proxies, many, mixed, record
 from tests.strategies import specs
 
 STAND_IN = """
@@ -75,6 +75,9 @@ def test_a_search_shows_its_best_network_and_its_pareto_front() -> None:
     best = FinalistSummary(5, 43_210, 3, 0.7, 0.01, 0.02, 0.0, True, "")
     assert "70.00% ± 1.00% (standard deviation), mean of 3 runs," in result_html(found(many(30), finalists=(best,)))
     assert "No trial has been trained to the end yet." in result_html(found([record(state="pruned")]))
+    html = result_html(found(by_proxies()))
+    assert "66.00% of its proxy at 1/2 of the width on validation images" in html
+    assert "Pareto front, accuracies of proxies at 1/8 of the width" in html
 
 
 @pytest.mark.parametrize("begins", ["get_ipython = lambda: shell", "get_ipython = lambda: None"])

@@ -86,6 +86,16 @@ def test_of_trials_of_one_network_the_most_accurate_one_counts(study: Path) -> N
     assert best.recipe["epochs"] == 11
 
 
+def test_of_trials_of_several_widths_the_widest_count(study: Path) -> None:
+    rows = [
+        record(i, accuracy=accuracy, proxy=proxy, params=params(width), spec=ResNetSpec((width, 8), blocks=1).to_json())
+        for i, (width, proxy, accuracy) in enumerate([(6, 0.25, 0.9), (4, 0.25, 0.8), (4, 0.5, 0.7)])
+    ]
+    write_table(study / "trials.csv", rows)
+    narrower = select_from_study(study, budget=Budget(params=params(6)))
+    assert narrower.values["channels"] == [4, 8]
+
+
 @pytest.mark.parametrize(("limit", "width"), [(params(8), 8), (params(8) - 1, 6), (params(6), 6), (params(6) - 1, 4)])
 def test_the_best_within_a_narrower_budget_is_the_most_accurate_that_fits(study: Path, limit: int, width: int) -> None:
     best = select_from_study(study, budget=Budget(params=limit))

@@ -108,7 +108,8 @@ def _rank_in_words(f: FinalistSummary) -> str:
 def _print_front(records: Sequence[TrialRecord]) -> None:
     """Print the Pareto front as a table and as a plot."""
     leading = pareto_front_of(records)
-    out("\nPareto front: no other trial is as small and as accurate")
+    of = f" (accuracies of proxies at {width_in_words(leading[0].proxy)})" if leading and leading[0].proxy < 1 else ""
+    out(f"\nPareto front: no other trial is as small and as accurate{of}")
     rows = [
         (str(r.number), f"{r.accuracy:.2%}", f"{r.params:,}", f"{r.macs:,}", f"{r.channels} x {r.blocks}")
         for r in reversed(leading)

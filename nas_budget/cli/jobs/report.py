@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from nas_budget.cli.console.output import log, out, out_json, show, table
+from nas_budget.records.formatting import factor_in_words
 from nas_budget.records.paths import COMPARISON_PAGE, PAGE, RESULT
 from nas_budget.records.run_folder import RUN, is_file, kind_of
 from nas_budget.records.training_run import read_result
@@ -37,19 +39,22 @@ def report_studies(sources: Sequence[Path], output: Path | None, as_json: bool, 
             log(one.problem)
     leading = [asdict(r) | {"study": one.name} for one in studies for r in reversed(pareto_front_of(one.records))]
     if as_json:
-        keys = ("study", "number", "accuracy", "params", "macs", "seconds", "spec")
+        keys = ("study", "number", "accuracy", "proxy", "params", "macs", "seconds", "spec")
         front = [{key: row[key] for key in keys} for row in leading]
         out_json({"page": str(path), "trials": sum(len(study.table) for study in studies), "front": front})
         return
     name = "{study} {number}" if len(studies) > 1 else "{number}"
-    rows = [
-        (f"{r['accuracy']:.2%}", f"{r['params']:,}", f"{r['macs']:,}", name.format(**r), network(r)) for r in leading
-    ]
+    rows = [(_accuracy(r), f"{r['params']:,}", f"{r['macs']:,}", name.format(**r), network(r)) for r in leading]
     if not quiet:
         show(table(("accuracy", "params", "MACs", "trial", "network"), rows, left=(4,)))
         if not rows:
             log("no trial has been trained to the end yet")
     out(f"page: {path}" if quiet else f"\npage: {path}")
+
+
+def _accuracy(row: Mapping[str, Any]) -> str:
+    """The accuracy, and at which share of the width where it is a proxy's."""
+    return f"{row['accuracy']:.2%}" + (f" at {factor_in_words(row['proxy'])}" if row["proxy"] < 1 else "")
 
 
 def report_run(folder: Path, output: Path | None, as_json: bool, quiet: bool) -> None:
