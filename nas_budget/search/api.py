@@ -70,7 +70,7 @@ class SearchResult:
 
     @property
     def best(self) -> TrialRecord | None:
-        """The most accurate complete trial, of equals the smallest; None when there is none."""
+        """The most accurate complete trial of those trained at the largest width; None when there is none."""
         return best_of(self.trials)
 
     @property
@@ -82,7 +82,7 @@ class SearchResult:
 
     @property
     def pareto_front(self) -> tuple[TrialRecord, ...]:
-        """The complete trials that no other beats in both size and accuracy, from the smallest."""
+        """The complete proposed trials that no other beats in both size and accuracy, from the smallest."""
         return pareto_front_of(self.trials)
 
     @property

@@ -32,6 +32,7 @@ SAME = {
     "validation_images": "validation images",
     "max_epochs": "epochs",
     "seeds": "seeds of a trial",
+    "proxy": "width at which networks are trained",
     "precision": "precision",
     "device": "device",
 }

@@ -137,7 +137,7 @@ class SearchSection(BaseModel):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of training; auto: bf16 on a GPU that has it, else fp32."""
     threads: Count | Auto = "auto"
-    """Threads of a training on a CPU; auto: one up to 10 M MACs, else the cores, shared by the workers."""
+    """Threads of a training on a CPU; auto: one for proxies and up to 10 M MACs, else all, shared."""
     graph: bool = False
     """Whether a GPU replays training steps from a CUDA graph."""
     storage: str = "journal"

@@ -287,8 +287,8 @@ class SearchScheduler(TrialsOfStudy):
     def _is_superfluous(self, number: int, candidate: Candidate) -> bool:
         """Whether trials of other machines, with lower numbers and not seen when this was proposed, leave no room."""
         between = self.store.study.get_trials(deepcopy=False)[self.store.tracker.n_known : number]
-        others = [candidate_of(trial) for trial in between]
-        n_open = len(self.store.running()) + len(others)
+        others = [candidate_of(trial) for trial in between if not level_of(trial)]
+        n_open = sum(not level_of(trial) for trial in self.store.running()) + len(others)
         return candidate in others or bool(others and self.stats.ended + n_open >= self.settings.trials)
 
     def _assigned(self, number: int, candidate: Candidate, resumed: bool = False) -> Assignment:
