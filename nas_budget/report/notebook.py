@@ -12,7 +12,7 @@ from typing import Any
 from nas_budget.arch.cost import PartCost, cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.records.formatting import seconds_in_words, width_in_words
-from nas_budget.records.trials import TrialRecord
+from nas_budget.records.trials import TrialRecord, proposed_of
 
 UNIT, HEIGHT, BAR = 110, 44, 120
 """Pixels of the widest part, the largest map and the longest bar."""
@@ -72,8 +72,9 @@ def result_html(found: Any) -> str:
 
     Every text of the study is escaped.
     """
-    n = len(found.trials)
-    spent = f"{n} trial{'' if n == 1 else 's'}, {seconds_in_words(found.ledger.spent)} of training"
+    n = len(proposed_of(found.trials))
+    wider = f", {len(found.trials) - n} of them again, wider" if len(found.trials) > n else ""
+    spent = f"{n} trial{'' if n == 1 else 's'}{wider}, {seconds_in_words(found.ledger.spent)} of training"
     title = f"<div><b>{escape(found.settings.name)}</b> · {spent}</div>"
     spec = found.best_spec
     if found.best is None or spec is None:

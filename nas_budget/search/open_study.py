@@ -20,7 +20,7 @@ from nas_budget.search.workers.search_runner import Search
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import LabelledImages, SplitImages, channel_statistics, split_images
-from nas_budget.train.engine.device import choose_device, choose_precision
+from nas_budget.train.engine.device import choose_device
 from nas_budget.train.optim.recipe import Recipe
 from nas_budget.train.profile.time_model import TimeModel, calibrate
 
@@ -77,7 +77,7 @@ def timer(dataset: Dataset, device: torch.device) -> Measure:
     A CPU is timed on one thread: as many trainings, or threads of one, as it has cores share the work later.
     """
 
-    def measure(specs: Sequence[ResNetSpec], recipe: Recipe) -> TimeModel:
+    def measure(specs: Sequence[ResNetSpec], recipe: Recipe, precision: str) -> TimeModel:
         shape = (min(dataset.n_train, N_NOISE), dataset.image_size, dataset.image_size, dataset.in_channels)
         generator = torch.Generator().manual_seed(0)
         noise = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
@@ -85,7 +85,7 @@ def timer(dataset: Dataset, device: torch.device) -> Measure:
         part = LabelledImages(noise.to(device), labels.to(device))
         images = SplitImages(part, part, *channel_statistics(part.images), len(dataset.classes))
         with torch_threads(1 if device.type == "cpu" else None):
-            return calibrate(specs, images, recipe, choose_precision("auto", device))
+            return calibrate(specs, images, recipe, precision)
 
     return measure
 

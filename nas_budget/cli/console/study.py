@@ -40,7 +40,8 @@ def show_study(folder: Path, as_json: bool) -> None:
         out(f"{folder.name}: no trial has ended yet")
         return
     counts = ", ".join(f"{n} {state}" for state, n in counts_of(records).items() if n)
-    n_trials = f"{len(records)} trial{'' if len(records) == 1 else 's'} ({counts})"
+    n = len(proposed_of(records))
+    n_trials = f"{n} trial{'' if n == 1 else 's'} ({counts})"
     field("", f"{folder.name}: {n_trials} on {records[0].data}", indent=0)
     if best := best_of(records):
         _print_best(best, ranked)

@@ -12,7 +12,7 @@ from nas_budget.records.formatting import factor_in_words
 from nas_budget.records.paths import COMPARISON_PAGE, PAGE, RESULT
 from nas_budget.records.run_folder import RUN, is_file, kind_of
 from nas_budget.records.training_run import read_result
-from nas_budget.records.trials import pareto_front_of
+from nas_budget.records.trials import pareto_front_of, proposed_of
 from nas_budget.report.figures.write_image import write_image
 from nas_budget.report.pages import study, training_run
 from nas_budget.report.pages.page_data import figures_of_studies
@@ -41,7 +41,9 @@ def report_studies(sources: Sequence[Path], output: Path | None, as_json: bool, 
     if as_json:
         keys = ("study", "number", "accuracy", "proxy", "params", "macs", "seconds", "spec")
         front = [{key: row[key] for key in keys} for row in leading]
-        out_json({"page": str(path), "trials": sum(len(study.table) for study in studies), "front": front})
+        out_json(
+            {"page": str(path), "trials": sum(len(proposed_of(study.records)) for study in studies), "front": front}
+        )
         return
     name = "{study} {number}" if len(studies) > 1 else "{number}"
     rows = [(_accuracy(r), f"{r['params']:,}", f"{r['macs']:,}", name.format(**r), network(r)) for r in leading]

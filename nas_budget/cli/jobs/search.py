@@ -22,12 +22,12 @@ from nas_budget.records.formatting import in_short, seconds_in_words, width_in_w
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, PAGE, TRIALS_TABLE
 from nas_budget.search.api import result_of
 from nas_budget.search.config.plan import Plan, TimeLeft, make_plan
-from nas_budget.search.config.proxy import levels
+from nas_budget.search.config.proxy import TRAINED, levels
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.open_study import Opened, open_search, torch_threads
 from nas_budget.search.selection import DEFAULT_RECIPE
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
-from nas_budget.search.storage.storage import count_finished
+from nas_budget.search.storage.storage import Finished, count_finished
 from nas_budget.search.workers.search_runner import Search
 from nas_budget.train.engine.device import describe_device
 from nas_budget.train.optim.recipe import RECIPES
@@ -55,9 +55,10 @@ def plan_search(
     settings, n_cores = opened.settings, torch.get_num_threads()
     if opened.device.type == "cpu":
         torch.set_num_threads(settings.threads)
-    n_before = count_finished(settings.storage, opened.folder, settings.name) if opened.exists else 0
-    plan = make_plan(settings, opened.images, max(0, settings.trials - n_before))
-    return PlannedSearch(opened, plan, n_before, n_cores)
+    done = count_finished(settings.storage, opened.folder, settings.name) if opened.exists else Finished()
+    n_left = max(0, settings.trials - done.trials)
+    plan = make_plan(settings, opened.images, n_left, done.wider, done.finalist_runs)
+    return PlannedSearch(opened, plan, done.trials, n_cores)
 
 
 def plan_lines(planned: PlannedSearch) -> list[str]:
@@ -81,8 +82,10 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
         f"batch {recipe.batch_size}, {recipe.epochs} epochs",
         f"search   {s.sampler}; {_pruning(s)}",
         f"time     {n_left} trials of about {seconds_in_words(plan.trial_s)}{_ladder_in_words(s, plan)}{at_once}: "
-        f"{seconds_in_words(plan.total_s / s.workers)} if none is pruned",
+        f"{seconds_in_words(plan.total_s)} if none is pruned",
     ]
+    if s.time and TRAINED * plan.total_s > s.time:
+        lines.append(f"         NOTE: more than the {seconds_in_words(s.time)} of search.time, after which none begins")
     if s.proxy < 1:
         trained = f"copies at {width_in_words(s.proxy)} (about {plan.proxy_params:,} parameters)"
         lines.insert(-2, f"proxies  trials train {trained}; the answer is at full size")

@@ -105,7 +105,8 @@ OPTIONS = {
         "budget.activation_bytes", "Most bytes of live elements (fp32, one image).", BUDGET, "none"
     ),
     "fill": Key(
-        "space.fill", "Share of the budget that networks use, such as 0.9:1 for near it.", BUDGET, "0.5:1",
+        "space.fill", "Share of the budget that networks use, such as 0.9:1 for near it.", BUDGET,
+        "by the aim",
         parse=parse_fill,
     ),
     "trials": Key(

@@ -12,7 +12,7 @@ from nas_budget.cli.serve.server import THIS_MACHINE, serve
 from nas_budget.errors import NasBudgetError, StudyError, UsageError
 from nas_budget.records.paths import JOURNAL
 from nas_budget.search.storage.journal import Journal
-from nas_budget.search.storage.tables import FINALISTS_STUDY
+from nas_budget.search.storage.storage import FINALISTS_STUDY
 from nas_budget.search.storage.url import ADDRESSES, database_file, shown, trouble
 
 

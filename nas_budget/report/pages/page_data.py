@@ -99,16 +99,16 @@ def _image(spec: str) -> dict[str, int] | None:
 
 
 def _best(studies: Sequence[StudyTable]) -> int | None:
-    """The id of the trial that is shown first: the best of the best study."""
+    """The id of the trial that is shown first: the best of the study that trained widest and is best."""
     found, before = [], 0
     for study in studies:
         if best := study.best_network:
-            found.append((best.accuracy, before + int(str(best.trial.name))))
+            found.append((float(best.trial["proxy"]), best.accuracy, before + int(str(best.trial.name))))
         before += len(study.table)
     if not found:
         known = together(studies)["accuracy"].dropna()
         return int(str(known.idxmax())) if len(known) else None
-    return max(found, key=lambda pair: pair[0])[1]
+    return max(found)[-1]
 
 
 def figures_of_studies(studies: Sequence[StudyTable]) -> dict[str, go.Figure]:

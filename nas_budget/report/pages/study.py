@@ -24,7 +24,7 @@ from nas_budget.report.pages.page_data import figures_of_studies, page_data
 from nas_budget.report.pages.templates import plotly_script, render
 from nas_budget.report.tables.known import known_networks
 from nas_budget.report.tables.studies import StudyTable, together
-from nas_budget.report.tables.trials import complete, halved, knee, network, pareto_trials, trained_as
+from nas_budget.report.tables.trials import complete, halved, knee, network, pareto_trials, proposed, trained_as
 
 SAME = {
     "data": "data",
@@ -109,10 +109,12 @@ def _margins(trial: pd.Series[Any]) -> Iterable[str]:
 
 def _found(study: StudyTable) -> str:
     """What it cost to find, such as "Found in 12 min of training: 60 trials, 20 pruned, which saved 6 min."."""
-    spent, states = study.ledger, study.table["state"].value_counts()
-    parts = [f"{len(study.table)} trial{'' if len(study.table) == 1 else 's'}"]
-    if pruned := states.get("pruned", 0):
+    spent, base = study.ledger, proposed(study.table)
+    parts = [f"{len(base)} trial{'' if len(base) == 1 else 's'}"]
+    if pruned := int((base["state"] == "pruned").sum()):
         parts.append(f"{pruned} pruned, which saved {duration(spent.saved)}")
+    if wider := len(study.table) - len(base):
+        parts.append(f"{wider} trained again, wider")
     if study.finalists:
         parts.append(f"{len(study.finalists)} runs of finalists")
     return f"Found in {duration(spent.spent)} of training: {', '.join(parts)}."
@@ -156,16 +158,19 @@ def _summary(study: StudyTable) -> dict[str, Any]:
     first = study.table.iloc[0]
     return {
         "name": study.name, "best": study.best_network, "budget": budget_in_words(first), "data": first["data"],
-        "trials": len(study.table), "complete": len(complete(study.table)), "spent": study.ledger.spent,
+        "trials": len(proposed(study.table)), "complete": len(complete(study.table)), "spent": study.ledger.spent,
     }  # fmt: skip
 
 
 def _facts(study: StudyTable) -> Iterable[tuple[str, str]]:
     table, first = study.table, study.table.iloc[0]
-    states = table["state"].value_counts()
+    base = proposed(table)
+    states = base["state"].value_counts()
     yield "Trials", f"{states.get('complete', 0)} complete, {states.get('pruned', 0)} pruned"
     if "failed" in states:
         yield "Failed", f"{states['failed']}"
+    if wider := len(table) - len(base):
+        yield "Trained again, wider", f"{wider}"
     yield "Networks trained twice", f"{sum(again for _, again in trained_before(study.records))}"
     images = f"{first['images']:,} images trained on, {first['validation_images']:,} for validation"
     yield "Data", f"{first['data']}: {images}"

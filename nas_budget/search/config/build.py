@@ -13,7 +13,7 @@ from nas_budget.arch.scale import scale_widths
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import NasBudgetError, SpecError, StudyError, UsageError
 from nas_budget.records.paths import STUDY_SETTINGS
-from nas_budget.search.config.proxy import LADDERS, check_proxy, levels
+from nas_budget.search.config.proxy import LADDERS, check_proxy, possible_ladder
 from nas_budget.search.config.sections import FROM_DATA, SearchSection
 from nas_budget.search.config.settings import FORMAT, StudyConfig
 from nas_budget.search.config.study_file import Sections
@@ -119,8 +119,7 @@ def recipes_of(section: Mapping[str, Any]) -> RecipeSpace:
 
 def _ladder(search: Mapping[str, Any]) -> tuple[int, ...]:
     """How many trials are trained again at each further level; none where networks themselves are trained."""
-    counts = LADDERS[0] if search["ladder"] == "auto" else tuple(search["ladder"])
-    return counts[: len(levels(search["proxy"], counts))] if search["proxy"] < 1 else ()
+    return possible_ladder(search["proxy"], LADDERS[0] if search["ladder"] == "auto" else search["ladder"])
 
 
 def _startup(search: Mapping[str, Any]) -> int:

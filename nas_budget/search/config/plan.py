@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from math import ceil, exp
 from statistics import fmean
 from typing import Any
@@ -13,7 +15,7 @@ from nas_budget.arch.cost import cost
 from nas_budget.arch.scale import scale_widths
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.records.trials import TrialRecord
-from nas_budget.search.config.proxy import DEAR, levels
+from nas_budget.search.config.proxy import DEAR, elapsed_s, levels
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.space.feasible import FeasibleSpace
 from nas_budget.space.random_networks import size_bounds
@@ -45,7 +47,7 @@ class Plan:
         trial_s: Mean seconds of a trial that trains to the end, predicted for the queue and many proposals; 0 where
             nothing could be timed.
         ladder_s: The same for a trial of each further level of the ladder.
-        total_s: Seconds of all trials left if none is pruned, and of the ladder.
+        total_s: Seconds until the trials left, if none is pruned, the ladder and the finalists are done.
         proxy_params: Mean parameters of what trials train.
         speed: The time model that predicts them.
 
@@ -61,7 +63,7 @@ class Plan:
         >>> plan = make_plan(config, split_images(dataset, cpu, 100, 50), n_left=10)
         >>> plan.smallest < plan.largest <= 20_000
         True
-        >>> plan.total_s >= 10 * plan.trial_s
+        >>> plan.total_s >= 10 / config.workers * plan.trial_s
         True
     """
 
@@ -75,8 +77,17 @@ class Plan:
     speed: TimeModel
 
 
-def make_plan(settings: StudyConfig, images: SplitImages, n_left: int) -> Plan:
-    """The plan of the `n_left` trials that a study lacks, timed on the device of the images.
+def make_plan(
+    settings: StudyConfig, images: SplitImages, n_left: int, n_wider: Sequence[int] = (), n_runs: int = 0
+) -> Plan:
+    """The plan of what a study lacks, timed on the device of the images.
+
+    Args:
+        settings: Of the study.
+        images: To train on.
+        n_left: Trials that it lacks.
+        n_wider: Trials that each further level of the ladder has.
+        n_runs: Finalists' runs that it has.
 
     Raises:
         NothingFitsError: No network of the space is inside the budget.
@@ -94,16 +105,24 @@ def make_plan(settings: StudyConfig, images: SplitImages, n_left: int) -> Plan:
         _typical(settings, [trial_seconds(speed, spec, settings, proxy=factor) for spec in proposals])
         for factor in levels(settings.proxy, settings.ladder)
     )
+    wider = [max(0, asked - done) for asked, done in zip_longest(settings.ladder, n_wider, fillvalue=0)]
+    runs_left = max(0, settings.finalists * settings.finalist_seeds - n_runs)
+    run_s = finalist_share(settings) * (trial_s, *ladder_s)[-1]
     return Plan(
         smallest=round(exp(size_bounds(feasible)[0])),
         largest=max(cost(spec).params for spec in filled),
         share_fitting=drawn / N_DRAWN,
         trial_s=trial_s,
         ladder_s=ladder_s,
-        total_s=trial_s * n_left + sum(n * s for n, s in zip(settings.ladder, ladder_s, strict=True)),
+        total_s=elapsed_s([n_left, *wider, runs_left], [trial_s, *ladder_s, run_s], settings.workers),
         proxy_params=round(fmean(cost(proxy).params for proxy in proxies)),
         speed=speed,
     )
+
+
+def finalist_share(settings: StudyConfig) -> float:
+    """What a finalist's run takes of a trial's time at the same width."""
+    return settings.finalist_epochs / settings.recipe.epochs / settings.trial_seeds
 
 
 def propose(settings: StudyConfig, n: int, seed: int = 0) -> list[ResNetSpec]:
@@ -156,7 +175,8 @@ class TimeLeft:
         self, settings: StudyConfig, trial_s: float, speed: TimeModel | None = None, ladder_s: Sequence[float] = ()
     ) -> None:
         self.settings, self.trial_s, self.speed = settings, trial_s, speed
-        self.ladder_s = [s for n, s in zip(settings.ladder, ladder_s, strict=False) for _ in range(n)]
+        self.ladder_s = ladder_s
+        self.wider = [*settings.ladder]
         self.n_ended = 0
         self.observed = self.trained = self.whole = 0.0
 
@@ -165,7 +185,9 @@ class TimeLeft:
         if record.state == "failed":
             return
         if record.of is not None:
-            self.ladder_s = self.ladder_s[1:]
+            level = bisect(levels(self.settings.proxy, self.settings.ladder), record.proxy + 1e-6) - 1
+            if level >= 0:
+                self.wider[level] = max(0, self.wider[level] - 1)
             return
         share = max(1, record.epochs) / record.max_epochs
         whole = self._predicted(record) or record.seconds / share
@@ -185,9 +207,11 @@ class TimeLeft:
         slowdown = self.observed / self.trained if self.trained else 1.0
         expected *= slowdown
         pruned = self.trained / self.whole if self.whole else 1.0
-        n_runs = max(0, s.finalists * s.finalist_seeds - n_finalist_runs) * s.finalist_epochs / s.recipe.epochs
-        n_left = max(0, s.trials - self.n_ended) * pruned + n_runs / s.trial_seeds
-        return (expected * n_left + slowdown * sum(self.ladder_s)) / s.workers
+        n_runs = max(0, s.finalists * s.finalist_seeds - n_finalist_runs)
+        ladder_s = [slowdown * one for one in self.ladder_s]
+        run_s = finalist_share(s) * (expected, *ladder_s)[-1]
+        base_s = expected * max(0, s.trials - self.n_ended) * pruned / s.workers
+        return base_s + elapsed_s([*self.wider, n_runs], [*(ladder_s or [0.0] * len(self.wider)), run_s], s.workers)
 
     def _predicted(self, record: TrialRecord) -> float:
         """Seconds of the whole trial as predicted before it."""

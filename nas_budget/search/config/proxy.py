@@ -25,8 +25,8 @@ from nas_budget.space.space import SearchSpace
 from nas_budget.train.optim.recipe import Recipe
 from nas_budget.train.profile.time_model import TimeModel
 
-Measure = Callable[[Sequence[ResNetSpec], Recipe], TimeModel]
-"""Times steps of some networks and fits the time model of the device."""
+Measure = Callable[[Sequence[ResNetSpec], Recipe, str], TimeModel]
+"""Times steps of some networks, by a recipe in a precision, and fits the time model of the device."""
 
 FACTORS = (1.0, 1 / 2, 1 / 4, 1 / 8)
 LADDERS: tuple[tuple[int, ...], ...] = ((5, 2), (4,), ())
@@ -55,9 +55,13 @@ class Asked:
         n_validation: Images it is evaluated on.
         trials: Fewest and most trials.
         recipe: How it trains.
+        precision: Of the training.
         ladders: Trials of each further level, to choose from, the most first.
-        at_once: How many times faster the search is than one training after another on one thread.
+        at_once: By factor, how many trainings go on at once, each as fast as one alone on one thread.
         time_s: Seconds that the whole search may take.
+        seeds: Trainings of each trial.
+        finalists: Runs of finalists, and the share of a trial's epochs that each trains.
+        must_end: Whether a time that does not suffice for one trial is refused.
     """
 
     factors: tuple[float, ...]
@@ -65,9 +69,13 @@ class Asked:
     n_validation: int
     trials: tuple[int, int]
     recipe: Recipe
+    precision: str
     ladders: tuple[tuple[int, ...], ...]
-    at_once: int
+    at_once: Mapping[float, int]
     time_s: float
+    seeds: int = 1
+    finalists: tuple[int, float] = (0, 1.0)
+    must_end: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,8 @@ class Chosen:
 def choose(asked: Asked, spaces: Mapping[float, FeasibleSpace], measure: Measure) -> Chosen:
     """The widest proxies that leave time for `FEW_IMAGES` images and the ladder; then as many images as fit.
 
-    Where even the narrowest take too long the ladder is shorter, then there are fewer images, then fewer trials.
+    Where even the narrowest take too long the ladder is shorter, then there are fewer images, then fewer trials. The
+    cheapest of all is chosen where no step could be timed.
 
     Args:
         asked: What the search is to do.
@@ -95,30 +104,34 @@ def choose(asked: Asked, spaces: Mapping[float, FeasibleSpace], measure: Measure
     """
     specs = {factor: _proposals(spaces[factor]) for factor in asked.factors}
     narrowest = asked.factors[-1]
-    speed = measure(_to_time([scale_widths(spec, narrowest, 1) for spec in specs[narrowest]]), asked.recipe)
+    timed = _to_time([scale_widths(spec, narrowest, 1) for spec in specs[narrowest]])
+    speed = measure(timed, asked.recipe, asked.precision)
     low, high = asked.images
     few, most_trials = min(max(low, FEW_IMAGES), high), asked.trials[1]
 
     def total_s(factor: float, ladder: tuple[int, ...], images: int) -> float:
         counts, factors = [TRAINED * most_trials, *ladder], [factor, *levels(factor, ladder)]
-        each = (_trial_seconds(specs[factor], one, asked, images, speed) for one in factors)
-        return float(sum(map(mul, counts, each))) / asked.at_once
+        each = [_trial_seconds(specs[factor], one, asked, images, speed) for one in factors]
+        n_runs, share = asked.finalists
+        seconds = [asked.seeds * s for s in each] + [share * each[-1]]
+        return elapsed_s([*counts, n_runs], seconds, asked.at_once[factor])
 
     time_s = SPARE * asked.time_s
-    ways = [(one, asked.ladders[0] if one < 1 else ()) for one in asked.factors]
-    ways += [(narrowest, ladder) for ladder in asked.ladders[1:] if narrowest < 1]
+    ways = [(one, possible_ladder(one, asked.ladders[0])) for one in asked.factors]
+    ways += [(narrowest, possible_ladder(narrowest, ladder)) for ladder in asked.ladders[1:]]
     factor, ladder = next((way for way in ways if total_s(*way, few) <= time_s), ways[-1])
     predicted = total_s(factor, ladder, few)
     if not predicted:
-        return Chosen(factor, ladder, high, most_trials)
+        return Chosen(narrowest, (), low, most_trials)
     images = min(max(int(few * time_s / predicted) // 100 * 100, low), high)
     predicted = total_s(factor, ladder, images)
     trials = min(most_trials, max(asked.trials[0], int(most_trials * time_s / predicted)))
-    if not trials:
-        one = _trial_seconds(specs[factor], factor, asked, images, speed)
+    one_s = asked.seeds * _trial_seconds(specs[factor], factor, asked, images, speed)
+    if asked.must_end and (one_s > time_s or not trials):
+        enough = max(one_s, predicted / most_trials) / SPARE
         raise UsageError(
-            f"search.time: {seconds_in_words(asked.time_s)} is too short: a trial takes {seconds_in_words(one)} here; "
-            f"give {seconds_in_words(2 * predicted / most_trials / SPARE)} or more"
+            f"search.time: {seconds_in_words(asked.time_s)} is too short: a trial takes {seconds_in_words(one_s)} "
+            f"here; give {seconds_in_words(ceil(enough + 1))} or more"
         )
     return Chosen(factor, ladder, images, trials)
 
@@ -145,6 +158,20 @@ def check_proxy(factor: float, space: SearchSpace) -> None:
         )
 
 
+def check_ladder(factor: float, ladder: Sequence[int]) -> None:
+    """Check that no level of a ladder is wider than the networks.
+
+    Raises:
+        UsageError: One is.
+    """
+    n = len(possible_ladder(factor, ladder))
+    if factor < 1 and n < len(ladder):
+        raise UsageError(
+            f"search.ladder: {[*ladder]} has {len(ladder)} levels, each twice as wide as the one before, but from "
+            f"search.proxy = {factor:.4g} it is {n} to full width; give at most {n}"
+        )
+
+
 def spaces_by_factor(
     factors: Sequence[float], space_of: Callable[[float], SearchSpace], budget: Budget
 ) -> dict[float, FeasibleSpace]:
@@ -160,10 +187,20 @@ def spaces_by_factor(
     return found
 
 
+def elapsed_s(counts: Sequence[float], seconds: Sequence[float], at_once: int) -> float:
+    """Seconds until so many trainings of each kind are done, when a kind begins after the one before has ended."""
+    return float(sum(map(mul, (ceil(n / at_once) for n in counts), seconds)))
+
+
 def levels(factor: float, ladder: Sequence[int]) -> list[float]:
     """The factor of each further level of the ladder: twice that of the one before, up to 1."""
     factors = [factor * 2 ** (i + 1) for i in range(len(ladder))]
     return [min(1.0, one) for one in factors if one < 2]
+
+
+def possible_ladder(factor: float, ladder: Sequence[int]) -> tuple[int, ...]:
+    """The levels of a ladder up to full width; none where networks themselves are trained."""
+    return tuple(ladder[: len(levels(factor, ladder))]) if factor < 1 else ()
 
 
 def _proposals(feasible: FeasibleSpace) -> list[ResNetSpec]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,12 +20,14 @@ from nas_budget.search.config.proxy import (
     TRIALS,
     Asked,
     Measure,
+    check_ladder,
     choose,
     narrowest_width,
+    possible_ladder,
     spaces_by_factor,
 )
-from nas_budget.search.config.sections import FROM_DATA, SECTIONS
-from nas_budget.search.config.settings import FORMAT, StudyConfig, next_name
+from nas_budget.search.config.sections import FROM_DATA
+from nas_budget.search.config.settings import FORMAT, StudyConfig, differences, is_held, next_name
 from nas_budget.search.config.study_file import Sections
 from nas_budget.space.space import SearchSpace
 from nas_budget.train.data.dataset import Dataset
@@ -33,9 +35,6 @@ from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import split_sizes
 from nas_budget.train.engine.device import choose_precision, describe_device
 from nas_budget.train.profile.time_model import TimeModel
-
-HELD_KEYS = ("search.seed", "search.precision", "search.trial_seeds", "search.proxy")
-"""Keys of `[search]` that must stay when a study is resumed, like every key of the other sections."""
 
 IMAGES = {
     "auto": (32, 3, 10),
@@ -94,7 +93,7 @@ def resolve(
     full = copy.deepcopy(sections)
     open_keys = {key for key in OPEN if _get(full, key) == "auto"}
     for key in open_keys if recorded else ():
-        if _is_held(key) or key == "search.ladder":
+        if is_held(key) or key in ("search.ladder", "search.trials"):
             _set(full, key, _get(recorded or {}, key))
     full["data"].update(name=dataset.name, digest=dataset.digest)
     storage = full["search"].pop("storage")
@@ -104,14 +103,14 @@ def resolve(
         if full["search"]["graph"] and device.type != "cuda":
             raise UsageError(f"search.graph: needs a CUDA GPU; the device is {describe_device(device)}; leave it out")
         full["search"]["precision"] = choose_precision(full["search"]["precision"], device)
+        if "auto" not in (proxy := full["search"]["proxy"], ladder := full["search"]["ladder"]):
+            check_ladder(proxy, ladder)
         usual = TimeModel.usual(device.type)
-        _close(full, device, dataset, None if recorded else measure or (lambda _specs, _recipe: usual))
-        if recorded and "search.trials" in open_keys and full["search"]["time"] != "none":
-            full["search"]["trials"] = recorded["search"]["trials"]
+        _close(full, device, dataset, None if recorded else measure or (lambda *_: usual))
         config = build_config(name, full, images_of(dataset), storage, tuple(key for key in OPEN if key in open_keys))
     except UsageError as error:
         raise StudyFileError([f"{name}: {error}"]) from None
-    if recorded and (changes := list(_differences(recorded, config.to_dict()))):
+    if recorded and (changes := list(differences(recorded, config.to_dict()))):
         raise StudyError(
             f"study {name} was made with other settings: {'; '.join(changes)}; "
             f"resume it with those, or start another study with --name {next_name(name)}"
@@ -159,6 +158,11 @@ def _close(full: Sections, device: torch.device, dataset: Dataset, measure: Meas
     images = images_of(dataset)
     cores = torch.get_num_threads()
 
+    def at_once(factor: float) -> int:
+        if kind == "gpu":
+            return min(n_workers(factor), max(1, torch.cuda.device_count()))
+        return min(n_workers(factor), cores) if factor < 1 else cores
+
     def n_workers(factor: float) -> int:
         if search["workers"] != "auto":
             return int(search["workers"])
@@ -170,14 +174,23 @@ def _close(full: Sections, device: torch.device, dataset: Dataset, measure: Meas
         trials = search["trials"]
         least = min(LEAST_IMAGES, n_train) if data["images"] == "auto" else n_train
         n_trials = TRIALS if trials == "auto" else trials
+        factors = _factors(search)
+        epochs = search["finalist_epochs"]
         asked = Asked(
-            factors=_factors(search),
+            factors=factors,
             images=(least, n_train),
             n_validation=data["validation_images"],
             trials=(0 if trials == "auto" and search["time"] != "none" else n_trials, n_trials),
             recipe=recipe,
+            precision=search["precision"],
             ladders=LADDERS if search["ladder"] == "auto" else (tuple(search["ladder"]),),
-            at_once=cores if (kind, search["workers"]) == ("cpu", "auto") else n_workers(1.0),
+            at_once={factor: at_once(factor) for factor in factors},
+            seeds=search["trial_seeds"],
+            finalists=(
+                search["finalists"] * search["finalist_seeds"],
+                1.0 if epochs == "auto" else epochs / recipe.epochs,
+            ),
+            must_end=search["time"] != "none",
             time_s=TRIAL_S[kind] * n_trials if search["time"] == "none" else search["time"],
         )
         spaces = spaces_by_factor(asked.factors, lambda one: _space(full, images, one), budget_of(full["budget"]))
@@ -198,13 +211,18 @@ def _close(full: Sections, device: torch.device, dataset: Dataset, measure: Meas
 
 
 def _factors(search: Mapping[str, Any]) -> tuple[float, ...]:
-    """The factors of width to choose from: those by which no network of the queue becomes too narrow."""
+    """The factors to choose from: no network of the queue becomes too narrow, and there is room for the ladder."""
     if search["proxy"] != "auto":
         return (search["proxy"],)
     queue = [] if search["queue"] == "auto" else search["queue"]
     widths = [width for network in queue for width in (*network.get("channels", ()), network.get("stem_width"))]
     narrowest = min(filter(None, widths), default=WIDTH[1])
-    return tuple(one for one in FACTORS if one == 1 or narrowest >= narrowest_width(one))
+    ladder = () if search["ladder"] == "auto" else search["ladder"]
+    return tuple(
+        one
+        for one in FACTORS
+        if one == 1 or (narrowest >= narrowest_width(one) and possible_ladder(one, ladder) == tuple(ladder))
+    )
 
 
 def _get(sections: Mapping[str, Any], key: str) -> Any:
@@ -215,16 +233,3 @@ def _get(sections: Mapping[str, Any], key: str) -> Any:
 def _set(sections: Sections, key: str, value: Any) -> None:
     section, field = key.split(".")
     sections[section][field] = value
-
-
-def _is_held(key: str) -> bool:
-    """Whether a resumed study must have the value it was made with: its results depend on it."""
-    return key in HELD_KEYS or not key.startswith("search.")
-
-
-def _differences(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:
-    for key in (f"{section}.{field}" for section in SECTIONS for field in asked[section]):
-        section, field = key.split(".")
-        before, value = recorded[section].get(field), asked[section][field]
-        if _is_held(key) and before != value:
-            yield "the images are others" if field == "digest" else f"{key} is {before}, not {value}"

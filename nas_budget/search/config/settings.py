@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from nas_budget.arch.budget import Budget
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import STUDY_SETTINGS
-from nas_budget.search.config.sections import SearchSection
+from nas_budget.search.config.sections import SECTIONS, SearchSection
 from nas_budget.search.config.study_file import Sections
 from nas_budget.search.samplers.candidate import RecipeSpace
 from nas_budget.space.space import SearchSpace
 from nas_budget.train.optim.recipe import Recipe
 
 FORMAT = "nas-budget settings 4"
+HELD_KEYS = ("search.seed", "search.precision", "search.trial_seeds", "search.proxy")
+"""Keys of `[search]` that must stay when a study is resumed, like every key of the other sections."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,20 @@ class StudyConfig:
         }
         plain: Sections = json.loads(json.dumps(closed))  # lists for tuples, as they are read back
         return {"format": FORMAT, **plain}
+
+
+def is_held(key: str) -> bool:
+    """Whether a resumed study must have the value of a "section.key" it was made with: its results depend on it."""
+    return key in HELD_KEYS or not key.startswith("search.")
+
+
+def differences(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:
+    """What a resumed study must not change and does, in words, of two `StudyConfig.to_dict`."""
+    for section in SECTIONS:
+        for field_name, value in asked[section].items():
+            key, before = f"{section}.{field_name}", recorded[section].get(field_name)
+            if is_held(key) and before != value:
+                yield "the images are others" if field_name == "digest" else f"{key} is {before}, not {value}"
 
 
 def write_config(config: StudyConfig, folder: Path) -> None:

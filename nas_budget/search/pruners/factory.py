@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+from copy import copy
+
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.search.pruners.front import FrontPruner
 
@@ -31,8 +34,30 @@ def make_pruner(name: str, rungs: tuple[int, ...], epochs: int, metric: str = "l
     if name == "hyperband":
         return HyperbandPruner(min_resource=first, max_resource=epochs, reduction_factor=2)
     if name == "median":
-        return MedianPruner(n_startup_trials=5, n_warmup_steps=first)
+        return MedianOfProposed(n_startup_trials=5, n_warmup_steps=first)
     return NopPruner()
+
+
+class MedianOfProposed(MedianPruner):
+    """Optuna's median pruner, which does not compare with networks that were trained again at another width.
+
+    The other pruners need no such care: they compare by what is noted at rungs, which those trainings have not.
+    """
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Whether a trial is worse than the median of the proposed trials at its last epoch."""
+        return super().prune(_proposed_of(study), trial)
+
+
+def _proposed_of(study: Study) -> Study:
+    """The study as if it had no trials but those of networks that were proposed."""
+
+    def get_trials(deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        return [trial for trial in study.get_trials(deepcopy, states) if "of" not in trial.user_attrs]
+
+    seen = copy(study)
+    seen.get_trials = get_trials  # type: ignore[method-assign]
+    return seen
 
 
 def explain_pruning(study: Study, trial: FrozenTrial) -> str:
@@ -40,5 +65,5 @@ def explain_pruning(study: Study, trial: FrozenTrial) -> str:
     if isinstance(study.pruner, FrontPruner):
         return study.pruner.explain(study, trial)
     epoch = trial.last_step or 0
-    rule = type(study.pruner).__name__
+    rule = "the median" if isinstance(study.pruner, MedianPruner) else type(study.pruner).__name__
     return f"pruned at epoch {epoch}: accuracy {trial.intermediate_values[epoch]:.4f} is too low for {rule}"

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy.exc
 from filelock import FileLock, Timeout
+from optuna.exceptions import DuplicatedStudyError
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.study import Study
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.errors import StudyError, UsageError
 from nas_budget.records.paths import JOURNAL, LOCK
-from nas_budget.search.config.settings import StudyConfig
+from nas_budget.search.config.settings import StudyConfig, differences
 from nas_budget.search.pruners.factory import make_pruner
 from nas_budget.search.samplers.optuna_samplers import optuna_warnings_only
 from nas_budget.search.storage.journal import Journal
 from nas_budget.search.storage.optuna_adapter import describe_study
 from nas_budget.search.storage.url import ADDRESSES, database_file, parse_address, shown, trouble
 
+SETTINGS_S = 10.0
+"""Seconds to wait for the settings of a study that another machine has just created."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+FINALISTS_STUDY = " finalists"
+"""What the name of the finalists' study adds to that of its study."""
 
 COORDINATES = {
     "stages": "count of stages",
@@ -39,6 +47,9 @@ ATTRIBUTES = {
     "margin_...": "limit minus use; no trial is ever over a limit",
     "feasible": "whether every limit is kept",
     "reason": "why a trial was pruned, or failed",
+    "proxy": "what the widths were multiplied by for training",
+    "of": "the trial whose network was trained again, wider",
+    "level": "how often the width was doubled",
 }
 """What optuna-dashboard shows of a trial, in words."""
 
@@ -59,12 +70,35 @@ def recorded_settings(storage: str, folder: Path, name: str) -> dict[str, Any] |
     return None
 
 
-def count_finished(storage: str, folder: Path, name: str) -> int:
-    """How many trials of an existing study are complete or pruned."""
+@dataclass(frozen=True)
+class Finished:
+    """How much of a study is done.
+
+    Attributes:
+        trials: Proposed trials that are complete or pruned.
+        wider: Trials of each further level of the ladder.
+        finalist_runs: Finalists' runs.
+    """
+
+    trials: int = 0
+    wider: tuple[int, ...] = ()
+    finalist_runs: int = 0
+
+
+def count_finished(storage: str, folder: Path, name: str) -> Finished:
+    """How much of an existing study is complete or pruned."""
     with clear_errors(storage):
-        study = optuna.load_study(study_name=name, storage=_open(storage, folder))
-        finished = study.get_trials(deepcopy=False, states=FINISHED)
-        return sum("spec" in trial.user_attrs and "of" not in trial.user_attrs for trial in finished)
+        opened = _open(storage, folder)
+        trials = _finished(opened, name)
+        levels = Counter(trial.user_attrs.get("level", 0) for trial in trials if "spec" in trial.user_attrs)
+        wider = tuple(levels[level] for level in range(1, max(levels, default=0) + 1))
+        known = {study.study_name for study in opened.get_all_studies()}
+        runs = _finished(opened, name + FINALISTS_STUDY) if name + FINALISTS_STUDY in known else []
+        return Finished(levels[0], wider, len(runs))
+
+
+def _finished(storage: BaseStorage, name: str) -> list[FrozenTrial]:
+    return optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False, states=FINISHED)
 
 
 def open_study(settings: StudyConfig, folder: Path, versions: str, part: str = "") -> Study:
@@ -79,19 +113,38 @@ def open_study(settings: StudyConfig, folder: Path, versions: str, part: str = "
             folder.mkdir(parents=True, exist_ok=True)
         opened = _open(settings.storage, folder)
         folder.mkdir(parents=True, exist_ok=True)
+        known: dict[str, Any] = {
+            "study_name": settings.name + part,
+            "storage": opened,
+            "pruner": make_pruner(settings.pruner, settings.rungs, settings.recipe.epochs, settings.pruner_metric),
+            "sampler": RandomSampler(0),  # never asked: candidates come from search/samplers
+        }
         with optuna_warnings_only():
-            study = optuna.create_study(
-                study_name=settings.name + part,
-                storage=opened,
-                direction="maximize",
-                load_if_exists=True,
-                pruner=make_pruner(settings.pruner, settings.rungs, settings.recipe.epochs, settings.pruner_metric),
-                sampler=RandomSampler(0),  # never asked: candidates come from search/samplers
-            )
+            try:
+                study = optuna.create_study(direction="maximize", **known)
+            except DuplicatedStudyError:
+                study = optuna.load_study(**known)
+                _check_same(study, settings)
         describe_study(study, "accuracy", "\n".join(_note(settings)))
         study.set_user_attr("settings", settings.to_dict())
         study.set_user_attr("versions", versions)
     return study
+
+
+def _check_same(study: Study, settings: StudyConfig) -> None:
+    """Check that whoever began the study decided as this process did.
+
+    Raises:
+        StudyError: It did not: two machines began it at the same moment.
+    """
+    end = time.monotonic() + SETTINGS_S
+    while not (recorded := study.user_attrs.get("settings")) and time.monotonic() < end:
+        time.sleep(0.1)  # whoever created it is about to record them
+    if recorded and (changes := [*differences(recorded, settings.to_dict())]):
+        raise StudyError(
+            f"study {settings.name} was begun by another machine at the same moment, with other choices: "
+            f"{'; '.join(changes)}; run the command again, which takes those of the study"
+        )
 
 
 def existing_study(settings: StudyConfig, folder: Path, part: str) -> Study | None:

@@ -26,13 +26,11 @@ from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.bayes import BayesSampler
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.sampler import Proposal
-from nas_budget.search.storage.storage import existing_study, open_study
+from nas_budget.search.storage.storage import FINALISTS_STUDY, existing_study, open_study
 from nas_budget.search.storage.trial_store import TrialTracker
 from nas_budget.space.feasible import FeasibleSpace
 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-FINALISTS_STUDY = " finalists"
-"""What the name of the finalists' study adds to that of its study."""
 TABLE_SHARE = 50
 """The tables are written again when this many times the time it takes to write them have gone by, and at the end."""
 
@@ -134,6 +132,11 @@ def _ranked(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Complete trials from the best."""
     complete = [trial for trial in trials if is_ours(trial) and trial.state == TrialState.COMPLETE]
     return sorted(complete, key=lambda one: (-level_of(one), -(one.value or 0), one.user_attrs["params"]))
+
+
+def widest_proxy(best: Sequence[FrozenTrial]) -> float:
+    """The factor at which finalists are trained: the largest of theirs, so that their accuracies can be compared."""
+    return max((trial.user_attrs.get("proxy", 1.0) for trial in best), default=1.0)
 
 
 def promoted(trials: Sequence[FrozenTrial], level: int, settings: StudyConfig) -> list[FrozenTrial]:
@@ -250,15 +253,16 @@ def finalist_seeds(settings: StudyConfig) -> range:
     return range(first, first + settings.finalist_seeds)
 
 
-def finalist_key(trial: FrozenTrial) -> tuple[int, int, int]:
-    """What tells a finalist's run from others: of which trial, with which seed, how many epochs."""
+def finalist_key(trial: FrozenTrial) -> tuple[int, int, int, float]:
+    """What tells a finalist's run from others: of which trial, with which seed, how many epochs, at which width."""
     known = trial.user_attrs
-    return known["of"], known["seed"], known["recipe"]["epochs"]
+    return known["of"], known["seed"], known["recipe"]["epochs"], known.get("proxy", 1.0)
 
 
 def finalist_runs(study: Study, settings: StudyConfig, best: Sequence[FrozenTrial]) -> list[FinalistRun]:
     """The runs of these finalists that are asked for and have ended, by trial and seed; one of each."""
-    asked = {(t.number, seed, settings.finalist_epochs) for t in best for seed in finalist_seeds(settings)}
+    which = settings.finalist_epochs, widest_proxy(best)
+    asked = {(trial.number, seed, *which) for trial in best for seed in finalist_seeds(settings)}
     found = {finalist_key(trial): run for trial in study.get_trials(deepcopy=False) if (run := finalist_run(trial))}
     return [found[key] for key in sorted(asked & found.keys())]
 

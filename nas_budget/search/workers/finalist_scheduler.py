@@ -13,9 +13,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate
-from nas_budget.search.storage.tables import finalist_key, finalist_run, finalist_seeds
+from nas_budget.search.storage.tables import finalist_key, finalist_run, finalist_seeds, widest_proxy
 from nas_budget.search.workers.events import FinalistFinished
 from nas_budget.search.workers.scheduler import Assignment, Decision, NoMoreTrials, StoredTrials
+from nas_budget.search.workers.stop_rules import Deadline
 
 
 class FinalistScheduler(StoredTrials):
@@ -26,15 +27,16 @@ class FinalistScheduler(StoredTrials):
         study: Where these trainings are kept.
         run_folder: Of the run.
         about: Noted with each training.
-        best: The trials to train again, best first.
+        best: The trials to train again, best first. All are trained at the widest proxy that one of them has.
+        deadline: From which none begins; None for no limit.
     """
 
     def __init__(
         self, settings: StudyConfig, study: Study, run_folder: Path, about: Mapping[str, Any],
-        best: Sequence[FrozenTrial],
+        best: Sequence[FrozenTrial], deadline: Deadline | None = None,
     ) -> None:  # fmt: skip
         super().__init__(settings, study, run_folder / "finalists", about, run_folder)
-        self.best = best
+        self.best, self.proxy, self.deadline = best, widest_proxy(best), deadline
         self.n_before = self.store.n_trials
 
     def suggest(self) -> Assignment | NoMoreTrials:
@@ -43,22 +45,24 @@ class FinalistScheduler(StoredTrials):
             self.look()
             if lost := self._resume_lost():
                 noted = lost.user_attrs
-                candidate, proxy = Candidate.from_dict(noted), noted.get("proxy", 1.0)
-                return self._assigned(lost.number, candidate, noted["seed"], proxy, resumed=True)
+                candidate = Candidate.from_dict(noted)
+                return self._assigned(lost.number, candidate, noted["seed"], noted["proxy"], resumed=True)
             runs = self.store.study.get_trials(deepcopy=False)
             # A training that failed is tried once more, by the next search.
             known = {finalist_key(run) for run in runs if run.state != TrialState.FAIL or run.number >= self.n_before}
             for seed, trial in product(finalist_seeds(self.settings), self.best):
-                if (trial.number, seed, self.settings.finalist_epochs) not in known:
+                if (trial.number, seed, self.settings.finalist_epochs, self.proxy) not in known:
+                    if self.deadline and (why := self.deadline.reason()):
+                        return NoMoreTrials(why)
                     return self._begin(trial, seed)
         return NoMoreTrials()
 
     def _begin(self, of: FrozenTrial, seed: int) -> Assignment:
-        found, proxy = Candidate.from_dict(of.user_attrs), of.user_attrs.get("proxy", 1.0)
+        found = Candidate.from_dict(of.user_attrs)
         candidate = replace(found, recipe=replace(found.recipe, epochs=self.settings.finalist_epochs))
-        which = {"of": of.number, "seed": seed, "proxy": proxy, "network": str(candidate.spec)}
+        which = {"of": of.number, "seed": seed, "proxy": self.proxy, "network": str(candidate.spec)}
         which["params"] = of.user_attrs["params"]
-        return self._assigned(self.store.create(which | candidate.to_dict()), candidate, seed, proxy)
+        return self._assigned(self.store.create(which | candidate.to_dict()), candidate, seed, self.proxy)
 
     def _assigned(
         self, number: int, candidate: Candidate, seed: int, proxy: float, resumed: bool = False

@@ -9,12 +9,12 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_budget.records.paths import TRIAL_FOLDERS
 from nas_budget.search.config.proxy import levels
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate
-from nas_budget.search.storage.tables import level_of, promoted, root_of
+from nas_budget.search.storage.tables import is_ours, level_of, promoted, root_of
 from nas_budget.search.workers.scheduler import Assignment, NoMoreTrials, TrialsOfStudy
+from nas_budget.search.workers.stop_rules import Deadline, reason_to_stop
 
 
 class LadderScheduler(TrialsOfStudy):
@@ -28,15 +28,15 @@ class LadderScheduler(TrialsOfStudy):
         run_folder: Of the run.
         about: Noted with each trial: device, versions and index of the worker.
         level: Of the ladder, from 1; level 0 are the trials that were proposed.
-        deadline: Time (of `time.time`) from which none begins; None for no limit.
+        deadline: From which none begins; None for no limit.
     """
 
     def __init__(
         self, settings: StudyConfig, study: Study, run_folder: Path, about: Mapping[str, Any], level: int,
-        deadline: float | None = None,
+        deadline: Deadline | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(settings, study, run_folder / TRIAL_FOLDERS, about, run_folder)
-        self.level, self.deadline = level, deadline
+        super().__init__(settings, study, run_folder, about, deadline)
+        self.level = level
         self.proxy = levels(settings.proxy, settings.ladder)[level - 1]
         self.n_before = self.store.n_trials
 
@@ -46,24 +46,38 @@ class LadderScheduler(TrialsOfStudy):
             self.look()
             if lost := self._resume_lost():
                 return self._assigned(lost.number, Candidate.from_dict(lost.user_attrs), resumed=True)
-            if self.is_late():
-                return NoMoreTrials("the time is over")
-            trials = self.store.study.get_trials(deepcopy=False)
-            # One that failed is tried once more, by the next search.
-            known = {
-                root_of(trial)
-                for trial in trials
-                if level_of(trial) == self.level and (trial.state != TrialState.FAIL or trial.number >= self.n_before)
-            }
-            for best in promoted(trials, self.level, self.settings):
-                if root_of(best) not in known:
-                    return self._begin(best)
+            # The machine that ends the last trial of the level below has them all to choose from.
+            below = [trial for trial in self.store.running() if is_ours(trial) and level_of(trial) < self.level]
+            if elsewhere := self._elsewhere(below):
+                return NoMoreTrials(elsewhere)
+            while best := self._next():
+                if why := reason_to_stop(self.settings, self.stats, self.deadline, wider=True):
+                    return NoMoreTrials(why)
+                if assigned := self._begin(best):
+                    return assigned
         return NoMoreTrials()
 
-    def _begin(self, best: FrozenTrial) -> Assignment:
+    def _next(self) -> FrozenTrial | None:
+        """The best trial of the level below that was not trained here; one that failed is tried by the next search."""
+        trials = self.store.study.get_trials(deepcopy=False)
+        known = {
+            root_of(trial)
+            for trial in trials
+            if level_of(trial) == self.level and (trial.state != TrialState.FAIL or trial.number >= self.n_before)
+        }
+        best = promoted(trials, self.level, self.settings)
+        return next((trial for trial in best if root_of(trial) not in known), None)
+
+    def _begin(self, best: FrozenTrial) -> Assignment | None:
+        """The trial that trains a network again; None where another machine began it just before."""
         candidate = Candidate.from_dict(best.user_attrs)
         about = {"of": root_of(best), "level": self.level, "proxy": self.proxy}
-        number = self.store.create(self.figures(candidate) | about | candidate.to_dict())
+        attributes = self.figures(candidate) | about | candidate.to_dict()
+        number = self.store.create(attributes, best.params, best.distributions)
+        before = self.store.study.get_trials(deepcopy=False)[self.n_before : number]
+        if any((level_of(trial), root_of(trial)) == (self.level, root_of(best)) for trial in before):
+            self.store.finish(number, TrialState.FAIL, 0.0, "another machine began the same at the same moment")
+            return None
         return self._assigned(number, candidate)
 
     def _assigned(self, number: int, candidate: Candidate, resumed: bool = False) -> Assignment:

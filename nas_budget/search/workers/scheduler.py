@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +22,7 @@ from nas_budget.search.samplers.sampler import Proposal
 from nas_budget.search.storage.tables import candidate_of, is_ours, level_of, row_of
 from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.workers.events import Event, TrialFinished
-from nas_budget.search.workers.stop_rules import TrialStats, reason_to_stop
+from nas_budget.search.workers.stop_rules import Deadline, TrialStats, reason_to_stop
 from nas_budget.space.feasible import FeasibleSpace
 from nas_budget.train.engine.loop import EpochResult, diverged
 
@@ -161,9 +160,23 @@ class StoredTrials:
 
 
 class TrialsOfStudy(StoredTrials):
-    """What schedulers of a study's own trials have in common: their figures, their seeds, their end."""
+    """What schedulers of a study's own trials have in common: their figures, their seeds, their end.
 
-    deadline: float | None = None
+    Args:
+        settings: Of the study.
+        study: Where trials are kept.
+        run_folder: Of the run.
+        about: Noted with each trial: device, versions and index of the worker.
+        deadline: From which none begins; None for no limit.
+    """
+
+    def __init__(
+        self, settings: StudyConfig, study: Study, run_folder: Path, about: Mapping[str, Any],
+        deadline: Deadline | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(settings, study, run_folder / TRIAL_FOLDERS, about, run_folder)
+        self.deadline = deadline
+        self.stats = TrialStats()
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -171,9 +184,24 @@ class TrialsOfStudy(StoredTrials):
         first = self.settings.seed
         return tuple(range(first, first + self.settings.trial_seeds))
 
-    def is_late(self) -> bool:
-        """Whether the time is over."""
-        return self.deadline is not None and time.time() >= self.deadline
+    def look(self) -> None:
+        """Take in the trials that started or ended: what stop rules count, and what is learned of new networks."""
+        started, ended = self.store.look()
+        for trial in ended:
+            if is_ours(trial):
+                self.stats.add(trial)
+        self._learn(
+            [trial for trial in started if not level_of(trial)], [trial for trial in ended if not level_of(trial)]
+        )
+
+    def _learn(self, started: Sequence[FrozenTrial], ended: Sequence[FrozenTrial]) -> None:
+        """Take in proposed trials that started or ended."""
+
+    def _elsewhere(self, trials: Iterable[FrozenTrial]) -> str:
+        """That some of these running trials are those of other machines, in words; empty where none is."""
+        ours = self.store.about["worker"]["host"]
+        others = sorted({trial.user_attrs["worker"]["host"] for trial in trials} - {ours})
+        return f"the trials that are left are under way on {', '.join(others)}" if others else ""
 
     def figures(self, candidate: Candidate) -> dict[str, Any]:
         """The network in words, its cost and margins, as a dashboard shows them, in that order."""
@@ -203,16 +231,14 @@ class SearchScheduler(TrialsOfStudy):
         study: Where trials are kept.
         run_folder: Of the run.
         about: Noted with each trial: device, versions and index of the worker.
-        deadline: Time (of `time.time`) from which none begins; None for no limit.
+        deadline: From which none begins; None for no limit.
     """
 
     def __init__(
         self, settings: StudyConfig, study: Study, run_folder: Path, about: Mapping[str, Any],
-        deadline: float | None = None,
+        deadline: Deadline | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(settings, study, run_folder / TRIAL_FOLDERS, about, run_folder)
-        self.deadline = deadline
-        self.stats = TrialStats()
+        super().__init__(settings, study, run_folder, about, deadline)
         self.seen: set[Candidate] = set()
         self.begun: set[int] = set()
         space = CandidateSpace(FeasibleSpace(settings.space, settings.budget), settings.recipes)
@@ -237,15 +263,13 @@ class SearchScheduler(TrialsOfStudy):
                 self.look()
             return end
 
-    def look(self) -> None:
-        """Take in the trials that started or ended: what was seen, what the sampler learns, what stop rules count."""
-        started, ended = self.store.look()
+    def _learn(self, started: Sequence[FrozenTrial], ended: Sequence[FrozenTrial]) -> None:
+        """Take in what was seen, and what the sampler learns."""
         for trial in started:
-            if trial.number not in self.begun and not level_of(trial) and (candidate := candidate_of(trial)):
+            if trial.number not in self.begun and (candidate := candidate_of(trial)):
                 self._note(trial.number, Proposal(candidate, self.sampler.coordinates(candidate)))
         for trial in ended:
-            if not level_of(trial) and (candidate := candidate_of(trial)):
-                self.stats.add(trial)
+            if candidate := candidate_of(trial):
                 self.sampler.end(trial, candidate)
 
     def _end(self) -> NoMoreTrials | None:
@@ -255,9 +279,7 @@ class SearchScheduler(TrialsOfStudy):
         running = [trial for trial in self.store.running() if is_ours(trial) and not level_of(trial)]
         if self.stats.ended + len(running) < self.settings.trials:
             return None
-        ours = self.store.about["worker"]["host"]
-        elsewhere = sorted({trial.user_attrs["worker"]["host"] for trial in running} - {ours})
-        return NoMoreTrials(f"the trials that are left are under way on {', '.join(elsewhere)}" if elsewhere else "")
+        return NoMoreTrials(self._elsewhere(running))
 
     def _propose(self) -> Proposal | None:
         queued = (Candidate(spec, self.settings.recipe) for spec in self.settings.queue)

@@ -5,21 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import torch
 from optuna.study import Study
 
+from nas_budget.records.formatting import seconds_in_words
 from nas_budget.search.config.proxy import BASE_SHARE
 from nas_budget.search.config.settings import StudyConfig, write_config
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
-from nas_budget.search.storage.storage import clear_errors, only_runner, open_study
-from nas_budget.search.storage.tables import FINALISTS_STUDY, StudyTables, finalists, versions
+from nas_budget.search.storage.storage import FINALISTS_STUDY, clear_errors, only_runner, open_study
+from nas_budget.search.storage.tables import StudyTables, finalists, versions
 from nas_budget.search.workers.events import Event, FinalistFinished, SearchEnded, TrialFinished
 from nas_budget.search.workers.finalist_scheduler import FinalistScheduler
 from nas_budget.search.workers.ladder_scheduler import LadderScheduler
 from nas_budget.search.workers.process_pool import WorkerPool
 from nas_budget.search.workers.scheduler import Scheduler, SearchScheduler
+from nas_budget.search.workers.stop_rules import Deadline
 from nas_budget.search.workers.trainer import CandidateTrainer, TorchTrainer
 from nas_budget.search.workers.trial_runner import run_trials
 from nas_budget.train.data.open import open_dataset
@@ -35,14 +38,14 @@ class Phase:
         settings: Of the study.
         folder: Of the run.
         data_dir: Folder of the data sets.
-        deadline: Time (of `time.time`) from which no trial begins; None for no limit.
+        deadline: From which no trial begins; None for no limit.
         level: Level of the ladder, 0 for new trials; None trains the finalists.
     """
 
     settings: StudyConfig
     folder: Path
     data_dir: str | None
-    deadline: float | None
+    deadline: Deadline | None
     level: int | None
 
     def __call__(self, index: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
@@ -69,7 +72,8 @@ class Phase:
         if self.level is not None:
             return LadderScheduler(self.settings, study, self.folder, about, self.level, self.deadline)
         again = open_study(self.settings, self.folder, versions(), FINALISTS_STUDY)
-        return FinalistScheduler(self.settings, again, self.folder, about, finalists(study, self.settings.finalists))
+        best = finalists(study, self.settings.finalists)
+        return FinalistScheduler(self.settings, again, self.folder, about, best, self.deadline)
 
 
 def torch_trainer(settings: StudyConfig, images: SplitImages, should_stop: Callable[[], bool]) -> TorchTrainer:
@@ -125,32 +129,39 @@ class Search:
         with only_runner(self.folder):
             write_config(self.settings, self.folder)
             self.tables.write()
+            told = set[str]()
             try:
                 for level, deadline in self._phases():
-                    yield from self._phase(Phase(self.settings, self.folder, self.data_dir, deadline, level))
+                    yield from self._phase(Phase(self.settings, self.folder, self.data_dir, deadline, level), told)
             finally:
                 self.tables.write()
                 self.tables.write_predictions()
 
-    def _phases(self) -> Iterator[tuple[int | None, float | None]]:
-        """The parts of the search, each with the time (of `time.time`) from which it begins nothing more."""
+    def _phases(self) -> Iterator[tuple[int | None, Deadline | None]]:
+        """The parts of the search, each with the time from which it begins nothing more."""
         s, start = self.settings, time.time()
-        ends = [start + share for share in (s.timeout, s.time) if share is not None]
-        share = BASE_SHARE if s.ladder else 1.0
-        base = [start + one for one in (s.timeout, s.time and share * s.time) if one is not None]
-        yield 0, min(base, default=None)
-        yield from ((level, min(ends, default=None)) for level in range(1, len(s.ladder) + 1))
+        timeout = [Deadline(start + s.timeout, "the time given by timeout is over")] if s.timeout else []
+        whole, base = [], []
+        if s.time:
+            given = seconds_in_words(s.time)
+            whole = [Deadline(start + s.time, f"the {given} of search.time are over")]
+            why = f"{BASE_SHARE:.0%} of the {given} of search.time are over; the rest is for wider copies of the best"
+            base = [Deadline(start + BASE_SHARE * s.time, why)] if s.ladder else whole
+        first = attrgetter("at")
+        yield 0, min([*timeout, *base], key=first, default=None)
+        for level in range(1, len(s.ladder) + 1):
+            yield level, min([*timeout, *whole], key=first, default=None)
         if s.finalists:
-            yield None, None
+            yield None, min(whole, key=first, default=None)
 
-    def _phase(self, phase: Phase) -> Iterator[Event]:
+    def _phase(self, phase: Phase, told: set[str]) -> Iterator[Event]:
         """The events of one worker in this process, or of several in their own; each reason of an end only once."""
-        n, reasons = self.settings.workers, set[str]()
+        n = self.settings.workers
         for event in phase.events(self.trainer) if n == 1 else WorkerPool(n, self.should_stop).events(phase):
             if isinstance(event, SearchEnded):
-                if reasons:
+                if event.reason in told:
                     continue
-                reasons.add(event.reason)
+                told.add(event.reason)
             if isinstance(event, TrialFinished | FinalistFinished):
                 self.tables.write_if_due()
             yield event

@@ -129,6 +129,22 @@ def test_a_plan_of_proxies_times_them_and_the_ladder(dataset: Dataset) -> None:
     assert trial_seconds(SPEED, wide, settings) == trial_seconds(SPEED, narrow, without)
 
 
+def test_what_is_done_is_not_planned_again_and_finalists_are_planned(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "calibrate", lambda *_: SPEED)
+    asked = {"search__proxy": "1/4", "search__ladder": [3, 1], "budget__params": "500k", "search__workers": 2}
+    settings = settings_of(dataset, **asked, search__finalists=2, search__finalist_seeds=2, search__finalist_epochs=8)
+    images = split_images(dataset, CPU, settings.n_train, settings.n_validation)
+    new = make_plan(settings, images, 10)
+    assert settings.recipe.epochs == 4
+    final_s = 2 * 2 * new.ladder_s[1]  # two of the four runs at once, each twice as long as a trial
+    assert new.total_s == pytest.approx(5 * new.trial_s + 2 * new.ladder_s[0] + new.ladder_s[1] + final_s)
+    later = make_plan(settings, images, 0, n_wider=(2,), n_runs=3)
+    assert later.total_s == pytest.approx(new.ladder_s[0] + new.ladder_s[1] + final_s / 2)
+    assert make_plan(settings, images, 0, (3, 1), 4).total_s == 0
+
+
 class TestTimeLeft:
     """The time left, of a study of 20 trials planned with ten seconds each."""
 

@@ -82,8 +82,20 @@ def test_a_resumed_study_keeps_what_was_chosen_by_time(dataset: Dataset) -> None
     assert (later.proxy, later.ladder, later.n_train, later.trials) == (
         first.proxy, first.ladder, first.n_train, first.trials,
     )  # fmt: skip
+    assert settings_of(dataset, recorded=first.to_dict()).trials == first.trials
+    assert settings_of(dataset, recorded=first.to_dict(), search__trials=77).trials == 77
     with pytest.raises(StudyError, match=r"search.proxy is .*, not 1.0.*--name"):
         settings_of(dataset, recorded=first.to_dict(), search__proxy="none")
+
+
+def test_a_ladder_that_would_be_wider_than_the_network_is_refused(dataset: Dataset) -> None:
+    wider = {"search__ladder": [3, 2, 1]}
+    with pytest.raises(
+        StudyFileError, match=r"ladder: \[3, 2, 1\] has 3 levels, .* is 2 to full width; give at most 2"
+    ):
+        settings_of(dataset, search__proxy="1/4", **wider)
+    assert settings_of(dataset, **wider).proxy == 1 / 8  # the only factor with room for three
+    assert settings_of(dataset, GPU, **wider, search__precision="fp32").ladder == ()
 
 
 def test_no_pruner_is_a_pruner_of_that_name(dataset: Dataset) -> None:

@@ -58,3 +58,17 @@ def test_the_reason_gives_epoch_and_accuracy(name: str) -> None:
 
 def test_a_name_that_prunes_nothing() -> None:
     assert isinstance(make_pruner("none", (), 6), optuna.pruners.NopPruner)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_networks_trained_again_wider_are_not_compared_with(name: str) -> None:
+    study = study_of(name, 8)
+    for _ in range(12):
+        train(study, 0.5, 8)
+    for _ in range(20):  # far better, as they are wider
+        wider = study.ask()
+        wider.set_user_attr("of", 0)
+        for epoch in range(1, 8):
+            wider.report(0.9, epoch)
+        study.tell(wider, 0.9)
+    assert not any(train(study, 0.6, 8) for _ in range(4))

@@ -96,7 +96,7 @@ def test_lines_torn_while_a_search_runs_cost_nothing(dataset: Dataset, tmp_path:
             with (tmp_path / "study.journal").open("ab") as file:
                 file.write(TORN)
     assert n_torn >= 3
-    assert search.tables.finished() == count_finished("journal", tmp_path, "s") == 3
+    assert search.tables.finished() == count_finished("journal", tmp_path, "s").trials == 3
     assert all(json.loads(line) for line in lines_of(tmp_path))
 
 
@@ -111,7 +111,7 @@ def test_a_journal_is_read_without_its_lock_whole_or_torn(
     for content in (done / "study.journal").read_bytes(), (done / "study.journal").read_bytes() + TORN:
         path.write_bytes(content)
         assert recorded_settings("journal", tmp_path, "s")
-        assert count_finished("journal", tmp_path, "s") == 3
+        assert count_finished("journal", tmp_path, "s").trials == 3
         assert path.read_bytes() == content
     assert [entry.name for entry in tmp_path.iterdir()] == ["study.journal"]
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.search_space import intersection_search_space
+from optuna.trial import TrialState
 
 from nas_budget.arch.cost import cost
 from nas_budget.arch.scale import scale_widths
@@ -14,9 +17,12 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import StoppedError
 from nas_budget.records.trials import TrialRecord, best_of, pareto_front_of, proposed_of, read_trials
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
-from nas_budget.search.storage.tables import finalists
+from nas_budget.search.storage.tables import finalists, level_of, root_of
+from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.workers import trainer
-from nas_budget.search.workers.events import TrialFinished, TrialStarted
+from nas_budget.search.workers.events import SearchEnded, TrialFinished, TrialStarted
+from nas_budget.search.workers.ladder_scheduler import LadderScheduler
+from nas_budget.search.workers.scheduler import Assignment, NoMoreTrials
 from nas_budget.search.workers.search_runner import Search
 from nas_budget.train.data.dataset import Dataset
 from tests.search.studies import make
@@ -122,7 +128,63 @@ def test_of_a_front_networks_of_all_sizes_go_up(dataset: Dataset, tmp_path: Path
     assert len(wider) == min(2, len(front))
 
 
-def test_finalists_are_trained_at_the_width_at_which_they_were_best(dataset: Dataset, tmp_path: Path) -> None:
+def test_wider_trials_have_the_coordinates_of_the_proposed(dataset: Dataset, tmp_path: Path) -> None:
+    """Tools that look for what all trials have in common, such as a dashboard's importances, find it."""
+    search = make(dataset, tmp_path, **LADDER)
+    list(search.events())
+    trials = search.study.get_trials()
+    assert intersection_search_space(trials)
+    assert all(trial.params == trials[root_of(trial)].params for trial in trials)
+
+
+def test_a_target_that_is_reached_ends_the_ladder_too(dataset: Dataset, tmp_path: Path) -> None:
+    search = make(dataset, tmp_path, **LADDER | {"search__target": 0.0001})
+    ends = [event for event in search.events() if isinstance(event, SearchEnded)]
+    assert {*rows_by_width(search)} == {0.25}
+    assert len(ends) == 1  # told once, not by each level
+    assert "target" in ends[0].reason
+
+
+def scheduler_of(search: Search, level: int) -> LadderScheduler:
+    return LadderScheduler(search.settings, search.study, search.folder, {"worker_index": 0}, level)
+
+
+def test_machines_that_begin_the_same_wider_trial_train_it_once(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = f"sqlite:///{tmp_path}/s.db"
+    asked = LADDER | {"search__storage": storage, "search__ladder": [1]}
+    search = make(dataset, tmp_path, **asked)
+    monkeypatch.setattr(Search, "_phases", lambda _: [(0, None)])
+    list(search.events())
+    ours, others = scheduler_of(search, 1), scheduler_of(search, 1)
+    assert isinstance(ours.suggest(), Assignment)
+    monkeypatch.setattr(others, "_resume_lost", lambda: None)  # the first one's process is that of another machine
+    monkeypatch.setattr(others, "_next", iter([finalists(search.study, 1)[0], None]).__next__)  # as if it saw none
+    assert isinstance(others.suggest(), NoMoreTrials)
+    wider = [trial for trial in search.study.get_trials() if level_of(trial)]
+    assert [trial.state for trial in wider] == [TrialState.RUNNING, TrialState.FAIL]
+
+
+def test_the_ladder_waits_for_the_trials_of_other_machines(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = LADDER | {"search__storage": f"sqlite:///{tmp_path}/s.db"}
+    search = make(dataset, tmp_path, **asked)
+    monkeypatch.setattr(Search, "_phases", lambda _: [(0, None)])
+    list(search.events())
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "gethostname", lambda: "another")
+        store = TrialStore(search.study, {}, shared=True)
+        number = store.create(search.study.get_trials()[0].user_attrs | store.about)
+    told = scheduler_of(search, 1).suggest()
+    assert told == NoMoreTrials("the trials that are left are under way on another")
+    store.report(number, 3, 0.1)
+    store.finish(number, TrialState.COMPLETE, 1.0)
+    assert isinstance(scheduler_of(search, 1).suggest(), Assignment)
+
+
+def test_finalists_are_all_trained_at_the_largest_width(dataset: Dataset, tmp_path: Path) -> None:
     changes = {"search__finalists": 2, "search__finalist_seeds": 1}
     search = make(dataset, tmp_path, **LADDER | changes)
     list(search.events())
@@ -130,3 +192,5 @@ def test_finalists_are_trained_at_the_width_at_which_they_were_best(dataset: Dat
     assert [trial.user_attrs["proxy"] for trial in best] == [1.0, 0.5]
     assert len({trial.user_attrs.get("of") for trial in best}) == 2  # two networks, not one at two widths
     assert {run.trial for run in search.tables.finalist_runs()} == {trial.number for trial in best}
+    assert search.tables.finalists_study
+    assert [run.user_attrs["proxy"] for run in search.tables.finalists_study.get_trials()] == [1.0, 1.0]

@@ -143,9 +143,9 @@ def test_an_error_in_one_stops_all() -> None:
 
 @pytest.mark.slow
 def test_two_workers_do_the_trials_of_one_study(dataset: Dataset, npz: Path, tmp_path: Path) -> None:
-    changes: dict[str, Any] = {"search__workers": 2, "search__trials": 9, "data__name": str(npz)}
-    search = make(dataset, tmp_path, **changes, search__finalists=1, search__finalist_seeds=2)
-    search.settings = replace(search.settings, data_name=str(npz))
+    changes: dict[str, Any] = {"search__workers": 2, "search__trials": 9}
+    images = replace(dataset, name=str(npz))  # which the workers open
+    search = make(images, tmp_path, **changes, search__finalists=1, search__finalist_seeds=2)
     events = list(search.events())
     rows = search.tables.rows()
     assert [row.number for row in rows] == list(range(9))

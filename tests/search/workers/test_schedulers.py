@@ -14,8 +14,8 @@ import pytest
 from optuna.trial import TrialState
 
 from nas_budget.search.storage import trial_store
-from nas_budget.search.storage.storage import open_study
-from nas_budget.search.storage.tables import FINALISTS_STUDY, finalists
+from nas_budget.search.storage.storage import FINALISTS_STUDY, open_study
+from nas_budget.search.storage.tables import finalists
 from nas_budget.search.storage.trial_store import this_worker
 from nas_budget.search.workers.events import FinalistFinished, TrialFinished
 from nas_budget.search.workers.finalist_scheduler import FinalistScheduler

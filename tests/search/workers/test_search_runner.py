@@ -23,6 +23,7 @@ from nas_budget.search.storage.trial_store import this_worker
 from nas_budget.search.workers import trainer
 from nas_budget.search.workers.events import SearchEnded, TrialFinished, TrialStarted
 from nas_budget.search.workers.scheduler import SearchScheduler, was_done
+from nas_budget.search.workers.search_runner import Search
 from nas_budget.search.workers.trial_runner import TrialRunner
 from nas_budget.train.data.dataset import Dataset
 from tests.search.studies import make
@@ -371,14 +372,23 @@ def test_a_lost_trial_that_diverged_at_its_end_is_not_taken_for_complete(known: 
     assert was_done(trial) is done
 
 
+def ends(search: Search) -> list[tuple[int | None, float | None]]:
+    return [(level, deadline and deadline.at) for level, deadline in search._phases()]
+
+
 def test_a_time_ends_the_trials_before_the_ladder_and_all_of_it_in_the_end(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.time", lambda: 1_000.0)
     asked = {"search__time": 100, "search__proxy": "1/2", "search__ladder": [1], "space__width": [7, 16]}
     search = make(dataset, tmp_path, **asked, search__finalists=1)
-    assert [*search._phases()] == [(0, 1_070.0), (1, 1_100.0), (None, None)]
+    assert ends(search) == [(0, 1_070.0), (1, 1_100.0), (None, 1_100.0)]
+    assert [deadline.why for _, deadline in search._phases() if deadline] == [
+        "70% of the 2 min of search.time are over; the rest is for wider copies of the best",
+        "the 2 min of search.time are over",
+        "the 2 min of search.time are over",
+    ]
     sooner = make(dataset, tmp_path / "sooner", **asked, search__timeout=50)
-    assert [*sooner._phases()] == [(0, 1_050.0), (1, 1_050.0)]
+    assert ends(sooner) == [(0, 1_050.0), (1, 1_050.0)]
     endless = make(dataset, tmp_path / "endless", **asked | {"search__time": "none"})
-    assert [*endless._phases()] == [(0, None), (1, None)]
+    assert ends(endless) == [(0, None), (1, None)]

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.workers.events import SearchEnded
-from nas_budget.search.workers.stop_rules import TrialStats, reason_to_stop
+from nas_budget.search.workers.stop_rules import Deadline, TrialStats, reason_to_stop
 from nas_budget.train.data.dataset import Dataset
 from tests.search.studies import make, settings
 
@@ -55,8 +55,23 @@ def test_each_rule_says_why(dataset: Dataset, tmp_path: Path, rule: dict[str, An
 
 def test_the_deadline_stops(dataset: Dataset, tmp_path: Path) -> None:
     made = settings(dataset, tmp_path)
-    assert "timeout" in reason_to_stop(made, TrialStats(), time.time() - 1)
-    assert reason_to_stop(made, TrialStats(), time.time() + 60) == ""
+    assert reason_to_stop(made, TrialStats(), Deadline(time.time() - 1, "it is over")) == "it is over"
+    assert reason_to_stop(made, TrialStats(), Deadline(time.time() + 60, "it is over")) == ""
+
+
+def test_of_a_wider_trial_seconds_and_accuracy_count(dataset: Dataset, tmp_path: Path) -> None:
+    stats = TrialStats()
+    stats.add(ended(0.5))
+    wider = ended(0.7)
+    wider.set_user_attr("level", 1)
+    stats.add(wider)
+    assert (stats.ended, stats.since_progress, stats.front) == (1, 0, [(10, 0.5)])
+    assert (stats.seconds, stats.best) == (3.0, 0.7)
+    assert "target" in reason_to_stop(settings(dataset, tmp_path, search__target=0.6), stats, None, wider=True)
+    stats.since_progress = 9
+    patient = settings(dataset, tmp_path, search__patience=9)
+    assert "no progress" in reason_to_stop(patient, stats, None)
+    assert reason_to_stop(patient, stats, None, wider=True) == ""
 
 
 def test_progress_is_joining_the_front() -> None:

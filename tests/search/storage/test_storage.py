@@ -1,0 +1,49 @@
+"""Opening a study that several machines may open."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nas_budget.errors import StudyError
+from nas_budget.search.storage import storage
+from nas_budget.search.storage.storage import Finished, count_finished, open_study, recorded_settings
+from nas_budget.train.data.dataset import Dataset
+from tests.search.studies import make, settings
+
+
+def test_of_two_machines_that_begin_a_study_the_later_takes_the_choices_of_the_first(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    first = settings(dataset, tmp_path, search__storage=url)
+    other = replace(first, n_train=90, trials=9)  # resolved before the first had created the study
+    open_study(first, tmp_path, "of today")
+    with pytest.raises(StudyError, match=r"begun by another machine .* data.images is 100, not 90; run the command"):
+        open_study(other, tmp_path, "of today")
+    assert recorded_settings(url, tmp_path, "s") == first.to_dict()
+    more = replace(first, trials=9)
+    open_study(more, tmp_path, "of today")  # what may change when a study goes on
+    assert recorded_settings(url, tmp_path, "s") == more.to_dict()
+
+
+def test_a_study_whose_creator_died_before_it_wrote_its_settings_is_gone_on_with(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = settings(dataset, tmp_path)
+    monkeypatch.setattr(storage, "SETTINGS_S", 0.2)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(storage, "describe_study", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        open_study(made, tmp_path, "of today")
+    assert recorded_settings("journal", tmp_path, "s") is None
+    open_study(made, tmp_path, "of today")
+    assert recorded_settings("journal", tmp_path, "s") == made.to_dict()
+
+
+def test_what_is_finished_is_counted_by_kind(dataset: Dataset, tmp_path: Path) -> None:
+    ladder = {"search__proxy": "1/2", "search__ladder": [2], "space__width": [7, 16]}
+    asked = {**ladder, "search__finalists": 1, "search__finalist_seeds": 2}
+    list(make(dataset, tmp_path, **asked).events())
+    assert count_finished("journal", tmp_path, "s") == Finished(trials=4, wider=(2,), finalist_runs=2)
