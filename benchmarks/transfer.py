@@ -2,6 +2,7 @@
 
     python benchmarks/transfer.py [workers]     trains what the table lacks, then prints the comparison
     python benchmarks/transfer.py 0             prints it from the table that there is
+    python benchmarks/transfer.py 0 page.html   and draws it
 
 Each shape is the largest of its kind under 1,250,000 parameters. It is trained on CIFAR-10 at that size, and by every
 reduction: fewer channels, fewer pixels, other images and epochs. Rows are appended as they come. The same command
@@ -19,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 import torch
 from harness import print_table
+from plotly.subplots import make_subplots
 from scipy.stats import spearmanr
 from torch.nn.functional import avg_pool2d
 from training_table import curve, fill, rows_of
@@ -28,6 +31,7 @@ from training_table import curve, fill, rows_of
 from nas_budget import Budget, ResNetSpec, build, cost
 from nas_budget.arch.fit import fit
 from nas_budget.arch.scale import scale_widths
+from nas_budget.report.figures.style import ACCENT, lay_out
 from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import LabelledImages, SplitImages, channel_statistics, split_images
 from nas_budget.train.engine.device import describe_device
@@ -117,6 +121,11 @@ REDUCTIONS = {
     "width 1/8": Reduction(1 / 8),
     "width 1/4, 40,000 images, 2 epochs": Reduction(1 / 4, 40_000, 2),
     "width 1/4, 2,500 images": Reduction(1 / 4, 2_500),
+    "width 1/8, 2,500 images, 6 epochs, batch 64": Reduction(1 / 8, 2_500, 6, recipe=RECIPES["brief"]),
+    "width 1/8, 7,500 images, 2 epochs, batch 64": Reduction(1 / 8, 7_500, 2, recipe=RECIPES["brief"]),
+    "width 1/8, 15,000 images, 1 epoch, batch 64": Reduction(1 / 8, 15_000, 1, recipe=RECIPES["brief"]),
+    "width 1/8, 40,000 images, 2 epochs, batch 64": Reduction(1 / 8, 40_000, 2, recipe=RECIPES["brief"]),
+    "width 1/4, 10,000 images, 2 epochs, batch 64": Reduction(1 / 4, 10_000, 2, recipe=RECIPES["brief"]),
     "16 x 16 pixels": Reduction(pixels=16),
     "4 M MACs, 2,500 images, 6 epochs": Reduction(macs=4_000_000, images=2_500, epochs=6, recipe=RECIPES["brief"]),
 }
@@ -192,12 +201,18 @@ def trained(job: Job) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def compare(rows: list[dict[str, str]]) -> None:
-    """Print how well each reduction ranks the shapes, and what the shape it ranks first is worth at full size."""
+def by_reduction(rows: list[dict[str, str]]) -> dict[str, dict[str, float]]:
+    """Accuracy in percent, by reduction and shape."""
     accuracy: dict[str, dict[str, float]] = {}
-    work: dict[str, dict[str, int]] = {}
     for row in rows:
         accuracy.setdefault(row["reduction"], {})[row["shape"]] = 100 * float(row["accuracy"].split()[-1])
+    return accuracy
+
+
+def compare(rows: list[dict[str, str]]) -> None:
+    """Print how well each reduction ranks the shapes, and what the shape it ranks first is worth at full size."""
+    accuracy, work = by_reduction(rows), dict[str, dict[str, int]]()
+    for row in rows:
         images_seen = int(row["images"]) * int(row["epochs"])
         work.setdefault(row["reduction"], {})[row["shape"]] = int(row["macs"]) * images_seen
     whole, lines = accuracy.pop("none", {}), []
@@ -219,12 +234,36 @@ def compare(rows: list[dict[str, str]]) -> None:
         print(f"{value:.2f} {shape}")
 
 
+def drawn(rows: list[dict[str, str]]) -> go.Figure:
+    """Accuracy at full size over accuracy of the reduced network, a panel for each reduction."""
+    accuracy = by_reduction(rows)
+    whole = accuracy.pop("none", {})
+    shown = {name: found for name, found in accuracy.items() if len(found.keys() & whole.keys()) >= LEAST_SHAPES}
+    n_columns = 4
+    titles = [name.replace(", ", "<br>", 1) for name in shown]
+    figure = make_subplots(-(-len(shown) // n_columns), n_columns, subplot_titles=titles, vertical_spacing=0.14)
+    for place, found in enumerate(shown.values()):
+        shapes = [shape for shape in whole if shape in found]
+        points = go.Scatter(
+            x=[found[s] for s in shapes], y=[whole[s] for s in shapes], text=shapes, mode="markers", showlegend=False,
+            marker={"color": ACCENT, "size": 8}, hovertemplate="%{text}: %{x:.1f} %, %{y:.1f} %<extra></extra>",
+        )  # fmt: skip
+        figure.add_trace(points, place // n_columns + 1, place % n_columns + 1)
+    lay_out(figure, height=560, width=1_100, margin={"l": 60, "r": 16, "t": 60, "b": 50}, font={"size": 11})
+    figure.update_annotations(font_size=11)
+    figure.update_yaxes(title_text="full size, %", col=1)
+    figure.update_xaxes(title_text="reduced, %", row=-(-len(shown) // n_columns))
+    return figure
+
+
 def main() -> None:
-    """Train what the table lacks, and print what the reductions tell."""
+    """Train what the table lacks, print what the reductions tell, and draw it where a page is given."""
     n_workers = int(sys.argv[1]) if len(sys.argv) > 1 else 2
     if n_workers:
         fill(TABLE, COLUMNS, ("reduction", "shape", "seed"), jobs(), trained, n_workers)
     compare(rows_of(TABLE))
+    if len(sys.argv) > 2:
+        drawn(rows_of(TABLE)).write_html(sys.argv[2])
 
 
 if __name__ == "__main__":
