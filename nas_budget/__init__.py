@@ -28,6 +28,10 @@ if _IPYTHON := sys.modules.get("IPython"):  # a notebook, or a shell: specs and 
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("nas-budget")
     if module := _MODULES.get(name):
         return getattr(import_module(module), name)
     raise AttributeError(f"module 'nas_budget' has no attribute {name!r}")

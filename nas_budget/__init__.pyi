@@ -28,4 +28,5 @@ from nas_budget.train.engine.train_network import Trained as Trained
 from nas_budget.train.engine.train_network import train_network as train_network
 from nas_budget.train.optim.recipe import Recipe as Recipe
 
+__version__: str
 __all__: list[str]

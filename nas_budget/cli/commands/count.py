@@ -89,6 +89,9 @@ def _measurer(device_name: str, precision_name: str) -> Callable[[ResNetSpec], M
 def _specs(files: list[Path], widths: list[str], network: ImageNetworkOptions) -> list[ResNetSpec]:
     """The networks of the files, or of each --channels with the other options."""
     if files:
+        if all(file.name.isdigit() for file in files) and widths:
+            given = ",".join([*widths, *map(str, files)])
+            raise UsageError(f"--channels takes one list with commas between the widths: --channels {given}")
         if values := network.values(",".join(widths)):
             raise UsageError(f"{files[0]} describes the whole network; leave out --{min(values).replace('_', '-')}")
         return [read_spec(file) for file in files]

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from nas_budget.cli.options.completion import complete_journal
+from nas_budget.cli.options.runs import find_run
 from nas_budget.errors import UsageError
+from nas_budget.records.run_folder import STUDY
 
 
 def dashboard(
@@ -30,7 +32,7 @@ def dashboard(
     from nas_budget.cli.serve.dashboard import open_database, open_journal, show_dashboard
 
     if folder and not storage:
-        opened = open_journal(folder)
+        opened = open_journal(find_run(folder, STUDY))
     elif storage and not folder:
         opened = open_database(storage)
     else:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_budget.cli.options.declare import NETWORK, OUTPUT, AsJson, Quiet, option
+from nas_budget.cli.options.declare import NETWORK, OUTPUT, AsJson, Preset, Quiet, option, study_file
 from nas_budget.cli.options.study import StudyKeys
 
 Keys = Annotated[
@@ -23,6 +23,7 @@ def explore(
     file: Annotated[Path | None, typer.Argument(help="A study file, such as studies/quickstart.toml.")] = None,
     *,
     keys: Keys,
+    preset: Preset = None,
     sample: Annotated[
         int, option("Print so many networks, drawn uniformly from those that fit.", OUTPUT, "value", least=0)
     ] = 0,
@@ -40,7 +41,7 @@ def explore(
     """
     from nas_budget.cli.jobs.explore import explore_space, print_sample, read_space
 
-    name, space, limits = read_space(file, keys, quiet)
+    name, space, limits = read_space(study_file(file, preset), keys, quiet)
     if sample:
         print_sample(space, limits, sample, seed, as_json)
     else:

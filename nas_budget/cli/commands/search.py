@@ -8,7 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from nas_budget.cli.console.output import folded, logger, out, out_json, terminal_width
-from nas_budget.cli.options.declare import OUTPUT, SEARCH, AsJson, DataDir, DryRun, Quiet, RunsDir, option
+from nas_budget.cli.options.declare import (
+    OUTPUT,
+    SEARCH,
+    AsJson,
+    DataDir,
+    DryRun,
+    Preset,
+    Quiet,
+    RunsDir,
+    option,
+    study_file,
+)
 from nas_budget.cli.options.study import StudyKeys
 from nas_budget.cli.serve.signals import signals
 
@@ -27,6 +38,7 @@ def search(
     file: Annotated[Path | None, typer.Argument(help="A study file, such as studies/quickstart.toml.")] = None,
     *,
     keys: Keys,
+    preset: Preset = None,
     data_dir: DataDir = None,
     name: Annotated[str | None, option("Name of the study.", OUTPUT, "that of the file")] = None,
     runs_dir: RunsDir = Path("runs"),
@@ -41,7 +53,7 @@ def search(
     from nas_budget.cli.jobs.search import plan_json, plan_lines, plan_search, print_result, run_search
 
     with signals() as interrupt:
-        planned = plan_search(file, keys, name, runs_dir, data_dir)
+        planned = plan_search(study_file(file, preset), keys, name, runs_dir, data_dir)
         text = "\n".join(plan_lines(planned))
         if dry_run:
             out_json(plan_json(planned)) if as_json else out(folded(text, terminal_width()))

@@ -7,13 +7,11 @@ from typing import Annotated
 
 import typer
 
-from nas_budget.cli.options.completion import RUNS, complete_named
+from nas_budget.cli.options.completion import complete_named
 from nas_budget.cli.options.declare import AsJson
+from nas_budget.cli.options.runs import find_run
 from nas_budget.errors import UsageError
-from nas_budget.records.paths import TRIALS_TABLE
-from nas_budget.records.run_folder import STUDY, folders, kind_of, printable
-
-N_NAMED = 8
+from nas_budget.records.run_folder import STUDY, kind_of
 
 
 def show(
@@ -29,7 +27,7 @@ def show(
     Of a study: its best network, its Pareto front and where the time went. Of a trial: its network
     and its learning curve. Of a run of train: each seed.
     """
-    found = find(folder)
+    found = find_run(folder)
     kind = kind_of(found)
     if kind == STUDY and trial is None:
         from nas_budget.cli.console.study import show_study
@@ -45,19 +43,3 @@ def show(
         from nas_budget.cli.console.training_run import show_run
 
         show_run(found, as_json)
-
-
-def find(folder: Path) -> Path:
-    """The folder itself, that of a trials table, or the one of this name in `runs`; an error says what there is."""
-    if folder.name == TRIALS_TABLE and folder.is_file():
-        return folder.parent
-    for place in folder, RUNS / folder:
-        if kind_of(place):
-            return place
-    around = ([path for path in folders(place) if kind_of(path)] for place in (folder.parent, RUNS) if place.is_dir())
-    names = sorted(map(str, next(filter(None, around), [])))
-    more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
-    known = f"there are {', '.join(names[:N_NAMED])}{more}" if names else "make one with nas-budget search"
-    raise UsageError(
-        f"{printable(str(folder))}: {'holds no study or run' if folder.is_dir() else 'no such folder'}; {known}"
-    )

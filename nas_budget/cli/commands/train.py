@@ -11,9 +11,11 @@ import typer
 from nas_budget.cli.options.completion import RECIPES, complete_study
 from nas_budget.cli.options.declare import NETWORK, OUTPUT, TRAINING, AsJson, DataDir, DryRun, Quiet, RunsDir, option
 from nas_budget.cli.options.network import NetworkOptions, read_spec
+from nas_budget.cli.options.runs import find_run
 from nas_budget.cli.options.study import StudyKeys
 from nas_budget.cli.serve.signals import signals
 from nas_budget.errors import UsageError
+from nas_budget.records.run_folder import STUDY
 
 STUDY_RECIPE = "study"
 """The recipe's name for that of the study's trial."""
@@ -96,6 +98,7 @@ def train(
         raise UsageError("the network is given twice; give one of a spec.json, --study and --channels")
     if study is None and (trial is not None or best):
         raise UsageError("--trial and --best go with --study, such as --study runs/quickstart")
+    study = study and find_run(study, STUDY)
     recipe = keys.get("recipe.name")
     if recipe == STUDY_RECIPE:
         del keys["recipe.name"]

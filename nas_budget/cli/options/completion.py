@@ -10,6 +10,7 @@ import typer
 
 from nas_budget.errors import NasBudgetError
 from nas_budget.records.paths import BEST_SPEC, JOURNAL, WEIGHTS
+from nas_budget.records.presets import presets
 from nas_budget.records.run_folder import RUN, STUDY, folders, kind_of
 
 RUNS = Path("runs")
@@ -48,6 +49,11 @@ def _run_folders(holds: Callable[[Path], bool]) -> Callable[[typer.Context, str]
         return [shlex.quote(name) for name in names if name.startswith(incomplete)]
 
     return offer
+
+
+def complete_preset(incomplete: str) -> list[str]:
+    """Names of the study files that come with the package."""
+    return [name for name in presets() if name.startswith(incomplete)]
 
 
 def complete_named(ctx: typer.Context, incomplete: str) -> list[str]:

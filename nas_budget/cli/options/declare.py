@@ -11,7 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_budget.cli.options.completion import DEVICES, complete_trained, one_of
+from nas_budget.cli.options.completion import DEVICES, complete_preset, complete_trained, one_of
+from nas_budget.cli.options.runs import find_trained
+from nas_budget.errors import UsageError
+from nas_budget.records.presets import preset as preset_file
 
 BUDGET, NETWORK, OUTPUT, SEARCH, TRAINING = "Budget", "Network", "Output", "Search", "Training"
 """Panels of the help."""
@@ -64,6 +67,17 @@ def expand(command: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
+def study_file(file: Path | None, preset: str | None) -> Path | None:
+    """The study file that was given, by path or as a preset.
+
+    Raises:
+        UsageError: Both were given, or there is no such preset.
+    """
+    if file and preset:
+        raise UsageError(f"two study files are given, {file} and --preset {preset}; give one")
+    return preset_file(preset) if preset else file
+
+
 def _group(kind: Any) -> Callable[..., Any] | None:
     """The group that a parameter of this type is; None where it is a single option."""
     if is_dataclass(kind) and isinstance(kind, type):
@@ -73,7 +87,14 @@ def _group(kind: Any) -> Callable[..., Any] | None:
 
 Source = Annotated[
     Path,
-    typer.Argument(help="A run folder of nas-budget train, or a model.safetensors.", autocompletion=complete_trained),
+    typer.Argument(
+        help="Run folder of nas-budget train, its name in runs, or a model.safetensors.",
+        autocompletion=complete_trained, callback=find_trained,
+    ),
+]  # fmt: skip
+Preset = Annotated[
+    str | None,
+    option("A study file that comes with nas-budget (nas-budget init lists them).", SEARCH, offers=complete_preset),
 ]
 Ema = Annotated[bool, option("Use the EMA weights.", NETWORK, flag="--ema")]
 Device = Annotated[str, option(f"{', '.join(DEVICES)} or cuda:1.", TRAINING, "value", choices=DEVICES)]

@@ -35,6 +35,7 @@ FOUND = Measurement(
         ("--channels 32,x", 2, "channels: cannot read '32,x'"),
         ("--channels 0", 2, "channels: 0 not allowed"),
         ("--channels 32,,64", 2, "channels: cannot read '32,,64'"),
+        ("--channels 32 64 96", 2, "commas between the widths: --channels 32,64,96"),
         ("--channels 8 --kernels 4", 2, "kernels: 4 not allowed"),
         ("--channels 8,8,8,8,8 --pool 9", 2, "pool: 9 is larger than the last stage's 2x2 map"),
         ("--channels 8,16 --blocks 1,2,3", 2, "blocks: 3 values for 2 stages"),

@@ -102,7 +102,7 @@ def test_files_of_an_earlier_export_are_not_passed_off_as_certified(run: Run, fo
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ("nowhere", 1, "cannot be read (No such file or directory)"),
+        ("nowhere", 2, "nowhere: no such folder"),
         ("run --format tflite", 2, "'tflite' is unknown; allowed are safetensors, onnx, torch, python"),
         ("run --output run", 2, "--output: run holds what is exported; give another folder, such as run/export"),
         ("run/model.safetensors -o run/../run", 2, "holds what is exported"),

@@ -99,7 +99,7 @@ def test_the_limit_is_the_studys_unless_a_file_or_an_option_gives_another(
         ("--blocks 2", 2, "--blocks: goes with --channels"),
         ("--trial 3", 2, "go with --study"),
         ("--channels 8 --study x", 2, "the network is given twice"),
-        ("--study nowhere", 1, "nowhere holds no study"),
+        ("--study nowhere", 2, "nowhere: no such folder"),
         ("a.txt", 2, "a.txt: not expected"),
         ("--channels 900,900", 3, "OVER BUDGET"),
         ("--channels 8 --recipe best", 2, "recipe.name: 'best': input should be"),
@@ -146,7 +146,7 @@ def test_evaluate_agrees_with_the_run_and_tells_what_does_not_fit(run: Run, trai
     save_npz(tmp_path / "more.npz", classes=np.array([f"c{i}" for i in range(12)]))
     assert run(*evaluate, "--data", tmp_path / "more.npz").refused(1, "12 classes; the network takes")
     assert run(*evaluate, "--part", "all").refused(2, "allowed are test, train")
-    assert run("evaluate", tmp_path / "nowhere").refused(1, "nowhere")
+    assert run("evaluate", tmp_path / "nowhere").refused(2, "nowhere: no such folder")
 
 
 def test_predict_tells_classes_with_probabilities(run: Run, train: Run, tmp_path: Path) -> None:

@@ -125,8 +125,8 @@ def test_an_address_that_cannot_be_listened_on_is_said(run: Run, folder: Path) -
     [
         ([], 2, "give the folder of a run"),
         (["empty", "--storage", "sqlite:///trials.db"], 2, "give the folder of a run"),
-        (["nowhere"], 2, "no study.journal there; give the folder"),
-        (["empty"], 2, "no study.journal there; give the folder"),
+        (["nowhere"], 2, "nowhere: no such folder"),
+        (["empty"], 2, "empty: holds no study or run"),
         (["damaged"], 1, "line 1 is damaged"),
         (["damaged", "--port", "99999"], 2, "--port"),
         (["--storage", "trials.db"], 2, "'trials.db' is no address"),

@@ -1,0 +1,55 @@
+"""Run folders as commands take them: by path, or by their name in `runs`; an error names the command that is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nas_budget.cli.options.completion import RUNS
+from nas_budget.errors import UsageError
+from nas_budget.records.paths import TRIALS_TABLE, WEIGHTS
+from nas_budget.records.run_folder import RUN, STUDY, folders, is_file, kind_of, printable
+
+N_NAMED = 8
+OTHERS = {
+    STUDY: "is a run of train, not a study; see it with nas-budget show {0}, or name the study it came from",
+    RUN: "is a study, not a trained network; train its best one first: nas-budget train --study {0}",
+}
+"""What to do where a folder of the other kind is needed, by the kind that is needed."""
+
+
+def find_run(folder: Path, kind: str = "") -> Path:
+    """The folder itself, that of a trials table, or the one of this name in `runs`.
+
+    Args:
+        folder: As it was given.
+        kind: The kind it must be of: "study" or "run"; empty takes both.
+
+    Raises:
+        UsageError: There is none, with what there is; or it is of the other kind, with the command that is right.
+    """
+    if folder.name == TRIALS_TABLE and folder.is_file():
+        folder = folder.parent
+    found = next((place for place in (folder, RUNS / folder) if kind_of(place)), None)
+    if found is None:
+        raise UsageError(
+            f"{printable(str(folder))}: {'holds no study or run' if folder.is_dir() else 'no such folder'}; "
+            f"{_known(folder, kind)}"
+        )
+    if kind and kind_of(found) != kind:
+        raise UsageError(f"{found} {OTHERS[kind].format(found)}")
+    return found
+
+
+def find_trained(source: Path) -> Path:
+    """A file of weights or a folder that holds one as it is, or else the run folder of a training (`find_run`)."""
+    return source if is_file(source) or is_file(source / WEIGHTS) else find_run(source, RUN)
+
+
+def _known(folder: Path, kind: str) -> str:
+    """The folders of this kind beside the one that was given, or in `runs`."""
+    wanted = {kind} if kind else {STUDY, RUN}
+    around = ([p for p in folders(place) if kind_of(p) in wanted] for place in (folder.parent, RUNS) if place.is_dir())
+    names = sorted(map(str, next(filter(None, around), [])))
+    more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
+    make = "train" if kind == RUN else "search"
+    return f"there are {', '.join(names[:N_NAMED])}{more}" if names else f"make one with nas-budget {make}"

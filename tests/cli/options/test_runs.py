@@ -1,0 +1,51 @@
+"""Run folders by path and by name, and the command that is right where the kind is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nas_budget.cli.options.runs import find_run, find_trained
+from nas_budget.errors import UsageError
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name, file in (("mine", "trials.csv"), ("trained", "result.json"), ("other", "study.journal")):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / file).touch()
+    return Path("runs")
+
+
+def test_a_run_is_found_by_path_by_name_and_by_its_table(runs: Path) -> None:
+    for given in (runs / "mine", Path("mine"), runs / "mine" / "trials.csv"):
+        assert find_run(given, "study") == runs / "mine"
+    assert find_run(Path("trained")) == find_trained(Path("trained")) == runs / "trained"
+
+
+def test_weights_are_taken_as_a_file(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    assert find_trained(tmp_path / "model.safetensors") == tmp_path / "model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind", "words"),
+    [
+        ("trained", "study", "runs/trained is a run of train, not a study; .* nas-budget show runs/trained"),
+        ("mine", "run", "runs/mine is a study, not a trained network; .* nas-budget train --study runs/mine"),
+        ("none", "study", "none: no such folder; there are runs/mine, runs/other$"),
+        ("none", "run", "none: no such folder; there are runs/trained$"),
+        ("runs", "", "runs: holds no study or run; there are runs/mine, runs/other, runs/trained"),
+    ],
+)
+def test_what_is_not_there_or_of_another_kind_says_what_to_do(runs: Path, folder: str, kind: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        find_run(Path(folder), kind)
+
+
+@pytest.mark.parametrize(("kind", "command"), [("", "search"), ("study", "search"), ("run", "train")])
+def test_where_there_is_none_it_says_what_makes_one(tmp_path: Path, kind: str, command: str) -> None:
+    with pytest.raises(UsageError, match=f"no such folder; make one with nas-budget {command}"):
+        find_run(tmp_path / "none", kind)
