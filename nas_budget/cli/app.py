@@ -18,7 +18,6 @@ from nas_budget.cli.commands import (
     export,
     fit,
     init,
-    ls,
     predict,
     report,
     search,
@@ -55,7 +54,7 @@ _add("Budget", fit.fit, "fit --shape 1:2:4 --budget 5M", "fit --channels 32,64,1
 _add("Budget", explore.explore, "explore --budget 250k", "explore studies/quickstart.toml --sample 5")
 _add("Search", search.search, "search --trials 20", "search studies/quickstart.toml --budget 250k --workers 2")
 _add("Search", init.init, "init", "init cifar10-5m --output mine.toml")
-_add("Search", ls.ls, "ls", "ls --json")
+_add("Search", show.ls, "ls", "ls --json")
 _add("Search", show.show, "show quickstart", "show quickstart 7")
 _add("Search", report.report, "report runs/quickstart runs/mine", "report runs/quickstart --watch")
 _add("Search", dashboard.dashboard, "dashboard runs/quickstart")
