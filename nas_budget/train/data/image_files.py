@@ -13,29 +13,113 @@ from nas_budget.records.atomic_write import write_whole
 from nas_budget.train.data.dataset import Images
 
 MODES = {1: "L", 3: "RGB"}
+GRAY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Formats that are read, as Pillow calls them. Others, such as EPS, would start programs to draw an image."""
+SUFFIXES = (
+    ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+)  # fmt: skip
+FITS = ("crop", "pad", "stretch")
+"""How an image that is no square becomes one: its middle, black bars beside it, or stretched."""
+UNREADABLE = (OSError, ValueError, SyntaxError, TypeError, EOFError, MemoryError, Image.DecompressionBombError)
+"""What Pillow raises at files that are damaged, or not what they say."""
 
 
-def read_image(path: Path, size: int, channels: int) -> tuple[Images, str]:
-    """The image of a file, center-cropped and resized to uint8 (size, size, channels), and these changes in words."""
+def read_image(path: Path, size: int, channels: int, fit: str = "crop") -> tuple[Images, str]:
+    """The image of a file as uint8 (size, size, channels), and what was changed for that in words.
+
+    Args:
+        path: The file.
+        size: Height and width in pixels.
+        channels: 1 for gray, 3 for color.
+        fit: How an image that is no square becomes one: "crop", "pad" or "stretch".
+    """
     if channels not in MODES:
         raise UsageError(f"image files have 1 or 3 channels, this network takes {channels}")
     try:
-        with Image.open(path) as file:
-            changes = [] if file.mode == MODES[channels] else [f"{file.mode} to {MODES[channels]}"]
-            image = _eight_bits(ImageOps.exif_transpose(file)).convert(MODES[channels])
+        return prepare_image(path, size, channels, fit)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; give images such as PNG or JPEG files") from None
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(f"{path}: cannot be read ({reason}); give images such as PNG or JPEG files") from None
-    width, height = image.size
-    if (width, height) != (size, size):
+    except UNREADABLE as error:
+        raise DataError(
+            f"{path}: cannot be read ({image_problem(error)}); give images such as PNG or JPEG files"
+        ) from None
+
+
+def image_problem(error: Exception) -> str:
+    """Why an image cannot be read, in a few words on one line."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def image_header(source: Path | bytes) -> tuple[int, int, bool]:
+    """Width and height of an image, and whether it is gray. Its pixels are not read."""
+    with Image.open(_file(source), formats=FORMATS) as file:
+        return *file.size, file.mode in GRAY_MODES
+
+
+def prepare_image(source: Path | bytes, size: int, channels: int, fit: str) -> tuple[Images, str]:
+    """An image, from a file or its bytes, as `read_image` gives it; it raises what Pillow raises (`UNREADABLE`).
+
+    The camera's rotation is applied, transparent parts become white, 16 bits become 8, and of an animation the first
+    frame is taken.
+    """
+    mode = MODES[channels]
+    with Image.open(_file(source), formats=FORMATS) as file:
+        changes = [] if file.mode == mode else [f"{file.mode} to {mode}"]
+        full = file.size
+        # A JPEG can be decoded at a part of its size, which is many times faster for a photograph.
+        file.draft(None, (2 * size, 2 * size))
+        turned = ImageOps.exif_transpose(file)
+        image = _eight_bits(_opaque(turned)).convert(mode)
+    # A rotation swaps the sides; the words name those that a person sees.
+    width, height = full if (turned.width < turned.height) == (full[0] < full[1]) else full[::-1]
+    if image.size != (size, size) or (width, height) != (size, size):
         side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        image = image.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
-        cropped = "" if width == height else f", the middle {side}x{side} of it"
-        changes.append(f"resized from {width}x{height}{cropped}")
-    return np.asarray(image, np.uint8).reshape(size, size, channels), "; ".join(changes)
+        words = {"crop": f", the middle {side}x{side} of it", "pad": ", with black bars", "stretch": ", stretched"}
+        changes.append(f"resized from {width}x{height}{'' if width == height else words[fit]}")
+    return np.asarray(fitted(image, size, fit), np.uint8).reshape(size, size, channels), "; ".join(changes)
+
+
+def fitted(image: Image.Image, size: int, fit: str) -> Image.Image:
+    """An image as a square of `size` pixels: its middle, with black bars, or stretched."""
+    width, height = image.size
+    if (width, height) == (size, size):
+        return image
+    if fit == "pad":
+        return ImageOps.pad(image, (size, size), Image.Resampling.BICUBIC)
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    box = (left, top, left + side, top + side) if fit == "crop" else None
+    return image.resize((size, size), Image.Resampling.BICUBIC, box)
+
+
+def image_paths(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The image files anywhere below a folder, in order of their paths, and the other files; hidden ones are left out.
+
+    Files are known by how their names end.
+    """
+    images: list[Path] = []
+    others: list[Path] = []
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts)
+        if not hidden and path.is_file():
+            (images if path.suffix.lower() in SUFFIXES else others).append(path)
+    return images, others
+
+
+def _file(source: Path | bytes) -> Path | BytesIO:
+    return BytesIO(source) if isinstance(source, bytes) else source
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """An image without transparency: on white, as most programs show it. Pillow would show what lies below."""
+    if not image.has_transparency_data or image.mode.startswith("I"):
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image.convert("RGBA"))
+    return white
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

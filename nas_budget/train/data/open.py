@@ -7,8 +7,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from nas_budget.errors import DownloadError, UsageError
+from nas_budget.errors import DataError, DownloadError, UsageError
+from nas_budget.train.data.conversion.cache import open_converted
+from nas_budget.train.data.conversion.options import ReadOptions, split_options
 from nas_budget.train.data.dataset import Dataset, open_npz
+from nas_budget.train.data.forms.arrays import NPZ
+from nas_budget.train.data.forms.registry import find_form, forms_in_words
 from nas_budget.train.data.synthetic import synthetic
 
 NAMED = ("cifar10", "cifar100", "fashion-mnist", "svhn")
@@ -27,14 +31,25 @@ def data_folder(folder: str | Path | None = None) -> Path:
     return cache / "nas-budget"
 
 
-def open_dataset(name: str, folder: str | Path | None = None, on_message: Callable[[str], None] = print) -> Dataset:
-    """The data set of a name, or of the path of an `.npz` file.
+def open_dataset(
+    name: str, folder: str | Path | None = None, on_message: Callable[[str], None] = print,
+    on_share: Callable[[float], None] = lambda _: None,
+) -> Dataset:  # fmt: skip
+    """The data set of a name, or of the path of a file or folder.
+
+    A file of our own form, an `.npz` of `train_images`, `train_labels`, `test_images`, `test_labels` and `classes`, is
+    read where it lies. Every other form is converted to it once, and kept in the folder of the data sets. It is
+    converted again when a file of it changes. Forms are folders of images by class, published files of CIFAR-10,
+    CIFAR-100, MNIST, SVHN and STL-10, and arrays of NumPy.
 
     Args:
         name: "cifar10", "cifar100", "fashion-mnist" or "svhn", downloaded once; "shapes", synthetic images that need no
-            download; "auto", CIFAR-10 if it is on disk or can be downloaded, else "shapes"; or the path of an `.npz`.
+            download; "auto", CIFAR-10 if it is on disk or can be downloaded, else "shapes"; or a path. Options of
+            `ReadOptions` may follow a path: "photos,size=64,fit=pad".
         folder: Folder of the data sets; None for `data_folder()`.
-        on_message: Called with a line for a person, such as which images "auto" is and why.
+        on_message: Called with a line for a person: which images "auto" is and why, what was changed in images and
+            labels, and warnings.
+        on_share: Called with the share of a conversion that is done, 0 to 1.
 
     Examples:
         >>> dataset = open_dataset("shapes")
@@ -53,7 +68,7 @@ def open_dataset(name: str, folder: str | Path | None = None, on_message: Callab
 
     Raises:
         UsageError: An unknown name.
-        DataError: A file that is missing or damaged, or a download that failed.
+        DataError: Data that are missing, damaged or in an unknown form, or a download that failed.
     """
     if name == "shapes":
         return synthetic()
@@ -72,7 +87,21 @@ def open_dataset(name: str, folder: str | Path | None = None, on_message: Callab
             on_message(f"{name} is not in {path.parent}; downloading it once.")
             download(name, path)
         return open_npz(path, name)
-    if name.endswith(".npz"):
-        return open_npz(Path(name).expanduser(), name)
-    known = ", ".join(("auto", *NAMED, "shapes"))
-    raise UsageError(f"data: {name!r} is unknown; allowed are {known}, or the path of an .npz file")
+    given, options = split_options(name)
+    path = Path(given).expanduser()
+    if given.endswith(".npz") and options == ReadOptions():
+        try:
+            return open_npz(path, name)
+        except DataError:
+            if not NPZ.matches(path):  # no images and labels by other names or of other types either
+                raise
+    if not path.exists() and not _is_path(given):
+        known = ", ".join(("auto", *NAMED, "shapes"))
+        raise UsageError(f"data: {name!r} is unknown; allowed are {known}, or the path of {forms_in_words()}")
+    place, form = find_form(path)
+    return open_converted(place, name, form, options, data_folder(folder), on_message, on_share)
+
+
+def _is_path(text: str) -> bool:
+    """Whether a text looks like a path rather than a name."""
+    return bool(Path(text).suffix) or any(mark in text for mark in ("/", "\\", "~"))

@@ -1,0 +1,50 @@
+"""What is worth a warning in a data set: empty classes, images in both parts, images that are all alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_budget.train.data.conversion.labels import few_of
+from nas_budget.train.data.dataset import Images
+
+
+def warnings_for(arrays: Mapping[str, NDArray[Any]]) -> list[str]:
+    """What a person should know of a data set in our form before it is trained on, in lines.
+
+    Args:
+        arrays: Images, labels and classes by the names that they have in a file.
+    """
+    found: list[str] = []
+    classes = arrays["classes"].tolist()
+    counts = np.bincount(arrays["train_labels"], minlength=len(classes))
+    if empty := [name for name, count in zip(classes, counts, strict=True) if not count]:
+        found.append(f"no training images for {_classes(empty)}; no network can learn them")
+    folded: dict[str, list[str]] = {}
+    for name in classes:
+        folded.setdefault(name.casefold(), []).append(name)
+    found += [
+        f"classes {' and '.join(names)} differ in upper and lower case alone" for names in folded.values() if names[1:]
+    ]
+    train = _contents(arrays["train_images"])
+    if len(train) > 1 and len({*train}) == 1:
+        found.append("all training images are alike; nothing can be learned from them")
+    known = {*train}
+    if n := sum(content in known for content in _contents(arrays["test_images"])):
+        found.append(
+            f"{n:,} of {len(arrays['test_images']):,} test images are training images too; "
+            "the test accuracy will be too high"
+        )
+    return found
+
+
+def _classes(names: list[str]) -> str:
+    return f"the class {names[0]}" if len(names) == 1 else f"the classes {few_of(names)}"
+
+
+def _contents(images: Images) -> list[int]:
+    """A number for each image that equal ones share."""
+    return [hash(image.tobytes()) for image in images]

@@ -1,0 +1,1 @@
+"""The forms in which data sets are read: one file a form, and `registry` with all of them."""

@@ -1,0 +1,151 @@
+"""`read_pickle`: pickles that hold arrays, texts, numbers, lists and dictionaries, and nothing else.
+
+A pickle is a program: the usual reader runs whatever it names. This one knows three names, of which none runs anything
+of the file: each is a small stand-in that keeps what it is given, and arrays are made from that.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_budget.errors import DataError
+from nas_budget.train.data.forms.form import check_room
+
+MOST_BYTES = 2**30
+"""Size of a file that is read; those of CIFAR-100 have 155 MB."""
+DEEPEST = 20
+KINDS = "biufSU"
+
+
+class _RefusedError(Exception):
+    """A pickle that holds something else."""
+
+
+class _Array:
+    """What stands for an array until the whole file is read."""
+
+    __slots__ = ("state",)
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _Type:
+    """What stands for the type of an array's elements."""
+
+    __slots__ = ("name", "state")
+
+    def __init__(self, name: Any = None, *_: Any) -> None:
+        self.name = name
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _Reconstruct:
+    """NumPy's maker of empty arrays; its arguments are not looked at, so that a huge one takes no memory."""
+
+    __slots__ = ()
+
+    def __call__(self, *_: Any) -> _Array:
+        return _Array()
+
+
+class _Encode:
+    """Python 3 writes bytes as text in latin-1 in pickles of protocol 2."""
+
+    __slots__ = ()
+
+    def __call__(self, text: Any, encoding: Any = "latin1") -> bytes:
+        if not isinstance(text, str) or encoding not in ("latin1", "latin-1", b"latin1"):
+            raise _RefusedError(f"encodes as {encoding!r}")
+        return text.encode("latin-1")
+
+
+class _NoClass:
+    """The class that arrays are made of, which is only ever handed to the maker."""
+
+    __slots__ = ()
+
+
+NAMES: dict[tuple[str, str], Callable[[], Any]] = {
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Reconstruct for core in ("core", "_core")},
+    ("numpy", "ndarray"): _NoClass,
+    ("numpy", "dtype"): lambda: _Type,
+    ("_codecs", "encode"): _Encode,
+}
+
+
+class _Reader(pickle._Unpickler):
+    """Python's own reader, not the one in C, which takes as much memory as a file claims to need."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        made = NAMES.get((module, name))
+        if made is None:
+            raise _RefusedError(f"names {module}.{name}")
+        return made()
+
+    def persistent_load(self, _: Any) -> Any:
+        raise _RefusedError("names an object elsewhere")
+
+
+def read_pickle(path: Path) -> Any:
+    """The content of a pickle of Python 2 or 3: arrays, bytes, texts, numbers, lists, tuples and dictionaries.
+
+    Texts of Python 2 are bytes, as they are in the file.
+
+    Raises:
+        DataError: The file is damaged, or it names anything else, which is not run.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise DataError(f"{path}: has more than {MOST_BYTES >> 30} GB, so it is no part of a known data set")
+        content = path.read_bytes()
+        return _plain(_Reader(io.BytesIO(content), encoding="bytes").load(), path)
+    except DataError:
+        raise
+    except _RefusedError as error:
+        raise DataError(
+            f"{path}: {error}, which is not read for safety; allowed are arrays, texts, numbers, lists and dictionaries"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except Exception as error:  # a damaged pickle can fail in any way, and runs nothing
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: cannot be read ({words}); it is damaged or no pickle") from None
+
+
+def _plain(value: Any, path: Path, depth: int = 0) -> Any:
+    """A value with arrays in place of what stands for them; anything but plain values is refused."""
+    if depth > DEEPEST:
+        raise _RefusedError("holds lists in lists without end")
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return value
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(one, path, depth + 1) for one in value)
+    if isinstance(value, dict):
+        return {_plain(key, path, depth + 1): _plain(one, path, depth + 1) for key, one in value.items()}
+    if isinstance(value, _Array):
+        return _array(value, path)
+    raise _RefusedError(f"holds a {type(value).__name__.strip('_')}")
+
+
+def _array(value: _Array, path: Path) -> NDArray[Any]:
+    _, shape, kind, fortran, content = value.state
+    order, name = (_ascii(text) for text in (kind.state[1], kind.name))
+    dtype = np.dtype(f"{order}{name}" if order in ("<", ">") else name)
+    if dtype.kind not in KINDS or not isinstance(content, bytes) or not isinstance(shape, tuple):
+        raise _RefusedError(f"holds an array of {dtype}")
+    check_room(path, len(content))
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _ascii(text: Any) -> str:
+    return text.decode("ascii") if isinstance(text, bytes) else str(text)
