@@ -93,6 +93,7 @@ def timer(dataset: Dataset, device: torch.device) -> Measure:
 def open_search(
     file: Path | None, overrides: Mapping[str, Any], name: str | None = None, runs_dir: Path = Path("runs"),
     data_dir: str | None = None, on_message: Callable[[str], None] = lambda _: None, in_process: bool = False,
+    on_share: Callable[[float], None] = lambda _: None,
 ) -> Opened:  # fmt: skip
     """Read and check everything that a search needs.
 
@@ -102,8 +103,9 @@ def open_search(
         name: Of the study; None for its file's, or one made of data and budget.
         runs_dir: Folder of the runs.
         data_dir: Folder of the data sets.
-        on_message: Gets a line on which images are used, where that is left open.
+        on_message: Gets a line on which images are used, where that is left open, and on what was changed in them.
         in_process: Whether it trains in this process where the number of workers is left open.
+        on_share: Gets the share that is done, 0 to 1, where images are converted first.
 
     Raises:
         UsageError: Settings that make no sense; every mistake of a file at once.
@@ -120,7 +122,7 @@ def open_search(
     wanted = sections["data"]["name"]
     if wanted == "auto" and recorded:
         wanted = recorded["data"]["name"]
-    dataset = open_dataset(wanted, data_dir, on_message)
+    dataset = open_dataset(wanted, data_dir, on_message, on_share)
     settings = resolve(name, sections, device, dataset, recorded, timer(dataset, device))
     images = split_images(dataset, device, settings.n_train, settings.n_validation)
     return Opened(settings, dataset, images, device, data_dir, folder, recorded is not None)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from nas_budget.cli.console.output import logger, out, out_json, show, table
+from nas_budget.cli.console.progress import progress_if_any
 from nas_budget.cli.options.completion import DATA, one_of
 from nas_budget.cli.options.declare import AsJson, DataDir, Quiet
 
@@ -16,7 +16,7 @@ def data(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="cifar10, cifar100, fashion-mnist, svhn, shapes, or an .npz file.",
+            help="cifar10, cifar100, fashion-mnist, svhn, shapes, or the path of images: a folder by class, .npz, CSV.",
             show_default="list them",
             autocompletion=one_of(*DATA),
         ),
@@ -29,7 +29,7 @@ def data(
     if name is None:
         _list(data_dir, as_json)
     else:
-        _check(name, data_dir, as_json, logger(quiet))
+        _check(name, data_dir, as_json, quiet)
 
 
 def _list(data_dir: str | None, as_json: bool) -> None:
@@ -47,12 +47,13 @@ def _list(data_dir: str | None, as_json: bool) -> None:
     out(f"\nfolder: {folder}")
 
 
-def _check(name: str, data_dir: str | None, as_json: bool, log: Callable[[str], None]) -> None:
+def _check(name: str, data_dir: str | None, as_json: bool, quiet: bool) -> None:
     import numpy as np
 
     from nas_budget.train.data.open import open_dataset
 
-    dataset = open_dataset(name, data_dir, log)
+    with progress_if_any("converting the images", quiet) as on_share:
+        dataset = open_dataset(name, data_dir, logger(quiet), on_share)
     counts = {}
     for part in "train", "test":
         _, labels = dataset.read(part)

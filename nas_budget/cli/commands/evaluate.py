@@ -15,7 +15,7 @@ def evaluate(
     *,
     data: Annotated[
         str | None,
-        option(f"{', '.join(DATA)} or an .npz file.", None, "what it was trained on", choices=DATA),
+        option(f"{', '.join(DATA)} or a path of images.", None, "what it was trained on", choices=DATA),
     ] = None,
     part: Annotated[str, option("Which images: test or train.", None, "value", choices=PARTS)] = "test",
     ema: Ema = False,

@@ -13,7 +13,7 @@ from nas_budget.cli.options.declare import AsJson, Ema, Quiet, Source, option
 
 def predict(
     source: Source,
-    images: Annotated[list[Path], typer.Argument(help="Image files, such as PNG or JPEG.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, such as PNG or JPEG, or folders of them.")],
     *,
     top: Annotated[int, option("Classes shown for each image.", None, "value", least=1)] = 1,
     ema: Ema = False,

@@ -53,7 +53,7 @@ def search(
     from nas_budget.cli.jobs.search import plan_json, plan_lines, plan_search, print_result, run_search
 
     with signals() as interrupt:
-        planned = plan_search(study_file(file, preset), keys, name, runs_dir, data_dir)
+        planned = plan_search(study_file(file, preset), keys, name, runs_dir, data_dir, quiet)
         text = "\n".join(plan_lines(planned))
         if dry_run:
             out_json(plan_json(planned)) if as_json else out(folded(text, terminal_width()))

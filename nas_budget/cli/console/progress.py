@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Protocol, TypeVar
 
 from rich.console import Console, Group, RenderableType
@@ -80,6 +80,20 @@ def progress(what: str, quiet: bool = False) -> Iterator[OnShare]:
                 show(f"{what}: {share:.0%} done, about {left} left", share)
 
         yield on_share
+
+
+@contextmanager
+def progress_if_any(what: str, quiet: bool = False) -> Iterator[OnShare]:
+    """The same for what often has nothing to do: nothing is shown before the first share that is done."""
+    with ExitStack() as shown:
+        on_share: OnShare | None = None
+
+        def begin(share: float) -> None:
+            nonlocal on_share
+            on_share = on_share or shown.enter_context(progress(what, quiet))
+            on_share(share)
+
+        yield begin
 
 
 @contextmanager

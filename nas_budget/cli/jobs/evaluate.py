@@ -11,8 +11,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from nas_budget.cli.console.output import log, logger
-from nas_budget.cli.console.progress import each, progress
-from nas_budget.train.data.image_files import read_image
+from nas_budget.cli.console.progress import each, progress, progress_if_any
+from nas_budget.errors import DataError
+from nas_budget.train.data.conversion.options import ReadOptions, split_options
+from nas_budget.train.data.image_files import MODES, image_paths, read_image
 from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import labelled_images
 from nas_budget.train.engine.device import choose_device, describe_device
@@ -25,7 +27,11 @@ def measure(
 ) -> dict[str, Any]:
     """Accuracy, loss and confusion matrix of a trained network on a part of a data set (None: its own)."""
     model = load_model(source, ema)
-    dataset = open_dataset(data or model.about.get("data", "auto"), data_dir, logger(quiet))
+    # Other images take the size and channels of the network where they may have any.
+    channels = model.spec.in_channels if model.spec.in_channels in MODES else None
+    like = ReadOptions(model.spec.image_size, channels) if data else None
+    with progress_if_any("converting the images", quiet) as on_share:
+        dataset = open_dataset(data or model.about.get("data", "auto"), data_dir, logger(quiet), on_share, like)
     check_images(model.spec, dataset)
     if model.classes != dataset.classes:
         log(f"NOTE: the network was trained on other classes: {', '.join(model.classes)}")
@@ -51,11 +57,16 @@ def measure(
 
 
 def classify(source: Path, ema: bool, paths: Sequence[Path], top: int, quiet: bool) -> list[dict[str, Any]]:
-    """Of each image file: the `image`, the `changes` that made it fit, the `top` most probable `classes`."""
+    """Of each image file: the `image`, the `changes` that made it fit, the `top` most probable `classes`.
+
+    Of a folder, every image below it is taken. Images that are no squares become some as the training images did.
+    """
     model = load_model(source, ema)
+    fit = split_options(model.about.get("data", ""))[1].fit
+    paths = [image for path in paths for image in _images_of(path)]
     size, channels = model.spec.image_size, model.spec.in_channels
     with progress(f"predicting {len(paths):,} images", quiet) as on_share:
-        ready = [read_image(path, size, channels) for path in each(paths, on_share, 0, 0.5)]
+        ready = [read_image(path, size, channels, fit) for path in each(paths, on_share, 0, 0.5)]
         images = torch.from_numpy(np.stack([image for image, _ in ready]))
         starts = range(0, len(images), EVALUATION_BATCH)
         batches = (images[i : i + EVALUATION_BATCH] for i in each(starts, on_share, 0.5, 1))
@@ -68,3 +79,12 @@ def classify(source: Path, ema: bool, paths: Sequence[Path], top: int, quiet: bo
         }
         for path, (_, changes), row, shares in zip(paths, ready, order.tolist(), probabilities.tolist(), strict=True)
     ]  # fmt: skip
+
+
+def _images_of(path: Path) -> list[Path]:
+    """The images below a folder, or the file itself."""
+    if not path.is_dir():
+        return [path]
+    if images := image_paths(path)[0]:
+        return images
+    raise DataError(f"{path}: holds no images; give images such as PNG or JPEG files, or a folder of them")

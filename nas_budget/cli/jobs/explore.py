@@ -10,7 +10,7 @@ import numpy as np
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
 from nas_budget.cli.console.output import logger, out, out_json, show, table
-from nas_budget.cli.console.progress import progress
+from nas_budget.cli.console.progress import progress, progress_if_any
 from nas_budget.records.formatting import in_short
 from nas_budget.records.paths import SPACE_PAGE
 from nas_budget.report.figures.space import never
@@ -26,7 +26,8 @@ from nas_budget.space.space import SearchSpace
 def read_space(file: Path | None, overrides: dict[str, Any], quiet: bool) -> tuple[str, SearchSpace, Budget]:
     """Name, space and budget of a study."""
     sections = read_study_file(file, overrides)
-    space, limits = space_and_budget(sections, logger(quiet))
+    with progress_if_any("converting the images", quiet) as on_share:
+        space, limits = space_and_budget(sections, logger(quiet), on_share)
     return study_name(file, sections), space, limits
 
 

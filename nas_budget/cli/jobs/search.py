@@ -14,7 +14,7 @@ from nas_budget.arch.budget import Verdict
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.console.output import images_in_words, log, logger, out, out_json, this_command, verdict_line
-from nas_budget.cli.console.progress import display
+from nas_budget.cli.console.progress import display, progress_if_any
 from nas_budget.cli.console.search_view import SearchView
 from nas_budget.cli.console.study import counts_of, finalist_lines
 from nas_budget.errors import StoppedError
@@ -48,10 +48,13 @@ class PlannedSearch(NamedTuple):
 
 def plan_search(
     file: Path | None, overrides: dict[str, Any], name: str | None, runs_dir: Path, data_dir: str | None,
+    quiet: bool = False,
 ) -> PlannedSearch:  # fmt: skip
     """Read, check and plan; nothing is written yet."""
     quiet_optuna()
-    opened = open_search(file, overrides, name, runs_dir, data_dir, log)  # also when quiet: which images it is matters
+    with progress_if_any("converting the images", quiet) as on_share:
+        # Messages also when quiet: which images it is matters.
+        opened = open_search(file, overrides, name, runs_dir, data_dir, log, on_share=on_share)
     settings, n_cores = opened.settings, torch.get_num_threads()
     if opened.device.type == "cpu":
         torch.set_num_threads(settings.threads)

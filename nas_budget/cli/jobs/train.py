@@ -12,7 +12,7 @@ import torch
 
 from nas_budget.arch.cost import cost
 from nas_budget.cli.console.output import log, logger, out, out_json, show, table, this_command
-from nas_budget.cli.console.progress import display
+from nas_budget.cli.console.progress import display, progress_if_any
 from nas_budget.cli.console.training_run import accuracies
 from nas_budget.errors import StoppedError, UsageError
 from nas_budget.records.formatting import seconds_in_words, time_text
@@ -72,7 +72,8 @@ def plan_training(
     if how["graphed"] and (device.type != "cuda" or how["compiled"]):
         raise UsageError(f"--graph: needs a CUDA GPU and no --compile; the device is {describe_device(device)}")
     precision = choose_precision(sections["search"]["precision"], device)
-    dataset = open_dataset(sections["data"]["name"], data_dir, log)
+    with progress_if_any("converting the images", quiet) as on_share:
+        dataset = open_dataset(sections["data"]["name"], data_dir, log, on_share)
     options: tuple[RunConfig, ...]
     if time_s is None:
         options = (selection.full_training_config(chosen, sections, dataset, precision, **how),)

@@ -131,7 +131,7 @@ OPTIONS = {
     "patience": Key("search.patience", "Trials without progress after which none starts.", SEARCH, "none"),
     "target": Key("search.target", "Accuracy that ends the search, such as 0.95.", SEARCH, "none"),
     "storage": Key("search.storage", "journal, or the URL of a database for Optuna.", SEARCH, "journal"),
-    "data": Key("data.name", f"{', '.join(DATA)} or an .npz file.", TRAINING, "auto", DATA),
+    "data": Key("data.name", f"{', '.join(DATA)} or a path: images by class, .npz, CSV.", TRAINING, "auto", DATA),
     "images": Key("data.images", "Images to train on, or all.", TRAINING, "by time"),
     "epochs": Key("recipe.epochs", "Passes over the images.", TRAINING, "by recipe"),
     "recipe": Key("recipe.name", f"How to train: {_words(RECIPES)}.", TRAINING, "by device", RECIPES),

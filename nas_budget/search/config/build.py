@@ -150,7 +150,10 @@ def _queue(
         for spec in queue:
             _check_scaled(spec, proxy)
         return queue
-    spec = replace(ResNetSpec(**REFERENCE, **images), dropout=space.dropout)
+    try:
+        spec = replace(ResNetSpec(**REFERENCE, **images), dropout=space.dropout)
+    except SpecError:  # the images are too small for its stages
+        return ()
     return (spec,) if contains(space, spec) and budget.check(spec).fits else ()
 
 

@@ -118,7 +118,9 @@ def resolve(
     return config
 
 
-def space_and_budget(sections: Sections, on_message: Callable[[str], None]) -> tuple[SearchSpace, Budget]:
+def space_and_budget(
+    sections: Sections, on_message: Callable[[str], None], on_share: Callable[[float], None] = lambda _: None
+) -> tuple[SearchSpace, Budget]:
     """Space and budget of a study that is not run: its networks at full size, without proxies.
 
     Raises:
@@ -127,7 +129,7 @@ def space_and_budget(sections: Sections, on_message: Callable[[str], None]) -> t
     """
     name = sections["data"]["name"]
     images = dict(zip(FROM_DATA, IMAGES[name], strict=True)) if name in IMAGES else None
-    images = images or images_of(open_dataset(name, None, on_message))
+    images = images or images_of(open_dataset(name, None, on_message, on_share))
     return _space(sections, images, 1.0), budget_of(sections["budget"])
 
 

@@ -81,7 +81,7 @@ class DataSection(BaseModel):
 
     model_config = CLOSED
     name: str = "auto"
-    """Data set: a known name or the path of an .npz file; auto: CIFAR-10 where it can be had, else shapes."""
+    """Data set: a known name, or the path of images; auto: CIFAR-10 where it can be had, else shapes."""
     images: Count | Literal["auto", "all"] = "auto"
     """Images to train on, or all; auto: as many as the time of the search allows."""
     validation_images: Count | Auto = "auto"

@@ -16,6 +16,7 @@ from nas_budget.search.config.sections import SECTIONS, SearchSection
 from nas_budget.search.config.study_file import Sections
 from nas_budget.search.samplers.candidate import RecipeSpace
 from nas_budget.space.space import SearchSpace
+from nas_budget.train.data.conversion.options import split_options
 from nas_budget.train.optim.recipe import Recipe
 
 FORMAT = "nas-budget settings 4"
@@ -176,8 +177,9 @@ def study_name(file: Path | None, sections: Sections) -> str:
     if file is not None:
         return file.stem
     limit = sections["budget"]["params"]
-    data = Path(sections["data"]["name"]).stem
-    return f"{data}-{'any' if limit == 'none' else _short(limit)}"
+    data = Path(split_options(sections["data"]["name"])[0])
+    stem = data.stem or data.resolve().stem
+    return f"{stem}-{'any' if limit == 'none' else _short(limit)}"
 
 
 def _short(number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from nas_budget.errors import DataError, DownloadError, UsageError
@@ -33,7 +34,7 @@ def data_folder(folder: str | Path | None = None) -> Path:
 
 def open_dataset(
     name: str, folder: str | Path | None = None, on_message: Callable[[str], None] = print,
-    on_share: Callable[[float], None] = lambda _: None,
+    on_share: Callable[[float], None] = lambda _: None, like: ReadOptions | None = None,
 ) -> Dataset:  # fmt: skip
     """The data set of a name, or of the path of a file or folder.
 
@@ -50,6 +51,7 @@ def open_dataset(
         on_message: Called with a line for a person: which images "auto" is and why, what was changed in images and
             labels, and warnings.
         on_share: Called with the share of a conversion that is done, 0 to 1.
+        like: Size and channels of images whose name leaves them open, such as those of a network.
 
     Examples:
         >>> dataset = open_dataset("shapes")
@@ -87,6 +89,14 @@ def open_dataset(
             on_message(f"{name} is not in {path.parent}; downloading it once.")
             download(name, path)
         return open_npz(path, name)
+    return _open_path(name, data_folder(folder), on_message, on_share, like)
+
+
+def _open_path(
+    name: str, folder: Path, on_message: Callable[[str], None], on_share: Callable[[float], None],
+    like: ReadOptions | None,
+) -> Dataset:  # fmt: skip
+    """The data set of a path, with options behind it: as it lies there, or converted."""
     given, options = split_options(name)
     path = Path(given).expanduser()
     if given.endswith(".npz") and options == ReadOptions():
@@ -98,8 +108,10 @@ def open_dataset(
     if not path.exists() and not _is_path(given):
         known = ", ".join(("auto", *NAMED, "shapes"))
         raise UsageError(f"data: {name!r} is unknown; allowed are {known}, or the path of {forms_in_words()}")
+    if like is not None:
+        options = replace(options, size=options.size or like.size, channels=options.channels or like.channels)
     place, form = find_form(path)
-    return open_converted(place, name, form, options, data_folder(folder), on_message, on_share)
+    return open_converted(place, name, form, options, folder, on_message, on_share)
 
 
 def _is_path(text: str) -> bool:

@@ -35,7 +35,7 @@ def convert(
         >>> images = np.arange(10 * 4 * 4).reshape(10, 1, 4, 4)
         >>> arrays, notes = convert(RawData(Part(images, [1, 2] * 5), None), ReadOptions())
         >>> arrays["train_images"].shape, arrays["test_labels"].tolist(), arrays["classes"].tolist()
-        ((8, 4, 4, 1), [0, 1], ['1', '2'])
+        ((8, 4, 4, 1), [1, 0], ['1', '2'])
         >>> notes[-1]
         'NOTE: there are no test images; 2 of the 10 images, a fifth of each class, are set aside as such'
 
