@@ -10,11 +10,12 @@ from nas_budget.train.data.forms.cifar import CIFAR10, CIFAR100
 from nas_budget.train.data.forms.form import Form
 from nas_budget.train.data.forms.idx import IDX
 from nas_budget.train.data.forms.image_folder import IMAGE_FOLDER, subfolders
+from nas_budget.train.data.forms.image_table import IMAGE_TABLE
 from nas_budget.train.data.forms.stl10 import STL10
 from nas_budget.train.data.forms.svhn import SVHN
 
 PUBLISHED = (CIFAR10, CIFAR100, IDX, SVHN, STL10)
-FORMS: tuple[Form, ...] = (*PUBLISHED, NPZ, NPY, IMAGE_FOLDER)
+FORMS: tuple[Form, ...] = (*PUBLISHED, NPZ, NPY, IMAGE_FOLDER, IMAGE_TABLE)
 """Every form, in the order in which they are tried."""
 DEEPEST = 3
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")

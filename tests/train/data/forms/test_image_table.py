@@ -1,0 +1,141 @@
+"""CSV and Parquet files of paths, bytes or pixels, with labels."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from nas_budget.errors import DataError
+from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.data.forms import image_table
+from nas_budget.train.data.open import open_dataset
+from tests.train.data.making import pictures
+
+NAMES = ["cat", "dog"] * 6
+
+
+def opened(path: Path) -> tuple[Dataset, list[str]]:
+    said: list[str] = []
+    return open_dataset(str(path), path.parent / "store", said.append), said
+
+
+def saved(folder: Path, ending: str = ".png") -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(pictures(12)):
+        Image.fromarray(image).save(folder / f"{number}{ending}")
+    return [f"{number}{ending}" for number in range(12)]
+
+
+def as_bytes(image: Any) -> bytes:
+    file = BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("folder", ["", "images"])
+@pytest.mark.parametrize("columns", [("image", "label"), ("Filename", "Class"), ("photo", "kind"), ("file_name", "y")])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_table_of_paths_and_names(tmp_path: Path, columns: tuple[str, str], folder: str, separator: str) -> None:
+    table = pd.DataFrame({columns[0]: saved(tmp_path / folder), columns[1]: NAMES})
+    table.to_csv(tmp_path / "a.csv", index=False, sep=separator)
+    dataset, said = opened(tmp_path / "a.csv")
+    assert (dataset.classes, dataset.n_train, dataset.n_test) == (("cat", "dog"), 10, 2)
+    assert said[0] == "NOTE: labels are names: 2 classes in their order (cat, dog)"
+    images, labels = dataset.read("train")
+    known = {image.tobytes(): NAMES[place] for place, image in enumerate(pictures(12))}
+    assert [known[image.tobytes()] for image in images] == [dataset.classes[label] for label in labels]
+
+
+def test_a_column_says_which_rows_are_for_testing_and_endings_may_be_missing(tmp_path: Path) -> None:
+    saved(tmp_path / "images", ".jpg")
+    split = ["train"] * 6 + ["val"] * 2 + ["test"] * 4
+    table = pd.DataFrame({"id": range(12), "label": range(3, 15), "split": split})
+    table["label"] = table["label"] % 2
+    table.to_csv(tmp_path / "a.csv", index=False)
+    dataset, _ = opened(tmp_path / "a.csv")
+    assert (dataset.n_train, dataset.n_test, dataset.classes) == (8, 4, ("0", "1"))
+    table.assign(split="held").to_csv(tmp_path / "b.csv", index=False)
+    with pytest.raises(DataError, match="b.csv: split is 'held' in a row; allowed are train, test and validation"):
+        opened(tmp_path / "b.csv")
+
+
+def test_a_change_in_an_image_is_noticed(tmp_path: Path) -> None:
+    pd.DataFrame({"image": saved(tmp_path), "label": NAMES}).to_csv(tmp_path / "a.csv", index=False)
+    digest = opened(tmp_path / "a.csv")[0].digest
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / "0.png")
+    assert opened(tmp_path / "a.csv")[0].digest != digest
+
+
+def test_pixels_in_columns_are_gray_images_and_a_table_without_labels_is_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    pixels = pd.DataFrame(pictures(12, 28, 1).reshape(12, -1)).add_prefix("pixel")
+    pixels.assign(label=np.arange(12) % 2).to_csv(folder / "train.csv", index=False)
+    pixels.to_csv(folder / "test.csv", index=False)
+    dataset, said = opened(folder)
+    assert (dataset.n_train, dataset.n_test, dataset.image_size, dataset.in_channels) == (10, 2, 28, 1)
+    assert said[0].startswith("NOTE: test.csv has no labels")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "cannot be read|has no rows"),
+        ("image,label\n", "has no rows"),
+        ("image\na.png\n", r"has no column of labels \(found: image\); needed are"),
+        ("size,label\n1,a\n2,b\n", r"has no column of images \(found: size, label\)"),
+        ("image,label\na.png,\nb.png,a\n", "label 1 is missing"),
+        ("image,label\n,a\nb.png,a\n", "row 1 has no image"),
+        ("image,label\na.png,a\nb.png,b\n", r"no image can be read, such as row 1 \(a.png\) \("),
+        ("image,label\na.png,0.5\nb.png,1\n", "labels such as 0.5"),
+    ],
+)
+def test_a_table_of_another_kind_is_refused_in_one_line(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(DataError, match=words) as said:
+        opened(tmp_path / "a.csv")
+    assert str(said.value).startswith(str(tmp_path / "a.csv"))
+    assert "\n" not in str(said.value)
+
+
+def test_a_class_may_be_called_na(tmp_path: Path) -> None:
+    pd.DataFrame({"image": saved(tmp_path), "label": ["NA", "None"] * 6}).to_csv(tmp_path / "a.csv", index=False)
+    assert opened(tmp_path / "a.csv")[0].classes == ("NA", "None")
+
+
+def test_parquet_as_hugging_face_stores_it(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    folder = tmp_path / "pets" / "data"
+    folder.mkdir(parents=True)
+    label = {"names": ["cat", "dog"], "_type": "ClassLabel"}
+    about = {"huggingface": json.dumps({"info": {"features": {"label": label, "image": {"_type": "Image"}}}})}
+    for part, seed in ("train", 3), ("test", 4):
+        rows = [{"bytes": as_bytes(image), "path": f"{i}.png"} for i, image in enumerate(pictures(12, seed=seed))]
+        table = pyarrow.table({"image": rows, "label": [0, 1] * 6}).replace_schema_metadata(about)
+        parquet.write_table(table, folder / f"{part}-00000-of-00001.parquet")
+    for given in tmp_path / "pets", folder, folder / "train-00000-of-00001.parquet":
+        dataset, said = opened(given)
+        assert dataset.classes == ("cat", "dog")
+    dataset, said = opened(tmp_path / "pets")
+    assert (dataset.n_train, dataset.n_test, said) == (12, 12, [])
+    assert np.array_equal(dataset.read("train")[0], pictures(12))
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    monkeypatch.setattr(image_table, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"a.parquet: Parquet files need pyarrow; install it with pip install 'nas-"):
+        opened(tmp_path / "a.parquet")
+    if importlib.util.find_spec("pyarrow"):
+        monkeypatch.undo()
+        with pytest.raises(DataError, match="cannot be read"):
+            opened(tmp_path / "a.parquet")
