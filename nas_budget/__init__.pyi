@@ -22,6 +22,7 @@ from nas_budget.space.explore import explore as explore
 from nas_budget.space.feasible import FeasibleSpace as FeasibleSpace
 from nas_budget.space.sampling import sample as sample
 from nas_budget.space.space import SearchSpace as SearchSpace
+from nas_budget.train.data.from_python import dataset_from as dataset_from
 from nas_budget.train.data.open import open_dataset as open_dataset
 from nas_budget.train.engine.model import build as build
 from nas_budget.train.engine.train_network import Trained as Trained

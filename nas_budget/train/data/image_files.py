@@ -72,7 +72,7 @@ def prepare_image(source: Path | bytes, size: int, channels: int, fit: str) -> t
         # A JPEG can be decoded at a part of its size, which is many times faster for a photograph.
         file.draft(None, (2 * size, 2 * size))
         turned = ImageOps.exif_transpose(file)
-        image = _eight_bits(_opaque(turned)).convert(mode)
+        image = _in_mode(turned, mode)
     # A rotation swaps the sides; the words name those that a person sees.
     width, height = full if (turned.width < turned.height) == (full[0] < full[1]) else full[::-1]
     if image.size != (size, size) or (width, height) != (size, size):
@@ -80,6 +80,16 @@ def prepare_image(source: Path | bytes, size: int, channels: int, fit: str) -> t
         words = {"crop": f", the middle {side}x{side} of it", "pad": ", with black bars", "stretch": ", stretched"}
         changes.append(f"resized from {width}x{height}{'' if width == height else words[fit]}")
     return np.asarray(fitted(image, size, fit), np.uint8).reshape(size, size, channels), "; ".join(changes)
+
+
+def prepare_pixels(image: Image.Image, size: int, channels: int, fit: str) -> Images:
+    """An image that is in memory as `prepare_image` gives one of a file."""
+    made = fitted(_in_mode(ImageOps.exif_transpose(image), MODES[channels]), size, fit)
+    return np.asarray(made, np.uint8).reshape(size, size, channels)
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    return _eight_bits(_opaque(image)).convert(mode)
 
 
 def fitted(image: Image.Image, size: int, fit: str) -> Image.Image:
