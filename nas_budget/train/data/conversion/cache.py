@@ -51,6 +51,8 @@ def open_converted(
         except DataError as error:
             said = str(error)
             raise DataError(said if said.startswith(str(path)) else f"{path}: {said}") from None
+        except OSError as error:
+            raise DataError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from None
         write_npz(cached, {**arrays, NOTES: np.array(notes, np.str_)})
         found = open_npz(cached, name), notes
     dataset, notes = found
