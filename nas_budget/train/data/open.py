@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nas_budget.errors import DataError, DownloadError, UsageError
 from nas_budget.train.data.conversion.cache import open_converted
-from nas_budget.train.data.conversion.options import ReadOptions, split_options
+from nas_budget.train.data.conversion.options import HELP, ReadOptions, split_options
 from nas_budget.train.data.dataset import Dataset, open_npz
 from nas_budget.train.data.forms.arrays import NPZ
 from nas_budget.train.data.forms.registry import find_form, forms_in_words
@@ -110,6 +110,8 @@ def _open_path(
         raise UsageError(f"data: {name!r} is unknown; allowed are {known}, or the path of {forms_in_words()}")
     if like is not None:
         options = replace(options, size=options.size or like.size, channels=options.channels or like.channels)
+    if not path.exists() and "," in given:
+        raise DataError(f"{path}: no such file or folder; options behind a path are {HELP}")
     place, form = find_form(path)
     return open_converted(place, name, form, options, folder, on_message, on_share)
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from nas_budget.cli.console import progress as module
-from nas_budget.cli.console.progress import busy, each, progress
+from nas_budget.cli.console.progress import busy, each, progress, progress_if_any
 from tests.conftest import Run, sets
 
 
@@ -30,6 +30,18 @@ def test_a_line_comes_every_thirty_seconds(clock: list[float], capsys: pytest.Ca
     assert capsys.readouterr().err == (
         "telling images: 20% done, about 3 min left\ntelling images: 40% done, about 2 min left\n"
     )
+
+
+def test_what_has_nothing_to_do_shows_nothing_and_counts_from_its_first_share(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress_if_any("converting") as convert:
+        clock[0] += 100
+        assert capsys.readouterr().err == ""
+        for share in (0.1, 0.5):
+            convert(share)
+            clock[0] += 40
+    assert capsys.readouterr().err == "converting: 50% done, about 40 s left\n"
 
 
 def test_nothing_is_said_of_what_takes_a_moment_or_is_to_be_quiet(

@@ -75,6 +75,12 @@ def test_images_of_pillow_are_resized(tmp_path: Path) -> None:
     assert made.image_size == 16
 
 
+def test_gray_images_beside_colored_ones_become_colored() -> None:
+    gray = [Image.fromarray(image[..., 0]) for image in TEST]
+    dataset = dataset_from((TRAIN, LABELS), (gray, LABELS[:6]), on_message=lambda _: None)
+    assert np.array_equal(dataset.read("test")[0], TEST[..., :1].repeat(3, 3))
+
+
 def test_a_file_is_written_that_every_command_opens(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
     dataset = dataset_from((TRAIN, LABELS), (TEST, LABELS[:6]), file=path)

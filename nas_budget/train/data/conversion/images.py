@@ -131,15 +131,15 @@ def images_of_arrays(parts: Sequence[NDArray[Any]], options: ReadOptions) -> tup
     """
     notes: list[str] = []
     shaped = [_channels_last(part, notes) for part in parts]
-    if len({part.shape[3] for part in shaped}) > 1:
+    depths = {part.shape[3] for part in shaped}
+    if len(depths) > 1 and depths != {1, 3}:
         raise DataError(f"images of {' and '.join(str(part.shape[3]) for part in shaped)} channels; give one number")
     scale = _scale(shaped, notes)
     sizes = {(part.shape[2], part.shape[1]) for part in shaped}
-    size, channels = options.size or _auto_size(sizes), options.channels or shaped[0].shape[3]
+    size, channels = options.size or _auto_size(sizes), options.channels or max(depths)
     check_room("the images", sum(len(part) for part in shaped) * size * size * channels)
     notes += _size_notes(sizes, size, options)
-    if channels != shaped[0].shape[3]:
-        notes.append(f"images of {shaped[0].shape[3]} channels were converted to {channels}")
+    notes += [f"images of {depth} channels were converted to {channels}" for depth in sorted(depths - {channels})]
     return [_converted(part, scale, size, channels, options.fit) for part in shaped], list(dict.fromkeys(notes))
 
 

@@ -45,7 +45,8 @@ def find_form(path: Path) -> tuple[Path, Form]:
 
 def forms_in_words() -> str:
     """Every form that is read, in one line."""
-    words = [form.words for form in FORMS]
+    # Those that most people have come first.
+    words = [form.words for form in (IMAGE_FOLDER, IMAGE_TABLE, NPZ, NPY, *PUBLISHED)]
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
 

@@ -213,7 +213,7 @@ def test_an_image_that_claims_too_many_pixels_and_a_program_are_not_decoded(tmp_
         (["0.png"], "holds images but no folder for each class"),
         (["cat/0.png"], "holds images of one folder only, cat; needed are folder/CLASS/image.png"),
         (["test/cat/0.png", "test/dog/0.png"], "has a folder test but none named train"),
-        (["cat/0.txt"], "is in no form that is read; give a folder cifar-10-batches-py"),
+        (["cat/0.txt"], "is in no form that is read; give a folder of images by class"),
         (["a/0.png", "b/0.png"], "each class has one image"),
     ],
 )
