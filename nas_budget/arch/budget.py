@@ -20,6 +20,8 @@ WORDS = {
     "weight_bytes": "bytes of weights",
     "activation_bytes": "bytes of activations",
 }
+COUNTED = (WORDS["params"], WORDS["macs"])
+"""Limits that a limit in bytes may be mistaken for."""
 QUANTITY = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?(?:e[0-9]{1,2})?) ?((?:[kmg]i?)?)(b?)", re.IGNORECASE)
 
 
@@ -158,19 +160,38 @@ class Budget:
 
 
 LIMITS = tuple(f.name for f in fields(Budget) if f.name != "weight_format")
+NO_LIMIT = Budget(params=None)
+"""A budget that every network keeps."""
 
 
-def parse_quantity(value: str | int | float, name: str = "limit") -> int:
+def parse_quantity(value: str | int | float, name: str = "limit", of: str = "bytes") -> int:
     """The whole number of a text such as "5M", "4,907,445", "1.5k", "250kB" or "64KiB".
 
-    k, M, G are powers of 1000 and Ki, Mi, Gi of 1024; a B for bytes may follow.
+    k, M, G are powers of 1000 and Ki, Mi, Gi of 1024. A B for bytes may follow where the number is of bytes.
+
+    Args:
+        value: The text, or the number itself.
+        name: What it is for, in an error.
+        of: What is counted: "bytes", or anything else, such as "parameters", which takes no B.
 
     Raises:
-        QuantityError: It cannot be read, is not whole, is below 1 or beyond any use.
+        QuantityError: It cannot be read, is not whole, is below 1 or beyond any use, or is in another unit.
+
+    Examples:
+        >>> parse_quantity("250kB"), parse_quantity("5M", of="parameters")
+        (250000, 5000000)
+        >>> parse_quantity("30MB", "--max-macs", of="MACs")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        nas_budget.errors.QuantityError: --max-macs: '30MB' is in bytes and this counts MACs; write 30M, or ...
     """
     match = QUANTITY.fullmatch(str(value).strip())
     if not match or isinstance(value, bool):
         raise QuantityError(f"{name}: cannot read {value!r}; write a number such as 5000000, 5M, 250k or 64KiB")
+    if match[3] and of != "bytes":
+        plain = str(value).strip()[:-1].strip()
+        limit = f", or for bytes of weights --max-weight-bytes {str(value).replace(' ', '')}" if of in COUNTED else ""
+        in_file = " (budget.weight_bytes in a study file)" if limit else ""
+        raise QuantityError(f"{name}: {value!r} is in bytes and this counts {of}; write {plain}{limit}{in_file}")
     number = Decimal(match[1].replace(",", "").replace("_", "")) * SUFFIXES[match[2].lower()]
     if not 1 <= number <= MOST or number != int(number):
         raise QuantityError(f"{name}: {value!r} is not allowed; give a whole number from 1 to 10^15, such as 5M")

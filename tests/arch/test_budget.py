@@ -70,3 +70,23 @@ def test_what_is_no_quantity_is_refused_with_what_was_given(text: str) -> None:
 @given(st.integers(1, 10**15))
 def test_numbers_are_read_as_they_are_printed(number: int) -> None:
     assert parse_quantity(f"{number:,}") == parse_quantity(str(number)) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "of", "said"),
+    [
+        (
+            "250kB",
+            "parameters",
+            "this counts parameters; write 250k, or .*--max-weight-bytes 250kB",
+        ),
+        ("1 MiB", "parameters", "write 1 Mi, or for bytes of weights --max-weight-bytes 1MiB"),
+        ("30MB", "MACs", r"write 30M, or .* \(budget.weight_bytes in a study file\)"),
+        ("5b", "no bytes", "'5b' is in bytes and this counts no bytes; write 5$"),
+    ],
+)
+def test_bytes_are_no_parameters(text: str, of: str, said: str) -> None:
+    with pytest.raises(QuantityError, match=said) as caught:
+        parse_quantity(text, "--budget", of)
+    assert "\n" not in str(caught.value)
+    assert parse_quantity(text, of="bytes") == parse_quantity(text.rstrip("bB"), of=of)

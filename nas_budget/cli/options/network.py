@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from nas_budget.arch.budget import Budget, parse_quantity
+from nas_budget.arch.budget import WORDS, Budget, parse_quantity
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.options.completion import BLOCKS, WEIGHT_FORMATS
 from nas_budget.cli.options.declare import BUDGET, NETWORK, option
@@ -81,16 +81,47 @@ class BudgetOptions:
     def read(self) -> Budget:
         """The budget."""
         return Budget(
-            _limit("--budget", self.budget),
-            _limit("--max-macs", self.max_macs),
+            _limit("--budget", self.budget, WORDS["params"]),
+            _limit("--max-macs", self.max_macs, WORDS["macs"]),
             _limit("--max-weight-bytes", self.max_weight_bytes),
             _limit("--max-activation-bytes", self.max_activation_bytes),
             self.weight_format,
         )
 
 
-def _limit(name: str, text: str) -> int | None:
-    return None if text in ("", "none") else parse_quantity(text, name)
+@dataclass(frozen=True)
+class BudgetChanges:
+    """Limits in place of those that a run recorded; an empty text leaves one as it is, "none" removes it."""
+
+    budget: Annotated[str, option("Most parameters, such as 5M, 250k, 4907445, or none.", BUDGET, "the run's")] = ""
+    max_macs: Annotated[
+        str, option("Most multiply-accumulates for one image, such as 30M, or none.", BUDGET, "the run's")
+    ] = ""
+    max_weight_bytes: Annotated[
+        str, option("Most bytes of weights, such as 250kB or 1MiB, or none.", BUDGET, "the run's")
+    ] = ""
+    weight_format: Annotated[
+        str,
+        option(f"Number format of those: {', '.join(WEIGHT_FORMATS)}.", BUDGET, "the run's", choices=WEIGHT_FORMATS),
+    ] = ""
+    max_activation_bytes: Annotated[
+        str, option("Most bytes of live elements (fp32, one image), or none.", BUDGET, "the run's")
+    ] = ""
+
+    def read(self) -> dict[str, Any]:
+        """What was given, as fields of `Budget`."""
+        texts = {
+            "params": ("--budget", self.budget, WORDS["params"]),
+            "macs": ("--max-macs", self.max_macs, WORDS["macs"]),
+            "weight_bytes": ("--max-weight-bytes", self.max_weight_bytes, "bytes"),
+            "activation_bytes": ("--max-activation-bytes", self.max_activation_bytes, "bytes"),
+        }
+        limits: dict[str, Any] = {field: _limit(name, text, of) for field, (name, text, of) in texts.items() if text}
+        return limits | ({"weight_format": self.weight_format} if self.weight_format else {})
+
+
+def _limit(name: str, text: str, of: str = "bytes") -> int | None:
+    return None if text in ("", "none") else parse_quantity(text, name, of)
 
 
 def _value(name: str, text: str) -> Any:

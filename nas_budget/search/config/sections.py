@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
-from nas_budget.arch.budget import Budget, parse_quantity
+from nas_budget.arch.budget import WORDS, Budget, parse_quantity
 from nas_budget.arch.cost import BYTES_PER_WEIGHT
 from nas_budget.errors import QuantityError
 from nas_budget.space.space import SearchSpace
@@ -23,13 +23,18 @@ WEIGHT_FORMATS = tuple(BYTES_PER_WEIGHT)
 Auto = Literal["auto"]
 
 
-def _quantity(value: Any) -> Any:
-    if value in ("auto", "none"):
-        return value
-    try:
-        return parse_quantity(value)
-    except QuantityError as error:
-        raise ValueError(str(error).removeprefix("limit: ")) from None
+def _quantity_of(of: str) -> BeforeValidator:
+    """What reads a quantity of parameters, MACs, bytes or anything else that is counted."""
+
+    def read(value: Any) -> Any:
+        if value in ("auto", "none"):
+            return value
+        try:
+            return parse_quantity(value, of=of)
+        except QuantityError as error:
+            raise ValueError(str(error).removeprefix("limit: ")) from None
+
+    return BeforeValidator(read)
 
 
 def _listed(kind: Any) -> Any:
@@ -70,8 +75,8 @@ def _factor(value: Any) -> Any:
 
 
 Factor = Annotated[Annotated[float, Field(gt=0, le=1)] | Auto, BeforeValidator(_factor)]
-Limit = Annotated[int | Literal["none"], BeforeValidator(_quantity)]
-Count = Annotated[int, BeforeValidator(_quantity), Field(ge=1)]
+Limit = int | Literal["none"]
+Count = Annotated[int, _quantity_of("no bytes"), Field(ge=1)]
 Duration = Annotated[float, Field(gt=0)]
 Open = Annotated[Duration | Literal["none"], BeforeValidator(_duration)]
 
@@ -180,10 +185,10 @@ BudgetSection = _section(
     "BudgetSection",
     Budget,
     {
-        "params": (Limit, 5_000_000),
-        "macs": (Limit, "none"),
-        "weight_bytes": (Limit, "none"),
-        "activation_bytes": (Limit, "none"),
+        "params": (Annotated[Limit, _quantity_of(WORDS["params"])], 5_000_000),
+        "macs": (Annotated[Limit, _quantity_of(WORDS["macs"])], "none"),
+        "weight_bytes": (Annotated[Limit, _quantity_of("bytes")], "none"),
+        "activation_bytes": (Annotated[Limit, _quantity_of("bytes")], "none"),
         "weight_format": (Literal[*WEIGHT_FORMATS], WEIGHT_FORMATS[0]),
     },
 )

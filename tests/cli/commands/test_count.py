@@ -212,3 +212,19 @@ def test_an_interruption_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) 
     ran = run("count", "--channels", "8", "--blocks", "1", "--measure", "--device", "cpu")
     assert ran.code == 130
     assert ran.err.splitlines()[-1] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("command", "limit", "said"),
+    [
+        ("count --channels 8,16", "--budget 250kB", "error: --budget: '250kB' is in bytes and this counts parameters"),
+        ("count --channels 8,16", "--max-macs 30MB", "error: --max-macs: '30MB' is in bytes and this counts MACs"),
+        ("export run", "--budget 250kB", "--max-weight-bytes 250kB"),
+        ("search", "--budget 250kB", "budget.params: '250kB' is in bytes and this counts parameters; write 250k, or"),
+        ("search", "--set budget.macs=30MB", "budget.macs: '30MB' is in bytes and this counts MACs; write 30M, or"),
+        ("train --channels 8,16", "--max-macs 30MB", "--max-weight-bytes 30MB (budget.weight_bytes in a study file)"),
+        ("search", "--images 5kB", "data.images: '5kB' is in bytes and this counts no bytes; write 5k"),
+    ],
+)
+def test_a_limit_in_bytes_is_no_limit_of_parameters_or_macs(run: Run, command: str, limit: str, said: str) -> None:
+    assert run(*command.split(), *limit.split()).refused(2, said)
