@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from nas_budget.arch.budget import LIMITS
+from nas_budget.arch.budget import LIMITS, Budget
 from nas_budget.errors import NasBudgetError
 from nas_budget.records.finalists import FinalistRun, read_finalists
 from nas_budget.records.paths import FINALISTS_TABLE, JOURNAL, METRICS, RESULT, RUN_SETTINGS, TRIALS_TABLE, WEIGHTS
@@ -50,7 +50,7 @@ class Entry:
             on test images, 0 to 1; None where none is known.
         params: Trainable parameters of that network.
         proxy: What the network's widths were multiplied by when that accuracy was measured; 1 of the network itself.
-        budget: Limits of a study that are set, by name, and the format of its weights.
+        budget: Limits that are set, by name, and the format of their weights; empty where none are known.
         data: Name of the data set.
         problem: Why the folder cannot be read; empty when it can.
     """
@@ -177,7 +177,7 @@ def _run(folder: Path) -> dict[str, Any]:
         return unfinished(folder)
     result = read_result(folder)
     about = {"seeds": len(result.seeds), "params": result.params, "epochs": result.recipe["epochs"]}
-    return about | {"accuracy": result.mean(), "data": result.data}
+    return about | {"accuracy": result.mean(), "data": result.data, "budget": _set_limits(result.limits)}
 
 
 def unfinished(folder: Path) -> dict[str, Any]:
@@ -186,4 +186,15 @@ def unfinished(folder: Path) -> dict[str, Any]:
     rows = read_metrics(folder)
     done = {row.seed for row in rows if row.epoch == held["recipe.epochs"]}
     last = rows[-1].epoch if rows and rows[-1].seed not in done else 0
-    return {"seeds": len(done), "epoch": last, "epochs": held["recipe.epochs"], "data": held["data"]}
+    about = {"seeds": len(done), "epoch": last, "epochs": held["recipe.epochs"], "data": held["data"]}
+    return about | {"budget": _set_limits(limits_of(held))}
+
+
+def limits_of(held: Mapping[str, Any]) -> Budget | None:
+    """The limits among the settings of a run; None where it recorded none."""
+    limits = {key.removeprefix("budget."): value for key, value in held.items() if key.startswith("budget.")}
+    return Budget(**limits) if limits else None
+
+
+def _set_limits(limits: Budget | None) -> dict[str, Any]:
+    return {name: value for name, value in limits.to_dict().items() if value is not None} if limits else {}

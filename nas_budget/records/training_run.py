@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from math import isfinite
 from pathlib import Path
 from statistics import fmean, stdev
 from types import NoneType
 from typing import Any
 
-from nas_budget.errors import ModelError
+from nas_budget.arch.budget import Budget, Verdict
+from nas_budget.arch.spec import ResNetSpec
+from nas_budget.errors import ModelError, NasBudgetError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import METRICS, RESULT
 
 MOST_DIGITS = 18
 KINDS: dict[str, Any] = {
     "str": str, "int": int, "bool": bool, "float": (int, float), "float | None": (int, float, NoneType),
-    "dict[str, Any]": dict,
+    "dict[str, Any]": dict, "dict[str, Any] | None": (dict, NoneType),
 }  # fmt: skip
 """What a field of a simple type may hold, read from JSON."""
 
@@ -105,6 +107,7 @@ class RunResult:
         confusion: Of the first seed on test images: rows are true classes, columns predicted ones, counts of images.
         mistakes: Of the first seed: the test images misclassified with the most confidence, as
             {"index", "truth", "predicted", "probability"}.
+        budget: The limits it was trained under, as `Budget.to_dict` gives them; None of a run that recorded none.
 
     Examples:
         >>> seeds = tuple(
@@ -144,6 +147,17 @@ class RunResult:
     seeds: tuple[SeedResult, ...]
     confusion: tuple[tuple[int, ...], ...]
     mistakes: tuple[dict[str, Any], ...]
+    budget: dict[str, Any] | None = None
+
+    @property
+    def limits(self) -> Budget | None:
+        """The limits it was trained under; None where they are not known."""
+        return None if self.budget is None else Budget(**self.budget)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether the network keeps those limits; None where they are not known."""
+        return None if self.limits is None else self.limits.check(ResNetSpec.from_dict(self.spec))
 
     def mean(self, figure: str = "accuracy") -> float | None:
         """Mean over the seeds of a figure such as "accuracy" or "flipped"; None where it was not measured."""
@@ -175,7 +189,8 @@ def read_result(folder: Path) -> RunResult:
     try:
         values = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole)
         json.dumps(values, ensure_ascii=False).encode()  # half of a surrogate pair could be written nowhere
-        known = {field.name: values[field.name] for field in fields(RunResult)}
+        # Runs of before have no limits in their result. They stay readable, and are shown without.
+        known = {f.name: values[f.name] for f in fields(RunResult) if f.name in values or f.default is MISSING}
         known["seeds"] = tuple(SeedResult(**seed) for seed in known["seeds"])
         for name in "classes", "mistakes":
             known[name] = tuple(known[name])
@@ -207,6 +222,8 @@ def _problems(result: RunResult) -> Iterator[str]:
         yield f"confusion: {n} rows of {n} counts expected, as there are {n} classes"
     if not isinstance(result.recipe.get("name"), str) or not _is_count(result.recipe.get("epochs")):
         yield "recipe: a name and a number of epochs expected"
+    if problem := _budget_problem(result):
+        yield f"budget: {problem}"
     if not all(_is_mistake(mistake, n) for mistake in result.mistakes):
         yield f"mistakes: index, truth, predicted (0 to {n - 1}) and probability (0 to 1) expected of each"
 
@@ -217,6 +234,15 @@ def _misfits(record: Any) -> Iterator[str]:
         value, kind = getattr(record, field.name), str(field.type)
         if kind in KINDS and not (_is_count(value) if kind == "int" else isinstance(value, KINDS[kind])):
             yield f"{field.name}: {value!r:.60} is no {kind}"
+
+
+def _budget_problem(result: RunResult) -> str:
+    """Why the limits of a result are none; empty where they can be read."""
+    try:
+        _ = result.limits
+    except (NasBudgetError, TypeError) as error:
+        return str(error)
+    return ""
 
 
 def _is_measured(seed: SeedResult) -> bool:

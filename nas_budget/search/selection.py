@@ -13,7 +13,7 @@ from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import NothingFitsError, StudyError, TableError, UsageError
 from nas_budget.records.formatting import in_short
-from nas_budget.records.paths import BEST_SPEC, TRIAL_SETTINGS, TRIALS_TABLE, trial_folder
+from nas_budget.records.paths import BEST_SPEC, STUDY_SETTINGS, TRIAL_SETTINGS, TRIALS_TABLE, trial_folder
 from nas_budget.records.trials import TrialRecord, read_trials
 from nas_budget.search.config.build import budget_of, check_crop, images_of, read_config, spec_for
 from nas_budget.search.config.resolve import SMALL_MACS
@@ -126,6 +126,17 @@ def study_defaults(folder: Path) -> dict[str, Any]:
     return {"data.name": recorded["data"]["name"], **limits}
 
 
+def limits_beside(file: Path) -> dict[str, Any]:
+    """Limits of the study in whose folder a spec lies, by "section.key"; none where it lies elsewhere.
+
+    Raises:
+        StudyError: The study's settings are damaged, or another version wrote them.
+    """
+    if not (file.parent / STUDY_SETTINGS).is_file():
+        return {}
+    return {key: value for key, value in study_defaults(file.parent).items() if key.startswith("budget.")}
+
+
 def _read(path: Path, problem: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -159,6 +170,7 @@ def full_training_config(
     Args:
         selection: The network.
         sections: Of a study file; what is "auto" in it is all images, a tenth for validation, the recipe "strong".
+            Its limits stay with the run.
         dataset: The images.
         precision: "fp32", "bf16" or "fp16".
         name: Of the run; None for one made of network and recipe.
@@ -193,8 +205,9 @@ def full_training_config(
         deterministic=deterministic,
         compiled=compiled,
         graphed=graphed,
+        budget=budget_of(sections["budget"]),
     )
-    _check_budget(settings, budget_of(sections["budget"]))
+    _check_budget(settings)
     return settings
 
 
@@ -220,8 +233,8 @@ def _recipe(selection: Selection, section: Mapping[str, Any], asked: str | None)
     return name, Recipe(**{**asdict(RECIPES[name]), **given})
 
 
-def _check_budget(settings: RunConfig, budget: Budget) -> None:
-    for margin in budget.check(settings.spec).margins:
+def _check_budget(settings: RunConfig) -> None:
+    for margin in settings.budget.check(settings.spec).margins:
         if margin.margin < 0:
             raise NothingFitsError(
                 f"OVER BUDGET: {settings.spec} needs {margin.used:,} {margin.words}, {margin.limit:,} allowed; "

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nas_budget.arch.budget import Budget
 from nas_budget.errors import ModelError
 from nas_budget.records.paths import METRICS, RESULT
 from nas_budget.records.training_run import read_metrics, read_result, write_result
@@ -34,6 +35,16 @@ def test_a_result_and_its_epochs_are_read_back(tmp_path: Path) -> None:
     write(tmp_path, run, epochs(seeds=(4, 5)))
     assert read_result(tmp_path) == run
     assert read_metrics(tmp_path) == epochs(seeds=(4, 5))
+
+
+def test_limits_are_read_back_and_those_that_are_none_refused(tmp_path: Path) -> None:
+    run = result(budget=Budget(params=100, macs=10**9).to_dict())
+    write_result(tmp_path, run)
+    assert read_result(tmp_path).limits == Budget(params=100, macs=10**9)
+    assert run.verdict and [m.margin >= 0 for m in run.verdict.margins] == [False, True]
+    assert (result().limits, result().verdict) == (None, None)
+    assert "budget" in damaged(tmp_path, lambda values: values.update(budget={"params": "many"}))
+    assert "budget" in damaged(tmp_path, lambda values: values.update(budget=[]))
 
 
 @pytest.mark.parametrize(

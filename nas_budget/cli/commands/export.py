@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from nas_budget.cli.console.output import logger, out, out_json, show, table
 from nas_budget.cli.console.progress import busy
 from nas_budget.cli.options.completion import FORMATS
 from nas_budget.cli.options.declare import OUTPUT, Ema, Quiet, Source, option
-from nas_budget.cli.options.network import BudgetOptions
+from nas_budget.cli.options.network import BudgetChanges
 from nas_budget.errors import NothingFitsError, UsageError
 from nas_budget.records.paths import CERTIFICATE
 
@@ -24,7 +25,7 @@ def export(
     source: Source,
     *,
     ema: Ema = False,
-    limits: BudgetOptions,
+    limits: BudgetChanges,
     formats: Annotated[
         list[str] | None,
         option(
@@ -42,10 +43,11 @@ def export(
 ) -> None:
     """Write a trained network as files for others, with a certificate.
 
-    Each file is read back, run and counted.
+    Each file is read back, run and counted. The limits are those that the network was trained under, such
+    as its study's, unless others are given.
     Exit code 0 when the network fits the budget, 3 when it does not.
     """
-    budget = limits.read()
+    given = limits.read()
     folder = _folder(source, output)
     from nas_budget.train.engine.weights import load_model
     from nas_budget.train.export.export import check_formats, left_over
@@ -53,6 +55,7 @@ def export(
 
     check_formats(formats or [])
     model = load_model(source, ema)
+    budget = replace(model.budget, **given)
     with busy(f"exporting as {', '.join(['safetensors', *(formats or [])])}", quiet):
         made = export_model(model, folder, budget, formats or [])
     for name in left_over(folder, made):
@@ -87,4 +90,5 @@ def _print(made: Certificate, folder: Path) -> None:
     out(f"accuracy     {accuracy}, {made.about.get('weights', 'plain')} weights")
     out(f"digest       {made.weights_digest}")
     out(f"certificate  {folder / CERTIFICATE}")
+    out(f"limits       {made.budget}")
     print_verdict(made.verdict)

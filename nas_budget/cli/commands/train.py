@@ -23,6 +23,7 @@ Keys = Annotated[
     dict[str, Any],
     StudyKeys(
         "recipe", "epochs", "data", "images", "seed", "device", "precision", "threads", "budget", "max_macs",
+        "max_weight_bytes", "weight_format", "max_activation_bytes",
         set_panel=TRAINING,
         recipe={
             "text": "strong, fast, brief, paper, or study for that of the trial.", "default": "strong",
@@ -34,7 +35,10 @@ Keys = Annotated[
             "text": "Most parameters, or none. With --study: its best network that fits.",
             "default": "study's or 5M",
         },
-        max_macs={"default": "none"},
+        max_macs={"default": "study's or none"},
+        max_weight_bytes={"default": "study's or none"},
+        weight_format={"default": "study's or fp32"},
+        max_activation_bytes={"default": "study's or none"},
     ),
 ]  # fmt: skip
 
@@ -108,7 +112,7 @@ def train(
     with signals() as interrupt:
         planned = plan_training(
             given, study, trial, study_file, keys, runs_dir, data_dir, interrupt.stop.is_set, quiet,
-            recipe=recipe, **asdict(how),
+            spec_file=spec_file, recipe=recipe, **asdict(how),
         )  # fmt: skip
         if dry_run or not quiet:
             print_plan(planned, dry_run, as_json)

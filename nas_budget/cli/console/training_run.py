@@ -8,13 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from nas_budget.arch.budget import Budget
 from nas_budget.arch.spec import ResNetSpec
+from nas_budget.cli.console.costs import print_verdict
 from nas_budget.cli.console.output import command, commands, field, images_in_words, out, out_json, show, table
 from nas_budget.cli.console.text_plot import sparkline
 from nas_budget.errors import ModelError
 from nas_budget.records.formatting import in_short, seconds_in_words
 from nas_budget.records.paths import LOCK, RESULT, RUN_SETTINGS
-from nas_budget.records.run_folder import has_weights, unfinished
+from nas_budget.records.run_folder import has_weights, limits_of, unfinished
 from nas_budget.records.statistics import half_width
 from nas_budget.records.training_run import EpochRow, RunResult, read_metrics, read_result
 
@@ -44,13 +46,15 @@ def show_run(folder: Path, as_json: bool) -> None:
     files = {path.name: path.stat().st_size for path in paths if path.suffix not in hidden}
     if as_json:
         about = {"folder": str(folder), "kind": "run", **accuracies(result)}
-        out_json({**about, **asdict(result), "files": files})
+        kept = result.verdict.to_dict() if result.verdict else {}
+        out_json({**about, **asdict(result), **kept, "files": files})
         return
     out(f"{result.name}: {_headline(result)}\n")
     _print_seeds(result)
     out("")
     field("network", str(ResNetSpec.from_dict(result.spec)))
     field("", f"{result.params:,} parameters, {result.macs:,} MACs")
+    _print_limits(result.limits, ResNetSpec.from_dict(result.spec))
     field("data", images_in_words(result.data, result.images, result.validation_images))
     field("recipe", f"{result.recipe['name']}: {_recipe_in_words(result.recipe)}")
     _print_curve(read_metrics(folder))
@@ -64,6 +68,13 @@ def show_run(folder: Path, as_json: bool) -> None:
     out("")
     further = [command("export", folder, "--format", "onnx"), command("evaluate", folder)]
     commands([*(further if has_weights(folder) else []), command("report", folder)])
+
+
+def _print_limits(limits: Budget | None, spec: ResNetSpec) -> None:
+    """The limits that the network was trained under, and by how much it keeps each; nothing where none are known."""
+    if limits is not None:
+        field("limits", str(limits))
+        print_verdict(limits.check(spec), before=" " * 9)
 
 
 def _headline(result: RunResult) -> str:
@@ -113,6 +124,7 @@ def _show_unfinished(folder: Path, as_json: bool) -> None:
         held = json.loads((folder / RUN_SETTINGS).read_text(encoding="utf-8"))
         about = unfinished(folder)
         about |= {name: int(held[f"data.{name}"]) for name in ("images", "validation_images")}
+        limits = limits_of(held)
         recipe = {key.removeprefix("recipe."): value for key, value in held.items() if key.startswith("recipe.")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder / RUN_SETTINGS}: cannot be read as the settings of a run ({error})") from None
@@ -125,6 +137,7 @@ def _show_unfinished(folder: Path, as_json: bool) -> None:
     out(f"{folder.name}: not finished: epoch {about['epoch']} of {about['epochs']}{done}\n")
     spec = {key.removeprefix("spec."): value for key, value in held.items() if key.startswith("spec.")}
     field("network", str(ResNetSpec.from_dict(spec)))
+    _print_limits(limits, ResNetSpec.from_dict(spec))
     field("data", images_in_words(about["data"], about["images"], about["validation_images"]))
     field("recipe", _recipe_in_words(recipe))
     _print_curve(rows)

@@ -50,15 +50,17 @@ class PlannedTraining:
 def plan_training(
     network: tuple[str, dict[str, Any]] | None, study: Path | None, trial: int | None, study_file: Path | None,
     overrides: dict[str, Any], runs_dir: Path, data_dir: str | None, should_stop: Callable[[], bool], quiet: bool,
-    *, time: str | None = None, **how: Any,
+    *, spec_file: Path | None = None, time: str | None = None, **how: Any,
 ) -> PlannedTraining:  # fmt: skip
     """Read and check everything the run needs; nothing is written yet.
 
     A network without name and fields is that of the study's trial, of its best one without a number, or the study
-    file's. Overrides, values by "section.key", go before those of the file. Epochs are chosen for the time, if one is
+    file's. Overrides, values by "section.key", go before those of the file. A spec file that lies in the folder of a
+    study brings the study's limits along. Epochs are chosen for the time, if one is
     given. `how` are further arguments of `full_training_config`.
     """
-    sections = read_study_file(study_file, overrides, selection.study_defaults(study) if study else {})
+    defaults = selection.study_defaults(study) if study else selection.limits_beside(spec_file) if spec_file else {}
+    sections = read_study_file(study_file, overrides, defaults)
     time_s = None if time is None else _seconds_given(time, sections)
     if network:
         chosen = selection.Selection(*network)
@@ -116,6 +118,7 @@ def plan_lines(planned: PlannedTraining) -> list[str]:
         f"run      {s.name}, in {run.folder}",
         f"network  {s.spec}",
         f"         {used.params:,} parameters, {used.macs:,} MACs",
+        f"limits   {s.budget}",
         f"device   {describe_device(run.device)}, {s.precision}"
         + (", deterministic" if s.deterministic else "")
         + (", compiled" if s.compiled else ", CUDA graph" if s.graphed else ""),

@@ -88,7 +88,8 @@ def run_page(result: RunResult, metrics: Sequence[EpochRow], folder: Path | None
     as_paper = is_papers_network(result, spec)
     return render(
         "run.html", scripts=["common.js"], result=result, spec=spec, used=cost(spec), figures=figures,
-        second=_second_figures(result), facts=list(_facts(result)), recipe=list(_recipe(result.recipe)),
+        second=_second_figures(result), margins=list(_margins(result)), facts=list(_facts(result)),
+        recipe=list(_recipe(result.recipe)),
         paper=reference() if as_paper else None, unlike=differences_in_words(differences(result) if as_paper else []),
         confusions=confusions_in_words(result), classes=classes, in_words=classes_in_words(classes),
         drawn=drawn_range(classes), of_all=share_of_all(classes), seconds=sum(seed.seconds for seed in result.seeds),
@@ -140,7 +141,16 @@ def _second_figures(result: RunResult) -> list[tuple[str, str, float, float | No
     return [(name, words, mean, result.deviation(name)) for name, words, mean in means if mean is not None]
 
 
+def _margins(result: RunResult) -> Iterable[str]:
+    """By how much the network keeps, or passes, each limit that it was trained under."""
+    for m in result.verdict.margins if result.verdict else ():
+        left = f"{m.margin:,} of {m.limit:,}" if m.margin >= 0 else f"{-m.margin:,} over {m.limit:,}"
+        yield f"{left} {m.words}{' to spare' if m.margin >= 0 else ''}"
+
+
 def _facts(result: RunResult) -> Iterable[tuple[str, str]]:
+    if result.limits is not None:
+        yield "Limits", str(result.limits)
     yield "Device", result.device
     yield "Precision", result.precision
     yield "Deterministic algorithms only", "yes" if result.deterministic else "no"

@@ -219,6 +219,7 @@ class FullTraining:
             seeds=(*(self.finished.seeds if self.finished else ()), ended),
             confusion=confusion,
             mistakes=mistakes,
+            budget=s.budget.to_dict(),
         )
         write_result(self.folder, self.finished)
         paths.checkpoint(self.folder, trainer.seed).unlink(missing_ok=True)
@@ -228,7 +229,8 @@ class FullTraining:
     ) -> tuple[Tensor, float, float]:
         """Write a model of "plain" or "ema" weights; its logits of test images, accuracy, that with mirror images."""
         mean, std = (tuple(values.tolist()) for values in (trainer.images.mean, trainer.images.std))
-        about = {"run": self.settings.name, "data": self.dataset.name, "seed": trainer.seed, "weights": weights}
+        about: dict[str, Any] = {"run": self.settings.name, "data": self.dataset.name, "seed": trainer.seed}
+        about |= {"weights": weights, "budget": self.settings.budget.to_dict()}
         model = Model(self.settings.spec, network.eval(), self.dataset.classes, mean, std, about)
         plain, mirrored = (predict_logits(network, test.images, model.normalized, mirrored=m) for m in (False, True))
         accuracy, flipped = (accuracy_of(logits, test.labels) for logits in (plain, mirrored))

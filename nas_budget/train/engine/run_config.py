@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nas_budget.arch.budget import NO_LIMIT, Budget
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import ModelError
 from nas_budget.records.formatting import time_text
@@ -15,6 +16,7 @@ from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.optim.recipe import Recipe
 
 STUDY_FILES = (TRIAL_FOLDERS, TRIALS_TABLE)
+LIMIT_KEYS = "budget."
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class RunConfig:
 
     `n_validation` training images are set aside, which may be 0. With `deterministic` only deterministic algorithms are
     allowed, with `compiled` torch compiles the network, with `graphed` its passes are replayed from a CUDA graph.
-    `time_s` is the time that the epochs were chosen for; None where they were given.
+    `time_s` is the time that the epochs were chosen for; None where they were given. `budget` are the limits that the
+    network was chosen under: they stay with the run, its weights and its export.
     """
 
     name: str
@@ -38,6 +41,7 @@ class RunConfig:
     compiled: bool = False
     graphed: bool = False
     time_s: float | None = None
+    budget: Budget = NO_LIMIT
 
     def held(self, dataset: Dataset) -> dict[str, Any]:
         """The settings that a resumed run must share, by name, as plain values."""
@@ -50,6 +54,7 @@ class RunConfig:
             "data": dataset.name, "data.digest": dataset.digest, "data.images": self.n_train,
             "data.validation_images": self.n_validation,
             "precision": self.precision, "deterministic": self.deterministic,
+            **{f"{LIMIT_KEYS}{key}": value for key, value in self.budget.to_dict().items()},
         }  # fmt: skip
 
 
@@ -78,7 +83,9 @@ def check_same(folder: Path, held: dict[str, Any], name: str) -> None:
         if any((folder / name).exists() for name in STUDY_FILES):
             raise ModelError(f"{folder}: holds a study; give the run another --name")
         return
-    changed = [key for key in held if before.get(key) != held[key]]
+    # A run of before recorded no limits. It resumes, and records those of now.
+    known = [key for key in held if key in before or not key.startswith(LIMIT_KEYS)]
+    changed = [key for key in known if before.get(key) != held[key]]
     if changed:
         words = "; ".join(f"{key} was {before.get(key)}, not {held[key]}" for key in changed[:4])
         raise ModelError(

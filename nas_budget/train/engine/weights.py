@@ -17,8 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from nas_budget.arch.budget import NO_LIMIT, Budget
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.errors import DataError, ModelError, SpecError
+from nas_budget.errors import DataError, ModelError, QuantityError, SpecError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import EMA_WEIGHTS, WEIGHTS
 from nas_budget.train.data.dataset import Dataset
@@ -37,7 +38,8 @@ class Model:
         classes: Name of each class, in the order of the logits.
         mean: Of each channel of the images, in 0..255; subtracted from an image before the network sees it.
         std: Standard deviation of each channel, in 0..255; divided by.
-        about: What else is known: "data", "seed", "weights" ("plain" or "ema"), "accuracy" on test images.
+        about: What else is known: "data", "seed", "weights" ("plain" or "ema"), "accuracy" on test images,
+            "budget".
 
     Examples:
         >>> import tempfile
@@ -58,6 +60,19 @@ class Model:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def budget(self) -> Budget:
+        """The limits that it was trained under; no limit where none are recorded.
+
+        Raises:
+            ModelError: What is recorded are no limits.
+        """
+        recorded = self.about.get("budget")
+        try:
+            return NO_LIMIT if recorded is None else Budget(**recorded)
+        except (QuantityError, TypeError) as error:
+            raise ModelError(f"the limits recorded with the network cannot be read ({error})") from None
 
     def normalized(self, images: Tensor) -> Tensor:
         """uint8 (n, H, W, C) to what the network takes, float32 (n, C, H, W)."""

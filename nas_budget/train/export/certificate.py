@@ -21,6 +21,8 @@ from nas_budget.train.engine.weights import load_model
 TOLERANCE = 1e-4
 """Greatest difference of logits that is allowed, as a share of the greatest logit, or of 1 where that is less."""
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+ELSEWHERE = ("accuracy", "data", "budget")
+"""What is known of a training that has keys of its own in the certificate."""
 NO_BUFFERS = f"shapes in the header, without {', '.join(BUFFERS)}"
 
 Batches = Sequence[Tensor]
@@ -55,6 +57,7 @@ class Certificate:
     is certified too: `verdict` says so.
 
     Attributes:
+        budget: The limits: those the network was trained under, or those that were given instead.
         about: What is known of the training: data, seed, weights ("plain" or "ema"), accuracy on test images.
         weights_digest: SHA-256 over names, shapes and values of the exported tensors.
         files: Each file, in the order they were written.
@@ -102,7 +105,7 @@ class Certificate:
             **self.verdict.to_dict(),
             "test_accuracy": self.accuracy,
             "test_data": self.about.get("data"),
-            "training": {name: value for name, value in self.about.items() if name not in ("accuracy", "data")},
+            "training": {name: value for name, value in self.about.items() if name not in ELSEWHERE},
             "weights_digest": self.weights_digest,
             "files": [asdict(record) | {"params_equal": record.params == used.params} for record in self.files],
             "tolerance": TOLERANCE,

@@ -42,7 +42,7 @@ class Format:
     counted: str
 
 
-def export(model: Model, folder: Path, budget: Budget, formats: Sequence[str] = ()) -> Certificate:
+def export(model: Model, folder: Path, budget: Budget | None = None, formats: Sequence[str] = ()) -> Certificate:
     """Write a model to a folder in each format, check every file, and certify them.
 
     `spec.json` and `model.safetensors` are always written; the certificate is written last, to `certificate.json`.
@@ -51,7 +51,7 @@ def export(model: Model, folder: Path, budget: Budget, formats: Sequence[str] = 
     Args:
         model: The trained network, as `load_model` reads it.
         folder: Where the files go; it is made.
-        budget: The limits that the certificate checks.
+        budget: The limits that the certificate checks; None for those that the network was trained under.
         formats: Any of "onnx", "torch" (a `torch.export` program) and "python" (a file that needs PyTorch alone).
 
     Raises:
@@ -70,6 +70,7 @@ def export(model: Model, folder: Path, budget: Budget, formats: Sequence[str] = 
     """
     check_formats(formats)
     _check_model(model)
+    budget = model.budget if budget is None else budget
     chosen = {name: form for name, form in FORMATS.items() if name == "safetensors" or name in formats}
     packages = ("nas-budget", "torch", *(ONNX_PACKAGES if "onnx" in formats else ()))
     batches, expected = _examples(model)

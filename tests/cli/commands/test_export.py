@@ -40,7 +40,8 @@ def test_a_run_folder_goes_to_its_export_folder(run: Run, folder: Path) -> None:
     found, expected = (load_model(place).network.state_dict() for place in (folder / "export", folder))
     assert weights_digest(found) == weights_digest(expected)
     assert "accuracy     87.50% of the test images of shapes, plain weights" in ran.out
-    assert f"fits: {PARAMS:,} of 5,000,000 parameters, {5_000_000 - PARAMS:,} to spare" in ran.out
+    assert "limits       no limit" in ran.out
+    assert "5,000,000" not in ran.out
     assert load_model(folder / "export").about["seed"] == 0
 
 
@@ -79,6 +80,34 @@ def test_json_is_the_certificate(run: Run, folder: Path) -> None:
     written = json.loads((folder / "export" / "certificate.json").read_text())
     assert {"folder": str(folder / "export"), **written} == ran.json
     assert written["margins"]["macs"] == {"limit": 10**6, "used": cost(SPEC).macs, "margin": 10**6 - cost(SPEC).macs}
+
+
+def with_limits(folder: Path, budget: object) -> None:
+    """A run folder whose weights say under which limits they were trained."""
+    made = load_model(folder)
+    save_model(folder / WEIGHTS, replace(made, about={**made.about, "budget": budget}))
+
+
+def test_the_limits_of_the_run_are_certified_and_options_replace_one_each(run: Run, folder: Path) -> None:
+    limits = {"params": None, "macs": 10**6, "weight_bytes": 250_000, "activation_bytes": 64_000}
+    with_limits(folder, {**limits, "weight_format": "int8"})
+    made = run("export", folder, "--json").json
+    assert made["budget"] == {**limits, "weight_format": "int8"}
+    assert [*made["margins"]] == ["macs", "weight_bytes", "activation_bytes"]
+    assert made["margins"]["weight_bytes"]["used"] == cost(SPEC).weight_bytes["int8"]
+    assert "budget" not in made["training"]
+    changed = run("export", folder, "--budget", "9k", "--max-macs", "none", "--weight-format", "fp16", "--json").json
+    assert changed["budget"] == {**limits, "params": 9_000, "macs": None, "weight_format": "fp16"}
+    (folder / WEIGHTS).rename(folder / "alone.safetensors")
+    alone = run("export", folder / "alone.safetensors")
+    said = "limits       1,000,000 MACs, 250,000 bytes of int8 weights, 64,000 bytes of activations"
+    assert said in alone.out
+
+
+@pytest.mark.parametrize("budget", [7, {"params": "many"}, {"apples": 3}])
+def test_limits_that_cannot_be_read_are_said_to_be(run: Run, folder: Path, budget: object) -> None:
+    with_limits(folder, budget)
+    assert run("export", folder).refused(1, "the limits recorded with the network cannot be read")
 
 
 def test_over_budget_is_written_all_the_same_and_exits_with_3(run: Run, folder: Path) -> None:

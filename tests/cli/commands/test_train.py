@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nas_budget.arch.budget import Budget
 from nas_budget.records.training_run import read_metrics, read_result
 from nas_budget.search import epochs_in_time
 from nas_budget.train.data.synthetic import draw
@@ -50,6 +51,73 @@ def test_json_is_the_result_with_means(train: Run) -> None:
     assert [seed["seed"] for seed in written["seeds"]] == [0, 1]
     assert written["accuracy"]["mean"] == pytest.approx(np.mean([seed["accuracy"] for seed in written["seeds"]]))
     assert written["accuracy"]["deviation"] is not None
+
+
+def test_the_limits_of_a_study_stay_with_its_network_to_the_certificate(
+    run: Run, train: Run, quick: list[object], tmp_path: Path
+) -> None:
+    limits = ["--budget", "6k", "--max-macs", "400k", "--max-weight-bytes", "12kB", "--weight-format", "fp16"]
+    assert run(*quick, *limits, "--max-activation-bytes", "90k", "--trials", 1).code == 0
+    (study,) = [path.parent for path in tmp_path.glob("*/trials.csv")]
+    ran = run("train", "--study", study, "--runs-dir", tmp_path, "--epochs", 1, "--name", "kept")
+    assert ran.code == 0, ran.err
+    words = "6,000 parameters, 400,000 MACs, 12,000 bytes of fp16 weights, 90,000 bytes of activations"
+    budget = {"params": 6_000, "macs": 400_000, "weight_bytes": 12_000, "activation_bytes": 90_000}
+    budget |= {"weight_format": "fp16"}
+    assert f"limits   {words}" in ran.err
+    folder = tmp_path / "kept"
+    settings = json.loads((folder / "run.json").read_text())
+    assert {key: settings[f"budget.{key}"] for key in budget} == budget
+    assert read_result(folder).budget == budget
+    certificate = run("export", folder, "--json").json
+    assert certificate["budget"] == budget
+    assert set(certificate["margins"]) == {"params", "macs", "weight_bytes", "activation_bytes"}
+    shown = run("show", folder)
+    assert f"limits   {words}" in " ".join(shown.out.split()).replace("limits ", "limits   ")
+    assert shown.out.count("fits: ") == 4
+    assert run("show", folder, "--json").json["margins"] == certificate["margins"]
+    (entry,) = [one for one in run("ls", tmp_path, "--json").json if one["name"] == "kept"]
+    assert entry["budget"] == budget
+    assert words in (folder / "report.html").read_text(encoding="utf-8")
+    again = run("train", "--study", study, "--runs-dir", tmp_path, "--epochs", 1, "--name", "kept", "--budget", "7k")
+    assert again.code == 1
+    assert "budget.params was 6000, not 7000" in again.err
+
+
+def test_a_spec_file_in_the_folder_of_a_study_brings_its_limits(
+    run: Run, train: Run, quick: list[object], npz: Path, tmp_path: Path
+) -> None:
+    assert run(*quick, "--max-macs", "400k", "--trials", 1).code == 0
+    (best,) = tmp_path.glob("*/best.json")
+    ran = run("train", best, "--data", npz, "--runs-dir", tmp_path, "--dry-run")
+    assert "limits   20,000 parameters, 400,000 MACs" in ran.out, ran.err
+    (tmp_path / "alone.json").write_text(best.read_text())
+    ran = run("train", tmp_path / "alone.json", "--data", npz, "--runs-dir", tmp_path, "--dry-run")
+    assert "limits   5,000,000 parameters\n" in ran.out
+
+
+def test_a_run_without_a_study_keeps_the_limits_that_it_was_given(train: Run, run: Run, tmp_path: Path) -> None:
+    assert train("--budget", "none", "--max-weight-bytes", "1MB", "--quiet").code == 0
+    folder = tmp_path / "4-8-brief"
+    made = run("export", folder, "--json").json
+    assert [*made["margins"]] == ["weight_bytes"]
+    assert train("--name", "default", "--quiet").code == 0
+    assert read_result(tmp_path / "default").budget == Budget().to_dict()  # as the help says
+
+
+def test_a_run_of_before_without_limits_is_shown_and_resumed(train: Run, run: Run, tmp_path: Path) -> None:
+    train("--quiet")
+    folder = tmp_path / "4-8-brief"
+    for name in "result.json", "run.json":
+        values = json.loads((folder / name).read_text())
+        kept = {key: value for key, value in values.items() if not key.startswith("budget")}
+        (folder / name).write_text(json.dumps(kept))
+    assert read_result(folder).budget is None
+    shown = run("show", folder)
+    assert shown.code == 0
+    assert "limits" not in shown.out
+    assert train("--seeds", 2, "--quiet").code == 0
+    assert read_result(folder).budget == Budget().to_dict()
 
 
 def test_a_dry_run_writes_nothing(train: Run, tmp_path: Path) -> None:
