@@ -72,7 +72,7 @@ class BayesSampler(CandidateSampler):
         self.n_fitted = self.n_uses = 0
         self.relatives_of: list[tuple[int, float]] = []
         self.front: list[Observation] = []
-        self._features_of: dict[int, Floats] = {}
+        self._features_of: dict[Candidate, Floats] = {}
 
     @cached_property
     def features(self) -> Features:
@@ -92,10 +92,14 @@ class BayesSampler(CandidateSampler):
     def end(self, trial: FrozenTrial, candidate: Candidate) -> Observation | None:
         """Learn from a trial that has ended; the front is of observations that are no predictions."""
         observation = super().end(trial, candidate)
-        if observation and not observation.deviation:
-            known = (*self.front, observation)
-            self.front = pareto_front(known, lambda known: known.params, lambda known: known.accuracy)
+        if observation:
+            self.front = _front((*self.front, observation))
         return observation
+
+    def replace_observations(self, observations: Sequence[Observation]) -> None:
+        """Take these for all that is known, in place of what was known before."""
+        super().replace_observations(observations)
+        self.front = _front(observations)
 
     def choose(self, seen: Collection[Candidate]) -> Proposal:
         """The candidate that promises the largest gain."""
@@ -160,10 +164,9 @@ class BayesSampler(CandidateSampler):
     def _fit(self) -> tuple[Floats, Floats]:
         """Fit the model to what is known; the features and predicted accuracies of running trials."""
         known = self._informative()
-        if new := [one for one in known if id(one) not in self._features_of]:
-            rows = self.features(self.space.rows([one.candidate for one in new]))
-            self._features_of |= zip(map(id, new), rows, strict=True)
-        features = np.array([self._features_of[id(one)] for one in known])
+        if new := [*dict.fromkeys(one.candidate for one in known if one.candidate not in self._features_of)]:
+            self._features_of |= zip(new, self.features(self.space.rows(new)), strict=True)
+        features = np.array([self._features_of[one.candidate] for one in known])
         accuracies = np.array([one.accuracy for one in known])
         noise = np.array([one.deviation for one in known])
         tune = len(self.observations) >= GROWTH * self.n_fitted
@@ -186,3 +189,9 @@ class BayesSampler(CandidateSampler):
         known = {id(one) for one in best}
         recent = [one for one in self.observations[-MOST_OBSERVATIONS:] if id(one) not in known]
         return [*best, *recent[len(best) - MOST_OBSERVATIONS :]]
+
+
+def _front(observations: Sequence[Observation]) -> list[Observation]:
+    """Those that are no predictions and that no other beats, from the smallest."""
+    measured = (one for one in observations if not one.deviation)
+    return pareto_front(measured, lambda known: known.params, lambda known: known.accuracy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -146,6 +146,10 @@ class CandidateSampler(ABC):
             accuracy, deviation = self.learning_curve.predict(losses, accuracy)
         self.observations.append(Observation(candidate, cost(candidate.spec).params, accuracy, deviation))
         return self.observations[-1]
+
+    def replace_observations(self, observations: Sequence[Observation]) -> None:
+        """Take these for all that is known, in place of what was known before."""
+        self.observations = [*observations]
 
     def coordinates(self, candidate: Candidate) -> dict[str, Any]:
         """A value for each coordinate: those of the candidate, and the first there is where it has none."""
