@@ -29,7 +29,8 @@ def dashboard(
 
     Ctrl-C ends it. Needs optuna-dashboard, which is the extra called dashboard.
     """
-    from nas_budget.cli.serve.dashboard import open_database, open_journal, show_dashboard
+    from nas_budget.cli.serve.dashboard import open_database, show_dashboard
+    from nas_budget.search.storage.journal import open_journal
 
     if folder and not storage:
         opened = open_journal(find_run(folder, STUDY))

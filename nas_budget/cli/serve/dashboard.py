@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 
 from nas_budget.cli.serve.server import THIS_MACHINE, serve
 from nas_budget.errors import NasBudgetError, StudyError, UsageError
-from nas_budget.records.paths import JOURNAL
-from nas_budget.search.storage.journal import Journal
 from nas_budget.search.storage.storage import FINALISTS_STUDY
 from nas_budget.search.storage.url import ADDRESSES, database_file, shown, trouble
-
-
-def open_journal(folder: Path) -> BaseStorage:
-    """The study of a run's folder; nothing in it is made or changed."""
-    path = folder / JOURNAL
-    if not path.is_file():  # Optuna would make it
-        raise UsageError(
-            f"{folder}: no {JOURNAL} there; give the folder of a run, such as runs/quickstart, "
-            "or --storage and the address of the database that holds the study"
-        )
-    try:
-        return JournalStorage(Journal(path))
-    except OSError as error:
-        raise StudyError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError):
-        raise StudyError(f"{path}: damaged, or not a journal of Optuna's") from None
 
 
 def open_database(address: str) -> BaseStorage:

@@ -8,9 +8,11 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from nas_budget.errors import StudyError
+from nas_budget.errors import StudyError, UsageError
+from nas_budget.records.paths import JOURNAL
 
 BLOCK_BYTES = 4096
 
@@ -102,3 +104,24 @@ def _is_record(line: bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+def open_journal(folder: Path) -> BaseStorage:
+    """The storage in a run's folder; nothing in it is made or changed.
+
+    Raises:
+        UsageError: There is no journal.
+        StudyError: It is damaged, or cannot be read.
+    """
+    path = folder / JOURNAL
+    if not path.is_file():  # Optuna would make it
+        raise UsageError(
+            f"{folder}: no {JOURNAL} there; give the folder of a run, such as runs/quickstart, "
+            "or --storage and the address of the database that holds the study"
+        )
+    try:
+        return JournalStorage(Journal(path))
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError):
+        raise StudyError(f"{path}: damaged, or not a journal of Optuna's") from None
