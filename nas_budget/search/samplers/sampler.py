@@ -26,9 +26,11 @@ N_RANDOM = 600
 N_STARTUP = 100
 """Random candidates that a startup trial is chosen from."""
 LARGEST = 0.1
-"""Share of those as large as fit that count as the largest."""
-THIRDS = (2, 0, 1)
-"""The thirds of the sizes that the next ones are from: large, small, middle, and so on."""
+"""Share of those of one size of which a startup trial is one; the largest of them are nearest to that size."""
+STARTUP_SIZES = (2 / 3, 1.0)
+"""Sizes of the first two startup trials. One that fills the budget says little of the front below it."""
+THIRDS = (0, 1, 2)
+"""The thirds of the sizes that the next ones are from: small, middle, large, and so on."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,10 @@ class Observation:
 class CandidateSampler(ABC):
     """Proposes candidates that fit and that no trial had before.
 
-    The startup trials come first. The first is one of the largest networks that fit. The following ones are from the
-    large, the small and the middle third of the sizes, on a log scale, in turn. Several workers get one each. Then the
-    sampler chooses. A candidate that a trial already had is replaced by the nearest one that none had.
+    The startup trials come first. Their sizes are on a log scale. The first is at two thirds of the way to the largest
+    that fits, the second is one of the largest. The following ones are from the small, the middle and the large third
+    of the sizes, in turn. Several workers get one each. Then the sampler chooses. A candidate that a trial already had
+    is replaced by the nearest one that none had.
 
     A pruned trial is an observation too, with the final accuracy that `LearningCurve` predicts. A trial that diverged
     counts with the accuracy that it had. A failed trial teaches nothing.
@@ -158,13 +161,14 @@ class CandidateSampler(ABC):
 
     def _startup(self) -> Proposal:
         """The next startup trial: the n-th of the study, whoever began those before."""
-        third = THIRDS[(self.n_begun - 1) % 3]
-        sizes = (1.0, 1.0) if self.n_begun == 0 else (third / 3, (third + 1) / 3)
+        n_before, thirds = self.n_begun, [(third / 3, (third + 1) / 3) for third in THIRDS]
+        one_size = n_before < len(STARTUP_SIZES)
+        sizes = (STARTUP_SIZES[n_before],) * 2 if one_size else thirds[(n_before - len(STARTUP_SIZES)) % 3]
         rows = self.space.random(N_STARTUP, self.generator, sizes)
         params = count_rows(self.space.feasible.space, rows, self.space.feasible.budget)["params"]
         if not len(params):  # hardly anything fits, and no random shape did
             return self.propose_point(self.random_point())
-        n = max(1, round(LARGEST * len(params))) if self.n_begun == 0 else len(params)
+        n = max(1, round(LARGEST * len(params))) if one_size else len(params)
         candidate = self.space.candidate(rows, int(self.generator.choice(np.argsort(params)[-n:])))
         return Proposal(candidate, self.coordinates(candidate))
 

@@ -15,6 +15,7 @@ from nas_budget.search.samplers.factory import SAMPLERS, make_candidate_sampler
 from nas_budget.search.samplers.optuna_samplers import OptunaSampler
 from nas_budget.search.samplers.sampler import CandidateSampler, Proposal
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
+from nas_budget.space.random_networks import size_bounds
 from nas_budget.space.space import SearchSpace
 from nas_budget.space.spec_factory import contains
 from tests.search.samplers.spaces import BUDGET, FIXED, NUMBERS, space_of
@@ -145,13 +146,15 @@ def test_a_failed_trial_teaches_nothing() -> None:
     assert sampler.observations == []
 
 
-def test_the_startup_covers_the_sizes_one_of_the_largest_first() -> None:
+def test_the_startup_begins_at_two_thirds_of_the_sizes_and_the_largest_then_covers_all() -> None:
     space = space_of()
     sampler = make_candidate_sampler("random", space, 0, 7)
     sizes = [cost(candidate.spec).params for candidate in run(sampler, 7)]
-    assert sizes[0] > 0.85 * BUDGET.params
-    thirds = [int(3 * (log(size) - log(min(sizes))) / (log(30_000) - log(min(sizes))) - 1e-9) for size in sizes[1:]]
-    assert thirds == [2, 0, 1, 2, 0, 1]
+    low, high = size_bounds(space.feasible)
+    shares = [(log(size) - low) / (high - low) for size in sizes]
+    assert 0.55 < shares[0] <= 2 / 3
+    assert sizes[1] > 0.85 * BUDGET.params
+    assert [int(3 * share - 1e-9) for share in shares[2:]] == [0, 1, 2, 0, 1]
 
 
 def test_startup_trials_of_other_workers_count() -> None:
