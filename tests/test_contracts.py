@@ -62,7 +62,7 @@ def _commands(path: Path) -> list[str]:
 
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-TOLD_IN_ORDER = ("notebook.md", "own-images.md")
+TOLD_IN_ORDER = ("notebook.md", "own-images.md", "optuna.md")
 """Pages whose blocks of Python belong together; those of the others stand alone."""
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import nas_budget
+import nas_budget.optuna
 import nas_budget.search
 from tests.conftest import script
 
@@ -37,6 +38,7 @@ FOUND_BY = {
     "custom model": "how-to/custom-model.html",
     "latency": "budgets.html",
     "quantization": "exporting.html",
+    "Optuna": "how-to/optuna.html",
     "Colab": "how-to/colab-and-kaggle.html",
     "Kaggle": "how-to/colab-and-kaggle.html",
     "FAQ": "faq.html",
@@ -109,7 +111,8 @@ def test_the_tables_of_results_are_what_lies_under_the_results() -> None:
 
 def test_every_public_name_has_its_place_in_the_reference() -> None:
     text = "\n".join(page.read_text() for page in (DOCS / "reference").glob("api*.md"))
-    public = {f"{module.__name__}.{name}" for module in (nas_budget, nas_budget.search) for name in module.__all__}
+    modules = nas_budget, nas_budget.search, nas_budget.optuna
+    public = {f"{module.__name__}.{name}" for module in modules for name in module.__all__}
     shown = SHOWN.findall(text)
     assert public <= {*shown}
     assert len(shown) == len({*shown})

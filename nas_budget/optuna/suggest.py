@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 from optuna.trial import BaseTrial, FrozenTrial
@@ -12,8 +11,10 @@ from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import UsageError
+from nas_budget.optuna.sampler import BudgetSampler
+from nas_budget.optuna.spaces import feasible_space
+from nas_budget.search.storage.optuna_adapter import sampler_of
 from nas_budget.space.dimensions import Dimension
-from nas_budget.space.feasible import FeasibleSpace
 from nas_budget.space.space import SearchSpace
 from nas_budget.space.spec_factory import contains
 
@@ -40,8 +41,8 @@ def suggest_spec(trial: BaseTrial, space: SearchSpace, budget: Budget, *, prefix
 
     Raises:
         NothingFitsError: Not even the cheapest network of the space fits.
-        UsageError: A value that was enqueued or fixed is not in the space, or is missing in a `FixedTrial`; or another
-            network is in this trial under the same prefix.
+        UsageError: A value that was enqueued or fixed is not in the space, or is missing in a `FixedTrial`; another
+            network is in this trial under the same prefix; or the study's `BudgetSampler` has another space or budget.
 
     Examples:
         >>> import optuna
@@ -59,7 +60,9 @@ def suggest_spec(trial: BaseTrial, space: SearchSpace, budget: Budget, *, prefix
         >>> spec_of(study.best_trial) == suggest_spec(optuna.trial.FixedTrial(study.best_params), space, budget)
         True
     """
-    feasible = feasible_space(space, budget)
+    feasible, sampler = feasible_space(space, budget), sampler_of(trial)
+    if isinstance(sampler, BudgetSampler):
+        sampler.check_suggestion(space, budget, prefix)
     spec = feasible.decode({d.name: _suggested(trial, prefix + d.name, d) for d in space.dimensions()})
     known = trial.user_attrs.get(f"{prefix}spec")
     if known is not None and known != spec.to_dict():
@@ -133,24 +136,6 @@ def params_of(spec: ResNetSpec, space: SearchSpace, budget: Budget, *, prefix: s
     known = feasible.encode(spec)
     # Absent stages have coordinates too. They do not matter, and an enqueued trial should leave none to chance.
     return {prefix + d.name: known.get(d.name, d.choices[0] if d.choices else d.low) for d in space.dimensions()}
-
-
-def feasible_space(space: SearchSpace, budget: Budget) -> FeasibleSpace:
-    """The `FeasibleSpace` of both; each is made once.
-
-    Raises:
-        NothingFitsError: Not even the cheapest network of the space fits.
-        UsageError: A space that holds lists.
-    """
-    try:
-        return _feasible_space(space, budget)
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
-        raise UsageError("space: it holds a list; write tuples everywhere, such as blocks=(1, 4)") from None
-
-
-_feasible_space = lru_cache(maxsize=32)(FeasibleSpace)
 
 
 def _suggested(trial: BaseTrial, name: str, dimension: Dimension) -> Any:

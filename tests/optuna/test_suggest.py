@@ -17,8 +17,8 @@ from optuna.trial import FixedTrial, TrialState
 import nas_budget.optuna
 from nas_budget import Budget, NasBudgetError, ResNetSpec, SearchSpace, cost
 from nas_budget.errors import NothingFitsError, UsageError
-from nas_budget.optuna import params_of, spec_of, suggest_spec
-from nas_budget.optuna.suggest import feasible_space
+from nas_budget.optuna import BudgetSampler, params_of, spec_of, suggest_spec
+from nas_budget.optuna.spaces import feasible_space
 from nas_budget.space.spec_factory import contains
 from tests.search.samplers.spaces import BUDGET, MIXED, NUMBERS
 
@@ -34,10 +34,11 @@ SPACE = SearchSpace(
 )  # fmt: skip
 
 
-def sampler_of(name: str) -> BaseSampler:
+def sampler_of(name: str, space: SearchSpace = MIXED, budget: Budget = BUDGET) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return {
+            "budget": lambda: BudgetSampler(space, budget, seed=0),
             "tpe": lambda: TPESampler(seed=0, n_startup_trials=4),
             "gp": lambda: GPSampler(seed=0, n_startup_trials=4),
             "nsga2": lambda: NSGAIISampler(seed=0, population_size=6),
@@ -63,19 +64,21 @@ def checked(study: Study, budget: Budget, space: SearchSpace = SPACE) -> None:
 
 @pytest.mark.parametrize("objectives", [1, 2])
 @pytest.mark.parametrize("limits", BUDGETS)
-@pytest.mark.parametrize("name", ["tpe", "nsga2", "random", "gp"])
+@pytest.mark.parametrize("name", ["tpe", "nsga2", "random", "gp", "budget"])
 def test_every_network_fits_with_every_sampler(name: str, limits: str, objectives: int) -> None:
     if name == "gp" and limits not in ("params", "all"):
         pytest.skip("a GP takes its time, and its coordinates are those of the others")
     budget = BUDGETS[limits]
-    study = optuna.create_study(directions=["minimize", "maximize"][:objectives], sampler=sampler_of(name))
+    study = optuna.create_study(
+        directions=["minimize", "maximize"][:objectives], sampler=sampler_of(name, SPACE, budget)
+    )
 
     def objective(trial: optuna.Trial) -> Any:
         rate = trial.suggest_float("rate", 1e-3, 1, log=True)
         used = cost(suggest_spec(trial, SPACE, budget))
         return [-used.params * rate, -used.depth][:objectives] if objectives > 1 else -used.params * rate
 
-    study.optimize(objective, n_trials=10 if name == "gp" else 25)
+    study.optimize(objective, n_trials=10 if name in ("gp", "budget") else 25)
     assert len({spec_of(trial) for trial in study.trials}) > 5
     checked(study, budget)
 

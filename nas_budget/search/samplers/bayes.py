@@ -100,6 +100,8 @@ class BayesSampler(CandidateSampler):
         """Take these for all that is known, in place of what was known before."""
         super().replace_observations(observations)
         self.front = _front(observations)
+        if len(observations) < self.n_fitted:  # of another study: what was fitted to the last one says nothing here
+            self.n_fitted = 0
 
     def choose(self, seen: Collection[Candidate]) -> Proposal:
         """The candidate that promises the largest gain."""

@@ -96,13 +96,17 @@ class CandidateSampler(ABC):
         self.space = space
         self.dimensions = space.dimensions()
         self.seed, self.n_startup_trials = seed, n_startup_trials
-        self.rng = random.Random(f"{seed} {stream}")
-        start = hashlib.sha256(f"{seed} {stream}".encode()).digest()
-        self.generator = np.random.default_rng([*start[:16]])
+        self.reseed(stream)
         self.learning_curve = LearningCurve()
         self.pending: dict[int, Candidate] = {}
         self.n_begun = 0
         self.observations: list[Observation] = []
+
+    def reseed(self, stream: str) -> None:
+        """Draw from the stream of this name from now on."""
+        self.rng = random.Random(f"{self.seed} {stream}")
+        start = hashlib.sha256(f"{self.seed} {stream}".encode()).digest()
+        self.generator = np.random.default_rng([*start[:16]])
 
     @cached_property
     def random_rows(self) -> Rows:

@@ -9,8 +9,9 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState, create_trial
 
 METRIC_NAMES = "study:metric_names"
 NOTE_VERSION, NOTE_TEXT = "dashboard:note_ver", "dashboard:note_str:0"
@@ -38,6 +39,18 @@ def live_trial(study: Study, trial: FrozenTrial) -> Trial:
 def frozen_trial(trial: Trial) -> FrozenTrial:
     """The trial as it is stored now. `study.trials` would read all of them."""
     return trial.study._storage.get_trial(trial._trial_id)
+
+
+def sampler_of(trial: BaseTrial) -> BaseSampler | None:
+    """What samples the values of a trial, inside a `PartialFixedSampler` too; None of a trial without a study."""
+    sampler = trial.study.sampler if isinstance(trial, Trial) else None
+    return getattr(sampler, "_base_sampler", sampler)
+
+
+def study_beside(study: Study, name: str) -> Study | None:
+    """The study of another name in the same storage; None where there is none."""
+    names = {known.study_name for known in study._storage.get_all_studies()}
+    return optuna.load_study(study_name=name, storage=study._storage) if name in names else None
 
 
 def describe_study(study: Study, objective: str, note: str) -> None:

@@ -74,6 +74,19 @@ def test_a_pruned_trial_is_not_on_the_front_but_is_learned_from() -> None:
     assert sampler.front == pareto_front(known, lambda one: one.params, lambda one: one.accuracy)
 
 
+def test_observations_of_another_study_are_fitted_anew() -> None:
+    sampler, seen = taught(20)
+    next_of(sampler, seen)
+    assert sampler.n_fitted > 6
+    sampler.pending = {}
+    sampler.replace_observations(sampler.observations[:6])
+    assert sampler.front == pareto_front(
+        [one for one in sampler.observations if not one.deviation], lambda one: one.params, lambda one: one.accuracy
+    )
+    next_of(sampler, seen)
+    assert sampler.n_fitted == 6
+
+
 def test_many_observations_are_cut_to_the_front_and_the_most_recent(monkeypatch: pytest.MonkeyPatch) -> None:
     sampler, _ = taught(30)
     monkeypatch.setattr(bayes, "MOST_OBSERVATIONS", 10)

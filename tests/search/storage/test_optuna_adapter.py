@@ -7,12 +7,15 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.samplers import PartialFixedSampler, RandomSampler
 
 from nas_budget.search.samplers.optuna_samplers import optuna_warnings_only
 from nas_budget.search.storage.optuna_adapter import (
     NOTE_TEXT,
     NOTE_VERSION,
     describe_study,
+    sampler_of,
+    study_beside,
 )
 from nas_budget.search.storage.storage import COORDINATES, open_study
 from nas_budget.space.space import SearchSpace
@@ -35,6 +38,23 @@ def test_every_coordinate_of_a_network_is_explained_or_named_as_its_option() -> 
     plain = {"pool", "stem_kernel", "shortcut_kernel", "block", "se_reduction", "stem_width", "first_stride"}
     names = {dimension.name.replace("_1", "_N").replace("_2", "_N") for dimension in space.dimensions()}
     assert names <= plain | {*COORDINATES}
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_the_sampler_of_a_trial_is_found_inside_another() -> None:
+    sampler = RandomSampler(seed=0)
+    assert sampler_of(optuna.create_study(sampler=sampler).ask()) is sampler
+    assert sampler_of(optuna.create_study(sampler=PartialFixedSampler({"x": 1}, sampler)).ask()) is sampler
+    assert sampler_of(optuna.trial.FixedTrial({})) is None
+
+
+def test_the_study_beside_one_is_found_by_its_name() -> None:
+    storage = optuna.storages.InMemoryStorage()
+    one, other = (optuna.create_study(study_name=name, storage=storage) for name in ("one", "other"))
+    found = study_beside(one, "other")
+    assert found is not None
+    assert found.study_name == other.study_name
+    assert study_beside(one, "third") is None
 
 
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO, logging.ERROR])
