@@ -24,7 +24,6 @@ AT_THE_END = {
 }
 """What an epoch waits for when its steps are done: its loss and its accuracy."""
 KNOWN = {
-    "copies between cpu and cuda in copy_, train/data/trivial_augment:_smooth",
     "draws on the host by randint, train/data/trivial_augment:trivial_augment",
     "refused when deterministic: cumsum, train/data/trivial_augment:_equalize",
     "waits for _local_scalar_dense, train/engine/trainer:_update",

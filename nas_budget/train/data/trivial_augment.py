@@ -82,12 +82,11 @@ def _gray(images: Tensor) -> Tensor:
 
 
 def _smooth(images: Tensor) -> Tensor:
-    # Pillow's SMOOTH filter: the center weighs 5 of 13.
-    kernel = torch.ones(3, 3, device=images.device)
-    kernel[1, 1] = 5
+    # Pillow's SMOOTH filter: the center weighs 5 of 13. It is computed, as an assigned 5 would be waited for on a GPU.
+    kernel = 1 + 4 * (torch.arange(9, device=images.device) == 4)
     channels = images.shape[1]
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
-    return F.conv2d(padded, (kernel / 13).expand(channels, 1, 3, 3), groups=channels)
+    return F.conv2d(padded, (kernel / 13).view(3, 3).expand(channels, 1, 3, 3), groups=channels)
 
 
 def _posterize(images: Tensor, strength: Tensor) -> Tensor:
