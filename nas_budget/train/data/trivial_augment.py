@@ -112,9 +112,9 @@ def _equalize(images: Tensor, _strength: Tensor) -> Tensor:
     """Each channel with its values spread so that all are about equally frequent."""
     n, channels, height, width = images.shape
     flat = images.flatten(2).round().long()
-    counts = torch.zeros(n, channels, 256, device=images.device).scatter_add_(
-        2, flat, torch.ones_like(flat, dtype=torch.float)
-    )
+    # Whole numbers: torch refuses cumulative sums of others on a GPU where the algorithms are to be deterministic.
+    counts = torch.zeros(n, channels, 256, dtype=torch.int32, device=images.device)
+    counts.scatter_add_(2, flat, torch.ones_like(flat, dtype=torch.int32))
     # Pillow's formula: a step is the mean count of a level without those of the brightest one.
     places = torch.arange(256, device=images.device)
     last = torch.where(counts > 0, places, -1).amax(2, keepdim=True)
