@@ -10,8 +10,10 @@ import ctypes
 import importlib.util
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 SOURCE = Path(__file__).with_name("device.cpp")
@@ -58,6 +60,10 @@ def install(library: Path) -> None:
         "get_device_name": lambda device=None: "H100",
         "get_arch_list": lambda: ["sm_90"],
         "is_current_stream_capturing": lambda: False,
+        "CUDAGraph": FakeGraph,
+        "graph": _recorded,
+        "graph_pool_handle": lambda: f"memory on cuda:{ours.current_device()}",
+        "Stream": lambda device=None: f"stream on {device}",
         "synchronize": lambda device=None: None,
         "empty_cache": lambda: None,
         "default_generators": tuple(torch.Generator(f"cuda:{i}") for i in range(N_DEVICES)),
@@ -70,6 +76,37 @@ def install(library: Path) -> None:
     FakeTensorMode.avoid_device_init = property(lambda self: True)  # type: ignore[assignment, method-assign]
     FakeTensorMode.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
     patch.object(torch.nn.Module, "to", _to).start()
+
+
+class FakeGraph:
+    """A CUDA graph that notes where it was recorded: current device, memory and stream; and how often it was replayed.
+
+    What is recorded runs, as operators on fakes have no effect.
+    """
+
+    made: ClassVar[list[FakeGraph]] = []
+
+    def __init__(self) -> None:
+        self.where: tuple[Any, ...] = ()
+        self.generators: list[str] = []
+        self.n_replays = 0
+        self.made.append(self)
+
+    def register_generator_state(self, generator: Any) -> None:
+        """Note the generator's device."""
+        self.generators.append(str(generator.device))
+
+    def replay(self) -> None:
+        """Count a replay."""
+        self.n_replays += 1
+
+
+@contextmanager
+def _recorded(graph: FakeGraph, pool: Any = None, stream: Any = None, capture_error_mode: str = "") -> Iterator[None]:
+    import torch
+
+    graph.where = (torch.cuda.current_device(), pool, stream)
+    yield
 
 
 def _to(module: Any, device: Any = None, memory_format: Any = None) -> Any:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.gpu_without_gpu.fake_cuda import install
+from tests.gpu_without_gpu.fake_cuda import FakeGraph, install
 
 if __name__ == "__main__":
     install(Path(sys.argv[1]))
@@ -27,7 +27,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from nas_budget import Recipe, ResNetSpec, build
 from nas_budget.train.data.split import LabelledImages, SplitImages
 from nas_budget.train.engine.loop import train_epoch
-from nas_budget.train.engine.trainer import Trainer
+from nas_budget.train.engine.trainer import N_WARM_UP, Trainer
 from nas_budget.train.optim.recipe import RECIPES
 from tests.gpu_without_gpu.watch import Watch
 
@@ -81,8 +81,32 @@ def epoch(trainer: Trainer) -> dict[str, Any]:
     }
 
 
+def recorded(recipe: Recipe) -> dict[str, Any]:
+    """Where two trainings record their steps on the second device, and what a replay launches."""
+    found: dict[str, Any] = {}
+    for _ in range(2):
+        trainer = trainer_of(SMALL, recipe, "bf16", "cuda:1")
+        trainer.record()
+        trainer.network.train()
+        (chosen, *_) = trainer.begin(1)
+        with Watch() as watch:
+            for _ in range(N_WARM_UP + 1):
+                trainer.step(chosen)
+        with Watch() as replay:
+            trainer.step(chosen)
+        found = {
+            "not_recorded": trainer.not_recorded,
+            "devices": sorted(watch.devices),
+            "launches": len(replay.operators),
+            "counts": replay.counts(),
+            "faults": sorted({*watch.faults, *replay.faults}),
+            "graphs": [[*graph.where, *graph.generators, graph.n_replays] for graph in FakeGraph.made],
+        }
+    return found
+
+
 def main(recipe: Recipe) -> None:
-    """Print what the recipe does in each case, and what it does with the reference in bf16."""
+    """Print what the recipe does in each case, what it does with the reference in bf16, and what it records."""
     found: dict[str, Any] = {}
     with FakeTensorMode():
         for case, (precision, n) in CASES.items():
@@ -90,6 +114,7 @@ def main(recipe: Recipe) -> None:
             trainer.micro_batches = n
             found[case] = epoch(trainer)
         found["reference"] = epoch(trainer_of(REFERENCE, recipe, "bf16"))
+        found["recorded"] = recorded(recipe)
     sys.stdout.write(json.dumps(found) + "\n")
 
 

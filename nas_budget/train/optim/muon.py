@@ -119,7 +119,7 @@ def _iteration_type(device: torch.device, dtype: torch.dtype) -> torch.dtype:
 
 
 def _sgd(
-    parameters: list[Tensor], gradients: list[Tensor], kept: list[Tensor], lr: float,
+    parameters: list[Tensor], gradients: list[Tensor], kept: list[Tensor], lr: Any,
     momentum: float, weight_decay: float, scale: Tensor | None, skip: Tensor | None,
 ) -> None:  # fmt: skip
     """One call of torch's fused SGD with Nesterov momentum; without `kept` there is no momentum."""
