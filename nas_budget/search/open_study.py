@@ -115,7 +115,7 @@ def open_search(
     sections = read_study_file(file, overrides)
     if in_process and sections["search"]["workers"] == "auto":
         sections["search"]["workers"] = 1
-    device = choose_device(sections["search"]["device"])
+    device = choose_device(sections["search"]["device"], on_message)
     name = name or study_name(file, sections)
     folder = runs_dir / name
     recorded = recorded_settings(sections["search"]["storage"], folder, name)
