@@ -106,14 +106,16 @@ def stratified_order(labels: Labels) -> NDArray[np.int64]:
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     """Exact mean and standard deviation of each channel of uint8 images (n, H, W, C); (C,) each, float32."""
-    values = torch.arange(256, dtype=torch.float64, device=images.device)
-    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(-1)]).double()
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(-1)])
+    # On the CPU: Apple's GPUs have no float64.
+    values, counts = torch.arange(256, dtype=torch.float64), counts.cpu().double()
     n = counts.sum(1)
     mean = (counts * values).sum(1) / n
     variance = (counts * (values - mean[:, None]) ** 2).sum(1) / n
-    return mean.float(), variance.sqrt().clamp(min=1.0).float()
+    return mean.float().to(images.device), variance.sqrt().clamp(min=1.0).float().to(images.device)
 
 
 def normalized(images: Tensor, split: SplitImages) -> Tensor:
-    """uint8 (n, H, W, C) to float32 (n, C, H, W) of mean 0 and deviation 1, channels last in memory."""
-    return ((images - split.mean) / split.std).permute(0, 3, 1, 2)
+    """uint8 (n, H, W, C) to float32 (n, C, H, W) of mean 0 and deviation 1, channels last in memory but on "mps"."""
+    planes = ((images - split.mean) / split.std).permute(0, 3, 1, 2)
+    return planes.contiguous() if planes.device.type == "mps" else planes

@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from nas_budget.train.data.augment import Augmentation
 from nas_budget.train.data.split import SplitImages
-from nas_budget.train.engine.device import autocast, free_memory, is_out_of_memory
+from nas_budget.train.engine.device import autocast, free_memory, is_out_of_memory, memory_format
 from nas_budget.train.engine.step_graph import StepGraph
 from nas_budget.train.optim.ema import WeightEMA
 from nas_budget.train.optim.lr_schedule import lr_schedule
@@ -29,7 +29,7 @@ class Trainer:
     so are all batches after it. The loss stays the mean over the batch, but batch norm sees one micro-batch at a time.
 
     Args:
-        network: The network; it is moved to the device of the images, channels last.
+        network: The network; it is moved to the device of the images, channels last but on Apple's GPUs.
         images: Images to train on and to validate on.
         recipe: Optimizer, schedule, augmentation and batch size.
         seed: Fixes the order of the images and their augmentation.
@@ -58,7 +58,7 @@ class Trainer:
         self, network: nn.Module, images: SplitImages, recipe: Recipe, seed: int = 0, precision: str = "fp32"
     ) -> None:
         self.device = images.mean.device
-        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(self.device, memory_format=memory_format(self.device))  # type: ignore[call-overload]
         self.network, self.images, self.recipe, self.seed, self.precision = network, images, recipe, seed, precision
         self.compute: Any = network
         self.batch_size = min(recipe.batch_size, len(images.train))

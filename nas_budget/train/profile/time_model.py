@@ -82,15 +82,15 @@ class TimeModel:
 
     @classmethod
     def usual(cls, kind: str = "cpu") -> TimeModel:
-        """The model of a usual "cpu" or "cuda" device, nothing timed."""
-        return cls(*USUAL[kind])
+        """The model of a usual device of a type such as "cpu" or "cuda", nothing timed."""
+        return cls(*USUAL.get(kind, USUAL["cuda"]))
 
     @classmethod
     def fit(cls, timings: Sequence[Timing], kind: str = "cpu") -> TimeModel:
-        """The model that fits timings on a "cpu" or "cuda" device; it predicts 0 seconds where there are none."""
+        """The model that fits timings on a device of such a type; it predicts 0 seconds where there are none."""
         if not timings:
             return cls()
-        usual = np.array(USUAL[kind])
+        usual = np.array(astuple(cls.usual(kind)))
         terms = np.array([step_features(t.spec, t.recipe) / t.seconds for t in timings]) * usual
         predicted = terms.sum(axis=1)  # by the usual device, as a share of the time that was measured
         slowdown = predicted.sum() / (predicted @ predicted)  # least squares of slowdown * predicted = 1
