@@ -71,7 +71,7 @@ def torch_threads(n: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def timer(dataset: Dataset, device: torch.device) -> Measure:
+def timer(dataset: Dataset, device: torch.device, graphed: bool = False) -> Measure:
     """What times networks on the device, on images of noise: how long a step takes does not depend on them.
 
     A CPU is timed on one thread: as many trainings, or threads of one, as it has cores share the work later.
@@ -85,7 +85,7 @@ def timer(dataset: Dataset, device: torch.device) -> Measure:
         part = LabelledImages(noise.to(device), labels.to(device))
         images = SplitImages(part, part, *channel_statistics(part.images), len(dataset.classes))
         with torch_threads(1 if device.type == "cpu" else None):
-            return calibrate(specs, images, recipe, precision)
+            return calibrate(specs, images, recipe, precision, graphed)
 
     return measure
 
@@ -123,6 +123,6 @@ def open_search(
     if wanted == "auto" and recorded:
         wanted = recorded["data"]["name"]
     dataset = open_dataset(wanted, data_dir, on_message, on_share)
-    settings = resolve(name, sections, device, dataset, recorded, timer(dataset, device))
+    settings = resolve(name, sections, device, dataset, recorded, timer(dataset, device, sections["search"]["graph"]))
     images = split_images(dataset, device, settings.n_train, settings.n_validation)
     return Opened(settings, dataset, images, device, data_dir, folder, recorded is not None)
