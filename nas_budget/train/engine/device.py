@@ -24,6 +24,11 @@ OUT_OF_MEMORY = (
     "unable to find an engine",
 )  # fmt: skip
 """How torch, CUDA, cuBLAS, oneDNN and cuDNN say that memory did not suffice."""
+SPOILED = (
+    "illegal memory access", "illegal instruction", "device-side assert", "launch failure", "misaligned address",
+    "uncorrectable", "unknown error", "GPU is lost", "hardware stack error", "invalid program counter",
+)  # fmt: skip
+"""How CUDA says that a process must end to use the GPU again."""
 CUBLAS_VARIABLE = "CUBLAS_WORKSPACE_CONFIG"
 DEVICE_TYPES = ("cpu", "cuda", "mps")
 NO_KERNELS = ("no kernel image", "invalid device function")
@@ -182,6 +187,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory did not suffice, on a GPU or on a CPU."""
     lacking = isinstance(error, (torch.OutOfMemoryError, MemoryError))
     return lacking or (isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY))
+
+
+def is_spoiled(error: BaseException) -> bool:
+    """Whether an error says that this process can use its GPU no more, whatever it does there."""
+    said = str(error)
+    return isinstance(error, RuntimeError) and "CUDA error" in said and any(words in said for words in SPOILED)
 
 
 def describe_device(device: torch.device) -> str:
