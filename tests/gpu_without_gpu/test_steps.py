@@ -29,7 +29,7 @@ KNOWN = {
 """Faults that are to be mended."""
 CHANGING = {"_fused_adam_", "_fused_sgd_"}
 """Operators whose numbers differ from step to step: learning rate and momentum."""
-MOST_LAUNCHES = {"fast": (295, 670), "strong": (470, 845), "paper": (150, 485), "brief": (295, 670)}
+MOST_LAUNCHES = {"fast": (285, 625), "strong": (460, 800), "paper": (140, 440), "brief": (285, 625)}
 """Of a step in bf16, of the network of 100 k parameters and of the reference."""
 MOST_LAUNCHES_OF_A_REPLAY = 8
 """Beside the graph's own: indices, learning rates, the loss, EMA; or the optimizer, where its momentum changes."""
