@@ -68,7 +68,7 @@ class Muon(Optimizer):
         for parameter in parameters:
             if not self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        kept = [self.state[p]["momentum_buffer"] for p in parameters]
+        kept = [self.state[p]["momentum_buffer"] for p in parameters] if group["momentum"] else []
         gradients = [_laid_out_as(p, p.grad) for p in parameters if p.grad is not None]
         scale, skip = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
         # torch's fused SGD adds the gradient to the momentum, and, at rate -1, to zeros what Nesterov steps along: the
