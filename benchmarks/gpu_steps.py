@@ -18,7 +18,7 @@ from training import NETWORKS
 from nas_budget import build
 from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import SplitImages, split_images
-from nas_budget.train.engine.trainer import Trainer
+from nas_budget.train.engine.trainer import N_WARM_UP, Trainer
 from nas_budget.train.optim.recipe import RECIPES
 
 N_VALIDATION = 5_000
@@ -73,7 +73,11 @@ def speed(arguments: Namespace, name: str, batch: int, mode: str) -> Iterator[Fi
 
     def first_step() -> None:
         made.append(trainer_of(arguments, images, name, batch, mode))
-        made[-1].step(next(made[-1].begin(1)))
+        chosen = next(made[-1].begin(1))
+        for _ in range(N_WARM_UP + 1 if mode == "graph" else 1):  # a step is recorded after some others
+            made[-1].step(chosen)
+        if made[-1].not_recorded:
+            raise UnmeasuredError(f"a step cannot be recorded: {made[-1].not_recorded}")
 
     ready_s = seconds_of(first_step)
     trainer = made[-1]
@@ -97,7 +101,7 @@ def where_time_goes(arguments: Namespace, name: str, batch: int, mode: str) -> I
         for _ in range(2):  # the first only warms the profiler up
             for _ in range(N_PROFILED):
                 trainer.step(chosen)
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(trainer.device)
             profiler.step()
     yield digest(profiler.events(), wall_s)
 

@@ -28,6 +28,8 @@ from nas_budget.train.optim.recipe import RECIPES
 CONTROL = "nvidia-cuda-mps-control"
 CONTROL_LIMIT_S = 60.0
 """How long MPS may take for a command."""
+TRIAL_LIMIT_S = 600.0
+"""How long a trial may take that has the GPU to itself: a T4, without bf16, takes minutes."""
 
 
 def trials_an_hour(arguments: Namespace, name: str, mode: str, n_processes: int, with_mps: bool) -> Figure:
@@ -48,7 +50,8 @@ def trials_an_hour(arguments: Namespace, name: str, mode: str, n_processes: int,
         start = time.perf_counter()
         for worker in workers:
             worker.ask()
-        seconds = [s for worker in workers for s in worker.answer(LIMIT_S)]
+        limit_s = TRIAL_LIMIT_S * each * n_processes  # a GPU that all share gives each a part of its time
+        seconds = [s for worker in workers for s in worker.answer(limit_s)]
         whole_s = time.perf_counter() - start
     per_hour = 3_600 * len(seconds) / whole_s
     return {"trials_per_hour": per_hour, "whole_s": whole_s, "trial_s": summary(seconds), **servers}

@@ -84,7 +84,7 @@ def run(file: str, n: int, n_rounds: int) -> None:
         calibrations.append(time_steps(chosen, images, settings.recipe, settings.precision))
         spent.append(time.perf_counter() - start)
         for spec in unseen:
-            timing = time_step(spec, images, settings.recipe, settings.precision, LARGER * STEP_MACS)
+            timing = time_step(spec, images, settings.recipe, settings.precision, most_macs=LARGER * STEP_MACS)
             timed[spec] = min(timing, timed.get(spec, timing), key=lambda t: t.seconds)
     rows = [both(known, [*timed.values()], images.mean.device.type) for known in calibrations]
     seconds = [t.seconds for t in timed.values()]

@@ -44,7 +44,7 @@ from torch.utils.data import DataLoader, Dataset
 from nas_budget import ResNetSpec, build, cost
 from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import SplitImages, normalized, split_images
-from nas_budget.train.engine.device import autocast, choose_device, choose_precision, describe_device
+from nas_budget.train.engine.device import autocast, choose_device, choose_precision, describe_device, wait_for
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.recipe import RECIPES
 
@@ -166,12 +166,10 @@ MAKERS = dict(zip(WAYS, (papers_own_way, ours("paper"), ours("fast"), convolutio
 
 def images_per_second(run: Callable[[], int], device: torch.device) -> float:
     """Of one pass, which leaves out what does not fill a batch."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    wait_for(device)
     start = time.perf_counter()
     n_images = run()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    wait_for(device)
     return n_images / (time.perf_counter() - start)
 
 

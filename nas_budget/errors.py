@@ -74,6 +74,10 @@ class StudyError(NasBudgetError):
     """A study that cannot be opened or continued."""
 
 
+class SpoiledDeviceError(StudyError):
+    """This process can no longer use its GPU, since an error spoiled it; another process can."""
+
+
 class ModelError(NasBudgetError):
     """Weights, a checkpoint or a run folder that cannot be used."""
 

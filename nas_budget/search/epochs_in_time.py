@@ -105,7 +105,7 @@ def epoch_seconds(settings: RunConfig, dataset: Dataset, device: torch.device) -
     recipe = settings.recipe
     n_images = min(settings.n_train, recipe.batch_size)
     images = split_images(dataset, device, n_images, min(1, settings.n_validation))
-    speed = calibrate([settings.spec], images, recipe, settings.precision)
+    speed = calibrate([settings.spec], images, recipe, settings.precision, settings.graphed)
     n_evaluated = settings.n_validation * (2 if recipe.ema else 1)  # EMA weights are evaluated as well
     return speed.epoch_seconds(settings.spec, recipe, settings.n_train, n_evaluated) * len(settings.seeds)
 

@@ -16,10 +16,10 @@ from nas_budget.search.config.resolve import resolve
 from nas_budget.search.config.settings import StudyConfig, study_name
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.storage.storage import recorded_settings
-from nas_budget.search.workers.search_runner import Search
+from nas_budget.search.workers.search_runner import Search, visible_gpus
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.open import open_dataset
-from nas_budget.train.data.split import LabelledImages, SplitImages, channel_statistics, split_images
+from nas_budget.train.data.split import LabelledImages, SplitImages, channel_statistics, first_images, split_images
 from nas_budget.train.engine.device import choose_device
 from nas_budget.train.optim.recipe import Recipe
 from nas_budget.train.profile.time_model import TimeModel, calibrate
@@ -35,7 +35,7 @@ class Opened:
     Attributes:
         settings: Of the study.
         dataset: Where its images come from.
-        images: The images on the device.
+        images: The images on the device; on the CPU where GPUs are dealt out to workers.
         device: Where it trains.
         data_dir: Folder of the data sets.
         folder: Where its files go.
@@ -56,7 +56,17 @@ class Opened:
 
     def search(self, should_stop: Callable[[], bool] | None = None) -> Search:
         """The search; its study is created or resumed."""
-        return Search(self.settings, self.images, self.folder, should_stop, self.data_dir)
+        gpus = visible_gpus(self.settings.device) if self.is_dealt_out else ()
+        return Search(self.settings, self.images, self.folder, should_stop, self.data_dir, gpus)
+
+    @property
+    def is_dealt_out(self) -> bool:
+        """Whether GPUs are dealt out to worker processes, so that this one keeps no images on any."""
+        return self.device.type == "cuda" and self.settings.workers > 1
+
+    def images_to_time(self, batch_size: int) -> SplitImages:
+        """Images for training steps that are timed, on the device: a batch of them where the others lie elsewhere."""
+        return first_images(self.images, batch_size, self.device) if self.is_dealt_out else self.images
 
 
 @contextmanager
@@ -71,7 +81,7 @@ def torch_threads(n: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def timer(dataset: Dataset, device: torch.device) -> Measure:
+def timer(dataset: Dataset, device: torch.device, graphed: bool = False) -> Measure:
     """What times networks on the device, on images of noise: how long a step takes does not depend on them.
 
     A CPU is timed on one thread: as many trainings, or threads of one, as it has cores share the work later.
@@ -85,7 +95,7 @@ def timer(dataset: Dataset, device: torch.device) -> Measure:
         part = LabelledImages(noise.to(device), labels.to(device))
         images = SplitImages(part, part, *channel_statistics(part.images), len(dataset.classes))
         with torch_threads(1 if device.type == "cpu" else None):
-            return calibrate(specs, images, recipe, precision)
+            return calibrate(specs, images, recipe, precision, graphed)
 
     return measure
 
@@ -115,7 +125,7 @@ def open_search(
     sections = read_study_file(file, overrides)
     if in_process and sections["search"]["workers"] == "auto":
         sections["search"]["workers"] = 1
-    device = choose_device(sections["search"]["device"])
+    device = choose_device(sections["search"]["device"], on_message)
     name = name or study_name(file, sections)
     folder = runs_dir / name
     recorded = recorded_settings(sections["search"]["storage"], folder, name)
@@ -123,6 +133,7 @@ def open_search(
     if wanted == "auto" and recorded:
         wanted = recorded["data"]["name"]
     dataset = open_dataset(wanted, data_dir, on_message, on_share)
-    settings = resolve(name, sections, device, dataset, recorded, timer(dataset, device))
-    images = split_images(dataset, device, settings.n_train, settings.n_validation)
+    settings = resolve(name, sections, device, dataset, recorded, timer(dataset, device, sections["search"]["graph"]))
+    home = torch.device("cpu") if device.type == "cuda" and settings.workers > 1 else device
+    images = split_images(dataset, home, settings.n_train, settings.n_validation)
     return Opened(settings, dataset, images, device, data_dir, folder, recorded is not None)

@@ -179,7 +179,7 @@ def full_training_config(
         all_images: Whether no training image is set aside for validation.
         deterministic: Whether only deterministic algorithms are allowed.
         compiled: Whether the network is compiled.
-        graphed: Whether its passes are replayed from a CUDA graph.
+        graphed: Whether its steps are replayed from a CUDA graph.
 
     Raises:
         UsageError: Settings that contradict each other or the images.

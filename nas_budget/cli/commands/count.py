@@ -44,7 +44,9 @@ def count(
     measure: Annotated[
         bool, option("Speed and memory on this device too, in about ten seconds.", OUTPUT, flag="--measure")
     ] = False,
-    device: Annotated[str, option("For --measure: auto, cpu, cuda or cuda:1.", OUTPUT, "auto", choices=DEVICES)] = "",
+    device: Annotated[
+        str, option("For --measure: auto, cpu, cuda, mps or cuda:1.", OUTPUT, "auto", choices=DEVICES)
+    ] = "",
     precision: Annotated[
         str, option("For --measure: auto, fp32, bf16 or fp16.", OUTPUT, "auto", choices=PRECISIONS)
     ] = "",
@@ -70,18 +72,20 @@ def count(
                 raise UsageError(f"--{alone[0]} takes one network, not {len(specs)}")
             fits = costs.compare(specs, budget, as_json)
         else:
-            measurer = _measurer(device or "auto", precision or "auto") if measure else None
+            measurer = _measurer(device or "auto", precision or "auto", logger(quiet)) if measure else None
             fits = costs.print_costs(specs[0], budget, explain, show_layers, as_json, measurer, logger(quiet))
     if not fits:
         raise typer.Exit(NothingFitsError.exit_code)
 
 
-def _measurer(device_name: str, precision_name: str) -> Callable[[ResNetSpec], Measurement]:
+def _measurer(
+    device_name: str, precision_name: str, on_message: Callable[[str], None]
+) -> Callable[[ResNetSpec], Measurement]:
     """What measures a network on this device."""
     from nas_budget.train.engine.device import choose_device, choose_precision
     from nas_budget.train.profile.benchmark import measure
 
-    device = choose_device(device_name)
+    device = choose_device(device_name, on_message)
     precision = choose_precision(precision_name, device)
     return lambda spec: measure(spec, device, precision)
 

@@ -66,7 +66,7 @@ class TrainingOptions:
         option("Compile the network first; for full trainings, needs a C++ compiler.", TRAINING, flag="--compile"),
     ] = False
     graphed: Annotated[
-        bool, option("Replay passes from a CUDA graph: faster where steps are short.", TRAINING, flag="--graph")
+        bool, option("Replay steps from a CUDA graph: faster where steps are short.", TRAINING, flag="--graph")
     ] = False
     name: Annotated[str | None, option("Name of the run.", OUTPUT, "network, recipe, time")] = None
 

@@ -35,7 +35,7 @@ def measure(
     check_images(model.spec, dataset)
     if model.classes != dataset.classes:
         log(f"NOTE: the network was trained on other classes: {', '.join(model.classes)}")
-    device = choose_device(device_name)
+    device = choose_device(device_name, log)
     images = labelled_images(dataset, part, device)
     network = model.network.to(device)
     size = 4 * EVALUATION_BATCH

@@ -60,7 +60,8 @@ def plan_search(
         torch.set_num_threads(settings.threads)
     done = count_finished(settings.storage, opened.folder, settings.name) if opened.exists else Finished()
     n_left = max(0, settings.trials - done.trials)
-    plan = make_plan(settings, opened.images, n_left, done.wider, done.finalist_runs)
+    images = opened.images_to_time(settings.recipe.batch_size)
+    plan = make_plan(settings, images, n_left, done.wider, done.finalist_runs)
     return PlannedSearch(opened, plan, done.trials, n_cores)
 
 
@@ -135,7 +136,7 @@ def _next_steps(planned: PlannedSearch, spec: ResNetSpec) -> Iterator[str]:
     """The full training of the best network, how long it takes here, and what to do where that is long."""
     opened, recipe = planned.opened, RECIPES[DEFAULT_RECIPE]
     with torch_threads(planned.n_cores if opened.device.type == "cpu" else None):
-        speed = calibrate([spec], opened.images, recipe, opened.settings.precision)
+        speed = calibrate([spec], opened.images_to_time(recipe.batch_size), recipe, opened.settings.precision)
     epoch_s = speed.epoch_seconds(spec, recipe, opened.dataset.n_train)
     command = f"nas-budget train --study {opened.folder}"
     if not epoch_s:  # memory did not suffice for a step

@@ -70,7 +70,7 @@ def plan_training(
         chosen = selection.select_from_file(sections, study_file)
     else:
         raise UsageError("no network given; write --channels 32,64,96,128,185, --study runs/quickstart, or name a file")
-    device = choose_device(sections["search"]["device"])
+    device = choose_device(sections["search"]["device"], log)
     if how["graphed"] and (device.type != "cuda" or how["compiled"]):
         raise UsageError(f"--graph: needs a CUDA GPU and no --compile; the device is {describe_device(device)}")
     precision = choose_precision(sections["search"]["precision"], device)

@@ -22,7 +22,7 @@ DATA = ("auto", "cifar10", "cifar100", "fashion-mnist", "svhn", "shapes")
 FORMATS = ("onnx", "torch", "python")
 WEIGHT_FORMATS = ("fp32", "fp16", "int8")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda", "mps")
 BLOCKS = ("basic", "preact", "bottleneck")
 PARTS = ("test", "train")
 """Parts of a data set that can be evaluated."""

@@ -99,7 +99,8 @@ def make_plan(
     filled = [feasible.decode({**_point(space, rng), "size": 1.0}) for _ in range(N_FILLED)]
     proposals = propose(settings, N_PROPOSED)
     proxies = [scale_widths(spec, settings.proxy) for spec in proposals]
-    speed = calibrate(to_time(proxies), images, settings.recipe, settings.precision)
+    timed = to_time(proxies, cheaper=images.mean.device.type == "cpu")
+    speed = calibrate(timed, images, settings.recipe, settings.precision, settings.graph)
     trial_s = _mean_seconds(proposals, speed, settings, n_left)
     ladder_s = tuple(
         _typical(settings, [trial_seconds(speed, spec, settings, proxy=factor) for spec in proposals])
@@ -131,10 +132,16 @@ def propose(settings: StudyConfig, n: int, seed: int = 0) -> list[ResNetSpec]:
     return [feasible.decode(_point(settings.space, rng)) for _ in range(n)]
 
 
-def to_time(proposals: Sequence[ResNetSpec]) -> list[ResNetSpec]:
-    """Proposals to time: a few of the cheaper half, which are timed sooner; in an order that may be cut short."""
-    cheaper = sorted(dict.fromkeys(proposals), key=lambda spec: cost(spec).macs)[: (len(proposals) + 1) // 2]
-    spread = cheaper[:: max(1, len(cheaper) // N_TIMED)][:N_TIMED]
+def to_time(proposals: Sequence[ResNetSpec], cheaper: bool = True) -> list[ResNetSpec]:
+    """Proposals to time: a few, spread over all by MACs, in an order that may be cut short.
+
+    On a CPU they are of the `cheaper` half, which are timed sooner. On a GPU a cheap network tells of its launches
+    alone, so that all are spread over.
+    """
+    ordered = sorted(dict.fromkeys(proposals), key=lambda spec: cost(spec).macs)
+    if cheaper:
+        ordered = ordered[: (len(proposals) + 1) // 2]
+    spread = ordered[:: max(1, len(ordered) // N_TIMED)][:N_TIMED]
     return spread[::2] + spread[1::2]
 
 

@@ -138,9 +138,9 @@ class SearchSection(BaseModel):
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """Fixes the proposals, the initial weights and the order of the images."""
     device: str = "auto"
-    """Where to train: cpu, cuda or cuda:1; auto: a CUDA GPU if there is one."""
+    """Where to train: cpu, cuda, cuda:1 or mps; auto: a CUDA GPU if one computes."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Number format of training; auto: bf16 on a GPU that has it, else fp32."""
+    """Number format of training; auto: bf16 on a GPU that has it, fp16 on an older one, fp32 elsewhere."""
     threads: Count | Auto = "auto"
     """Threads of a training on a CPU; auto: one for proxies and up to 10 M MACs, else all, shared."""
     graph: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from ctypes import c_bool
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, TypeAlias
 
-from nas_budget.errors import NasBudgetError, StoppedError, StudyError
+from nas_budget.errors import NasBudgetError, SpoiledDeviceError, StoppedError, StudyError
 from nas_budget.search.workers.events import Event, WorkerLost
 from nas_budget.train.engine.process import child_environment, keep_freed_memory
 
@@ -25,6 +25,13 @@ PATIENCE_S = 30.0
 """How long workers may take to stop before they are ended."""
 ROUNDS = 3
 """How often workers are started again after some were lost: the others may have left before that."""
+SPOILED_EXIT = 70
+"""Exit code of a worker that can use its GPU no more; another takes its place at once."""
+MOST_REPLACED = 5
+"""How often that may happen to a worker: more says that the GPU is broken."""
+
+Environment: TypeAlias = Callable[[int], Mapping[str, str]]
+"""By a worker's index, variables of its own, such as the GPUs that it sees."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +47,13 @@ class WorkerPool:
     Args:
         n_workers: Processes at once.
         should_stop: Asked several times a second; the workers then stop between two steps.
+        environment: Variables of each worker's own.
     """
 
-    def __init__(self, n_workers: int, should_stop: Callable[[], bool]) -> None:
-        self.n_workers, self.should_stop = n_workers, should_stop
+    def __init__(
+        self, n_workers: int, should_stop: Callable[[], bool], environment: Environment = lambda _: {}
+    ) -> None:
+        self.n_workers, self.should_stop, self.environment = n_workers, should_stop, environment
 
     def events(self, job: Job) -> Iterator[Event]:
         """What happens in any of the workers, in the order of each.
@@ -55,8 +65,8 @@ class WorkerPool:
         """
         for _ in range(ROUNDS):
             lost = 0
-            for event in run_processes(job, self.n_workers, self.should_stop):
-                lost += isinstance(event, WorkerLost)
+            for event in run_processes(job, self.n_workers, self.should_stop, self.environment):
+                lost += isinstance(event, WorkerLost) and event.exit_code != SPOILED_EXIT
                 yield event
             if not lost:
                 return
@@ -66,10 +76,13 @@ class WorkerPool:
         )
 
 
-def run_processes(job: Job, n: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
+def run_processes(
+    job: Job, n: int, should_stop: Callable[[], bool], environment: Environment = lambda _: {}
+) -> Iterator[Event]:
     """Run the job in `n` processes and yield what happens in any of them.
 
-    A process that is killed gives `WorkerLost`, and the others go on.
+    A process that is killed gives `WorkerLost`, and the others go on. So does one whose GPU it can use no more, and
+    another takes its place.
 
     Raises:
         StoppedError: `should_stop` said so, and every worker has stopped between two steps.
@@ -78,9 +91,9 @@ def run_processes(job: Job, n: int, should_stop: Callable[[], bool]) -> Iterator
     """
     context = multiprocessing.get_context("spawn")
     stop = context.RawValue(c_bool, False)  # without a lock, which a worker that is killed could take with it
-    with _processes(job, n, stop, context) as workers:
+    with _processes(job, n, stop, context, environment) as (workers, start):
         failure: NasBudgetError | None = None
-        lost = 0
+        ended: list[tuple[int, int]] = []
         while workers:
             if should_stop():
                 stop.value = True
@@ -95,15 +108,22 @@ def run_processes(job: Job, n: int, should_stop: Callable[[], bool]) -> Iterator
                 else:
                     number, process = workers.pop(channel)
                     process.join(PATIENCE_S)
+                    ended.append((number, process.exitcode or 0))
+                    if _is_to_be_replaced(ended, failure):
+                        start(number)
                     if process.exitcode:
-                        lost += 1
                         yield WorkerLost(number, process.exitcode)
         if failure:
             raise failure
-        if lost == n:
+        if all(dict(ended).values()):
             raise StudyError(
                 f"all {n} workers ended unexpectedly; nothing finished is lost, run the same command again"
             )
+
+
+def _is_to_be_replaced(ended: list[tuple[int, int]], failure: NasBudgetError | None) -> bool:
+    """Whether another takes the place of the worker that ended last, by index and exit code of all that have."""
+    return not failure and ended[-1][1] == SPOILED_EXIT and ended.count(ended[-1]) <= MOST_REPLACED
 
 
 def _ready(channels: list[Connection]) -> list[Connection]:
@@ -121,23 +141,30 @@ def _received(channel: Connection) -> Event | Failed | None:
         return None
 
 
+Workers: TypeAlias = dict[Connection, tuple[int, SpawnProcess]]
+
+
 @contextmanager
 def _processes(
-    job: Job, n: int, stop: Any, context: multiprocessing.context.SpawnContext
-) -> Iterator[dict[Connection, tuple[int, SpawnProcess]]]:
-    """Workers by the channel they talk on; however this ends, none is left running."""
-    workers: dict[Connection, tuple[int, SpawnProcess]] = {}
+    job: Job, n: int, stop: Any, context: multiprocessing.context.SpawnContext, environment: Environment
+) -> Iterator[tuple[Workers, Callable[[int], None]]]:
+    """Workers by the channel they talk on, and what starts another; however this ends, none is left running."""
+    workers: Workers = {}
     started: list[SpawnProcess] = []
+
+    def start(number: int) -> None:
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_work, args=(job, number, theirs, stop, os.getpid()), daemon=True)
+        with child_environment(environment(number)):
+            process.start()
+        theirs.close()
+        started.append(process)
+        workers[ours] = number, process
+
     try:
         for number in range(n):
-            ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(job, number, theirs, stop, os.getpid()), daemon=True)
-            with child_environment():
-                process.start()
-            theirs.close()
-            started.append(process)
-            workers[ours] = number, process
-        yield workers
+            start(number)
+        yield workers, start
     finally:
         stop.value = True
         for process in started:
@@ -156,6 +183,8 @@ def _work(job: Job, number: int, channel: Connection, stop: Any, parent: int) ->
             channel.send(event)
     except StoppedError:
         pass
+    except SpoiledDeviceError:
+        raise SystemExit(SPOILED_EXIT) from None
     except NasBudgetError as error:
         channel.send(Failed(error))
     except BrokenPipeError:

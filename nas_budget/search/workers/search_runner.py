@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import SplitImages, split_images
 from nas_budget.train.engine.device import choose_device
 
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -40,6 +43,7 @@ class Phase:
         data_dir: Folder of the data sets.
         deadline: From which no trial begins; None for no limit.
         level: Level of the ladder, 0 for new trials; None trains the finalists.
+        gpus: GPUs dealt out to workers in turn, by what CUDA_VISIBLE_DEVICES calls them; empty on other devices.
     """
 
     settings: StudyConfig
@@ -47,11 +51,16 @@ class Phase:
     data_dir: str | None
     deadline: Deadline | None
     level: int | None
+    gpus: tuple[str, ...] = ()
+
+    def environment(self, index: int) -> dict[str, str]:
+        """Variables of the worker of this index: it sees one GPU alone, and so uses no memory of another."""
+        return {VISIBLE_GPUS: self.gpus[index % len(self.gpus)]} if self.gpus else {}
 
     def __call__(self, index: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
         """The events of the worker of this index, in a process of its own."""
         quiet_optuna()
-        device = worker_device(self.settings.device, index)
+        device = choose_device("cuda" if self.gpus else self.settings.device)
         if device.type == "cpu":
             torch.set_num_threads(self.settings.threads)
         data = open_dataset(self.settings.data_name, self.data_dir, lambda _: None)
@@ -81,12 +90,17 @@ def torch_trainer(settings: StudyConfig, images: SplitImages, should_stop: Calla
     return TorchTrainer(images, settings.precision, should_stop, settings.graph)
 
 
-def worker_device(name: str, index: int) -> torch.device:
-    """The device of a worker. GPUs are dealt out in turn unless one is named."""
-    device = choose_device(name)
-    if device.type == "cuda" and name in ("auto", "cuda"):
-        return torch.device("cuda", index % torch.cuda.device_count())
-    return device
+def visible_gpus(name: str) -> tuple[str, ...]:
+    """The GPUs of the device of a name, "auto", "cuda" or "cuda:1", by what CUDA_VISIBLE_DEVICES calls them.
+
+    Of slices of a GPU (MIG) a process sees only the first, so all are taken that the variable names.
+    """
+    n = torch.cuda.device_count()
+    given = [each.strip() for each in os.environ.get(VISIBLE_GPUS, "").split(",") if each.strip()]
+    is_sliced = bool(given) and given[0].startswith("MIG-")
+    gpus = given if is_sliced else given[:n] or [str(i) for i in range(n)]
+    index = torch.device(name).index if name.startswith("cuda:") else None
+    return tuple(gpus if index is None else gpus[index : index + 1])
 
 
 class Search:
@@ -98,6 +112,7 @@ class Search:
         folder: Where the study's files go.
         should_stop: Asked before every step. Where it says so the search stops, to be resumed later.
         data_dir: Folder of the data sets, for workers in processes of their own.
+        gpus: GPUs that are dealt out to such workers (`visible_gpus`).
 
     Attributes:
         study: Optuna's study.
@@ -106,7 +121,7 @@ class Search:
 
     def __init__(
         self, settings: StudyConfig, trainer: CandidateTrainer | SplitImages, folder: Path,
-        should_stop: Callable[[], bool] | None = None, data_dir: str | None = None,
+        should_stop: Callable[[], bool] | None = None, data_dir: str | None = None, gpus: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         should_stop = should_stop or (lambda: False)
         self.settings = settings
@@ -114,6 +129,7 @@ class Search:
         self.folder = folder
         self.should_stop = should_stop
         self.data_dir = data_dir
+        self.gpus = gpus
         self.study: Study = open_study(settings, folder, versions())
         self.tables = StudyTables(settings, self.study, folder, versions())
 
@@ -132,7 +148,9 @@ class Search:
             told = set[str]()
             try:
                 for level, deadline in self._phases():
-                    yield from self._phase(Phase(self.settings, self.folder, self.data_dir, deadline, level), told)
+                    yield from self._phase(
+                        Phase(self.settings, self.folder, self.data_dir, deadline, level, self.gpus), told
+                    )
             finally:
                 self.tables.write()
                 self.tables.write_predictions()
@@ -157,7 +175,8 @@ class Search:
     def _phase(self, phase: Phase, told: set[str]) -> Iterator[Event]:
         """The events of one worker in this process, or of several in their own; each reason of an end only once."""
         n = self.settings.workers
-        for event in phase.events(self.trainer) if n == 1 else WorkerPool(n, self.should_stop).events(phase):
+        pool = WorkerPool(n, self.should_stop, phase.environment)
+        for event in phase.events(self.trainer) if n == 1 else pool.events(phase):
             if isinstance(event, SearchEnded):
                 if event.reason in told:
                     continue

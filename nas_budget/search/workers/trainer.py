@@ -42,7 +42,7 @@ class TorchTrainer:
         images: Images on the device.
         precision: "fp32", "bf16" or "fp16".
         should_stop: Asked before every step; training raises `StoppedError` when it says so.
-        graphed: Whether passes are replayed from a CUDA graph.
+        graphed: Whether steps are replayed from a CUDA graph.
     """
 
     def __init__(

@@ -15,13 +15,14 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas_budget.arch.cost import cost
-from nas_budget.errors import NasBudgetError, StudyError
+from nas_budget.errors import NasBudgetError, SpoiledDeviceError, StudyError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import TRIAL_EPOCHS, TRIAL_ERROR, TRIAL_SETTINGS
 from nas_budget.search.storage.tables import versions
 from nas_budget.search.workers.events import Event, SearchEnded, TrialEpoch, TrialFinished, TrialStarted
 from nas_budget.search.workers.scheduler import GO_ON, Assignment, Decision, NoMoreTrials, Scheduler
 from nas_budget.search.workers.trainer import CandidateTrainer
+from nas_budget.train.engine.device import is_spoiled
 from nas_budget.train.engine.loop import EpochResult
 
 FAILURES_IN_A_ROW = 5
@@ -33,16 +34,21 @@ def run_trials(scheduler: Scheduler, trainer: CandidateTrainer) -> Iterator[Even
     Raises:
         StoppedError: The trainer was asked to stop. The trials under way are trained again when the study resumes.
         StudyError: Several trials in a row failed.
+        SpoiledDeviceError: This process can use its GPU no more. Its trial is trained again, in another; where that
+            trial has spoiled one before, it has failed.
     """
     failures = 0
     while not isinstance(trial := scheduler.suggest(), NoMoreTrials):
-        for event in TrialRunner(trial, scheduler, trainer).events():
+        runner = TrialRunner(trial, scheduler, trainer)
+        for event in runner.events():
             yield event
             if isinstance(event, TrialFinished):
                 failures = failures + 1 if event.record.state == "failed" else 0
                 if failures == FAILURES_IN_A_ROW:
                     why = event.record.reason
                     raise StudyError(f"{failures} trials failed in a row, the last because: {why}")
+        if runner.spoiled:
+            raise runner.spoiled
     if trial.reason:
         yield SearchEnded(trial.reason)
 
@@ -59,6 +65,7 @@ class TrialRunner:
         decision: The scheduler's last decision.
         epoch: The last epoch trained; 0 before the first.
         seconds: What training has taken.
+        spoiled: The error after which this process can use its GPU no more, if there was one.
     """
 
     def __init__(self, trial: Assignment, scheduler: Scheduler, trainer: CandidateTrainer) -> None:
@@ -66,6 +73,7 @@ class TrialRunner:
         self.decision = GO_ON
         self.epoch = 0
         self.seconds = 0.0
+        self.spoiled: SpoiledDeviceError | None = None
         self.results = self._results()
 
     def events(self) -> Iterator[Event]:
@@ -95,13 +103,23 @@ class TrialRunner:
             self.seconds += time.perf_counter() - start
             first_line = (str(error).splitlines() or [""])[0]
             self.decision = Decision(TrialState.FAIL, f"{type(error).__name__}: {first_line}")
-            write_whole(self.trial.folder / TRIAL_ERROR, traceback.format_exc())
+            error_file = self.trial.folder / TRIAL_ERROR
+            has_failed_before = error_file.exists()
+            write_whole(error_file, traceback.format_exc())
+            if is_spoiled(error):
+                self.spoiled = SpoiledDeviceError(
+                    f"this process can use its GPU no more ({first_line}); nothing finished is lost, run the same "
+                    "command again"
+                )
+                if not has_failed_before:
+                    raise self.spoiled from None
 
     def finish(self) -> Event:
         """End the trial: the scheduler records it and the trainer frees its memory. The event of it."""
         self.results.close()
         event = self.scheduler.on_finished(self.trial, self.decision, self.seconds)
-        self.trainer.release()
+        if not self.spoiled:
+            self.trainer.release()
         return event
 
     def _results(self) -> Any:

@@ -45,9 +45,9 @@ class Augmentation:
             # in a row from the same side (Jordan 2024, arXiv:2404.00498).
             same = self.recipe.flip == "alternate"
             self.generator.manual_seed(seed_of(self.seed, 0 if same else epoch) + FLIP_SEED)
-            self.mirrored = torch.rand(n, device=device, generator=self.generator) < 0.5
-            if same and epoch % 2:
-                self.mirrored = ~self.mirrored
+            mirrored = (torch.rand(n, device=device, generator=self.generator) < 0.5) ^ (same and epoch % 2 == 1)
+            # In place: a recorded step reads it where it was when it was recorded.
+            self.mirrored = mirrored if self.mirrored is None else self.mirrored.copy_(mirrored)
         # Seeded anew, so that the order is the same whether or not the flips were drawn before it.
         self.generator.manual_seed(seed_of(self.seed, epoch))
         return torch.randperm(n, device=device, generator=self.generator)

@@ -75,6 +75,15 @@ def split_images(
     return SplitImages(ours, held, mean, std, len(dataset.classes))
 
 
+def first_images(images: SplitImages, n: int, device: torch.device) -> SplitImages:
+    """The first `n` images of each part on a device."""
+    train, validation = (
+        LabelledImages(part.images[:n].to(device), part.labels[:n].to(device))
+        for part in (images.train, images.validation)
+    )
+    return SplitImages(train, validation, images.mean.to(device), images.std.to(device), images.n_classes)
+
+
 def labelled_images(dataset: Dataset, part: str, device: torch.device) -> LabelledImages:
     """All images of "train" or "test" on the device, in their own order."""
     images, labels = dataset.read(part)
@@ -106,14 +115,16 @@ def stratified_order(labels: Labels) -> NDArray[np.int64]:
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     """Exact mean and standard deviation of each channel of uint8 images (n, H, W, C); (C,) each, float32."""
-    values = torch.arange(256, dtype=torch.float64, device=images.device)
-    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(-1)]).double()
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(-1)])
+    # On the CPU: Apple's GPUs have no float64.
+    values, counts = torch.arange(256, dtype=torch.float64), counts.cpu().double()
     n = counts.sum(1)
     mean = (counts * values).sum(1) / n
     variance = (counts * (values - mean[:, None]) ** 2).sum(1) / n
-    return mean.float(), variance.sqrt().clamp(min=1.0).float()
+    return mean.float().to(images.device), variance.sqrt().clamp(min=1.0).float().to(images.device)
 
 
 def normalized(images: Tensor, split: SplitImages) -> Tensor:
-    """uint8 (n, H, W, C) to float32 (n, C, H, W) of mean 0 and deviation 1, channels last in memory."""
-    return ((images - split.mean) / split.std).permute(0, 3, 1, 2)
+    """uint8 (n, H, W, C) to float32 (n, C, H, W) of mean 0 and deviation 1, channels last in memory but on "mps"."""
+    planes = ((images - split.mean) / split.std).permute(0, 3, 1, 2)
+    return planes.contiguous() if planes.device.type == "mps" else planes

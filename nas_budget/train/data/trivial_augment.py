@@ -82,12 +82,11 @@ def _gray(images: Tensor) -> Tensor:
 
 
 def _smooth(images: Tensor) -> Tensor:
-    # Pillow's SMOOTH filter: the center weighs 5 of 13.
-    kernel = torch.ones(3, 3, device=images.device)
-    kernel[1, 1] = 5
+    # Pillow's SMOOTH filter: the center weighs 5 of 13. It is computed, as an assigned 5 would be waited for on a GPU.
+    kernel = 1 + 4 * (torch.arange(9, device=images.device) == 4)
     channels = images.shape[1]
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
-    return F.conv2d(padded, (kernel / 13).expand(channels, 1, 3, 3), groups=channels)
+    return F.conv2d(padded, (kernel / 13).view(3, 3).expand(channels, 1, 3, 3), groups=channels)
 
 
 def _posterize(images: Tensor, strength: Tensor) -> Tensor:
@@ -113,9 +112,9 @@ def _equalize(images: Tensor, _strength: Tensor) -> Tensor:
     """Each channel with its values spread so that all are about equally frequent."""
     n, channels, height, width = images.shape
     flat = images.flatten(2).round().long()
-    counts = torch.zeros(n, channels, 256, device=images.device).scatter_add_(
-        2, flat, torch.ones_like(flat, dtype=torch.float)
-    )
+    # Whole numbers: torch refuses cumulative sums of others on a GPU where the algorithms are to be deterministic.
+    counts = torch.zeros(n, channels, 256, dtype=torch.int32, device=images.device)
+    counts.scatter_add_(2, flat, torch.ones_like(flat, dtype=torch.int32))
     # Pillow's formula: a step is the mean count of a level without those of the brightest one.
     places = torch.arange(256, device=images.device)
     last = torch.where(counts > 0, places, -1).amax(2, keepdim=True)

@@ -13,7 +13,7 @@ from nas_budget.errors import ModelError
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.engine.weights import fit_tensors, load_tensors, save_tensors
 
-FORMAT = "nas-budget checkpoint 2"
+FORMAT = "nas-budget checkpoint 3"
 OPTIMIZER = "optimizer."
 
 

@@ -5,50 +5,118 @@ from __future__ import annotations
 import gc
 import os
 import platform
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.utils.deterministic
+from torch import nn
 
 from nas_budget.errors import UsageError
+from nas_budget.train.optim.muon import BF16_SINCE
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 OUT_OF_MEMORY = (
     "can't allocate memory", "out of memory", "ALLOC_FAILED", "std::bad_alloc", "could not create a primitive",
+    "unable to find an engine",
 )  # fmt: skip
-"""How torch, CUDA, cuBLAS and oneDNN say that memory did not suffice."""
+"""How torch, CUDA, cuBLAS, oneDNN and cuDNN say that memory did not suffice."""
+SPOILED = (
+    "illegal memory access", "illegal instruction", "device-side assert", "launch failure", "misaligned address",
+    "uncorrectable", "unknown error", "GPU is lost", "hardware stack error", "invalid program counter",
+)  # fmt: skip
+"""How CUDA says that a process must end to use the GPU again."""
 CUBLAS_VARIABLE = "CUBLAS_WORKSPACE_CONFIG"
-BF16_SINCE = (8, 0)
-"""CUDA's compute capability from which bf16 is computed and not emulated."""
+DEVICE_TYPES = ("cpu", "cuda", "mps")
+NO_KERNELS = ("no kernel image", "invalid device function")
+"""How CUDA says that a program was not compiled for a GPU."""
+OLD_GPUS = "torch up to 2.14 built for CUDA 12.6 has them from 5.0 (GTX 10xx, P100, V100) to 9.0"
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """The device of a name such as "cpu", "cuda" or "cuda:1"; "auto" is a CUDA GPU where there is one."""
+def choose_device(name: str = "auto", on_message: Callable[[str], None] = lambda _: None) -> torch.device:
+    """The device of a name such as "cpu", "cuda", "cuda:1" or "mps".
+
+    "auto" is the first CUDA GPU that computes, else the CPU. `on_message` gets a note on each GPU that does not.
+
+    Raises:
+        UsageError: A device that is not there or does not compute; it says why.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
+        for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+            device = torch.device("cuda", index)
+            if not (fault := why_unusable(device)):
+                return torch.device("cuda") if index == 0 else device
+            on_message(f"NOTE: {device} is not used: {fault}")
+        return torch.device("cpu")
+    fault = ""
+    with suppress(RuntimeError):  # no name of a device
         device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise RuntimeError("not a device that networks are trained on here")
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError):
-        here = ", ".join(["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
-        raise UsageError(f"device: {name!r} is not available; allowed are {here}") from None
-    return device
+        if device.type in DEVICE_TYPES and not (fault := why_unusable(device)):
+            return device
+    here = ["auto", "cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    here += ["mps"] if torch.backends.mps.is_available() else []
+    why = f" ({fault})" if fault else ""
+    raise UsageError(f"device: {name!r} is not available{why}; allowed are {', '.join(here)}")
+
+
+def why_unusable(device: torch.device) -> str:
+    """Why nothing is computed on a device, in words; empty where a kernel runs."""
+    if device.type == "cuda" and not (torch.version.cuda or torch.version.hip):
+        return f"torch {torch.__version__} is built for CPUs alone; install one built for CUDA"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of old GPUs, in several lines
+            torch.ones(1, device=device).add_(1).item()
+    except (RuntimeError, AssertionError) as error:
+        if any(words in str(error) for words in NO_KERNELS):
+            card, capability = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
+            built = ", ".join(torch.cuda.get_arch_list())
+            return (
+                f"torch {torch.__version__} has no kernels for the {card}, of compute capability "
+                f"{'.'.join(map(str, capability))}, but for {built}; {OLD_GPUS}"
+            )
+        first: str = (str(error).splitlines() or [type(error).__name__])[0]
+        return first.rstrip(".")
+    return ""
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """The number format to train in; "auto" is bf16 on a GPU that has it, else fp32."""
+    """The number format to train in.
+
+    "auto" is bf16 on a CUDA GPU that computes it, fp16 on an older one where a step in fp16 gives finite numbers, and
+    fp32 elsewhere.
+    """
     if name == "auto":
-        return "bf16" if device.type == "cuda" and torch.cuda.get_device_capability(device) >= BF16_SINCE else "fp32"
+        if device.type != "cuda":
+            return "fp32"
+        if torch.cuda.get_device_capability(device) >= BF16_SINCE:
+            return "bf16"
+        return "fp16" if trains_in_fp16(device) else "fp32"
     if name not in PRECISIONS:
         raise UsageError(f"precision: {name!r} is unknown; allowed are auto, {', '.join(PRECISIONS)}")
     if name == "fp16" and device.type == "cpu":
         raise UsageError("precision: fp16 on a CPU is over a hundred times slower; allowed there are auto, fp32, bf16")
+    if device.type == "mps" and name != "fp32":
+        raise UsageError(f"precision: {name} has not been tried on mps; allowed there are auto, fp32")
     return name
+
+
+def trains_in_fp16(device: torch.device) -> bool:
+    """Whether forward and backward pass of a small network in fp16 give finite numbers; on some GPUs they do not."""
+    with seeded(device, 0):
+        layers = (nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.Flatten())
+        network: Any = nn.Sequential(*layers).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        images = torch.randn(16, 3, 8, 8, device=device)
+    try:
+        with autocast(device, "fp16"):
+            logits = network(images)
+        (1024 * logits.float().mean()).backward()  # scaled, as gradients are in training
+    except RuntimeError:
+        return False
+    return all(bool(tensor.isfinite().all()) for tensor in (logits, *(p.grad for p in network.parameters())))
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
@@ -66,7 +134,15 @@ def seeded(device: torch.device, seed: int) -> Iterator[None]:
     with torch.random.fork_rng(gpus):
         for generator in (torch.default_generator, *(torch.cuda.default_generators[gpu] for gpu in gpus)):
             generator.manual_seed(seed)
-        yield
+        if device.type != "mps":
+            yield
+            return
+        before = torch.mps.get_rng_state()
+        torch.mps.manual_seed(seed)
+        try:
+            yield
+        finally:
+            torch.mps.set_rng_state(before)
 
 
 @contextmanager
@@ -89,15 +165,34 @@ def deterministic(wanted: bool) -> Iterator[None]:
 
 def free_memory(device: torch.device) -> None:
     """Give back the memory of a GPU that nothing holds any longer."""
-    if device.type == "cuda":
+    if device.type != "cpu":
         gc.collect()  # optimizers and schedules hold each other, and with them the weights
-        torch.cuda.empty_cache()
+        (torch.mps if device.type == "mps" else torch.cuda).empty_cache()
+
+
+def wait_for(device: torch.device) -> None:
+    """Return once a GPU has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """How networks lie in memory: channels last, which convolutions are faster on, but on Apple's GPUs."""
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory did not suffice, on a GPU or on a CPU."""
     lacking = isinstance(error, (torch.OutOfMemoryError, MemoryError))
     return lacking or (isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY))
+
+
+def is_spoiled(error: BaseException) -> bool:
+    """Whether an error says that this process can use its GPU no more, whatever it does there."""
+    said = str(error)
+    return isinstance(error, RuntimeError) and "CUDA error" in said and any(words in said for words in SPOILED)
 
 
 def describe_device(device: torch.device) -> str:

@@ -50,7 +50,7 @@ def train(
 
     The same seed gives the same numbers on the same device: it fixes the order of the images, their augmentation and
     dropout. `should_stop` is asked before every step, and `StoppedError` is raised when it returns true. If `graphed`,
-    passes are replayed from a CUDA graph, which is recorded first.
+    steps are replayed from a CUDA graph (`Trainer.record`).
     """
     trainer = Trainer(network, images, recipe, seed, precision)
     if graphed:

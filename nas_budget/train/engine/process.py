@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 ENVIRONMENT = {
@@ -32,15 +32,19 @@ def set_environment() -> None:
 
 
 @contextmanager
-def child_environment() -> Iterator[None]:
-    """Processes started within it inherit `ENVIRONMENT`; the caller's own variables are as before afterwards."""
-    missing = [name for name in ENVIRONMENT if name not in os.environ]
-    os.environ.update({name: ENVIRONMENT[name] for name in missing})
+def child_environment(more: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Processes started within it inherit `ENVIRONMENT` and `more`; the caller's own variables come back afterwards."""
+    before = {name: os.environ.get(name) for name in (*ENVIRONMENT, *(more or {}))}
+    set_environment()
+    os.environ.update(more or {})
     try:
         yield
     finally:
-        for name in missing:
-            del os.environ[name]
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def keep_freed_memory() -> None:

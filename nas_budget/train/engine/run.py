@@ -156,6 +156,9 @@ class FullTraining:
                 f"NOTE: not enough memory for a batch of {trainer.batch_size}: it is computed in "
                 f"{trainer.micro_batches} micro-batches whose gradients are added; batch norm sees one at a time"
             )
+        if trainer.not_recorded:
+            self.on_message(f"NOTE: steps are not replayed from a CUDA graph ({trainer.not_recorded}), only slower")
+            trainer.not_recorded = ""
         if diverged(result):
             raise TrainingError(
                 f"the loss is {result.train_loss} in epoch {epoch} at learning rate {result.learning_rate:.3g} "

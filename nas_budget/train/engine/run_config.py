@@ -24,7 +24,7 @@ class RunConfig:
     """Settings of a full training: one network, trained once with each of the seeds.
 
     `n_validation` training images are set aside, which may be 0. With `deterministic` only deterministic algorithms are
-    allowed, with `compiled` torch compiles the network, with `graphed` its passes are replayed from a CUDA graph.
+    allowed, with `compiled` torch compiles the network, with `graphed` its steps are replayed from a CUDA graph.
     `time_s` is the time that the epochs were chosen for; None where they were given. `budget` are the limits that the
     network was chosen under: they stay with the run, its weights and its export.
     """

@@ -53,7 +53,7 @@ def train_network(
         dataset: Images, such as `open_dataset` gives.
         recipe: How it is trained.
         seed: Fixes initial weights, order of images, augmentation and dropout.
-        device: "auto", "cpu", "cuda" or "cuda:1".
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         precision: "auto", "fp32", "bf16" or "fp16".
         n_train: Images to train on; None for all that are not for validation.
         n_validation: Images for validation; None for a tenth of the training images, 0 for none.

@@ -10,12 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from nas_budget.train.data.augment import Augmentation
-from nas_budget.train.data.split import SplitImages, normalized
-from nas_budget.train.engine.device import autocast, is_out_of_memory, seeded
+from nas_budget.train.data.split import SplitImages
+from nas_budget.train.engine.device import autocast, free_memory, is_out_of_memory, memory_format
+from nas_budget.train.engine.step_graph import StepGraph
 from nas_budget.train.optim.ema import WeightEMA
 from nas_budget.train.optim.lr_schedule import lr_schedule
 from nas_budget.train.optim.optimizers import make_optimizers, set_schedule
 from nas_budget.train.optim.recipe import Recipe
+
+N_WARM_UP = 3
+"""Steps before one is recorded: libraries choose algorithms and optimizers make their state in them."""
 
 
 class Trainer:
@@ -25,7 +29,7 @@ class Trainer:
     so are all batches after it. The loss stays the mean over the batch, but batch norm sees one micro-batch at a time.
 
     Args:
-        network: The network; it is moved to the device of the images, channels last.
+        network: The network; it is moved to the device of the images, channels last but on Apple's GPUs.
         images: Images to train on and to validate on.
         recipe: Optimizer, schedule, augmentation and batch size.
         seed: Fixes the order of the images and their augmentation.
@@ -36,6 +40,8 @@ class Trainer:
         micro_batches: In how many parts a batch is computed; more than 1 where memory did not suffice.
         learning_rate: Of the last step.
         ema: The EMA weights; None where the recipe has none.
+        is_recorded: Whether steps are replayed from a CUDA graph, or will be.
+        not_recorded: Why they are not although that was asked for; empty else.
 
     Examples:
         >>> from nas_budget import ResNetSpec, build
@@ -52,35 +58,40 @@ class Trainer:
         self, network: nn.Module, images: SplitImages, recipe: Recipe, seed: int = 0, precision: str = "fp32"
     ) -> None:
         self.device = images.mean.device
-        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(self.device, memory_format=memory_format(self.device))  # type: ignore[call-overload]
         self.network, self.images, self.recipe, self.seed, self.precision = network, images, recipe, seed, precision
         self.compute: Any = network
         self.batch_size = min(recipe.batch_size, len(images.train))
         self.n_steps = len(images.train) // self.batch_size
         self.augmentation = Augmentation(images, recipe, seed)
         self.optimizers = make_optimizers(network, recipe)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+        self.scaler = self._new_scaler()
         total_steps = self.n_steps * recipe.epochs
         self.ema = WeightEMA(network, recipe.ema * total_steps) if recipe.ema else None
-        self.done, self.micro_batches, self.learning_rate, self.is_recorded = 0, 1, 0.0, False
+        self.done, self.micro_batches, self.learning_rate = 0, 1, 0.0
+        self.is_recorded, self.not_recorded = False, ""
+        self.graph: StepGraph | None = None
+        self.n_warm = 0
 
     def compile(self) -> None:
         """Compile the network at its first step; what torch cannot compile whole is an error there."""
         self.compute = torch.compile(self.network, fullgraph=True)
 
     def record(self) -> None:
-        """Record forward and backward pass of a batch as a CUDA graph, which replays without launching each kernel.
+        """Have the whole step recorded as a CUDA graph after a few steps, and replayed from then on.
 
-        This pays where the GPU waits for the host: small networks, small batches. The graph needs memory of its own.
+        This pays where the GPU waits for the host: small networks, small batches. A fused kernel cannot take momentum
+        from the device, so where the schedule changes it the optimizer's own few launches follow the graph.
         """
-        sample = torch.zeros_like(normalized(self.images.train.images[: self.batch_size], self.images))
-        self.is_recorded = True  # a graph has one size of batch
-        before = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-        self.network.train()
-        with seeded(self.device, self.seed), autocast(self.device, self.precision):
-            self.compute = torch.cuda.make_graphed_callables(self.network, (sample,))
-        self.network.load_state_dict(before)  # recording ran it on blank images, which batch norm has seen
-        self.network.zero_grad()
+        self.is_recorded = True
+        if self.updates_in_graph:
+            for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
+                group["lr"] = torch.tensor(group["lr"], device=self.device)
+
+    @property
+    def updates_in_graph(self) -> bool:
+        """Whether the weights are updated in the recorded part of a step."""
+        return self.recipe.schedule != "onecycle"
 
     def begin(self, epoch: int) -> Iterator[Tensor]:
         """The whole batches of an epoch in its random order, as indices of images, int64 (batch_size,)."""
@@ -91,28 +102,66 @@ class Trainer:
         """Take one optimizer step on the images of these indices; their mean loss, a scalar on the device."""
         now = lr_schedule(self.recipe, self.done, self.n_steps * self.recipe.epochs)
         set_schedule(self.optimizers, now)
-        inputs, targets = self.augmentation.batch(indices)
-        loss = self._gradients(inputs, targets)
-        self._update()
+        loss = self._replayed(indices) if self.is_recorded and self.n_warm >= N_WARM_UP else None
+        if loss is None:
+            loss = self._gradients(*self.augmentation.batch(indices))
+            self._update()
+            self.n_warm += 1
         self.done += 1
         self.learning_rate = self.recipe.learning_rate * now.lr_factor
         if self.ema:
             self.ema.update(self.done - 1)
         return loss
 
+    def _replayed(self, indices: Tensor) -> Tensor | None:
+        """The mean loss of a step from the graph, which is recorded first; None where it cannot be recorded now."""
+        try:
+            self.graph = self.graph or StepGraph(self._whole, indices, [self.augmentation.generator])
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error) and self._can_split():
+                self._split()
+            else:
+                self.is_recorded, self.not_recorded = False, (str(error).splitlines() or [type(error).__name__])[0]
+            self.network.zero_grad()
+            state, self.scaler = self.scaler.state_dict(), self._new_scaler()  # which may be in the middle of a step
+            self.scaler.load_state_dict(state)
+            return None
+        loss = self.graph(indices)
+        if not self.updates_in_graph:
+            self._update()
+        return loss
+
+    def _whole(self, indices: Tensor) -> Tensor:
+        """What is recorded of a step; its mean loss."""
+        loss = self._passes(*self.augmentation.batch(indices))
+        if self.updates_in_graph:
+            self._update()
+        return loss
+
     def _gradients(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The mean loss, whose gradients are computed in twice as many micro-batches whenever memory lacks."""
         while True:
             try:
-                pairs = zip(inputs.chunk(self.micro_batches), targets.chunk(self.micro_batches), strict=True)
-                return torch.stack([self._micro_batch(*pair, len(inputs)) for pair in pairs]).sum()
+                return self._passes(inputs, targets)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or self.micro_batches >= len(inputs) // 2 or self.is_recorded:
+                if not is_out_of_memory(error) or not self._can_split():
                     raise
-            self.micro_batches *= 2
-            self.network.zero_grad()
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+            self._split()
+
+    def _can_split(self) -> bool:
+        return self.micro_batches < self.batch_size // 2
+
+    def _split(self) -> None:
+        """Compute batches in twice as many parts from now on."""
+        self.micro_batches *= 2
+        self.n_warm = 0
+        self.network.zero_grad()
+        free_memory(self.device)
+
+    def _passes(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Forward and backward pass of all micro-batches; the mean loss."""
+        pairs = zip(inputs.chunk(self.micro_batches), targets.chunk(self.micro_batches), strict=True)
+        return torch.stack([self._micro_batch(*pair, len(inputs)) for pair in pairs]).sum()
 
     def _micro_batch(self, inputs: Tensor, targets: Tensor, n: int) -> Tensor:
         """Add a micro-batch's gradients to those that are there; its share of the mean loss of `n` images."""
@@ -127,8 +176,12 @@ class Trainer:
         if self.recipe.clip_value:
             for optimizer in self.optimizers:
                 self.scaler.unscale_(optimizer)
-            nn.utils.clip_grad_value_(self.network.parameters(), self.recipe.clip_value)
+            nn.utils.clip_grad_value_(self.network.parameters(), self.recipe.clip_value, foreach=True)
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
-        self.network.zero_grad()
+        if self.graph is None or self.updates_in_graph:  # else a replay writes them where the graph has them
+            self.network.zero_grad()
+
+    def _new_scaler(self) -> torch.amp.GradScaler:
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
 from nas_budget.train.optim.lr_schedule import MOMENTUM, ScheduleStep
@@ -33,7 +33,11 @@ def set_schedule(optimizers: list[Optimizer], now: ScheduleStep) -> None:
     """Set learning rate and momentum for the step to come."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group["largest_rate"] * now.lr_factor
+            rate = group["largest_rate"] * now.lr_factor
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)  # in place, where a recorded step reads it
+            else:
+                group["lr"] = rate
             if "betas" in group:
                 group["betas"] = (now.momentum, group["betas"][1])
             else:

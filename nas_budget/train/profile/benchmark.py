@@ -25,7 +25,15 @@ from torch.nn import functional as F  # noqa: N812
 
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.records.versions import package_versions
-from nas_budget.train.engine.device import autocast, describe_device, is_out_of_memory, seeded
+from nas_budget.train.engine.device import (
+    autocast,
+    describe_device,
+    free_memory,
+    is_out_of_memory,
+    memory_format,
+    seeded,
+    wait_for,
+)
 from nas_budget.train.engine.model import build
 from nas_budget.train.engine.process import keep_freed_memory
 
@@ -95,11 +103,11 @@ def prepare(spec: ResNetSpec, device: torch.device, precision: str, training: bo
 
     The network has fresh weights. A training step is forward, backward and SGD with momentum.
     """
-    network: nn.Module = build(spec).to(device, memory_format=torch.channels_last).train(training)  # type: ignore[call-overload]
+    network: nn.Module = build(spec).to(device, memory_format=memory_format(device)).train(training)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, nesterov=True, fused=True)
     shape = batch, spec.in_channels, spec.image_size, spec.image_size
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    images = images.to(device, memory_format=torch.channels_last)
+    images = images.to(device, memory_format=memory_format(device))
     labels = torch.zeros(batch, dtype=torch.long, device=device)
 
     def run() -> None:
@@ -110,8 +118,7 @@ def prepare(spec: ResNetSpec, device: torch.device, precision: str, training: bo
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
 
     return run
 
@@ -194,8 +201,10 @@ def fastest_batch(prepare: Callable[[int], Callable[[], None]], time_s: float) -
 
 
 def _peaks_on_gpu(spec: ResNetSpec, device: torch.device, precision: str, batch: int) -> Peaks:
-    """Peaks of what torch allocates on a GPU."""
-    torch.cuda.empty_cache()
+    """Peaks of what torch allocates on a GPU; None on Apple's, where it keeps no peak."""
+    if device.type != "cuda":
+        return None, None
+    free_memory(device)
     peaks = []
     for training, n in (False, 1), (True, batch):
         torch.cuda.reset_peak_memory_stats(device)

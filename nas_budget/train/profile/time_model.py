@@ -18,7 +18,7 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.engine.device import free_memory, is_out_of_memory, seeded
 from nas_budget.train.engine.model import build
-from nas_budget.train.engine.trainer import Trainer
+from nas_budget.train.engine.trainer import N_WARM_UP, Trainer
 from nas_budget.train.optim.muon import N_ITERATIONS
 from nas_budget.train.optim.recipe import Recipe
 
@@ -82,15 +82,15 @@ class TimeModel:
 
     @classmethod
     def usual(cls, kind: str = "cpu") -> TimeModel:
-        """The model of a usual "cpu" or "cuda" device, nothing timed."""
-        return cls(*USUAL[kind])
+        """The model of a usual device of a type such as "cpu" or "cuda", nothing timed."""
+        return cls(*USUAL.get(kind, USUAL["cuda"]))
 
     @classmethod
     def fit(cls, timings: Sequence[Timing], kind: str = "cpu") -> TimeModel:
-        """The model that fits timings on a "cpu" or "cuda" device; it predicts 0 seconds where there are none."""
+        """The model that fits timings on a device of such a type; it predicts 0 seconds where there are none."""
         if not timings:
             return cls()
-        usual = np.array(USUAL[kind])
+        usual = np.array(astuple(cls.usual(kind)))
         terms = np.array([step_features(t.spec, t.recipe) / t.seconds for t in timings]) * usual
         predicted = terms.sum(axis=1)  # by the usual device, as a share of the time that was measured
         slowdown = predicted.sum() / (predicted @ predicted)  # least squares of slowdown * predicted = 1
@@ -144,13 +144,15 @@ def _update_macs(layer: Layer) -> int:
     return N_ITERATIONS * short * short * (2 * long + short)
 
 
-def calibrate(specs: Sequence[ResNetSpec], images: SplitImages, recipe: Recipe, precision: str = "fp32") -> TimeModel:
+def calibrate(
+    specs: Sequence[ResNetSpec], images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: bool = False
+) -> TimeModel:
     """The time model of the device that holds the images, fitted to timed steps of these networks."""
-    return TimeModel.fit(time_steps(specs, images, recipe, precision), images.mean.device.type)
+    return TimeModel.fit(time_steps(specs, images, recipe, precision, graphed), images.mean.device.type)
 
 
 def time_steps(
-    specs: Sequence[ResNetSpec], images: SplitImages, recipe: Recipe, precision: str = "fp32",
+    specs: Sequence[ResNetSpec], images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: bool = False,
     time_s: float = CALIBRATION_S,
 ) -> list[Timing]:  # fmt: skip
     """Timed steps of the networks, without those for which memory or `time_s` seconds did not suffice.
@@ -161,7 +163,7 @@ def time_steps(
     best: dict[ResNetSpec, Timing] = {}
     for spec in [*specs] * N_ROUNDS:
         try:
-            timing = time_step(spec, images, recipe, precision)
+            timing = time_step(spec, images, recipe, precision, graphed)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -174,22 +176,27 @@ def time_steps(
 
 
 def time_step(
-    spec: ResNetSpec, images: SplitImages, recipe: Recipe, precision: str = "fp32", most_macs: int = STEP_MACS
-) -> Timing:
-    """The least time of `N_STEPS` training steps after a first one.
+    spec: ResNetSpec, images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: bool = False,
+    most_macs: int = STEP_MACS,
+) -> Timing:  # fmt: skip
+    """The least time of `N_STEPS` training steps after a first one, or after it was recorded as a CUDA graph.
 
     On a CPU the batch is cut so that it takes at most `most_macs` MACs; the timing's recipe has the batch size used.
     """
     batch = min(recipe.batch_size, len(images.train))
     if images.mean.device.type == "cpu":
         batch = min(batch, max(MIN_TIMED, most_macs // cost(spec).macs))
-    recipe = replace(recipe, batch_size=max(2, batch), epochs=N_STEPS + 1)
+    n_before = N_WARM_UP + 1 if graphed else 1
+    recipe = replace(recipe, batch_size=max(2, batch), epochs=N_STEPS + n_before)
     trainer = Trainer(build(spec), images, recipe, precision=precision)
+    if graphed:
+        trainer.record()
     trainer.network.train()
     chosen = next(trainer.begin(1))
+    seconds = []
     with seeded(trainer.device, 0):  # dropout draws from torch's global generator
-        trainer.step(chosen).item()
-        seconds = []
+        for _ in range(n_before):
+            trainer.step(chosen).item()
         for _ in range(N_STEPS):
             start = time.perf_counter()
             trainer.step(chosen).item()  # which waits for the device

@@ -83,6 +83,7 @@ def test_a_few_of_the_cheaper_proposals_are_timed(dataset: Dataset) -> None:
     macs = sorted(cost(spec).macs for spec in proposals)
     assert len(set(chosen)) == plan.N_TIMED
     assert max(cost(spec).macs for spec in chosen) <= macs[len(macs) // 2]
+    assert max(cost(spec).macs for spec in to_time(proposals, cheaper=False)) > macs[len(macs) // 2]
     assert to_time([SMALL] * 50) == [SMALL]
     assert to_time([SMALL]) == [SMALL]
 

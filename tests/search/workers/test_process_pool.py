@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nas_budget.errors import SpecError, StoppedError, StudyError, StudyFileError
+from nas_budget.errors import SpecError, SpoiledDeviceError, StoppedError, StudyError, StudyFileError
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.workers import process_pool
 from nas_budget.search.workers.events import Event, SearchEnded, TrialFinished, WorkerLost
@@ -58,6 +58,13 @@ def fails_if_first(number: int, should_stop: Callable[[], bool]) -> Iterator[Eve
     if number == 0:
         raise StudyError("no device")
     yield from works_until_stopped(number, should_stop)
+
+
+def tells_its_gpu_or_spoils_it(number: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
+    if number:
+        yield SearchEnded(os.environ["CUDA_VISIBLE_DEVICES"])
+    else:
+        raise SpoiledDeviceError("the GPU can be used no more")
 
 
 def reasons(events: Iterator[Event]) -> list[str]:
@@ -127,6 +134,15 @@ def test_errors_cross_to_another_process_whole() -> None:
         again = pickle.loads(pickle.dumps(error))  # noqa: S301
         assert type(again) is type(error)
         assert str(again) == str(error)
+
+
+@pytest.mark.slow
+def test_one_that_can_use_its_gpu_no_more_is_replaced_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_pool, "MOST_REPLACED", 1)
+    events = [*run_processes(tells_its_gpu_or_spoils_it, 2, never, lambda i: {"CUDA_VISIBLE_DEVICES": f"MIG-{i}"})]
+    assert events.count(WorkerLost(0, process_pool.SPOILED_EXIT)) == 2
+    assert reasons(iter(events)) == ["MIG-1"]
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import torch
 from optuna.trial import TrialState
 
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.errors import StoppedError, StudyError
+from nas_budget.errors import SpoiledDeviceError, StoppedError, StudyError
 from nas_budget.records.predictions import read_predictions
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.tables import StudyTables, candidate_of
@@ -23,7 +23,7 @@ from nas_budget.search.storage.trial_store import this_worker
 from nas_budget.search.workers import trainer
 from nas_budget.search.workers.events import SearchEnded, TrialFinished, TrialStarted
 from nas_budget.search.workers.scheduler import SearchScheduler, was_done
-from nas_budget.search.workers.search_runner import Search
+from nas_budget.search.workers.search_runner import Phase, Search, visible_gpus
 from nas_budget.search.workers.trial_runner import TrialRunner
 from nas_budget.train.data.dataset import Dataset
 from tests.search.studies import make
@@ -200,6 +200,66 @@ def test_a_trial_that_fails_does_not_end_the_search(
     assert search.tables.finished() == 4
     assert len(set(calls)) == 5
     assert "long story" in (tmp_path / "trials" / str(failed[0].number) / "error.txt").read_text()
+
+
+def test_a_trial_that_spoils_the_gpu_is_trained_once_more_by_another_process(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[ResNetSpec] = []
+    real = trainer.build
+
+    def spoils(spec: ResNetSpec, seed: int) -> Any:
+        calls.append(spec)
+        if spec == calls[0]:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might")
+        return real(spec, seed)
+
+    monkeypatch.setattr(trainer, "build", spoils)
+    monkeypatch.setattr(trainer.TorchTrainer, "release", lambda self: None)
+    search = make(dataset, tmp_path)
+    with pytest.raises(SpoiledDeviceError, match="can use its GPU no more .CUDA error: an illegal memory access"):
+        list(search.events())
+    assert [t.state for t in search.study.get_trials()] == [TrialState.RUNNING]
+    again = make(dataset, tmp_path)
+    with pytest.raises(SpoiledDeviceError):
+        list(again.events())
+    failed = [r for r in again.tables.rows() if r.state == "failed"]
+    assert [r.reason for r in failed] == ["RuntimeError: CUDA error: an illegal memory access was encountered"]
+    last = make(dataset, tmp_path)
+    list(last.events())
+    assert last.tables.finished() == 4
+    assert calls[0] == calls[1]
+    assert calls.count(calls[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "variable", "n", "expected"),
+    [
+        ("auto", None, 3, ("0", "1", "2")),
+        ("cuda", "", 2, ("0", "1")),
+        ("cuda:1", None, 3, ("1",)),
+        ("auto", "2,5", 2, ("2", "5")),
+        ("cuda:1", "2, 5", 2, ("5",)),
+        ("auto", "0,7", 1, ("0",)),  # there is no GPU 7
+        ("auto", "MIG-a,MIG-b", 1, ("MIG-a", "MIG-b")),
+    ],
+)
+def test_gpus_are_dealt_out_by_the_names_that_cuda_has_for_them(
+    name: str, variable: str | None, n: int, expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n)
+    if variable is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert visible_gpus(name) == expected
+
+
+def test_each_worker_sees_one_gpu(dataset: Dataset, tmp_path: Path) -> None:
+    settings = make(dataset, tmp_path).settings
+    phase = Phase(settings, tmp_path, None, None, 0, ("4", "MIG-a"))
+    assert [phase.environment(i)["CUDA_VISIBLE_DEVICES"] for i in range(3)] == ["4", "MIG-a", "4"]
+    assert Phase(settings, tmp_path, None, None, 0).environment(1) == {}
 
 
 def test_a_search_in_which_everything_fails_gives_up(

@@ -12,17 +12,36 @@ from nas_budget.train.engine.device import autocast, choose_device, choose_preci
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-def test_auto_is_a_gpu_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+def gpus(monkeypatch: pytest.MonkeyPatch, *faults: str) -> None:
+    """As many GPUs as there are faults given; an empty one is of a GPU that computes."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(faults))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(faults))
+    monkeypatch.setattr(
+        module, "why_unusable", lambda device: faults[device.index or 0] if device.type == "cuda" else ""
+    )
+
+
+def test_auto_is_a_gpu_only_where_one_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch)
     assert choose_device() == choose_device("auto") == CPU
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    gpus(monkeypatch, "", "")
     assert choose_device("auto") == CUDA
     assert choose_device("cpu") == CPU
+    notes: list[str] = []
+    gpus(monkeypatch, "too old", "")
+    assert choose_device("auto", notes.append) == torch.device("cuda:1")
+    gpus(monkeypatch, "too old", "broken")
+    assert choose_device("auto", notes.append) == CPU
+    assert notes == [
+        "NOTE: cuda:0 is not used: too old", "NOTE: cuda:0 is not used: too old", "NOTE: cuda:1 is not used: broken",
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match=r"'cuda:1' is not available \(broken\); allowed are auto, cpu, cuda:0"):
+        choose_device("cuda:1")
 
 
 @pytest.mark.parametrize("name", ["", "gpu", "cuda:99", "tpu", "CPU", "meta", "mps:7"])
 def test_a_device_that_is_not_there_is_answered_with_those_that_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="not available; allowed are auto, cpu") as said:
+    with pytest.raises(UsageError, match="not available.*; allowed are auto, cpu") as said:
         choose_device(name)
     assert repr(name) in str(said.value)
     assert "\n" not in str(said.value)
@@ -31,11 +50,56 @@ def test_a_device_that_is_not_there_is_answered_with_those_that_are(name: str, m
         choose_device(name)
 
 
-def test_auto_precision_is_bf16_only_on_a_gpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_precision("auto", CPU) == "fp32"
-    for capability, expected in ((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp32"):
+def test_a_gpu_that_cannot_be_used_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in "cuda", "hip":
+        monkeypatch.setattr(torch.version, version, None)
+    assert "is built for CPUs alone; install one built for CUDA" in module.why_unusable(CUDA)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert module.why_unusable(CPU) == ""
+
+    def fail(error: Exception) -> None:
+        def ones(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(torch, "ones", ones)
+
+    fail(RuntimeError("Found no NVIDIA driver on your system. Install one.\nmore"))
+    assert module.why_unusable(CUDA) == "Found no NVIDIA driver on your system. Install one"
+    fail(RuntimeError("CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors might"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla P100")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (6, 0))
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80"])
+    said = module.why_unusable(CUDA)
+    assert (
+        "has no kernels for the Tesla P100, of compute capability 6.0, but for sm_75, sm_80; torch up to 2.14" in said
+    )
+    assert "CUDA 12.6" in said
+
+
+def test_auto_precision_is_bf16_where_a_gpu_has_it_and_fp16_where_it_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert choose_precision("auto", CPU) == choose_precision("auto", torch.device("mps")) == "fp32"
+    cases = (((9, 0), True, "bf16"), ((8, 0), False, "bf16"), ((7, 5), True, "fp16"), ((7, 5), False, "fp32"))
+    for capability, finite, expected in cases:
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, capability=capability: capability)
+        monkeypatch.setattr(module, "trains_in_fp16", lambda device, finite=finite: finite)
         assert choose_precision("auto", CUDA) == expected
+    with pytest.raises(UsageError, match="bf16 has not been tried on mps; allowed there are auto, fp32"):
+        choose_precision("bf16", torch.device("mps"))
+
+
+def test_a_step_in_fp16_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_rng_state()
+    assert module.trains_in_fp16(CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+    monkeypatch.setattr(torch.nn.ReLU, "forward", lambda self, x: x * torch.inf)  # as GPUs that overflow do
+    assert not module.trains_in_fp16(CPU)
+
+
+def test_apples_gpus_have_networks_contiguous() -> None:
+    assert module.memory_format(torch.device("mps")) == torch.contiguous_format
+    assert module.memory_format(CPU) == module.memory_format(CUDA) == torch.channels_last
 
 
 @pytest.mark.parametrize("name", ["", "fp8", "float32", "BF16"])

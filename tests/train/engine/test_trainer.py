@@ -40,6 +40,7 @@ class Small(nn.Module):
 
 ERRORS = [
     torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("GET was unable to find an engine to execute this computation"),
     RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
 ]
 

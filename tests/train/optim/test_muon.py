@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from nas_budget import Recipe
-from nas_budget.train.optim.muon import Muon, orthogonal
+from nas_budget.train.optim.muon import Muon, orthogonalize_
 from nas_budget.train.optim.optimizers import make_optimizers
 
 
@@ -17,7 +17,7 @@ from nas_budget.train.optim.optimizers import make_optimizers
 @given(st.integers(1, 12), st.integers(1, 40), st.integers(1, 4), st.integers(0, 99))
 def test_singular_values_come_near_one_and_vectors_stay(rows: int, columns: int, n: int, seed: int) -> None:
     matrices = torch.randn(n, rows, columns, generator=torch.Generator().manual_seed(seed))
-    made = orthogonal(matrices)
+    made = orthogonalize_(matrices.clone())
     values = torch.linalg.svdvals(made)
     clear = torch.linalg.svdvals(matrices) > 0.05 * torch.linalg.svdvals(matrices)[:, :1]
     assert float(values.max()) < 1.3
@@ -63,5 +63,44 @@ def test_convolutions_are_muons_and_the_rest_is_sgds() -> None:
 def test_tall_matrices_take_longer_steps_by_the_root_of_rows_over_columns(shape: tuple[int, ...], scale: float) -> None:
     (made,) = one_step([torch.zeros(shape)], lr=0.1)
     gradient = torch.randn(shape, generator=torch.Generator().manual_seed(1)).flatten(1)
-    expected = -0.1 * scale * orthogonal(gradient[None])[0]
+    expected = -0.1 * scale * orthogonalize_(gradient[None].clone())[0]
     assert torch.allclose(made.flatten(1), expected, atol=1e-5)
+
+
+def scaled_steps(gradients: list[Tensor], scaler: torch.amp.GradScaler) -> tuple[nn.Parameter, Muon]:
+    weight = nn.Parameter(torch.ones(4, 2, 3, 3).to(memory_format=torch.channels_last))
+    optimizer = Muon([weight], lr=0.1, weight_decay=0.1)
+    scaler.scale(torch.zeros(()))  # from then on it has a scale
+    for gradient in gradients:
+        weight.grad = torch.empty_like(weight).copy_(gradient * (scaler.get_scale() if scaler.is_enabled() else 1))
+        scaler.step(optimizer)
+        scaler.update()
+    return weight, optimizer
+
+
+def test_scaled_gradients_make_the_same_step_and_one_that_is_not_finite_makes_none() -> None:
+    first, second = (torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    spoiled = second.clone()
+    spoiled[0, 0, 0, 0] = torch.inf
+    plain, its = scaled_steps([first, second], torch.amp.GradScaler("cpu", enabled=False))
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaled, ours = scaled_steps([first, spoiled, second], scaler)
+    assert torch.allclose(scaled, plain, atol=1e-6)
+    buffers = (its.state[plain]["momentum_buffer"], ours.state[scaled]["momentum_buffer"])
+    assert torch.allclose(*buffers, atol=1e-6)
+    assert scaler.get_scale() == 512  # halved once
+
+
+def test_a_gradient_laid_out_otherwise_makes_the_same_step_and_a_strange_parameter_is_refused() -> None:
+    gradient = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(1))
+    made = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        weight = nn.Parameter(torch.ones(4, 3, 3, 3).to(memory_format=torch.channels_last))
+        weight.grad = gradient.contiguous(memory_format=layout)
+        Muon([weight], lr=0.1).step()
+        made.append(weight.detach())
+    assert torch.equal(*made)
+    turned = nn.Parameter(torch.ones(4, 2).T)
+    turned.grad = torch.ones(2, 4)
+    with pytest.raises(ValueError, match=r"Muon: a parameter has strides \(1, 2\); give contiguous or channels-last"):
+        Muon([turned]).step()

@@ -14,10 +14,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from nas_budget import ResNetSpec, build, cost, layers
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.split import SplitImages, split_images
+from nas_budget.train.engine import trainer
 from nas_budget.train.optim.muon import Muon
 from nas_budget.train.optim.recipe import RECIPES, Recipe
 from nas_budget.train.profile import time_model as module
 from nas_budget.train.profile.time_model import TimeModel, Timing, calibrate, step_features, time_step, time_steps
+from tests.train.engine.recording import ReplayedOnCpu
 
 CPU = torch.device("cpu")
 TRUE = TimeModel(per_mac=2e-10, per_element=1e-9, per_image=3e-4, per_layer=5e-4, per_param=2e-8)
@@ -121,6 +123,16 @@ def test_the_least_of_the_steps_counts(images: SplitImages, monkeypatch: pytest.
     monkeypatch.setattr(module, "time", clock)
     least = time_step(SMALL, images, replace(SGD, batch_size=32))
     assert (least.spec, least.recipe.batch_size, least.seconds) == (SMALL, 32, 2.0)
+
+
+def test_a_recorded_step_is_timed_when_it_is_replayed(images: SplitImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "StepGraph", ReplayedOnCpu)
+    calls: list[str] = []
+    replay = ReplayedOnCpu.__call__
+    monkeypatch.setattr(ReplayedOnCpu, "__call__", lambda self, given: calls.append("replay") or replay(self, given))
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: calls.append("time") or 0.0))
+    time_step(SMALL, images, replace(SGD, batch_size=32), graphed=True)
+    assert calls == ["replay", "time", "replay", "time", "time", "replay", "time"]
 
 
 def test_a_batch_is_cut_to_what_is_quickly_timed(images: SplitImages) -> None:

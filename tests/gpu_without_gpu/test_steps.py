@@ -1,0 +1,107 @@
+"""Training steps run on a GPU that is not there: what can be known of them without its numbers and its speed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from nas_budget.train.optim.recipe import RECIPES
+from tests.gpu_without_gpu.fake_cuda import COMPILER, build
+
+pytestmark = pytest.mark.skipif(COMPILER is None or sys.platform != "linux", reason="there is no g++")
+ROOT = Path(__file__).parents[2]
+AT_THE_END = {
+    "waits for _local_scalar_dense, train/engine/loop:train_epoch",
+    "waits for _local_scalar_dense, train/engine/evaluate:accuracy_of",
+    "waits for _local_scalar_dense, train/engine/evaluate:evaluate",
+}
+"""What an epoch waits for when its steps are done: its loss and its accuracy."""
+KNOWN = {
+    "draws on the host by randint, train/data/trivial_augment:trivial_augment",
+}
+"""Faults that are to be mended."""
+CHANGING = {"_fused_adam_", "_fused_sgd_"}
+"""Operators whose numbers differ from step to step: learning rate and momentum."""
+MOST_LAUNCHES = {"fast": (285, 625), "strong": (460, 800), "paper": (140, 440), "brief": (285, 625)}
+"""Of a step in bf16, of the network of 100 k parameters and of the reference."""
+MOST_LAUNCHES_OF_A_REPLAY = 8
+"""Beside the graph's own: indices, learning rates, the loss, EMA; or the optimizer, where its momentum changes."""
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of a test run have in common."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "gpu-without-gpu"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session", params=RECIPES)
+def recipe(request: pytest.FixtureRequest) -> str:
+    """The name of a recipe."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def found(recipe: str, shared: Path) -> dict[str, Any]:
+    """What the recipe does in each case, from one process."""
+    kept = shared / f"{recipe}.json"
+    with FileLock(shared / "lock"):
+        library = shared / "libfakecuda.so"
+        if not library.exists():
+            build(shared)
+        if not kept.exists():
+            command = [sys.executable, "-m", "tests.gpu_without_gpu.steps", str(library), recipe]
+            environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+            ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+            assert ran.returncode == 0, ran.stderr
+            kept.write_text(ran.stdout)
+    return dict(json.loads(kept.read_text()))
+
+
+@pytest.fixture
+def steps(found: dict[str, Any]) -> dict[str, Any]:
+    """What its steps do in each case."""
+    return {case: epoch for case, epoch in found.items() if case != "recorded"}
+
+
+def test_no_step_waits_mixes_devices_copies_between_them_or_is_refused(steps: dict[str, Any]) -> None:
+    for case, epoch in steps.items():
+        assert {*epoch["faults"]} <= KNOWN, case
+        assert {*epoch["faults_between"]} == AT_THE_END, case
+
+
+def test_two_steps_run_the_same_operators_so_that_a_step_could_be_recorded(steps: dict[str, Any]) -> None:
+    for case, epoch in steps.items():
+        assert epoch["same_operators"], case
+        assert {*epoch["other_numbers"]} <= CHANGING, case
+
+
+def test_all_is_on_the_device_that_was_asked_for(steps: dict[str, Any]) -> None:
+    assert {device for epoch in steps.values() for device in epoch["devices"]} == {"cuda:0"}
+
+
+def test_a_step_launches_no_more_than_is_known(found: dict[str, Any], recipe: str) -> None:
+    small, reference = MOST_LAUNCHES[recipe]
+    assert found["bf16"]["launches"] <= small, found["bf16"]["counts"]
+    assert found["reference"]["launches"] <= reference, found["reference"]["counts"]
+
+
+def test_steps_are_recorded_on_the_device_that_was_asked_for_and_replayed_in_few_launches(
+    found: dict[str, Any], recipe: str
+) -> None:
+    recorded = found["recorded"]
+    assert recorded["not_recorded"] == ""
+    assert recorded["devices"] == ["cuda:1"]
+    one = [1, "memory on cuda:1", "stream on cuda:1", "cuda:1", 2]
+    assert recorded["graphs"] == [one, one]  # which share their memory
+    assert {*recorded["faults"]} <= KNOWN
+    assert recorded["launches"] <= MOST_LAUNCHES_OF_A_REPLAY, recorded["counts"]
