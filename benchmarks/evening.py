@@ -92,6 +92,8 @@ def fast_biases(factor: float) -> Callable[[Trainer], None]:
     return change
 
 
+TOGETHER = {"batch_size": 256, "other_lr": 0.3, "decays": "convolutions"}
+"""What was worth the most alone."""
 VARIANTS: dict[str, Variant] = {
     "fast, label smoothing 0.1": Variant(),
     "GELU": Variant(activation=F.gelu),
@@ -115,6 +117,10 @@ VARIANTS: dict[str, Variant] = {
     "weight decay 0.03": Variant({"weight_decay": 0.03}),
     "rise over 10 % of the steps": Variant({"warmup": 0.1}),
     "cosine": Variant({"schedule": "cosine"}),
+    "together: batch 256, other rate 0.3, only convolutions decay": Variant(TOGETHER),
+    "... and crop 2": Variant({**TOGETHER, "crop_pad": 2}),
+    "... and SiLU": Variant(TOGETHER, activation=F.silu),
+    "... but batch 128, Muon 0.05": Variant({**TOGETHER, "batch_size": 128, "learning_rate": 0.05}),
 }
 
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from nas_budget.search.samplers.bayes import N_RELATIVES
 from nas_budget.search.samplers.expected_gain import expected_gain
 from nas_budget.search.samplers.gaussian_process import GaussianProcess
-from nas_budget.search.samplers.sampler import N_RANDOM, N_STARTUP, THIRDS
+from nas_budget.search.samplers.sampler import N_RANDOM, N_STARTUP, STARTUP_SIZES, THIRDS
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 
 Floats = NDArray[np.float64]
@@ -117,8 +117,12 @@ def ours(table: Table, seed: int) -> list[int]:
     """The rows that the model of bayes trains."""
     rng, rows = np.random.default_rng(seed), fitting(table)
     sizes, bounds = table.log_params[rows], (float(table.log_params.min()), table.limit)
-    tried = [int(rng.choice(rows[np.argsort(sizes)[-N_STARTUP:]]))]
-    for third in THIRDS:
+    tried: list[int] = []
+    for share in STARTUP_SIZES:
+        below = rows[sizes <= bounds[0] + (bounds[1] - bounds[0]) * share + 1e-9]
+        nearest = below[np.argsort(table.log_params[below])[-N_STARTUP:]]
+        tried.append(int(rng.choice(np.setdiff1d(nearest, tried))))
+    for third in THIRDS[:2]:
         edge = bounds[0] + (bounds[1] - bounds[0]) * np.array([third, third + 1]) / 3
         tried.append(int(rng.choice(np.setdiff1d(rows[(edge[0] <= sizes) & (sizes <= edge[1])], tried))))
     model = GaussianProcess(table.groups)
