@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 
 from nas_budget.arch.cost_table import DEFAULTS, IMAGE, parts_table
 from nas_budget.errors import SpecError
-from nas_budget.report.figures.style import lay_out, plain
+from nas_budget.report.figures.style import colours_of_parts, lay_out, plain
 
 Counts = NDArray[np.int64]
 PADDING = {"channels": 0, "blocks": 1, "kernels": 1, "strides": 1}
 """What stands for a stage that a network does not have."""
 WHOLE = ("pool", "stem_kernel", "shortcut_kernel", "se_reduction", "stem_width")
-PART_COLOURS = ("#94a3b8", "#bfdbfe", "#93c5fd", "#60a5fa", "#3b82f6", "#2563eb", "#1d4ed8", "#1e3a8a")
-HEAD_COLOUR = "#d97706"
 
 
 def part_costs(table: pd.DataFrame) -> dict[str, Counts] | None:
@@ -65,10 +63,8 @@ def shares_figure(best: pd.DataFrame, counts: Counts, words: str) -> go.Figure:
         for trial in best.to_dict("records")
     ]
     n_stages = counts.shape[1] - 2
-    steps = np.linspace(1, len(PART_COLOURS) - 1, n_stages).round().astype(int)
-    colours = [PART_COLOURS[0], *(PART_COLOURS[i] for i in steps), HEAD_COLOUR]
     names = ["stem", *(f"stage {i + 1}" for i in range(n_stages)), "head"]
-    for place, (name, colour) in enumerate(zip(names, colours, strict=True)):
+    for place, (name, colour) in enumerate(zip(names, colours_of_parts(n_stages), strict=True)):
         figure.add_bar(
             x=[*(counts[:, place] / totals)], y=labels, orientation="h", name=name, marker={"color": colour},
             customdata=[*map(int, best.index)], text=[f"{n:,}" for n in counts[:, place]], textposition="none",

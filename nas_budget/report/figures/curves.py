@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from nas_budget.report.figures.style import ACCENT, FAINT, GRID, LIMIT, accuracy_axis, colour_of, lay_out, plain
+from nas_budget.report.figures.style import ACCENT, FAINT, GRID, accuracy_axis, colour_of, lay_out, plain
 from nas_budget.report.tables.trials import proposed
 
 MOST_CURVES = 600
@@ -139,7 +139,7 @@ def _add_ends(figure: go.Figure, pruned: pd.DataFrame, metric: Metric, name: str
     ]
     figure.add_scatter(
         x=[*map(len, curves)], y=[points[-1] for points in curves], mode="markers", name=name,
-        marker={"symbol": "x-thin", "size": 7, "line": {"width": 1.5, "color": LIMIT}}, opacity=0.7,
+        marker={"symbol": "x-thin", "size": 7, "line": {"width": 1.5, "color": FAINT}},
         showlegend=bool(name), customdata=[*map(int, pruned.index)], text=reasons,
         hovertemplate=f"{metric.point}<br>%{{text}}<extra></extra>",
     )  # fmt: skip

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from nas_budget.records.formatting import in_short
 from nas_budget.report.figures.axes import round_numbers
-from nas_budget.report.figures.style import BLUES, LIMIT, accuracy_axis, colour_of, lay_out, plain
+from nas_budget.report.figures.style import BLUES, INK, accuracy_axis, colour_of, lay_out, plain
 from nas_budget.report.tables.importance import LOGARITHMIC, WORDS, chance_level, features, importance
 from nas_budget.report.tables.trials import complete
 
@@ -32,10 +32,10 @@ def importance_figure(table: pd.DataFrame) -> go.Figure:
         )  # fmt: skip
     chance = max((chance_level(table[table["study"] == study]) for study in studies), default=0.0)
     if chance:
-        figure.add_vline(x=chance, line={"color": LIMIT, "width": 1.5, "dash": "dash"})
+        figure.add_vline(x=chance, line={"color": INK, "width": 1.5, "dash": "dash"})
         figure.add_annotation(
             x=chance, y=0, yref="paper", text="chance", showarrow=False, xanchor="left", yanchor="bottom", xshift=4,
-            font={"color": LIMIT},
+            font={"color": INK},
         )  # fmt: skip
     lay_out(figure, height=110 + (18 + 10 * len(studies)) * len(names), showlegend=len(studies) > 1, margin={"r": 48})
     figure.update_xaxes(title="share of the variance of accuracy", tickformat=".0%", rangemode="tozero")

@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nas_budget.records.statistics import DEVIATIONS
-from nas_budget.report.figures.style import FAINT, accuracy_axis, accuracy_range, colour_of, lay_out, plain
+from nas_budget.report.figures.style import CARD, FAINT, accuracy_axis, accuracy_range, colour_of, lay_out, plain
 from nas_budget.report.tables.trials import complete
 
 
@@ -35,7 +35,7 @@ def predictions_figure(table: pd.DataFrame) -> go.Figure:
         figure.add_scatter(
             x=[*trials["predicted"]], y=[*trials["accuracy"]], mode="markers",
             error_x={"array": [*trials["margin"]], "color": colour, "thickness": 1, "width": 0},
-            marker={"size": 8, "color": colour, "opacity": 0.8, "line": {"width": 1, "color": "white"}},
+            marker={"size": 8, "color": colour, "opacity": 0.8, "line": {"width": 1, "color": CARD}},
             name=plain(study) if len(studies) > 1 else "trials with the 95 % interval",
             customdata=[*map(int, trials.index)], text=words, hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip

@@ -31,7 +31,7 @@ def progress_figure(table: pd.DataFrame, over: str = "trials") -> go.Figure:
         name, colour = (plain(study) if len(studies) > 1 else ""), colour_of(place)
         figure.add_scatter(
             x=[*at[trials.index]], y=[*trials["accuracy"]], mode="markers", name=name or "trained to the end",
-            marker={"size": 7, "color": colour, "opacity": 0.4}, legendgroup=name, showlegend=not name,
+            marker={"size": 7, "color": colour, "opacity": 0.65}, legendgroup=name, showlegend=not name,
             customdata=[*map(int, trials.index)], text=[*trials["number"]],
             hovertemplate="trial %{text}: %{y:.2%}<extra></extra>",
         )  # fmt: skip

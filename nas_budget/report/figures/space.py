@@ -13,13 +13,10 @@ from plotly.subplots import make_subplots
 from nas_budget.arch.cost_table import Counts
 from nas_budget.records.formatting import in_short
 from nas_budget.report.figures.axes import round_numbers
-from nas_budget.report.figures.style import ACCENT, FAINT, LIMIT, lay_out
+from nas_budget.report.figures.style import ACCENT, FAINT, LIMIT, colours_of_parts, lay_out
 from nas_budget.space.explore import Choice, Exploration
 
 WORDS = {"channels": "width", "kernels": "kernel", "strides": "stride"}
-PART_COLOURS = (
-    "#475569", "#1d4ed8", "#3b82f6", "#60a5fa", "#0d9488", "#14b8a6", "#f59e0b", "#f97316", "#ef4444", "#a855f7",
-)  # fmt: skip
 MOST_BARS = 16
 N_BINS = 60
 N_BARS = 30
@@ -36,13 +33,14 @@ def mean_shares_figure(found: Exploration) -> go.Figure:
     labels = [words[column] if len(counts) == 1 else f"{n} stages:<br>{words[column]}" for n, column in rows]
     shares = np.array([found.part_shares(column)[n_stages == n].mean(axis=0) for n, column in rows])
     n_drawn = int(counts.max())
-    for place, name in enumerate(("stem", *[f"stage {i}" for i in range(1, n_drawn + 1)], "head")):
+    names = ("stem", *[f"stage {i}" for i in range(1, n_drawn + 1)], "head")
+    for place, (name, colour) in enumerate(zip(names, colours_of_parts(n_drawn), strict=True)):
         values = shares[:, -1 if name == "head" else place].tolist()
         figure.add_bar(
             y=labels, x=values, name=name, orientation="h",
-            marker={"color": FAINT if name == "head" else PART_COLOURS[place % len(PART_COLOURS)]},
+            marker={"color": colour},
             text=[f"{value:.0%}" if value >= 0.01 else "" for value in values], textposition="inside",
-            insidetextanchor="middle", textangle=0, textfont={"color": "white"},
+            insidetextanchor="middle", textangle=0,
             hovertemplate="%{y}<br>" + name + ": %{x:.1%}<extra></extra>",
         )  # fmt: skip
     lay_out(

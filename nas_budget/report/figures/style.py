@@ -6,17 +6,73 @@ from html import escape
 
 import plotly.graph_objects as go
 
-ACCENT, INK, FAINT, LIMIT, PAPER = "#2563eb", "#334155", "#94a3b8", "#dc2626", "#d97706"
-SECOND, GOOD = "#0d9488", "#16a34a"
+COLOURS = {
+    "accent": ("#2563eb", "#7aa7ff"),  # what was trained to the end, and parameters
+    "macs": ("#0d9488", "#2dd4bf"),  # multiply-adds
+    "rest": ("#94a3b8", "#94a3b8"),  # what stands behind that: pruned trials, a whole space, lines of the frame
+    "chosen": ("#f59e0b", "#f59e0b"),  # the trial that is looked at, and the one it is compared with
+    "limit": ("#dc2626", "#f87171"),  # budgets
+    "expected": ("#7c3aed", "#a78bfa"),  # what a model expects
+    "published": ("#15803d", "#4ade80"),  # networks and curves of others
+    "wider": ("#0e7490", "#22d3ee"),  # the best networks, trained again as wider proxies
+    "ema": ("#c026d3", "#e879f9"),  # the average of the weights
+    "lost": ("#92400e", "#d6a06b"),  # device time with nothing to show for it
+    "label": ("#334155", "#cbd5e1"),  # text in figures; finalists
+    "ink": ("#0f172a", "#e8edf4"),
+    "soft": ("#52606f", "#9fb0c3"),
+    "line": ("#e2e8f0", "#2a3646"),
+    "card": ("#ffffff", "#151d28"),
+    "hover": ("#fdfdfe", "#1e293b"),
+    "ground": ("#f6f8fb", "#0d131b"),
+    "warning": ("#d97706", "#fbbf24"),
+}
+"""Every colour that means something, by its meaning, on light and on dark ground; style sheets know them as --name."""
+ACCENT, MACS, FAINT, CHOSEN, LIMIT, EXPECTED, PUBLISHED, WIDER, EMA, LOST, INK = (
+    COLOURS[name][0]
+    for name in (
+        "accent", "macs", "rest", "chosen", "limit", "expected", "published", "wider", "ema", "lost", "label",
+    )
+)  # fmt: skip
+CARD, HOVER = COLOURS["card"][0], COLOURS["hover"][0]
 GRID = "rgba(148, 163, 184, 0.25)"
-PALETTE = (ACCENT, "#db2777", SECOND, "#9333ea", "#ca8a04", "#475569", "#ea580c", "#65a30d")
+STUDIES = (
+    COLOURS["accent"], ("#db2777", "#f472b6"), ("#65a30d", "#a3e635"), ("#9333ea", "#c084fc"), ("#0891b2", "#22d3ee"),
+    ("#ca8a04", "#facc15"), ("#475569", "#94a3b8"), ("#ea580c", "#fb923c"),
+)  # fmt: skip
 """Colours of studies that are compared; the first is that of a single one."""
+STAGES = (
+    ("#c7dcfd", "#1d3a75"), ("#98c1fb", "#25509f"), ("#649efa", "#2f68c8"), ("#3a7bf0", "#4a86e8"),
+    ("#2260d8", "#79a8f5"), ("#1c49ad", "#a9c8fb"), ("#1b3680", "#d6e5fe"),
+)  # fmt: skip
+"""From the first stage of a network to the last."""
+RAMPS = (
+    ("#dbeafe", "#1e3a8a"), ("#1e3a8a", "#bfdbfe"), ("#eff6ff", "#1e293b"), ("#1d4ed8", "#93c5fd"),
+    ("#fff7ed", "#33231a"), ("#c2410c", "#ea580c"),
+)  # fmt: skip
+"""Ends of the scales of few and many."""
 BLUES = [[0, "#dbeafe"], [0.5, "#60a5fa"], [1, "#1e3a8a"]]
+DARK = dict([*COLOURS.values(), *STUDIES, *STAGES, *RAMPS])
+"""The dark counterpart of each light colour."""
+
+
+def colours_as_css() -> str:
+    """The colours as variables of a style sheet: dark ones where the system is, light ones on paper."""
+    light, dark = (
+        ":root { " + " ".join(f"--{name}: {pair[place]};" for name, pair in COLOURS.items()) + " }" for place in (0, 1)
+    )
+    return f"{light}\n@media (prefers-color-scheme: dark) {{ {dark} }}\n@media print {{ {light} }}\n"
+
+
+def colours_of_parts(n_stages: int) -> list[str]:
+    """A colour for the stem, each stage and the head of networks of at most so many stages."""
+    last = len(STAGES) - 1
+    steps = [round(last * stage / (n_stages - 1)) for stage in range(n_stages)] if n_stages > 1 else [last // 2]
+    return [FAINT, *(STAGES[step][0] for step in steps), INK]
 
 
 def colour_of(place: int) -> str:
     """The colour of the study at this place, from 0."""
-    return PALETTE[place % len(PALETTE)]
+    return STUDIES[place % len(STUDIES)][0]
 
 
 def lay_out(figure: go.Figure, **layout: object) -> go.Figure:
@@ -27,7 +83,12 @@ def lay_out(figure: go.Figure, **layout: object) -> go.Figure:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         margin={"l": 60, "r": 16, "t": 8, "b": 44},
-        hoverlabel={"align": "left", "bgcolor": "#ffffff", "bordercolor": FAINT, "font": {"size": 13, "color": INK}},
+        hoverlabel={
+            "align": "left",
+            "bgcolor": HOVER,
+            "bordercolor": FAINT,
+            "font": {"size": 13, "color": INK},
+        },
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.01, "x": 0, "traceorder": "normal"},
         dragmode=False,
     )

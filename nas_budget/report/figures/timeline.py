@@ -12,21 +12,22 @@ from numpy.typing import NDArray
 
 from nas_budget.records.formatting import duration
 from nas_budget.records.time_ledger import TimeLedger
-from nas_budget.report.figures.style import FAINT, GOOD, LIMIT, PAPER, SECOND, lay_out, plain
+from nas_budget.report.figures.style import ACCENT, FAINT, INK, LOST, WIDER, lay_out, plain
 
 Times = NDArray[np.float64]
 
 ENTRIES = {
-    "complete": ("complete trials", "#2563eb"),
-    "pruned": ("pruned trials", FAINT),
-    "ladder": ("the best again, wider", "#60a5fa"),
-    "finalists": ("finalists", SECOND),
-    "failed": ("failed trials", LIMIT),
-    "duplicate": ("networks trained before", "#9333ea"),
-    "repeated": ("repeated after interruptions", PAPER),
-    "saved": ("saved by pruning", "rgba(22, 163, 74, 0.25)"),
+    "complete": ("complete trials", ACCENT, ""),
+    "pruned": ("pruned trials", FAINT, ""),
+    "ladder": ("the best again, wider", WIDER, ""),
+    "finalists": ("finalists", INK, ""),
+    "failed": ("failed trials", LOST, ""),
+    "duplicate": ("networks trained before", LOST, "."),
+    "repeated": ("repeated after interruptions", LOST, "x"),
+    "saved": ("saved by pruning", FAINT, "/"),
 }
-STATES = {"complete": "#2563eb", "pruned": FAINT, "failed": LIMIT}
+"""Of the time ledger: words, colour, pattern."""
+STATES = {"complete": ACCENT, "pruned": FAINT, "failed": LOST}
 MARGIN = {"l": 8, "r": 12, "t": 56, "b": 44}
 MINUTE, HOUR = 60.0, 3600.0
 LONGEST_PAUSE, PAUSE_SHARE = 60.0, 0.05
@@ -38,12 +39,12 @@ def ledger_figure(ledgers: Mapping[str, TimeLedger]) -> go.Figure:
     figure = go.Figure()
     most = max((asdict(spent)["saved"] + spent.spent for spent in ledgers.values()), default=0.0)
     unit, words = unit_of(most)
-    for entry, (name, colour) in ENTRIES.items():
+    for entry, (name, colour, pattern) in ENTRIES.items():
         seconds = [getattr(spent, entry) for spent in ledgers.values()]
         if any(seconds):
             figure.add_bar(
                 x=[s / unit for s in seconds], y=[*map(plain, ledgers)], orientation="h", name=name,
-                marker={"color": colour, "pattern": {"shape": "/" if entry == "saved" else "", "fgcolor": GOOD}},
+                marker={"color": colour, "pattern": {"shape": pattern, "fgcolor": colour}},
                 text=[duration(s) for s in seconds], textposition="none",
                 hovertemplate=f"{name}: %{{text}}<extra></extra>",
             )  # fmt: skip
@@ -70,7 +71,7 @@ def timeline_figure(table: pd.DataFrame) -> go.Figure | None:
     for state in STATES:
         _add_bars(figure, drawn[drawn["state"] == state], state)
     for at, length in pauses:
-        figure.add_vline(x=at / unit, line={"color": PAPER, "width": 1.5, "dash": "dot"})
+        figure.add_vline(x=at / unit, line={"color": FAINT, "width": 1.5, "dash": "dot"})
         figure.add_annotation(x=at / unit, y=1, yref="paper", yanchor="bottom", text=duration(length), showarrow=False)
     rows = [*drawn["worker_index"].unique()]
     lay_out(figure, height=130 + 40 * len(rows), hovermode="closest", barmode="overlay", margin=MARGIN)

@@ -14,7 +14,19 @@ from nas_budget.records.formatting import factor_in_words, in_short, width_in_wo
 from nas_budget.records.predictions import ExpectedNetwork
 from nas_budget.records.statistics import DEVIATIONS, interval
 from nas_budget.report.figures.axes import AXES, round_numbers
-from nas_budget.report.figures.style import FAINT, INK, LIMIT, PAPER, SECOND, accuracy_axis, colour_of, lay_out, plain
+from nas_budget.report.figures.style import (
+    CARD,
+    EXPECTED,
+    FAINT,
+    INK,
+    LIMIT,
+    PUBLISHED,
+    WIDER,
+    accuracy_axis,
+    colour_of,
+    lay_out,
+    plain,
+)
 from nas_budget.report.tables.known import known_networks
 from nas_budget.report.tables.trials import knee, ladder, pareto_trials, proposed, trained_as
 
@@ -26,7 +38,7 @@ MARGIN = 1.15
 """By how much the axis of costs goes beyond them."""
 MOST_BARS = 100
 """Of more complete trials those on the front alone have error bars."""
-BAND, BAR = "rgba(13, 148, 136, 0.14)", "rgba(100, 116, 139, 0.4)"
+BAND, BAR = "rgba(124, 58, 237, 0.12)", "rgba(100, 116, 139, 0.4)"
 NARROW = 3
 """An axis whose end is less than this many times its beginning has no round numbers to show."""
 
@@ -98,7 +110,7 @@ def _add_study(figure: go.Figure, trials: pd.DataFrame, place: int, right: float
         words = f"{name}, pruned" if name else "pruned"
         _add_trials(figure, pruned, words, faint, showlegend=not name, legendgroup=name)
     few = len(complete) <= MOST_BARS
-    visible = {"size": 9, "color": colour, "opacity": 0.7, "line": {"width": 1, "color": "white"}}
+    visible = {"size": 9, "color": colour, "opacity": 0.7, "line": {"width": 1, "color": CARD}}
     _add_trials(
         figure, complete, plain(name) or "trained to the end", visible, legendgroup=name,
         showlegend=not complete.empty, error_y=_error_bars(complete) if few else None,
@@ -111,7 +123,7 @@ def _add_study(figure: go.Figure, trials: pd.DataFrame, place: int, right: float
         line={"shape": "hv", "color": colour, "width": 2.5}, name="Pareto front", hoverinfo="skip",
         legendgroup=name, showlegend=not name,
     )  # fmt: skip
-    large = {"size": 13, "color": colour, "line": {"width": 2, "color": "white"}}
+    large = {"size": 13, "color": colour, "line": {"width": 2, "color": CARD}}
     bars = None if few else _error_bars(pareto)
     _add_trials(figure, pareto, "on the Pareto front", large, showlegend=False, legendgroup=name, error_y=bars)
 
@@ -134,7 +146,7 @@ def _add_expected(figure: go.Figure, expected: Sequence[ExpectedNetwork]) -> Non
             legendgroup="expected", showlegend=False,
         )  # fmt: skip
     figure.add_scatter(
-        x=sizes, y=[e.accuracy for e in expected], mode="lines", line={"color": SECOND, "width": 1.5, "dash": "dot"},
+        x=sizes, y=[e.accuracy for e in expected], mode="lines", line={"color": EXPECTED, "width": 1.5, "dash": "dot"},
         name="what the model expects of the best", legendgroup="expected", legendrank=1_001,
         text=[f"{e.accuracy:.2%} ± {margin:.2%}" for e, margin in zip(expected, margins, strict=True)],
         hovertemplate="the model expects %{text} (95 %)<br>of the best up to %{x:,} parameters<extra></extra>",
@@ -155,8 +167,8 @@ def _add_ladder(figure: go.Figure, wider: pd.DataFrame) -> None:
         symbol: dict[str, Any] = {
             "size": 11,
             "symbol": "triangle-up",
-            "color": "white",
-            "line": {"width": 2, "color": INK},
+            "color": CARD,
+            "line": {"width": 2, "color": WIDER},
         }
         _add_trials(figure, trials, f"again at {width_in_words(float(str(proxy)))}", symbol)
 
@@ -179,7 +191,7 @@ def _add_finalists(figure: go.Figure, drawn: pd.DataFrame, finalists: Sequence[F
         x=[float(known["cost"][f.trial]) for f in shown], y=[f.mean for f in shown], mode="markers",
         name="finalists, trained again", customdata=[int(known["id"][f.trial]) for f in shown],
         error_y={"array": [f.interval or 0 for f in shown], "color": INK, "thickness": 1.5, "width": 5},
-        marker={"size": 11, "symbol": "diamond", "color": "white", "line": {"width": 2, "color": INK}},
+        marker={"size": 11, "symbol": "diamond", "color": CARD, "line": {"width": 2, "color": INK}},
         text=[f"<b>{f.mean:.2%}</b>{margin} · finalist {f.trial}<br>runs: {f.n_runs}" for f, margin in margins],
         hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
@@ -212,7 +224,7 @@ def _add_known(figure: go.Figure, data: str, column: str, drawn: pd.DataFrame) -
     figure.add_scatter(
         x=[cost for _, cost in known], y=[k.accuracy for k, _ in known], mode="markers",
         name="published networks (on test images)", visible=True if near else "legendonly",
-        marker={"size": 13, "symbol": "star", "color": PAPER},
+        marker={"size": 13, "symbol": "star", "color": PUBLISHED},
         text=[f"<b>{k.accuracy:.2%}</b> · {k.name}<br>{k.params:,} parameters<br>{k.source}" for k, _ in known],
         hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip

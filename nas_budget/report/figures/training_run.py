@@ -15,7 +15,7 @@ from nas_budget.arch.cost import PartCost, cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.records.formatting import in_short
 from nas_budget.records.training_run import EpochRow, RunResult
-from nas_budget.report.figures.style import ACCENT, PAPER, SECOND, accuracy_range, lay_out, plain
+from nas_budget.report.figures.style import ACCENT, EMA, MACS, PUBLISHED, accuracy_range, lay_out, plain
 
 RIGHT = [[0, "#eff6ff"], [1, "#1d4ed8"]]
 WRONG = [[0, "#fff7ed"], [1, "#c2410c"]]
@@ -65,9 +65,9 @@ def _over_epochs(
         field = next(iter(values.values()))
         figure.add_scatter(
             x=[row.epoch for row in paper], y=[_number(row, field) for row in paper], mode="lines", name="the paper",
-            line={"color": PAPER, "width": 1.5}, hovertemplate=f"%{{y:{number}}}",
+            line={"color": PUBLISHED, "width": 1.5}, hovertemplate=f"%{{y:{number}}}",
         )  # fmt: skip
-    for (name, field), colour in zip(values.items(), (ACCENT, SECOND), strict=False):
+    for (name, field), colour in zip(values.items(), (ACCENT, EMA), strict=False):
         _add_seeds(figure, metrics, field, name, colour, number)
     epochs = sorted({epoch for trace in figure.data for epoch in trace.x})
     few = {"tickvals": epochs} if len(epochs) < 9 else {}
@@ -110,7 +110,7 @@ def architecture_figure(spec: ResNetSpec) -> go.Figure:
     parts = cost(spec).parts
     figure = make_subplots(rows=3, cols=1, shared_xaxes=True, row_heights=[0.5, 0.25, 0.25], vertical_spacing=0.12)
     _add_maps(figure, spec, parts)
-    for row, (name, words, colour) in enumerate((("params", "parameters", ACCENT), ("macs", "MACs", SECOND)), start=2):
+    for row, (name, words, colour) in enumerate((("params", "parameters", ACCENT), ("macs", "MACs", MACS)), start=2):
         values = [getattr(part, name) for part in parts]
         figure.add_bar(
             x=[*range(len(parts))], y=[value / sum(values) for value in values], row=row, col=1, width=0.62,

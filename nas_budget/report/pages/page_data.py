@@ -39,6 +39,7 @@ def page_data(studies: Sequence[StudyTable], table: pd.DataFrame, figures: dict[
     """
     hover = [describe(row) if row["accuracy"] == row["accuracy"] else "" for row in table.to_dict("records")]
     values = {
+        "name": " and ".join(study.name for study in studies),
         "columns": {name: _column(table[name]) for name in COLUMNS},
         "hover": hover,
         "network": [network(row) for row in table.to_dict("records")],
@@ -124,8 +125,8 @@ def figures_of_studies(studies: Sequence[StudyTable]) -> dict[str, go.Figure]:
     figures |= {f"curves-{metric}": curves_figure(table, metric) for metric in drawn}
     if any(len(importance(rows)) for _, rows in table.groupby("study")):
         figures |= {"importance": importance_figure(table), "parallel": parallel_figure(table)}
-        slices = slice_figures(table, N_SLICES).values()
-        figures |= {f"slice-{place}": figure for place, figure in enumerate(slices)}
+        slices = slice_figures(table, N_SLICES)
+        figures |= {f"slice-{words.replace(' ', '-')}": figure for words, figure in slices.items()}
     best = complete(table).nlargest(N_BEST, "accuracy")
     shares = _cost_shares(best)
     if len(best) and all(shares.values()):

@@ -27,8 +27,9 @@ def space_page(found: Exploration, title: str) -> str:
         "choices": choices_figure(found),
     }  # fmt: skip
     return render(
-        "space.html", {"share": share_in_words}, ["common.js"], title=title, found=found, never=never(found.choices),
-        summary=summary(found), figures=figures, data=json_in_html({"figures": figures}), plotly=plotly_script(),
+        "space.html", {"share": share_in_words}, ["common.js", "figures.js"], title=title, found=found,
+        never=never(found.choices), summary=summary(found), figures=figures,
+        data=json_in_html({"name": title, "figures": figures}), plotly=plotly_script(),
     )  # fmt: skip
 
 

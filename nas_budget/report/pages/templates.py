@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from base64 import b64encode
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from nas_budget.errors import TableError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.formatting import duration
 from nas_budget.report.assets import asset
+from nas_budget.report.figures.style import COLOURS, DARK, colours_as_css
 
 
 def render(template: str, filters: dict[str, Any] | None = None, scripts: Sequence[str] = (), **values: Any) -> str:
@@ -31,8 +35,11 @@ def render(template: str, filters: dict[str, Any] | None = None, scripts: Sequen
     )
     shown = {"count": "{:,.0f}", "percent": "{:.2%}", "tenth": "{:.1%}"}
     environment.filters.update({name: form.format for name, form in shown.items()}, duration=duration, **filters or {})
-    texts = [asset(name) for name in scripts]
-    return environment.get_template(template).render(style=asset("style.css"), scripts=texts, **values)
+    texts = [asset(f"scripts/{name}") for name in scripts]
+    return environment.get_template(template).render(
+        style=colours_as_css() + asset("style.css"), scripts=texts, dark=json.dumps(DARK),
+        colours=json.dumps({name: light for name, (light, _) in COLOURS.items()}), **values,
+    )  # fmt: skip
 
 
 def json_in_html(values: Any) -> str:
@@ -53,6 +60,8 @@ def write_page(path: Path, html: str) -> None:
         raise TableError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
+@cache
 def plotly_script() -> str:
-    """The plotly.js that draws figures on a page, whole, so that it opens without a network."""
-    return f"<script>{get_plotlyjs()}</script>"
+    """The plotly.js that draws figures on a page, without a network: compressed, and unpacked by the page."""
+    packed = b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+    return f'<script type="application/gzip" id="plotly">{packed}</script>'

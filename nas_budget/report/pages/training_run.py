@@ -87,7 +87,7 @@ def run_page(result: RunResult, metrics: Sequence[EpochRow], folder: Path | None
     spec, figures, classes = _spec(result), _figures(result, metrics), class_accuracies(result)
     as_paper = is_papers_network(result, spec)
     return render(
-        "run.html", scripts=["common.js"], result=result, spec=spec, used=cost(spec), figures=figures,
+        "run.html", scripts=["common.js", "figures.js"], result=result, spec=spec, used=cost(spec), figures=figures,
         second=_second_figures(result), margins=list(_margins(result)), facts=list(_facts(result)),
         recipe=list(_recipe(result.recipe)),
         paper=reference() if as_paper else None, unlike=differences_in_words(differences(result) if as_paper else []),
@@ -95,7 +95,8 @@ def run_page(result: RunResult, metrics: Sequence[EpochRow], folder: Path | None
         drawn=drawn_range(classes), of_all=share_of_all(classes), seconds=sum(seed.seconds for seed in result.seeds),
         mistakes=[_named(mistake, result) for mistake in result.mistakes], side=min(spec.image_size, MOST_PIXELS),
         thumbnails=read_thumbnails(folder / MISTAKES, len(result.mistakes), spec.image_size) if folder else [],
-        commands=commands(folder) if folder else [], data=json_in_html({"figures": figures}), plotly=plotly_script(),
+        commands=commands(folder) if folder else [],
+        data=json_in_html({"name": result.name, "figures": figures}), plotly=plotly_script(),
     )  # fmt: skip
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+from plotly.offline import get_plotlyjs
 
 from nas_budget.records.trials import COLUMNS, write_table
 from nas_budget.report.pages.study import write_page
@@ -51,7 +53,8 @@ def test_every_figure_of_a_thousand_trials_is_drawn_and_the_axis_chosen(open_pag
     scroll_through(window)
     drawn = {place.get_attribute("id") for place in window.locator(".figure").all()}
     names = "tradeoff", "progress", "predictions", "curves", "importance", "parallel", "ledger", "timeline"
-    assert {*names, "shares-params", "shares-macs", *(f"slice-{place}" for place in range(6))} <= drawn
+    assert {*names, "shares-params", "shares-macs", "slice-parameters", "slice-MACs"} <= drawn
+    assert len([name for name in drawn if name.startswith("slice-")]) == 6
     options = window.locator("#axis option").all_inner_texts()
     assert options == ["parameters", "MACs", "bytes of weights", "latency", "device seconds"]
     for value, title in ("macs", "MACs of one image"), ("latency", "latency of one image (ms)"):
@@ -226,3 +229,61 @@ def test_all_figures_are_on_paper_in_light_colours(open_page: Open, tmp_path: Pa
     assert window.evaluate("getComputedStyle(document.querySelector('#tradeoff .xtitle')).fill") == "rgb(51, 65, 85)"
     window.evaluate("dispatchEvent(new Event('afterprint'))")
     window.wait_for_function("document.querySelector('#tradeoff .main-svg').getBoundingClientRect().width > 900")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_sections_are_reached_by_keyboard(open_page: Open, tmp_path: Path, width: int) -> None:
+    window = open_page(f"{made(tmp_path, many(60))}#axis=macs", width=width)
+    phone = width < 600
+    assert window.locator(".sections li").first.is_visible() != phone
+    if phone:
+        window.keyboard.press("Tab")
+        window.keyboard.press("Enter")  # opens the menu
+        window.keyboard.press("Escape")
+        assert not window.locator(".sections li").first.is_visible()
+        window.keyboard.press("Enter")
+    titles = window.locator("section h2").all_inner_texts()
+    assert window.locator(".sections a").all_inner_texts() == ["Summary", *titles]
+    for _ in range(titles.index("Learning curves") + 2):
+        window.keyboard.press("Tab")
+    assert window.evaluate("document.activeElement.textContent") == "Learning curves"
+    window.keyboard.press("Enter")
+    near_top = "(() => { const y = document.getElementById('to-learning-curves').getBoundingClientRect().y;"
+    window.wait_for_function(f"{near_top} return 0 <= y && y < 80; }})()")
+    assert window.evaluate("document.activeElement.id") == "to-learning-curves"
+    window.wait_for_function("document.querySelector('.sections [aria-current]').textContent === 'Learning curves'")
+    assert "axis=macs" in window.evaluate("location.hash")  # what is looked at is still in the address
+    assert window.locator(".sections li").first.is_visible() != phone
+
+
+def test_figures_are_saved_under_the_names_of_study_and_figure(open_page: Open, tmp_path: Path) -> None:
+    window = open_page(made(tmp_path, many(60, study="My study <1>")), "dark")
+    window.select_option("#axis", "macs")
+    scroll_through(window)
+    names = set()
+    for button in window.locator(".png").all():
+        with window.expect_download() as download:
+            button.click()
+        names.add(download.value.suggested_filename)
+        download.value.save_as(tmp_path / "figure.png")
+        with Image.open(tmp_path / "figure.png") as image:
+            assert image.getpixel((1, 1))[:3] == (255, 255, 255)
+            assert image.width > 500
+    shown = {"tradeoff-macs", "trial-curve", "progress-trials", "predictions", "curves-loss", "importance", "parallel"}
+    assert {f"my-study-1-{name}.png" for name in {*shown, "slice-parameters", "shares-macs", "ledger"}} <= names
+    assert len(names) == window.locator(".figure").count()
+
+
+def test_a_page_takes_half_of_what_plotly_takes(tmp_path: Path) -> None:
+    made(tmp_path, many(60))
+    assert (tmp_path / "report.html").stat().st_size < len(get_plotlyjs()) / 2
+
+
+def test_a_browser_that_cannot_unpack_the_figures_says_so(browser: Any, tmp_path: Path) -> None:
+    window = browser.new_page()
+    window.add_init_script("delete globalThis.DecompressionStream")
+    window.goto(made(tmp_path, many(20)))
+    window.wait_for_selector("#tradeoff .warning")
+    assert "Figures need a browser of 2023 or later" in window.locator("#tradeoff").inner_text()
+    assert "20 of 20 trials" in window.locator("#shown").inner_text()
+    window.close()

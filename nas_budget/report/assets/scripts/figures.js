@@ -1,33 +1,4 @@
-// What all pages do: commands are copied; figures are drawn when they come into sight, in the colours of the scheme.
-
-/** Copy a text where a page has no clipboard, as a file may not: from an area that is not seen. */
-const copied = (text) => {
-  const area = document.body.appendChild(document.createElement("textarea"));
-  area.value = text;
-  area.setAttribute("readonly", "");
-  area.style.cssText = "position: fixed; top: 0; opacity: 0";
-  area.select();
-  const done = document.execCommand("copy");
-  area.remove();
-  return done;
-};
-document.addEventListener("click", async ({target}) => {
-  const button = target.closest(".command .copy");
-  if (!button) return;
-  const text = button.previousElementSibling.textContent;
-  const done = await (navigator.clipboard ? navigator.clipboard.writeText(text).then(() => true, () => copied(text)) : copied(text));
-  button.focus();
-  button.textContent = done ? "copied" : "select it";
-  if (!done) getSelection().selectAllChildren(button.previousElementSibling);
-  setTimeout(() => { button.textContent = "copy"; }, 1500);
-});
-
-const dark = matchMedia("(prefers-color-scheme: dark)"), narrow = matchMedia("(max-width: 600px)");
-const DARK = {
-  "#2563eb": "#7aa7ff", "#334155": "#cbd5e1", "#dc2626": "#f87171", "#d97706": "#fbbf24", "#0d9488": "#2dd4bf", white: "#151d28",
-  "#ffffff": "#1e293b", "#dbeafe": "#1e3a8a", "#1e3a8a": "#bfdbfe", "#1d4ed8": "#93c5fd", "#bfdbfe": "#1e40af", "#93c5fd": "#1d4ed8", "#db2777": "#f472b6",
-  "#475569": "#94a3b8", "#9333ea": "#c084fc", "#ea580c": "#fb923c", "#65a30d": "#a3e635", "#ca8a04": "#facc15", "#eff6ff": "#1e293b", "#fff7ed": "#33231a", "#c2410c": "#ea580c",
-};
+// Figures: drawn when they come into sight, in the colours of the scheme, and saved as PNG.
 const DATA = new Set(["x", "y", "z", "text", "customdata", "base", "values", "ticktext"]);
 const CONFIG = {displaylogo: false, responsive: true, displayModeBar: false};
 const PAPER_WIDTH = 680, MOST_BARS = 20;  // error bars that a phone has room for
@@ -80,8 +51,8 @@ const FITS = {
   },
 };
 
-/** What the page of studies adds: marks of the pinned trial, and what a click on a trial does. */
-const own = {marks: () => [], clicked: () => {}};
+/** What the page of studies adds: marks of the pinned trial, what a click on a trial does, and views of a figure. */
+const own = {marks: () => [], clicked: () => {}, fit: () => {}};
 const drawn = new Set();
 const nameOf = (place) => {
   const chosen = document.querySelector(`select[data-of="${place.id}"]`);
@@ -98,17 +69,21 @@ const dressed = (place, printing) => {
     ...(narrow.matches && trace.error_y && trace.x.length > MOST_BARS ? {error_y: {visible: false}} : {}),
   }));
   const figure = {data: [...full, ...own.marks(name)], layout: {...layout, uirevision: name}};
+  own.fit(name, figure);
   (FITS[name] ?? makeRoom)(figure, place.clientWidth);
   return dark.matches && !printing ? darkened(figure) : figure;
 };
 
 const draw = (place, printing = false) => {
+  if (!globalThis.Plotly) return;
   const {data, layout} = dressed(place, printing);
   place.style.height = `${layout.height}px`;
   if (printing) Object.assign(layout, {width: place.matches(".slices *, .pair *") ? place.clientWidth : PAPER_WIDTH, autosize: false});
   Plotly.react(place, data, layout, CONFIG);
   if (drawn.has(place)) return;
   drawn.add(place);
+  const words = place.getAttribute("aria-label");
+  place.after(make("button", {class: "png", type: "button", "aria-label": `save as PNG: ${words}`, title: "save as PNG", onclick: () => savePng(place)}, "PNG"));
   place.on("plotly_click", ({points}) => {
     const id = points.map((point) => point.customdata).find(Number.isInteger);
     if (id !== undefined) own.clicked(id);
@@ -117,7 +92,29 @@ const draw = (place, printing = false) => {
 
 const redraw = (test = () => true) => drawn.forEach((place) => test(nameOf(place)) && draw(place));
 
-const startFigures = () => {
+/** Save the figure of a place in light colours on white, as wide as it is here, named after what the page is of. */
+const savePng = async (place) => {
+  const {data, layout} = dressed(place, true);
+  const image = {format: "png", scale: 2, width: place.clientWidth, height: layout.height};
+  const href = await Plotly.toImage({data, layout: {...layout, paper_bgcolor: "white", plot_bgcolor: "white"}, config: CONFIG}, image);
+  make("a", {href, download: `${slug(page.name)}-${nameOf(place)}.png`}).click();
+};
+
+/** plotly.js where the page holds it compressed; the server of a page that is watched has it as a file. */
+const unpackPlotly = async () => {
+  const packed = document.getElementById("plotly");
+  if (!packed) return;
+  const bytes = Uint8Array.from(atob(packed.textContent), (letter) => letter.charCodeAt(0));
+  packed.remove();
+  const text = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  document.head.append(make("script", {}, text));
+};
+
+const startFigures = async () => {
+  try { await unpackPlotly(); } catch (error) {
+    for (const place of places()) place.replaceChildren(make("p", {class: "warning"}, `Figures need a browser of 2023 or later (${error.message}).`));
+    return;
+  }
   const watcher = new IntersectionObserver((entries) => {
     for (const entry of entries) if (entry.isIntersecting) { watcher.unobserve(entry.target); draw(entry.target); }
   }, {rootMargin: "300px"});

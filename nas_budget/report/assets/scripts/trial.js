@@ -8,14 +8,6 @@ const several = page.studies.length > 1;
 const STATES = {complete: "trained to the end", pruned: "pruned", failed: "failed"};
 let pinned = null;
 
-/** An element with attributes, holding texts and elements. */
-const make = (tag, attributes = {}, ...parts) => {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) name === "onclick" ? element.addEventListener("click", value) : element.setAttribute(name, value);
-  element.append(...parts);
-  return element;
-};
-
 /** Stem, stages and head of a trial: name, shape of what comes out, blocks, params, MACs; null where it is not known. */
 const costShares = (id) => {
   const image = page.image[page.studies.indexOf(cell("study", id))];
@@ -65,12 +57,12 @@ const SETTINGS = [
 const curveFigure = (id) => {
   const y = curveOf(id), base = page.figures["curves-accuracy"]?.layout;
   if (!y.length || !base) return null;
-  const trace = {x: y.map((_, i) => i + 1), y, mode: "lines+markers", line: {color: "#2563eb", width: 2.5}, hovertemplate: "%{y:.2%} after epoch %{x}<extra></extra>"};
+  const trace = {x: y.map((_, i) => i + 1), y, mode: "lines+markers", line: {color: COLOURS.chosen, width: 2.5}, hovertemplate: "%{y:.2%} after epoch %{x}<extra></extra>"};
   const layout = {...base, shapes: [], height: 220, showlegend: false, margin: {l: 52, r: 12, t: 8, b: 40}, xaxis: {...base.xaxis, range: [0.5, cell("max_epochs", id) + 0.5]}, yaxis: {...base.yaxis, title: "", autorangeoptions: {}}};
   return {data: [trace], layout};
 };
 
-const PIN = "#f59e0b", MARKED = /^(tradeoff|slice|progress|predictions)/;
+const MARKED = /^(tradeoff|slice|progress|predictions)/;
 
 /** What marks the pinned trial in a figure: a ring, or its curve. */
 own.marks = (name) => {
@@ -78,12 +70,12 @@ own.marks = (name) => {
   const common = {hoverinfo: "skip", showlegend: false, customdata: [pinned]};
   if (name.startsWith("curves")) {
     const y = curveOf(pinned, name === "curves-loss" ? "train_losses" : "curve");
-    return [{...common, x: y.map((_, i) => i + 1), y, mode: y.length > 1 ? "lines" : "markers", line: {color: PIN, width: 3.5}, marker: {color: PIN}}];
+    return [{...common, x: y.map((_, i) => i + 1), y, mode: y.length > 1 ? "lines" : "markers", line: {color: COLOURS.chosen, width: 3.5}, marker: {color: COLOURS.chosen}}];
   }
   if (!MARKED.test(name)) return [];
   for (const trace of page.figures[name].data) {
     const place = trace.mode === "markers" && trace.customdata ? trace.customdata.indexOf(pinned) : -1;
-    if (place >= 0) return [{...common, x: [trace.x[place]], y: [trace.y[place]], mode: "markers", marker: {size: 20, symbol: "circle-open", color: PIN, line: {width: 3}}}];
+    if (place >= 0) return [{...common, x: [trace.x[place]], y: [trace.y[place]], mode: "markers", marker: {size: 20, symbol: "circle-open", color: COLOURS.chosen, line: {width: 3}}}];
   }
   return [];
 };
@@ -105,7 +97,7 @@ const pin = (id, move = false) => {
   const facts = make("dl", {}, ...SETTINGS.map(([words, value]) => [words, value(id)]).filter(([, value]) => value).map(([words, value]) => make("div", {}, make("dt", {}, words), make("dd", {}, value))));
   const commands = page.commands[id].filter(Boolean).map(command);
   body.replaceChildren(make("p", {class: "trial-title"}, make("b", {}, name), ` · ${accuracy}${count(cell("params", id))} parameters · ${STATES[cell("state", id)] ?? cell("state", id)}`),
-    make("p", {class: "soft"}, page.network[id]), make("div", {class: "scroll"}, drawing(id)), curve ? make("div", {id: "trial-curve", class: "figure", style: `height: ${curve.layout.height}px`}) : "", facts, ...commands);
+    make("p", {class: "soft"}, page.network[id]), make("div", {class: "scroll"}, drawing(id)), curve ? make("div", {class: "frame"}, make("div", {id: "trial-curve", class: "figure", role: "img", "aria-label": "learning curve of the trial", style: `height: ${curve.layout.height}px`})) : "", facts, ...commands);
   if (curve) setTimeout(() => draw(document.getElementById("trial-curve")));  // after the figures that are in sight
   redraw((figure) => figure.startsWith("curves") || MARKED.test(figure));
   markRow();
