@@ -33,7 +33,14 @@ def count(
     module: Annotated[
         str, option("Any torch module instead: package.module:factory, or factory(key=value).", NETWORK)
     ] = "",
-    input_: Annotated[str, option("Shape of one input of that module.", NETWORK, "value", flag="--input")] = "3,32,32",
+    inputs: Annotated[
+        list[str] | None,
+        option("Shape of an input of that module, or name=shape; repeat it for more.", NETWORK, "3,32,32", "--input"),
+    ] = None,
+    input_dtypes: Annotated[
+        list[str] | None,
+        option("Number format of its inputs, such as int64; repeat it for each.", NETWORK, "float", "--input-dtype"),
+    ] = None,
     limits: BudgetOptions,
     explain: Annotated[
         bool, option("Where parameters and MACs go, and what one more of each would cost.", OUTPUT, flag="--explain")
@@ -59,12 +66,14 @@ def count(
     """
     budget = limits.read()
     alone = [name for name, on in (("explain", explain), ("layers", show_layers), ("measure", measure)) if on]
+    if (inputs or input_dtypes) and not module:
+        raise UsageError(f"--input{'-dtype' if input_dtypes else ''} goes with --module; add it")
     if (device or precision) and not measure:
         raise UsageError(f"--{'device' if device else 'precision'} goes with --measure; add it")
     if module:
         if files or channels or alone or network.values():
             raise UsageError("--module describes the whole network; only --input and limits go with it")
-        fits = costs.print_module_cost(module, input_, budget, as_json)
+        fits = costs.print_module_cost(module, inputs or [], input_dtypes or [], budget, as_json)
     else:
         specs = _specs(files or [], channels or [], network)
         if len(specs) > 1:

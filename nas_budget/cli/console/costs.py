@@ -10,7 +10,7 @@ from nas_budget.arch.budget import Budget, Margin, Verdict
 from nas_budget.arch.cost import Cost, cost
 from nas_budget.arch.layers import layers
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.cli.console.output import log, out, out_json, show, table, verdict_line
+from nas_budget.cli.console.output import field, log, out, out_json, show, table, verdict_line
 from nas_budget.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nas_budget.train.profile.benchmark import Measurement, Quartiles
     from nas_budget.train.profile.count_module import ModuleCost
 
+UNCOUNTED = len("not counted  ")
 WORDS = {"channels": "width", "blocks": "blocks", "kernels": "kernel"}
 
 
@@ -76,15 +77,24 @@ def compare(specs: Sequence[ResNetSpec], limits: Budget, as_json: bool) -> bool:
     return fit
 
 
-def print_module_cost(target: str, shape: str, limits: Budget, as_json: bool) -> bool:
-    """Print what a torch module costs for inputs of a shape such as "3,32,32"; whether it fits."""
-    try:
-        sizes = [int(part) for part in shape.split(",")]
-    except ValueError:
-        raise UsageError(f"--input: cannot read {shape!r}; write sizes such as 3,32,32") from None
-    from nas_budget.train.profile.count_module import count_module
+def print_module_cost(target: str, inputs: Sequence[str], dtypes: Sequence[str], limits: Budget, as_json: bool) -> bool:
+    """Print what a torch module costs; whether it fits.
 
-    used = count_module(target, sizes)
+    Args:
+        target: The module, as `count_module` takes it.
+        inputs: Shapes such as "3,32,32" or "tokens=128"; an image of 32 pixels where none is given.
+        dtypes: Number formats: none, one for all inputs, or one for each.
+        limits: The budget.
+        as_json: Print JSON.
+    """
+    given = [_read_input(text) for text in inputs or ["3,32,32"]]
+    formats = [*dtypes] * len(given) if len(dtypes) == 1 else [*dtypes] or [""] * len(given)
+    if len(formats) != len(given):
+        raise UsageError(f"--input-dtype: {len(formats)} for {len(given)} inputs; give one for all, or one for each")
+    from nas_budget.train.profile.count_module import ModuleInput, count_module
+
+    tensors = (ModuleInput(shape, dtype, name) for (name, shape), dtype in zip(given, formats, strict=True))
+    used = count_module(target, *tensors)
     if limits.activation_bytes is not None:
         raise UsageError("--max-activation-bytes: not counted for --module; leave it out")
     counts = {"params": used.params, "macs": used.macs, "weight_bytes": used.weight_bytes[limits.weight_format]}
@@ -96,8 +106,30 @@ def print_module_cost(target: str, shape: str, limits: Budget, as_json: bool) ->
     _print_weights(used)
     if used.frozen:
         out(f"frozen       {used.frozen:,} parameters (in the weights' bytes, not in the parameters)")
+    _print_uncounted(used)
     print_verdict(verdict)
     return verdict.fits
+
+
+def _print_uncounted(used: ModuleCost) -> None:
+    """The operations that no rule counts, by name, with the parts that call them."""
+    label = "not counted"
+    for name in dict.fromkeys(one.name for one in used.uncounted):
+        calls = {one.part: one.calls for one in used.uncounted if one.name == name}
+        n = sum(calls.values())
+        field(label, f"{name}: {n} {'call' if n == 1 else 'calls'} in {', '.join(calls)}", UNCOUNTED)
+        label = ""
+    if not label:
+        field(label, "so the MACs are a lower bound", UNCOUNTED)
+
+
+def _read_input(text: str) -> tuple[str, tuple[int, ...]]:
+    """Name and shape of an input such as "3,32,32", "tokens=128" or "step=scalar"; the name may be empty."""
+    *name, sizes = text.split("=", 1)
+    try:
+        return "".join(name), () if sizes == "scalar" else tuple(int(size) for size in sizes.split(","))
+    except ValueError:
+        raise UsageError(f"--input: cannot read {text!r}; write sizes such as 3,32,32, or name=3,32,32") from None
 
 
 def print_parts(used: Cost | ModuleCost, limits: Budget) -> None:

@@ -3,21 +3,71 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas_budget.arch.cost import BYTES_PER_WEIGHT
 from nas_budget.errors import NasBudgetError, UsageError
 from nas_budget.train.profile.load_module import describe_error, isolated, load_module
+from nas_budget.train.profile.op_counts import UncountedOps, rules
 
 ITSELF = "(itself)"
+
+
+DTYPES = (
+    "float32", "float16", "bfloat16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool", "complex64",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModuleInput:
+    """One input of a module, for `count_module`.
+
+    Attributes:
+        shape: Without the batch, such as (3, 224, 224); () for one number.
+        dtype: A name of `DTYPES`, such as "int64" for tokens; empty for the number format of the module's weights.
+        name: The argument of `forward` that it is given as; empty for the next positional one.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = ""
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(self.shape))
+        if not all(isinstance(size, int) and size >= 1 for size in self.shape):
+            raise UsageError(f"input: {self.shape} is not allowed; give sizes of 1 or more, such as 3,32,32")
+        if self.dtype and self.dtype not in DTYPES:
+            raise UsageError(f"input: dtype {self.dtype!r} is not allowed; give one of {', '.join(DTYPES)}")
+        if self.name and not self.name.isidentifier():
+            raise UsageError(f"input: {self.name!r} is no name of an argument; write such as mask=128")
+
+    def __str__(self) -> str:
+        """Such as "one int64 tensor of 128 (tokens)"."""
+        form = f"tensor of {','.join(map(str, self.shape))}" if self.shape else "number"
+        return f"one {self.dtype or 'float'} {form}{f' ({self.name})' if self.name else ''}"
+
+    def tensor(self, dtype: torch.dtype | None) -> Tensor:
+        """A batch of one on the meta device, of the given number format where it has none of its own."""
+        own = getattr(torch, self.dtype) if self.dtype else dtype
+        return torch.empty(1, *self.shape, dtype=own, device="meta")
+
+
+@dataclass(frozen=True)
+class UncountedCalls:
+    """Calls of an operation that multiplies and accumulates and that no rule counts, in one part of a module."""
+
+    name: str
+    part: str
+    calls: int
 
 
 @dataclass(frozen=True)
@@ -50,6 +100,9 @@ class ModuleCost:
         macs: Multiply-accumulates for one input, half of what torch's `FlopCounterMode` counts: convolutions,
             matrix products, attention.
         parts: The same for each child, in order; then "(itself)" for what is outside all children, if anything is.
+        uncounted: Operations that multiply and accumulate but have no rule, such as a Fourier transform: where there
+            are any, `macs` is a lower bound. A dot product that is written as an element-wise product and a sum is
+            one of them ("product and sum").
     """
 
     name: str
@@ -58,6 +111,7 @@ class ModuleCost:
     buffers: int
     macs: int
     parts: tuple[ModulePart, ...]
+    uncounted: tuple[UncountedCalls, ...] = ()
 
     @property
     def weight_bytes(self) -> dict[str, int]:
@@ -68,11 +122,12 @@ class ModuleCost:
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON-ready values."""
         parts = [asdict(part) | {"out_shape": list(part.out_shape)} for part in self.parts]
-        return asdict(self) | {"weight_bytes": self.weight_bytes, "parts": parts}
+        uncounted = [asdict(calls) for calls in self.uncounted]
+        return asdict(self) | {"weight_bytes": self.weight_bytes, "parts": parts, "uncounted": uncounted}
 
 
-def count_module(target: str, input_shape: Sequence[int]) -> ModuleCost:
-    """The cost of a module in evaluation mode for one input.
+def count_module(target: str, *inputs: Sequence[int] | ModuleInput) -> ModuleCost:
+    """The cost of a module in evaluation mode for one input, or for several inputs of one example.
 
     Nothing is computed: the module runs on the meta device, so its size does not matter. A module whose forward
     decides by the values of its data cannot be counted. The caller's random state and import path are restored.
@@ -81,11 +136,12 @@ def count_module(target: str, input_shape: Sequence[int]) -> ModuleCost:
         target: `package.module:factory`, looked for in the working folder too. The factory is a class, a
             function that returns a module, or a module. It may be a dotted path and take literal
             arguments, such as `torchvision.models:resnet18(num_classes=10)`.
-        input_shape: Shape of one input without the batch, such as (3, 224, 224).
+        inputs: The arguments of `forward`, in order: a shape without the batch, such as (3, 224, 224), or a
+            `ModuleInput` where the numbers are no floats or the argument has a name.
 
     Raises:
-        UsageError: The target or the shape makes no sense.
-        NasBudgetError: The module cannot be imported, built, or run with this shape.
+        UsageError: The target or an input makes no sense.
+        NasBudgetError: The module cannot be imported, built, or run with these inputs.
 
     Examples:
         >>> found = count_module("torch.nn:Conv2d(3, 8, kernel_size=3)", (3, 32, 32))
@@ -94,34 +150,45 @@ def count_module(target: str, input_shape: Sequence[int]) -> ModuleCost:
         >>> resnet = count_module("torchvision.models:resnet18", (3, 224, 224))
         >>> f"{resnet.params:,}", resnet.parts[-1].name, resnet.parts[-1].params
         ('11,689,512', 'fc', 513000)
+        >>> count_module("torch.nn:Embedding(1000, 64)", ModuleInput((128,), "int64")).params
+        64000
     """
-    shape = tuple(input_shape)
-    if not shape or not all(isinstance(size, int) and size >= 1 for size in shape):
-        raise UsageError(f"input: {shape} is not allowed; give sizes of 1 or more, such as 3,32,32")
+    given = [one if isinstance(one, ModuleInput) else ModuleInput(tuple(one)) for one in inputs]
+    if not given:
+        raise UsageError("input: none is given; give the shape of one, such as 3,32,32")
+    names = [one.name for one in given if one.name]
+    if len({*names}) < len(names):
+        raise UsageError(f"input: {max(names, key=names.count)!r} is given more than once; give each name once")
     try:
         with isolated():
-            return _count(target, load_module(target), shape)
+            return _count(target, load_module(target), given)
     except NasBudgetError as error:
         raise type(error)(f"{target!r}: {error}") from None
 
 
-def _count(target: str, module: nn.Module, shape: tuple[int, ...]) -> ModuleCost:
+def _count(target: str, module: nn.Module, inputs: Sequence[ModuleInput]) -> ModuleCost:
     problems = []
+    trained = {id(parameter) for parameter in module.parameters() if parameter.requires_grad}
+    for parameter in module.eval().parameters():
+        if not is_lazy(parameter):  # torch's counter refuses one that trains as an input of a child
+            parameter.requires_grad_(False)
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), None)
     # The second time with new tensors on meta too: a forward that makes some would mix devices.
     for device in (nullcontext(), torch.device("meta")):
         try:
             with device:
-                parts = _parts(module.eval(), torch.empty(1, *shape, dtype=dtype, device="meta"))
+                positional = [one.tensor(dtype) for one in inputs if not one.name]
+                named = {one.name: one.tensor(dtype) for one in inputs if one.name}
+                parts, uncounted = _parts(module, trained, positional, named)
             buffers = sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
             params, frozen, macs = (sum(getattr(p, name) for p in parts) for name in ("params", "frozen", "macs"))
-            return ModuleCost(target, params, frozen, buffers, macs, parts)
+            return ModuleCost(target, params, frozen, buffers, macs, parts, uncounted)
         except Exception as error:
-            problems.append(_problem(error, shape))
+            problems.append(_problem(error, inputs))
     raise NasBudgetError(problems[0])
 
 
-def _problem(error: Exception, shape: tuple[int, ...]) -> str:
+def _problem(error: Exception, inputs: Sequence[ModuleInput]) -> str:
     text, reason = str(error), describe_error(error)
     if re.search(r"expected device|same device", text):
         return f"keeps a tensor that is no buffer ({reason}); give it to register_buffer"
@@ -129,12 +196,23 @@ def _problem(error: Exception, shape: tuple[int, ...]) -> str:
         operator = "Meta kernel" in text or "'Meta' backend" in text
         problem = "has an operator without a meta kernel" if operator else "decides by the values of its data"
         return f"{problem}, which cannot be counted without running it ({reason}); name a part that goes by shapes"
-    return f"cannot run one float tensor of {','.join(map(str, shape))} ({reason}); give the shape that it expects"
+    advice = "give the shape that it expects"
+    if re.search(r"scalar type|dtype|[Ii]nt(eger)?\b|[Ll]ong", text) and not any(one.dtype for one in inputs):
+        advice = "where it takes numbers of words or classes, give dtype int64 (--input-dtype int64)"
+    elif "required positional argument" in text:
+        advice = "give one input for each argument"
+    return f"cannot run {' and '.join(map(str, inputs))} ({reason}); {advice}"
 
 
-def _parts(module: nn.Module, inputs: Tensor) -> tuple[ModulePart, ...]:
-    """Runs a module and counts the work of each child: of a call, in the outermost child that it happens in."""
-    counter = FlopCounterMode(display=False)
+def _parts(
+    module: nn.Module, trained: Set[int], positional: Sequence[Tensor], named: Mapping[str, Tensor]
+) -> tuple[tuple[ModulePart, ...], tuple[UncountedCalls, ...]]:
+    """Runs a module and counts the work of each child: of a call, in the outermost child that it happens in.
+
+    `trained` has the ids of the parameters that require gradients, where they are not frozen.
+    """
+    counter, watcher = FlopCounterMode(display=False, custom_mapping=rules()), UncountedOps()
+    watcher.part = ITSELF
     children = {id(child): name for name, child in module.named_children()}
     inner = [(id(m), name) for name, child in module.named_children() for m in child.modules()]
     owners = dict(reversed(inner)) | children
@@ -144,6 +222,7 @@ def _parts(module: nn.Module, inputs: Tensor) -> tuple[ModulePart, ...]:
 
     def enter(called: nn.Module, _inputs: Any) -> None:
         if id(called) in owners:
+            watcher.part = watcher.part if entered else owners[id(called)]
             entered.append(counter.get_total_flops())
 
     def leave(called: nn.Module, _inputs: Any, output: Any) -> None:
@@ -153,11 +232,12 @@ def _parts(module: nn.Module, inputs: Tensor) -> tuple[ModulePart, ...]:
             before = entered.pop()
             if not entered:
                 flops[owners[id(called)]] += counter.get_total_flops() - before
+                watcher.part = ITSELF
 
     hooks = register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)
     try:
-        with torch.no_grad(), counter:
-            shapes[ITSELF] = _shape(module(inputs))
+        with torch.no_grad(), watcher, counter:
+            shapes[ITSELF] = _shape(module(*positional, **named))
     finally:
         for hook in hooks:
             hook.remove()
@@ -167,14 +247,18 @@ def _parts(module: nn.Module, inputs: Tensor) -> tuple[ModulePart, ...]:
     for name, child in [*module.named_children(), (ITSELF, module)]:
         new = [parameter for parameter in child.parameters() if id(parameter) not in counted]
         counted.update(map(id, new))
-        params, frozen = (sum(p.numel() for p in new if p.requires_grad is trains) for trains in (True, False))
+        params, frozen = (sum(p.numel() for p in new if (id(p) in trained) is trains) for trains in (True, False))
         parts.append(ModulePart(name, type(child).__name__, params, frozen, flops[name] // 2, shapes.get(name, ())))
     outside = parts[-1]
-    return tuple(parts if outside.params or outside.frozen or outside.macs else parts[:-1])
+    uncounted = tuple(UncountedCalls(name, part, calls) for (name, part), calls in watcher.calls.items())
+    return tuple(parts if outside.params or outside.frozen or outside.macs else parts[:-1]), uncounted
 
 
 def _shape(output: Any) -> tuple[int, ...]:
-    """Of a tensor, or of the first one in a tuple or list, without the batch."""
-    while isinstance(output, (tuple, list)) and output:
-        output = output[0]
-    return tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
+    """Of a tensor, or of the first one in a tuple, list, dictionary or dataclass, without the batch."""
+    if isinstance(output, Tensor):
+        return tuple(output.shape[1:])
+    if is_dataclass(output) and not isinstance(output, Mapping):
+        output = [getattr(output, field.name) for field in fields(output)]
+    inner = output.values() if isinstance(output, Mapping) else output if isinstance(output, (tuple, list)) else ()
+    return next((shape for one in inner if (shape := _shape(one))), ())

@@ -50,6 +50,11 @@ FOUND = Measurement(
         ("--module torch.nn:Conv3000", 2, "torch.nn has no 'Conv3000'"),
         ("--module torch.nn:Identity --channels 8", 2, "--module describes the whole network"),
         ("--module torch.nn:Identity --input 3,x", 2, "--input: cannot read '3,x'"),
+        ("--module torch.nn:Identity --input x=", 2, "--input: cannot read 'x='"),
+        ("--module torch.nn:Identity --input 3 --input-dtype int6", 2, "input: dtype 'int6' is not allowed"),
+        ("--module torch.nn:Identity --input-dtype int64 --input-dtype bool", 2, "--input-dtype: 2 for 1 inputs"),
+        ("--channels 8 --input 3,32,32", 2, "--input goes with --module"),
+        ("--channels 8 --input-dtype int64", 2, "--input-dtype goes with --module"),
         ("--module torch.nn:Identity --max-activation-bytes 5", 2, "--max-activation-bytes: not counted"),
         ("--module torch.nn:Conv2d", 1, "building Conv2d failed"),
         ("--channels 8 --channels 16 --measure", 2, "--measure takes one network, not 2"),
@@ -164,6 +169,25 @@ def test_any_module_is_counted(run: Run) -> None:
     over = run(*convolution, "--budget", "223", "--json")
     assert over.code == 3
     assert over.json["margins"]["params"]["margin"] == -1
+
+
+def test_inputs_of_a_module(run: Run) -> None:
+    words = run("count", "--module", "torch.nn:Embedding(100, 8)", "--input", "16", "--input-dtype", "int64", "--json")
+    assert words.json["parts"][0]["out_shape"] == [16, 8]
+    two = ("count", "--module", "torch.nn:Transformer(32, 2, 1, 1, 64, batch_first=True)", "--json")
+    by_place = run(*two, "--input", "10,32", "--input", "9,32").json
+    assert [part["out_shape"] for part in by_place["parts"]] == [[10, 32], [9, 32]]
+    assert run(*two, "--input", "tgt=9,32", "--input", "src=10,32").json == by_place
+
+
+def test_what_of_a_module_was_not_counted_is_said(run: Run) -> None:
+    mixer = ("count", "--module", "tests.train.profile.other_networks:Mixer", "--input", "16")
+    ran = run(*mixer, "--max-macs", "64")
+    assert ran.code == 0
+    said = "not counted  fft_r2c: 2 calls in spectrum\n             product and sum: 1 call in (itself)\n"
+    assert said + "             so the MACs are a lower bound\nfits: " in ran.out
+    assert len(run(*mixer, "--json").json["uncounted"]) == 2
+    assert "not counted" not in run("count", "--module", "torch.nn:Conv2d(3, 8, 3)").out
 
 
 @pytest.fixture

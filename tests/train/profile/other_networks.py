@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -50,6 +51,55 @@ def plain(classes: int = 10, width: int = 8) -> nn.Module:
 
 FINISHED = plain()
 FINISHED_ON_META = plain().to("meta")
+
+
+class Words(nn.Module):
+    """A language model of one block: numbers of words, and a mask of what may be looked at where one is given."""
+
+    def __init__(self, words: int = 50, width: int = 16, length: int = 12) -> None:
+        super().__init__()
+        self.words, self.places = nn.Embedding(words, width), nn.Embedding(length, width)
+        self.block = nn.TransformerEncoderLayer(width, 4, 32, batch_first=True)
+        self.head = nn.Linear(width, words, bias=False)
+        self.head.weight = self.words.weight
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> dict[str, object]:
+        x = self.words(tokens) + self.places(torch.arange(tokens.shape[1]))
+        x = self.block(x, src_key_padding_mask=mask)
+        return {"cache": None, "states": (x, x.mean(1)), "logits": self.head(x)}
+
+
+@dataclass
+class Found:
+    boxes: Tensor
+    score: Tensor
+
+
+class TwoInputs(nn.Module):
+    """An image and ten numbers of a table, with a step that is one number of each example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image = nn.Conv2d(3, 4, 3, padding=1)
+        self.table = nn.Linear(10, 4)
+
+    def forward(self, image: Tensor, table: Tensor, *, step: Tensor | None = None) -> object:
+        scale = 1.0 if step is None else step[:, None, None, None]
+        seen = self.image(image) * scale + self.table(table)[:, :, None, None]
+        return Found(seen, seen.mean((1, 2, 3)))
+
+
+class Mixer(nn.Module):
+    """A Fourier transform in a child, a product and sum outside of all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spectrum = nn.ModuleList([Calls(lambda self, x: torch.fft.fft(x, dim=-1).real) for _ in range(2)])
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.spectrum[1](self.spectrum[0](x))
+        return self.head(x * (x * y).sum(-1, keepdim=True))
 
 
 class Calls(nn.Module):
@@ -140,6 +190,7 @@ OF = SimpleNamespace(
         layers=nn.ModuleList([nn.Linear(16, 4), nn.Linear(4, 4)]),
     ),
     survives=lambda: Calls(survives, first=nn.Linear(16, 16), second=nn.Sequential(nn.Linear(16, 3), nn.Linear(4, 4))),
+    passes_a_parameter=lambda: Calls(lambda self, x: x + self.inner(self.weight), inner=nn.Linear(16, 16)),
     makes_a_tensor=lambda: Calls(lambda self, x: (x + torch.ones(16)) @ self.weight),
     looks_at_a_constant=lambda: Calls(lambda self, x: torch.ones(1).item() * (x @ self.weight)),
     decides_by_item=lambda: Calls(lambda self, x: x * x.sum().item()),

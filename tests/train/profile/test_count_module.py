@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
+from typing import Any
 
 import pytest
+import torch
 from hypothesis import example, given, settings
 
 from nas_budget import ResNetSpec, cost
-from nas_budget.errors import UsageError
+from nas_budget.errors import NasBudgetError, UsageError
 from nas_budget.train.profile.benchmark import peak_resident
-from nas_budget.train.profile.count_module import ModulePart, count_module
+from nas_budget.train.profile.count_module import (
+    DTYPES,
+    ITSELF,
+    ModuleInput,
+    ModulePart,
+    UncountedCalls,
+    _shape,
+    count_module,
+)
 from tests.strategies import specs
-from tests.train.profile.other_networks import HERE, VECTOR, count, refusal
+from tests.train.profile.other_networks import HERE, VECTOR, Found, count, refusal
 
 
 def test_a_plain_network() -> None:
@@ -29,7 +40,7 @@ def test_a_plain_network() -> None:
 
 def test_the_figures_as_json() -> None:
     values = json.loads(json.dumps(count("frozen", 3, 8, 8).to_dict()))
-    assert list(values) == ["name", "params", "frozen", "buffers", "macs", "parts", "weight_bytes"]
+    assert list(values) == ["name", "params", "frozen", "buffers", "macs", "parts", "uncounted", "weight_bytes"]
     assert [values[name] for name in ("name", "params", "frozen", "macs")] == [HERE + "frozen", 5146, 224, 18944]
     assert values["weight_bytes"] == {"fp32": 4 * 5386, "fp16": 2 * 5386, "int8": 5386}
     assert values["parts"][0] == {
@@ -89,6 +100,83 @@ def test_other_kinds_of_layer(factory: str, shape: tuple[int, ...], params: int,
     assert (counted.params, counted.macs) == (params, macs)
 
 
+def test_words_with_a_mask_and_a_dictionary_of_results() -> None:
+    tokens, mask = ModuleInput((8,), "int64"), ModuleInput((8,), "bool", "mask")
+    counted = count_module(HERE + "Words", tokens)
+    assert counted.params == 50 * 16 + 12 * 16 + 2224  # the head shares its weights
+    assert counted.macs == 8 * (4 * 16 * 16 + 2 * 16 * 32) + 2 * 8 * 8 * 16 + 8 * 16 * 50
+    assert {part.name: part.out_shape for part in counted.parts} == {
+        "words": (8, 16), "places": (16,), "block": (8, 16), "head": (8, 50)
+    }  # fmt: skip
+    assert count_module(HERE + "Words", tokens, mask).macs == counted.macs
+    assert count_module(HERE + "Words", mask, ModuleInput((8,), "int64", "tokens")).macs == counted.macs
+    refusal(HERE + "Words", "cannot run one float tensor of 16 (RuntimeError: ", 1)
+    refusal(HERE + "Words", "give dtype int64 (--input-dtype int64)", 1)
+
+
+def test_several_inputs_and_a_dataclass_of_results() -> None:
+    image, table, step = (3, 8, 8), (10,), ModuleInput((), name="step")
+    counted = count_module(HERE + "TwoInputs", image, table, step)
+    assert [(part.name, part.macs) for part in counted.parts] == [("image", 3 * 4 * 9 * 64), ("table", 40)]
+    assert count_module(HERE + "TwoInputs", image, table).macs == counted.macs
+    refusal(HERE + "TwoInputs", "cannot run one float tensor of 3,8,8 (TypeError: ", 1, image)
+    refusal(HERE + "TwoInputs", "give one input for each argument", 1, image)
+    with pytest.raises(NasBudgetError, match=r"one float tensor of 3,8,8 and one float number \(step\)"):
+        count_module(HERE + "TwoInputs", image, step)
+
+
+@pytest.mark.parametrize(
+    ("output", "shape"),
+    [
+        (torch.zeros(1, 3), (3,)),
+        ([None, (torch.zeros(1, 3), torch.zeros(1, 4))], (3,)),
+        ({"first": torch.zeros(1, 3), "second": torch.zeros(1, 4)}, (3,)),
+        (Found(torch.zeros(1, 2, 3), torch.zeros(1)), (2, 3)),
+        (None, ()),
+        ("no tensor", ()),
+        ([], ()),
+    ],
+    ids=["tensor", "nested", "dictionary", "dataclass", "None", "text", "empty"],
+)
+def test_shape_of_an_output(output: object, shape: tuple[int, ...]) -> None:
+    assert _shape(output) == shape
+
+
+def test_what_was_not_counted_is_said_by_part() -> None:
+    counted = count("Mixer")
+    assert counted.uncounted == (UncountedCalls("fft_r2c", "spectrum", 2), UncountedCalls("product and sum", ITSELF, 1))
+    assert counted.macs == 64
+    assert counted.to_dict()["uncounted"][0] == {"name": "fft_r2c", "part": "spectrum", "calls": 2}
+    assert count("plain", 3, 8, 8).uncounted == ()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "problem"),
+    [
+        ((), "none is given"),
+        ((ModuleInput((3,), name="x"), ModuleInput((4,), name="x")), "'x' is given more than once"),
+        ((("int64",),), "('int64',) is not allowed"),
+    ],
+    ids=["none", "twice", "text"],
+)
+def test_inputs_that_make_no_sense(inputs: Any, problem: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(problem)):
+        count_module(HERE + "plain", *inputs)
+
+
+def test_number_formats_and_names_of_inputs_are_checked() -> None:
+    with pytest.raises(UsageError, match=r"dtype 'int6' is not allowed; give one of float32, float16, "):
+        ModuleInput((3,), "int6")
+    with pytest.raises(UsageError, match="'a-b' is no name of an argument"):
+        ModuleInput((3,), name="a-b")
+    assert all(isinstance(getattr(torch, name), torch.dtype) for name in DTYPES)
+
+
+def test_a_parameter_may_be_an_input_of_a_child() -> None:
+    counted = count("OF.passes_a_parameter")
+    assert (counted.params, counted.macs) == (272 + 256, 16 * 256)
+
+
 @pytest.mark.filterwarnings("ignore:Lazy modules")
 def test_layers_that_learn_their_size_from_the_input() -> None:
     assert count("OF.unfinished", 3, 8, 8).params == 224 + 2890
@@ -102,7 +190,7 @@ def test_ten_billion_parameters_take_no_memory() -> None:
     assert peak_resident() - before < 2**30  # the weights would be 40 GB
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (3, -1, 8), (3, 8.0, 8), ("3",)])
+@pytest.mark.parametrize("shape", [(0,), (3, -1, 8), (3, 8.0, 8), ("3",)])
 def test_a_shape_that_makes_no_sense(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match=r"^input: \(.*\) is not allowed; give sizes of 1 or more, such as 3,32,32$"):
         count_module(HERE + "plain", shape)
