@@ -84,11 +84,10 @@ def print_module_cost(target: str, shape: str, limits: Budget, as_json: bool) ->
         raise UsageError(f"--input: cannot read {shape!r}; write sizes such as 3,32,32") from None
     from nas_budget.train.profile.count_module import count_module
 
-    used = count_module(target, sizes)
     if limits.activation_bytes is not None:
         raise UsageError("--max-activation-bytes: not counted for --module; leave it out")
-    counts = {"params": used.params, "macs": used.macs, "weight_bytes": used.weight_bytes[limits.weight_format]}
-    verdict = limits.check_counts(counts)
+    used = count_module(target, sizes)
+    verdict = used.check(limits)
     if as_json:
         out_json({**used.to_dict(), **verdict.to_dict()})
         return verdict.fits

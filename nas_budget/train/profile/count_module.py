@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils.flop_counter import FlopCounterMode
 
+from nas_budget.arch.budget import Budget, Verdict
 from nas_budget.arch.cost import BYTES_PER_WEIGHT
 from nas_budget.errors import NasBudgetError, UsageError
-from nas_budget.train.profile.load_module import describe_error, isolated, load_module
+from nas_budget.train.profile.load_module import build_on_meta, describe_error, isolated, load_module
 
 ITSELF = "(itself)"
 
@@ -65,6 +66,17 @@ class ModuleCost:
         weights = self.params + self.frozen + self.buffers
         return {name: size * weights for name, size in BYTES_PER_WEIGHT.items()}
 
+    def check(self, budget: Budget) -> Verdict:
+        """Whether the module fits, with a margin for each limit that is set.
+
+        Raises:
+            UsageError: The budget limits bytes of activations, which are not counted for a module.
+        """
+        if budget.activation_bytes is not None:
+            raise UsageError("activation_bytes: not counted for a module; leave that limit out")
+        weight_bytes = self.weight_bytes[budget.weight_format]
+        return budget.check_counts({"params": self.params, "macs": self.macs, "weight_bytes": weight_bytes})
+
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON-ready values."""
         parts = [asdict(part) | {"out_shape": list(part.out_shape)} for part in self.parts]
@@ -95,14 +107,37 @@ def count_module(target: str, input_shape: Sequence[int]) -> ModuleCost:
         >>> f"{resnet.params:,}", resnet.parts[-1].name, resnet.parts[-1].params
         ('11,689,512', 'fc', 513000)
     """
+    return _isolated_count(repr(target), target, lambda: load_module(target), input_shape)
+
+
+def count_built(build: Callable[[], object], input_shape: Sequence[int], name: str) -> ModuleCost:
+    """The cost of the module that a function returns, counted as `count_module` counts.
+
+    Args:
+        build: Returns a new module each time.
+        input_shape: Shape of one input without the batch, such as (3, 32, 32).
+        name: What the cost and an error call the module.
+
+    Raises:
+        UsageError: The function returns no module, or the shape makes no sense.
+        NasBudgetError: The module cannot be built, or run with this shape.
+
+    Examples:
+        >>> count_built(lambda: nn.Conv2d(3, 8, 3), (3, 32, 32), "first").params
+        224
+    """
+    return _isolated_count(name, name, lambda: build_on_meta(build, "the module"), input_shape)
+
+
+def _isolated_count(said: str, name: str, load: Callable[[], nn.Module], input_shape: Sequence[int]) -> ModuleCost:
     shape = tuple(input_shape)
     if not shape or not all(isinstance(size, int) and size >= 1 for size in shape):
         raise UsageError(f"input: {shape} is not allowed; give sizes of 1 or more, such as 3,32,32")
     try:
         with isolated():
-            return _count(target, load_module(target), shape)
+            return _count(name, load(), shape)
     except NasBudgetError as error:
-        raise type(error)(f"{target!r}: {error}") from None
+        raise type(error)(f"{said}: {error}") from None
 
 
 def _count(target: str, module: nn.Module, shape: tuple[int, ...]) -> ModuleCost:
