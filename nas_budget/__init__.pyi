@@ -28,6 +28,9 @@ from nas_budget.train.engine.model import build as build
 from nas_budget.train.engine.train_network import Trained as Trained
 from nas_budget.train.engine.train_network import train_network as train_network
 from nas_budget.train.optim.recipe import Recipe as Recipe
+from nas_budget.train.profile.scale_to_budget import Scaled as Scaled
+from nas_budget.train.profile.scale_to_budget import float_range as float_range
+from nas_budget.train.profile.scale_to_budget import scale_to_budget as scale_to_budget
 
 __version__: str
 __all__: list[str]

@@ -54,6 +54,11 @@ def count_rows(space: SearchSpace, rows: Rows, budget: Budget, *more: str) -> di
     return cost_table(**networks, **image, columns=columns)
 
 
+def n_rows(rows: Rows) -> int:
+    """How many networks they are."""
+    return len(next(iter(rows.values())))
+
+
 def selected(rows: Rows, which: Any) -> Rows:
     """Some of the rows."""
     return {name: values[which] for name, values in rows.items()}

@@ -94,11 +94,10 @@ def print_module_cost(target: str, inputs: Sequence[str], dtypes: Sequence[str],
     from nas_budget.train.profile.count_module import ModuleInput, count_module
 
     tensors = (ModuleInput(shape, dtype, name) for (name, shape), dtype in zip(given, formats, strict=True))
-    used = count_module(target, *tensors)
     if limits.activation_bytes is not None:
         raise UsageError("--max-activation-bytes: not counted for --module; leave it out")
-    counts = {"params": used.params, "macs": used.macs, "weight_bytes": used.weight_bytes[limits.weight_format]}
-    verdict = limits.check_counts(counts)
+    used = count_module(target, *tensors)
+    verdict = used.check(limits)
     if as_json:
         out_json({**used.to_dict(), **verdict.to_dict()})
         return verdict.fits

@@ -17,10 +17,7 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.records.trials import TrialRecord
 from nas_budget.search.config.proxy import DEAR, elapsed_s, levels
 from nas_budget.search.config.settings import StudyConfig
-from nas_budget.space.feasible import FeasibleSpace
-from nas_budget.space.random_networks import size_bounds
-from nas_budget.space.space import OPTIONS, SearchSpace
-from nas_budget.space.spec_factory import make_spec, snap_width, stride_patterns
+from nas_budget.search.samplers.network_space import NetworkSpace
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.optim.recipe import Recipe
 from nas_budget.train.profile.time_model import TimeModel, calibrate
@@ -92,11 +89,9 @@ def make_plan(
     Raises:
         NothingFitsError: No network of the space is inside the budget.
     """
-    space = settings.space
-    feasible = FeasibleSpace(space, settings.budget)
-    rng = random.Random(0)
-    drawn = sum(feasible.fits(_drawn(space, rng)) for _ in range(N_DRAWN))
-    filled = [feasible.decode({**_point(space, rng), "size": 1.0}) for _ in range(N_FILLED)]
+    networks, rng = settings.networks(), random.Random(0)
+    share_fitting = networks.share_fitting(N_DRAWN, rng)
+    filled = [networks.decode_largest(_point(networks, rng)) for _ in range(N_FILLED)]
     proposals = propose(settings, N_PROPOSED)
     proxies = [scale_widths(spec, settings.proxy) for spec in proposals]
     timed = to_time(proxies, cheaper=images.mean.device.type == "cpu")
@@ -110,9 +105,9 @@ def make_plan(
     runs_left = max(0, settings.finalists * settings.finalist_seeds - n_runs)
     run_s = finalist_share(settings) * (trial_s, *ladder_s)[-1]
     return Plan(
-        smallest=round(exp(size_bounds(feasible)[0])),
+        smallest=round(exp(networks.size_bounds()[0])),
         largest=max(cost(spec).params for spec in filled),
-        share_fitting=drawn / N_DRAWN,
+        share_fitting=share_fitting,
         trial_s=trial_s,
         ladder_s=ladder_s,
         total_s=elapsed_s([n_left, *wider, runs_left], [trial_s, *ladder_s, run_s], settings.workers),
@@ -128,8 +123,8 @@ def finalist_share(settings: StudyConfig) -> float:
 
 def propose(settings: StudyConfig, n: int, seed: int = 0) -> list[ResNetSpec]:
     """Random proposals of a study; all fit."""
-    feasible, rng = FeasibleSpace(settings.space, settings.budget), random.Random(seed)
-    return [feasible.decode(_point(settings.space, rng)) for _ in range(n)]
+    networks, rng = settings.networks(), random.Random(seed)
+    return [networks.decode(_point(networks, rng)) for _ in range(n)]
 
 
 def to_time(proposals: Sequence[ResNetSpec], cheaper: bool = True) -> list[ResNetSpec]:
@@ -228,10 +223,10 @@ class TimeLeft:
         return trial_seconds(self.speed, ResNetSpec.from_json(record.spec), self.settings, recipe)
 
 
-def _point(space: SearchSpace, rng: random.Random) -> dict[str, Any]:
+def _point(networks: NetworkSpace, rng: random.Random) -> dict[str, Any]:
     """A random proposal."""
     point: dict[str, Any] = {}
-    for d in space.dimensions():
+    for d in networks.dimensions():
         if d.choices:
             point[d.name] = rng.choice(d.choices)
         elif d.whole:
@@ -239,16 +234,3 @@ def _point(space: SearchSpace, rng: random.Random) -> dict[str, Any]:
         else:
             point[d.name] = d.low * (d.high / d.low) ** rng.random() if d.log else rng.uniform(d.low, d.high)
     return point
-
-
-def _drawn(space: SearchSpace, rng: random.Random) -> ResNetSpec:
-    """A random network as other tools draw it: each width on its own, whatever it costs."""
-    n = rng.randint(*space.stages)
-    return make_spec(
-        space,
-        [snap_width(space, rng.uniform(*space.width)) for _ in range(n)],
-        [rng.randint(*space.blocks) for _ in range(n)],
-        [rng.choice(space.kernels) for _ in range(n)],
-        rng.choice([*stride_patterns(space, n)]),
-        {name: rng.choice(getattr(space, name)) for name in OPTIONS},
-    )

@@ -18,9 +18,9 @@ from nas_budget.arch.scale import LEAST_WIDTH, scale_widths, scaled_width
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import NothingFitsError, UsageError
 from nas_budget.records.formatting import seconds_in_words
-from nas_budget.space.feasible import FeasibleSpace
-from nas_budget.space.network_rows import spec_of
-from nas_budget.space.random_networks import random_networks
+from nas_budget.search.samplers.factory import networks_of
+from nas_budget.search.samplers.network_space import NetworkSpace
+from nas_budget.space.network_rows import n_rows
 from nas_budget.space.space import SearchSpace
 from nas_budget.train.optim.recipe import Recipe
 from nas_budget.train.profile.time_model import TimeModel
@@ -88,7 +88,7 @@ class Chosen:
     trials: int
 
 
-def choose(asked: Asked, spaces: Mapping[float, FeasibleSpace], measure: Measure) -> Chosen:
+def choose(asked: Asked, spaces: Mapping[float, NetworkSpace], measure: Measure) -> Chosen:
     """The widest proxies that leave time for `FEW_IMAGES` images and the ladder; then as many images as fit.
 
     Where even the narrowest take too long the ladder is shorter, then there are fewer images, then fewer trials. The
@@ -174,14 +174,14 @@ def check_ladder(factor: float, ladder: Sequence[int]) -> None:
 
 def spaces_by_factor(
     factors: Sequence[float], space_of: Callable[[float], SearchSpace], budget: Budget
-) -> dict[float, FeasibleSpace]:
+) -> dict[float, NetworkSpace]:
     """The networks that may be proposed, for each factor with which any fits."""
-    found: dict[float, FeasibleSpace] = {}
+    found: dict[float, NetworkSpace] = {}
     for factor in factors:
         space = space_of(factor)
         try:
             check_proxy(factor, space)
-            found[factor] = FeasibleSpace(space, budget)
+            found[factor] = networks_of(space, budget)
         except (NothingFitsError, UsageError):
             continue
     return found
@@ -203,11 +203,10 @@ def possible_ladder(factor: float, ladder: Sequence[int]) -> tuple[int, ...]:
     return tuple(ladder[: len(levels(factor, ladder))]) if factor < 1 else ()
 
 
-def _proposals(feasible: FeasibleSpace) -> list[ResNetSpec]:
+def _proposals(networks: NetworkSpace) -> list[ResNetSpec]:
     """Random networks that fit, the same every time."""
-    rows = random_networks(feasible, N_PROPOSED, np.random.default_rng(0))
-    found = [spec_of(feasible.space, rows, i) for i in range(len(rows["pool"]))]
-    return found or [feasible.smallest]
+    rows = networks.random(N_PROPOSED, np.random.default_rng(0))
+    return [networks.spec(rows, i) for i in range(n_rows(rows))] or [networks.decode({})]
 
 
 def _to_time(specs: Sequence[ResNetSpec]) -> list[ResNetSpec]:

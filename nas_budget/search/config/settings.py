@@ -15,6 +15,8 @@ from nas_budget.records.paths import STUDY_SETTINGS
 from nas_budget.search.config.sections import SECTIONS, SearchSection
 from nas_budget.search.config.study_file import Sections
 from nas_budget.search.samplers.candidate import RecipeSpace
+from nas_budget.search.samplers.factory import networks_of
+from nas_budget.search.samplers.network_space import NetworkSpace
 from nas_budget.space.space import SearchSpace
 from nas_budget.train.data.conversion.options import split_options
 from nas_budget.train.optim.recipe import Recipe
@@ -119,6 +121,14 @@ class StudyConfig:
     queue: tuple[ResNetSpec, ...]
     storage: str = field(default="journal", compare=False)
     chosen: tuple[str, ...] = field(default=(), compare=False)
+
+    def networks(self) -> NetworkSpace:
+        """The networks that may be proposed.
+
+        Raises:
+            NothingFitsError: No network of the space is inside the budget.
+        """
+        return networks_of(self.space, self.budget)
 
     @property
     def recipe(self) -> Recipe:

@@ -18,8 +18,7 @@ from nas_budget.search.samplers.expected_gain import expected_gain
 from nas_budget.search.samplers.features import Features
 from nas_budget.search.samplers.gaussian_process import GaussianProcess
 from nas_budget.search.samplers.sampler import CandidateSampler, Observation, Proposal
-from nas_budget.space.network_rows import Rows, joined, selected
-from nas_budget.space.random_networks import size_bounds
+from nas_budget.space.network_rows import Rows, joined, n_rows, selected
 
 Floats = NDArray[np.float64]
 
@@ -56,10 +55,11 @@ class BayesSampler(CandidateSampler):
         front: Observations that are no predictions and that no other beats, from the smallest.
 
     Examples:
-        >>> from nas_budget import Budget, FeasibleSpace, SearchSpace, cost
+        >>> from nas_budget import Budget, SearchSpace, cost
         >>> from nas_budget.search.samplers.candidate import CandidateSpace, RecipeSpace
+        >>> from nas_budget.search.samplers.resnet_networks import ResNetNetworks
         >>> from nas_budget.train.optim.recipe import Recipe
-        >>> networks = FeasibleSpace(SearchSpace(stages=(2, 2), width=(4, 64)), Budget(params=20_000))
+        >>> networks = ResNetNetworks(SearchSpace(stages=(2, 2), width=(4, 64)), Budget(params=20_000))
         >>> sampler = BayesSampler(CandidateSpace(networks, RecipeSpace(Recipe())), seed=0, n_startup_trials=4)
         >>> first = sampler.propose(seen=set())
         >>> cost(first.candidate.spec).params < 20_000
@@ -77,7 +77,7 @@ class BayesSampler(CandidateSampler):
     @cached_property
     def features(self) -> Features:
         """The features, scaled to the space."""
-        return Features(self.space.feasible, self.random_rows)
+        return Features(self.space.networks, self.random_rows)
 
     @cached_property
     def random_features(self) -> Floats:
@@ -105,7 +105,7 @@ class BayesSampler(CandidateSampler):
 
     def choose(self, seen: Collection[Candidate]) -> Proposal:
         """The candidate that promises the largest gain."""
-        if not self.observations or not len(self.random_rows["pool"]):
+        if not self.observations or not n_rows(self.random_rows):
             return self._startup()
         rows, features, front = self.random_rows, self.random_features, self.front
         if front:
@@ -118,7 +118,7 @@ class BayesSampler(CandidateSampler):
             np.concatenate([np.log([one.params for one in front]), self.features.log_params(running)]),
             np.concatenate([[one.accuracy for one in front], accuracies]),
         )
-        gain = expected_gain(mean, deviation, sizes, known, size_bounds(self.space.feasible), self.aim)
+        gain = expected_gain(mean, deviation, sizes, known, self.space.networks.size_bounds(), self.aim)
         order = np.argsort(-gain, kind="stable")
         for i in order.tolist():
             candidate = self.space.candidate(rows, i)
@@ -132,7 +132,7 @@ class BayesSampler(CandidateSampler):
         The sizes are spread evenly on a log scale. The model is asked about the random candidates, the networks on the
         front and relatives of them. There is nothing to expect after fewer than five observations.
         """
-        if len(self.observations) < LEAST_OBSERVATIONS or not len(self.random_rows["pool"]):
+        if len(self.observations) < LEAST_OBSERVATIONS or not n_rows(self.random_rows):
             return []
         rows = self.random_rows
         if front := self.front:
@@ -142,7 +142,7 @@ class BayesSampler(CandidateSampler):
         self._fit()
         features = self.features(rows)
         mean, deviation = self.model.predict(features)
-        sizes, bounds = self.features.log_params(features), size_bounds(self.space.feasible)
+        sizes, bounds = self.features.log_params(features), self.space.networks.size_bounds()
         within = [np.flatnonzero(sizes <= limit + 1e-9) for limit in np.linspace(*bounds, N_EXPECTED)]
         best = dict.fromkeys(int(these[mean[these].argmax()]) for these in within if len(these))
         specs = {i: self.space.candidate(rows, i).spec for i in best}

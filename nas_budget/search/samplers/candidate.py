@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_budget.arch.spec import ResNetSpec
+from nas_budget.search.samplers.network_space import NetworkSpace
 from nas_budget.space.dimensions import Dimension
-from nas_budget.space.feasible import FeasibleSpace
-from nas_budget.space.network_rows import Rows, rows_of, spec_of
-from nas_budget.space.random_networks import mutated_networks, random_networks
+from nas_budget.space.network_rows import Rows, n_rows
 from nas_budget.train.optim.recipe import Recipe
 
 RANGES = ("learning_rate", "weight_decay")
@@ -115,12 +114,13 @@ class CandidateSpace:
     """Every candidate that a search may try: a network that fits, with any recipe of a recipe space.
 
     Attributes:
-        feasible: Networks inside the space and the budget.
+        networks: Those inside the budget.
         recipes: Recipes they may be trained by.
 
     Examples:
-        >>> from nas_budget import Budget, FeasibleSpace, SearchSpace, cost
-        >>> networks = FeasibleSpace(SearchSpace(stages=(2, 2)), Budget(params=20_000))
+        >>> from nas_budget import Budget, SearchSpace, cost
+        >>> from nas_budget.search.samplers.resnet_networks import ResNetNetworks
+        >>> networks = ResNetNetworks(SearchSpace(stages=(2, 2)), Budget(params=20_000))
         >>> space = CandidateSpace(networks, RecipeSpace(Recipe()))
         >>> candidate = space.decode({"size": 1.0, "growth_2": 2.0})
         >>> cost(candidate.spec).params <= 20_000
@@ -129,32 +129,32 @@ class CandidateSpace:
         False
     """
 
-    feasible: FeasibleSpace
+    networks: NetworkSpace
     recipes: RecipeSpace
 
     def dimensions(self) -> tuple[Dimension, ...]:
         """The coordinates of a proposal: those of the network, then those of the recipe."""
-        return (*self.feasible.space.dimensions(), *self.recipes.dimensions())
+        return (*self.networks.dimensions(), *self.recipes.dimensions())
 
     def decode(self, point: Mapping[str, Any]) -> Candidate:
         """The candidate of a proposal, always inside space and budget."""
-        return Candidate(self.feasible.decode(point), self.recipes.decode(point))
+        return Candidate(self.networks.decode(point), self.recipes.decode(point))
 
     def encode(self, candidate: Candidate) -> dict[str, Any]:
         """The coordinates nearest to a candidate; those it has no value for are left out."""
         recipe = {d.name: getattr(candidate.recipe, d.name) for d in self.recipes.dimensions()}
         inside = {d.name: recipe[d.name] for d in self.recipes.dimensions() if d.contains(recipe[d.name])}
-        return self.feasible.encode(candidate.spec) | inside
+        return self.networks.encode(candidate.spec) | inside
 
     def random(self, n: int, rng: np.random.Generator, sizes: tuple[float, float] = (0.0, 1.0)) -> Rows:
         """Up to `n` random candidates as rows: sizes spread evenly between two on a log scale, a random recipe each."""
-        rows = random_networks(self.feasible, n, rng, sizes)
-        return rows | self.recipes.random(len(rows["pool"]), rng)
+        rows = self.networks.random(n, rng, sizes)
+        return rows | self.recipes.random(n_rows(rows), rng)
 
     def mutated(self, parents: Rows, rng: np.random.Generator) -> Rows:
         """Relatives of candidates: the network changed, and at times what the recipe leaves open."""
-        rows = mutated_networks(self.feasible, parents, rng)
-        n = len(rows["pool"])
+        rows = self.networks.mutated(parents, rng)
+        n = n_rows(rows)
         for name, drawn in self.recipes.random(n, rng).items():
             rows[name] = np.where(rng.random(n) < CHANGED, drawn, rows[name])
         return rows
@@ -163,18 +163,18 @@ class CandidateSpace:
         """Candidates as rows."""
         open_fields = (*self.recipes.ranges, *self.recipes.choices)
         recipes = {name: np.array([getattr(one.recipe, name) for one in candidates]) for name in open_fields}
-        return rows_of(self.feasible.space, [one.spec for one in candidates]) | recipes
+        return self.networks.rows([one.spec for one in candidates]) | recipes
 
     def candidate(self, rows: Rows, i: int) -> Candidate:
         """The candidate of a row."""
         open_fields = (*self.recipes.ranges, *self.recipes.choices)
         recipe = self.recipes.decode({name: rows[name][i].item() for name in open_fields})
-        return Candidate(spec_of(self.feasible.space, rows, i), recipe)
+        return Candidate(self.networks.spec(rows, i), recipe)
 
     def unseen(self, candidate: Candidate, seen: Collection[Candidate]) -> Candidate | None:
         """The candidate itself, or the one with the nearest network not seen with its recipe; None if none is left."""
         if candidate not in seen:
             return candidate
         taken = {other.spec for other in seen if other.recipe == candidate.recipe}
-        spec = self.feasible.unseen(candidate.spec, taken)
+        spec = self.networks.unseen(candidate.spec, taken)
         return None if spec is None else replace(candidate, spec=spec)

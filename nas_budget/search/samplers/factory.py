@@ -1,14 +1,27 @@
-"""Samplers by name."""
+"""Samplers by name, and the networks that they propose."""
 
 from __future__ import annotations
 
+from nas_budget.arch.budget import Budget
 from nas_budget.search.samplers.bayes import BayesSampler
 from nas_budget.search.samplers.candidate import CandidateSpace
 from nas_budget.search.samplers.evolution import EvolutionSampler
+from nas_budget.search.samplers.network_space import NetworkSpace
 from nas_budget.search.samplers.optuna_samplers import OptunaSampler
+from nas_budget.search.samplers.resnet_networks import ResNetNetworks
 from nas_budget.search.samplers.sampler import CandidateSampler, RandomSampler
+from nas_budget.space.space import SearchSpace
 
 SAMPLERS = ("bayes", "tpe", "gp", "nsga2", "cmaes", "evolution", "random")
+
+
+def networks_of(space: SearchSpace, budget: Budget) -> NetworkSpace:
+    """The networks of a space that keep a budget.
+
+    Raises:
+        NothingFitsError: None does.
+    """
+    return ResNetNetworks(space, budget)
 
 
 def make_candidate_sampler(

@@ -19,7 +19,7 @@ from nas_budget.search.pruners.front import losses_of
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.learning_curve import LearningCurve
 from nas_budget.space.dimensions import Dimension
-from nas_budget.space.network_rows import Rows, count_rows, joined
+from nas_budget.space.network_rows import Rows, joined
 
 N_RANDOM = 600
 """Random candidates that a model chooses from; a quarter of them as large as fits."""
@@ -169,7 +169,7 @@ class CandidateSampler(ABC):
         one_size = n_before < len(STARTUP_SIZES)
         sizes = (STARTUP_SIZES[n_before],) * 2 if one_size else thirds[(n_before - len(STARTUP_SIZES)) % 3]
         rows = self.space.random(N_STARTUP, self.generator, sizes)
-        params = count_rows(self.space.feasible.space, rows, self.space.feasible.budget)["params"]
+        params = self.space.networks.params(rows)
         if not len(params):  # hardly anything fits, and no random shape did
             return self.propose_point(self.random_point())
         n = max(1, round(LARGEST * len(params))) if one_size else len(params)
@@ -208,10 +208,11 @@ class RandomSampler(CandidateSampler):
     """Random values of the coordinates: a baseline for the others.
 
     Examples:
-        >>> from nas_budget import Budget, FeasibleSpace, SearchSpace
+        >>> from nas_budget import Budget, SearchSpace
         >>> from nas_budget.search.samplers.candidate import RecipeSpace
+        >>> from nas_budget.search.samplers.resnet_networks import ResNetNetworks
         >>> from nas_budget.train.optim.recipe import Recipe
-        >>> networks = FeasibleSpace(SearchSpace(stages=(2, 2), width=(4, 64)), Budget(params=20_000))
+        >>> networks = ResNetNetworks(SearchSpace(stages=(2, 2), width=(4, 64)), Budget(params=20_000))
         >>> sampler = RandomSampler(CandidateSpace(networks, RecipeSpace(Recipe())), seed=0)
         >>> first = sampler.propose(seen=set())
         >>> networks.fits(first.candidate.spec)

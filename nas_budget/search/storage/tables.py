@@ -28,7 +28,6 @@ from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.sampler import Proposal
 from nas_budget.search.storage.storage import FINALISTS_STUDY, existing_study, open_study
 from nas_budget.search.storage.trial_store import TrialTracker
-from nas_budget.space.feasible import FeasibleSpace
 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 TABLE_SHARE = 50
@@ -106,7 +105,7 @@ class StudyTables:
         """Write `predictions.csv`: what the model of all trials that ended expects of the best network of each size."""
         if self.settings.sampler != "bayes":
             return
-        space = CandidateSpace(FeasibleSpace(self.settings.space, self.settings.budget), self.settings.recipes)
+        space = CandidateSpace(self.settings.networks(), self.settings.recipes)
         sampler = BayesSampler(space, self.settings.seed)
         for trial in self.study.get_trials(deepcopy=False):
             if trial.state.is_finished() and not level_of(trial) and (candidate := candidate_of(trial)):

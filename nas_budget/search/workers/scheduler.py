@@ -23,7 +23,6 @@ from nas_budget.search.storage.tables import candidate_of, is_ours, level_of, ro
 from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.workers.events import Event, TrialFinished
 from nas_budget.search.workers.stop_rules import Deadline, TrialStats, reason_to_stop
-from nas_budget.space.feasible import FeasibleSpace
 from nas_budget.train.engine.loop import EpochResult, diverged
 
 
@@ -241,7 +240,7 @@ class SearchScheduler(TrialsOfStudy):
         super().__init__(settings, study, run_folder, about, deadline)
         self.seen: set[Candidate] = set()
         self.begun: set[int] = set()
-        space = CandidateSpace(FeasibleSpace(settings.space, settings.budget), settings.recipes)
+        space = CandidateSpace(settings.networks(), settings.recipes)
         n_known = self.store.n_trials
         host = f" {self.store.about['worker']['host']}" if self.store.shared else ""
         stream = f"{n_known} {about['worker_index']}{host}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
@@ -14,9 +14,10 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
+from nas_budget.arch.budget import Budget, Verdict
 from nas_budget.arch.cost import BYTES_PER_WEIGHT
 from nas_budget.errors import NasBudgetError, UsageError
-from nas_budget.train.profile.load_module import describe_error, isolated, load_module
+from nas_budget.train.profile.load_module import build_on_meta, describe_error, isolated, load_module
 from nas_budget.train.profile.op_counts import UncountedOps, rules
 
 ITSELF = "(itself)"
@@ -119,6 +120,17 @@ class ModuleCost:
         weights = self.params + self.frozen + self.buffers
         return {name: size * weights for name, size in BYTES_PER_WEIGHT.items()}
 
+    def check(self, budget: Budget) -> Verdict:
+        """Whether the module fits, with a margin for each limit that is set.
+
+        Raises:
+            UsageError: The budget limits bytes of activations, which are not counted for a module.
+        """
+        if budget.activation_bytes is not None:
+            raise UsageError("activation_bytes: not counted for a module; leave that limit out")
+        weight_bytes = self.weight_bytes[budget.weight_format]
+        return budget.check_counts({"params": self.params, "macs": self.macs, "weight_bytes": weight_bytes})
+
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON-ready values."""
         parts = [asdict(part) | {"out_shape": list(part.out_shape)} for part in self.parts]
@@ -153,6 +165,31 @@ def count_module(target: str, *inputs: Sequence[int] | ModuleInput) -> ModuleCos
         >>> count_module("torch.nn:Embedding(1000, 64)", ModuleInput((128,), "int64")).params
         64000
     """
+    return _isolated_count(repr(target), target, lambda: load_module(target), inputs)
+
+
+def count_built(build: Callable[[], object], input_shape: Sequence[int], name: str) -> ModuleCost:
+    """The cost of the module that a function returns, counted as `count_module` counts.
+
+    Args:
+        build: Returns a new module each time.
+        input_shape: Shape of one input without the batch, such as (3, 32, 32).
+        name: What the cost and an error call the module.
+
+    Raises:
+        UsageError: The function returns no module, or the shape makes no sense.
+        NasBudgetError: The module cannot be built, or run with this shape.
+
+    Examples:
+        >>> count_built(lambda: nn.Conv2d(3, 8, 3), (3, 32, 32), "first").params
+        224
+    """
+    return _isolated_count(name, name, lambda: build_on_meta(build, "the module"), [input_shape])
+
+
+def _isolated_count(
+    said: str, name: str, load: Callable[[], nn.Module], inputs: Sequence[ModuleInput | Sequence[int]]
+) -> ModuleCost:
     given = [one if isinstance(one, ModuleInput) else ModuleInput(tuple(one)) for one in inputs]
     if not given:
         raise UsageError("input: none is given; give the shape of one, such as 3,32,32")
@@ -161,9 +198,9 @@ def count_module(target: str, *inputs: Sequence[int] | ModuleInput) -> ModuleCos
         raise UsageError(f"input: {max(names, key=names.count)!r} is given more than once; give each name once")
     try:
         with isolated():
-            return _count(target, load_module(target), given)
+            return _count(name, load(), given)
     except NasBudgetError as error:
-        raise type(error)(f"{target!r}: {error}") from None
+        raise type(error)(f"{said}: {error}") from None
 
 
 def _count(target: str, module: nn.Module, inputs: Sequence[ModuleInput]) -> ModuleCost:

@@ -9,7 +9,7 @@ import importlib
 import random
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -117,26 +117,36 @@ def _build(path: str, factory: Any, arguments: Arguments | None) -> nn.Module:
     is_module = isinstance(factory, nn.Module)
     if is_module and arguments is not None:
         raise UsageError(f"{path} is a module already; leave out the parentheses")
+    if is_module:
+        return _on_meta(factory)
+    positional, named = arguments or ([], {})
+    return build_on_meta(lambda: factory(*positional, **named) if callable(factory) else factory, path)
+
+
+def build_on_meta(make: Callable[[], object], name: str) -> nn.Module:
+    """The module that a function returns, on the meta device; built on the CPU first where that needs values.
+
+    Run it inside `isolated`: it calls code of others. `name` is what an error calls the module.
+    """
     try:
-        built = factory if is_module or not callable(factory) else _call(factory, *(arguments or ([], {})))
+        built = _call(make)
         built = getattr(built, "_orig_mod", built)  # what torch.compile wraps
         if isinstance(built, nn.Module):
-            fresh = not is_module and all(tensor.is_meta for tensor in _tensors(built))
-            return built if fresh else _on_meta(built)
+            return built if all(tensor.is_meta for tensor in _tensors(built)) else _on_meta(built)
     except (Exception, SystemExit) as error:
         raise NasBudgetError(
-            f"building {path} failed ({describe_error(error)}); check the arguments given to it"
+            f"building {name} failed ({describe_error(error)}); check the arguments given to it"
         ) from None
     kind = type(built).__name__
-    raise UsageError(f"{path} gives an object of type {kind}; name a torch.nn.Module or what returns one")
+    raise UsageError(f"{name} gives an object of type {kind}; name a torch.nn.Module or what returns one")
 
 
-def _call(factory: Any, positional: list[Any], named: dict[str, Any]) -> object:
+def _call(make: Callable[[], object]) -> object:
     try:
         with torch.device("meta"):
-            return factory(*positional, **named)
+            return make()
     except Exception:  # it may read values while it builds; any other error comes again
-        return factory(*positional, **named)
+        return make()
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nas_budget.arch.budget import Budget
 from nas_budget.search.samplers.candidate import CandidateSpace, RecipeSpace
-from nas_budget.space.feasible import FeasibleSpace
+from nas_budget.search.samplers.resnet_networks import ResNetNetworks
 from nas_budget.space.space import SearchSpace
 from nas_budget.train.optim.recipe import Recipe
 
@@ -19,4 +19,4 @@ RECIPES = RecipeSpace(Recipe(), {"learning_rate": (0.01, 0.4)}, {"batch_size": (
 
 def space_of(networks: SearchSpace = MIXED, recipes: RecipeSpace = RECIPES) -> CandidateSpace:
     """Candidates within the budget."""
-    return CandidateSpace(FeasibleSpace(networks, BUDGET), recipes)
+    return CandidateSpace(ResNetNetworks(networks, BUDGET), recipes)

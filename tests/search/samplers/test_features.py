@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 @pytest.mark.parametrize("space", [space_of(), space_of(EVERYTHING)], ids=["usual", "everything open"])
 def test_features_are_standardized_and_say_sizes(space: object) -> None:
     rows = space.random(500, RNG)  # type: ignore[attr-defined]
-    features = Features(space.feasible, rows)  # type: ignore[attr-defined]
+    features = Features(space.networks, rows)  # type: ignore[attr-defined]
     table = features(rows)
     assert table.shape == (len(rows["pool"]), len(features.names))
     assert table.mean(axis=0) == pytest.approx(0, abs=1e-6)
@@ -36,12 +36,12 @@ def test_features_are_standardized_and_say_sizes(space: object) -> None:
 
 
 def test_what_is_fixed_is_left_out() -> None:
-    features = Features(space_of(recipes=FIXED).feasible, space_of(recipes=FIXED).random(300, RNG))
+    features = Features(space_of(recipes=FIXED).networks, space_of(recipes=FIXED).random(300, RNG))
     assert {"log_params", "log_macs", "log_width_1", "log_blocks", "first_stride"} <= set(features.names)
     assert not {"stem_kernel", "block_basic", "has_se", "learning_rate", "optimizer_sgd"} & set(features.names)
 
 
 def test_what_a_recipe_leaves_open_is_in() -> None:
     space = space_of()
-    features = Features(space.feasible, space.random(300, RNG))
+    features = Features(space.networks, space.random(300, RNG))
     assert {"learning_rate", "batch_size"} <= set(features.names)
