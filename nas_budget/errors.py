@@ -21,6 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+N_SHOWN = 20
+"""Mistakes of a study file that its error shows; the others are counted."""
+
 
 class NasBudgetError(Exception):
     """Base of all errors of this package; `str(error)` is made for the user."""
@@ -63,7 +66,8 @@ class StudyFileError(UsageError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
+        shown, n_others = self.problems[:N_SHOWN], len(self.problems) - N_SHOWN
+        super().__init__("\n".join([*shown, *([f"... and {n_others:,} more"] if n_others > 0 else [])]))
 
     def __reduce__(self) -> tuple[type[StudyFileError], tuple[tuple[str, ...]]]:
         """Made again from its problems where it crosses to another process."""

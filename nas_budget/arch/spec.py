@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from nas_budget.arch.blocks import FAMILIES
 from nas_budget.errors import SpecError
+from nas_budget.untrusted import read_json
 
 MAX_CHANNELS = 65_536
 MAX_BLOCKS = 1_000
@@ -162,7 +163,7 @@ class ResNetSpec:
             SpecError: Not JSON, unknown fields, or a network that cannot be built.
         """
         try:
-            values = json.loads(text)
+            values = read_json(text)
         except ValueError as error:
             raise SpecError([f"spec: not JSON ({error})"]) from None
         return cls.from_dict(values)

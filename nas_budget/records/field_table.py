@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from nas_budget.errors import TableError
 from nas_budget.records.atomic_write import write_whole
+from nas_budget.untrusted import spreadsheet_safe
 
 Row = TypeVar("Row")
 
@@ -20,7 +21,7 @@ def write_rows(path: Path, kind: type[Row], rows: Iterable[Row]) -> None:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, [field.name for field in fields(kind)])  # type: ignore[arg-type]
     writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)  # type: ignore[call-overload]
+    writer.writerows({name: spreadsheet_safe(cell) for name, cell in asdict(row).items()} for row in rows)  # type: ignore[call-overload]
     write_whole(path, text.getvalue())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -17,6 +16,7 @@ from nas_budget.records.finalists import FinalistRun, read_finalists
 from nas_budget.records.paths import FINALISTS_TABLE, JOURNAL, METRICS, RESULT, RUN_SETTINGS, TRIALS_TABLE, WEIGHTS
 from nas_budget.records.training_run import read_metrics, read_result
 from nas_budget.records.trials import STATES, read_columns
+from nas_budget.untrusted import read_json
 
 STUDY, RUN = "study", "run"
 CHANGING = (TRIALS_TABLE, FINALISTS_TABLE, JOURNAL, RESULT, METRICS, RUN_SETTINGS)
@@ -182,7 +182,7 @@ def _run(folder: Path) -> dict[str, Any]:
 
 def unfinished(folder: Path) -> dict[str, Any]:
     """How far a run has come that has not ended, as fields of an entry."""
-    held = json.loads((folder / RUN_SETTINGS).read_text(encoding="utf-8"))
+    held = read_json((folder / RUN_SETTINGS).read_text(encoding="utf-8"))
     rows = read_metrics(folder)
     done = {row.seed for row in rows if row.epoch == held["recipe.epochs"]}
     last = rows[-1].epoch if rows and rows[-1].seed not in done else 0

@@ -16,6 +16,7 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import ModelError, NasBudgetError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import METRICS, RESULT
+from nas_budget.untrusted import read_json
 
 MOST_DIGITS = 18
 KINDS: dict[str, Any] = {
@@ -187,7 +188,7 @@ def read_result(folder: Path) -> RunResult:
     """
     path = folder / RESULT
     try:
-        values = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole)
+        values = read_json(path.read_text(encoding="utf-8"), _whole)
         json.dumps(values, ensure_ascii=False).encode()  # half of a surrogate pair could be written nowhere
         # Runs of before have no limits in their result. They stay readable, and are shown without.
         known = {f.name: values[f.name] for f in fields(RunResult) if f.name in values or f.default is MISSING}
@@ -282,7 +283,7 @@ def read_metrics(folder: Path) -> list[EpochRow]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         whole = [line for line in lines if line.endswith("\n")]  # a kill may tear the last one
-        rows = [EpochRow(**json.loads(line, parse_int=_whole)) for line in whole]
+        rows = [EpochRow(**read_json(line, _whole)) for line in whole]
         for problem in (problem for row in rows for problem in _misfits(row)):
             raise ValueError(problem)
     except (OSError, ValueError, TypeError, RecursionError) as error:

@@ -15,6 +15,7 @@ from nas_budget.errors import TableError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import trials_table
 from nas_budget.records.statistics import pareto_front
+from nas_budget.untrusted import spreadsheet_safe
 
 
 @dataclass(frozen=True)
@@ -283,7 +284,7 @@ def write_table(path: Path, records: Iterable[TrialRecord]) -> None:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
-    writer.writerows(vars(record) for record in records)
+    writer.writerows({name: spreadsheet_safe(cell) for name, cell in vars(record).items()} for record in records)
     try:
         write_whole(path, text.getvalue())
     except OSError as error:

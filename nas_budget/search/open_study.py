@@ -23,6 +23,7 @@ from nas_budget.train.data.split import LabelledImages, SplitImages, channel_sta
 from nas_budget.train.engine.device import choose_device
 from nas_budget.train.optim.recipe import Recipe
 from nas_budget.train.profile.time_model import TimeModel, calibrate
+from nas_budget.untrusted import check_name
 
 N_NOISE = 2_048
 """Images that steps are timed on."""
@@ -126,7 +127,7 @@ def open_search(
     if in_process and sections["search"]["workers"] == "auto":
         sections["search"]["workers"] = 1
     device = choose_device(sections["search"]["device"], on_message)
-    name = name or study_name(file, sections)
+    name = study_name(file, sections) if name is None else check_name(name)
     folder = runs_dir / name
     recorded = recorded_settings(sections["search"]["storage"], folder, name)
     wanted = sections["data"]["name"]

@@ -22,6 +22,7 @@ from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.split import split_sizes
 from nas_budget.train.engine.run_config import RunConfig
 from nas_budget.train.optim.recipe import RECIPES, Recipe
+from nas_budget.untrusted import check_name, name_from, read_json
 
 DEFAULT_RECIPE = "strong"
 STUDY_RECIPE = "study"
@@ -139,7 +140,7 @@ def limits_beside(file: Path) -> dict[str, Any]:
 
 def _read(path: Path, problem: str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StudyError(f"{problem} ({path}: {getattr(error, 'strerror', None) or error})") from None
 
@@ -194,7 +195,7 @@ def full_training_config(
     validation, train = split_sizes(dataset, n_train, n_validation)
     first = sections["search"]["seed"]
     settings = RunConfig(
-        name=name or f"{selection.name}-{recipe_name}",
+        name=name_from(f"{selection.name}-{recipe_name}") if name is None else check_name(name),
         spec=spec,
         recipe_name=recipe_name,
         recipe=how,

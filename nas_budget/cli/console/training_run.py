@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +18,7 @@ from nas_budget.records.paths import LOCK, RESULT, RUN_SETTINGS
 from nas_budget.records.run_folder import has_weights, limits_of, unfinished
 from nas_budget.records.statistics import half_width
 from nas_budget.records.training_run import EpochRow, RunResult, read_metrics, read_result
+from nas_budget.untrusted import read_json
 
 FIGURES = {
     "accuracy": "accuracy",
@@ -121,7 +121,7 @@ def _print_curve(rows: Sequence[EpochRow]) -> None:
 
 def _show_unfinished(folder: Path, as_json: bool) -> None:
     try:
-        held = json.loads((folder / RUN_SETTINGS).read_text(encoding="utf-8"))
+        held = read_json((folder / RUN_SETTINGS).read_text(encoding="utf-8"))
         about = unfinished(folder)
         about |= {name: int(held[f"data.{name}"]) for name in ("images", "validation_images")}
         limits = limits_of(held)

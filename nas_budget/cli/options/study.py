@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
-import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,13 +14,14 @@ from nas_budget.cli.options.completion import AIMS, DATA, DEVICES, PRECISIONS, P
 from nas_budget.cli.options.completion import WEIGHT_FORMATS as FORMATS
 from nas_budget.cli.options.declare import BUDGET, SEARCH, TRAINING, option
 from nas_budget.errors import UsageError
+from nas_budget.untrusted import read_json, read_toml
 
 
 def toml_value(text: str) -> Any:
     """A command-line text as TOML reads it: 3, 0.5, [3, 5], true; anything else is the text itself."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return read_toml(f"value = {text}")["value"]
+    except ValueError:
         return text
 
 
@@ -48,7 +47,7 @@ def parse_seed_spec(text: str) -> dict[str, Any]:
     with suppress(ValueError):
         return {"channels": [int(width) for width in text.split(",")]}
     try:
-        values: Any = json.loads(Path(text).read_text(encoding="utf-8"))
+        values: Any = read_json(Path(text).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(
             f"--seed-spec {text}: {getattr(error, 'strerror', None) or 'not JSON'}; "

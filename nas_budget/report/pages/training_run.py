@@ -36,6 +36,7 @@ from nas_budget.report.tables.per_class import (
     drawn_range,
     share_of_all,
 )
+from nas_budget.untrusted import spreadsheet_safe
 
 SECOND_FIGURES = {
     "flipped": "With mirror images",
@@ -68,8 +69,9 @@ def write_confusion(folder: Path, result: RunResult) -> None:
     """
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["true class", *result.classes])
-    writer.writerows([name, *row] for name, row in zip(result.classes, result.confusion, strict=True))
+    classes = [*map(spreadsheet_safe, result.classes)]
+    writer.writerow(["true class", *classes])
+    writer.writerows([name, *row] for name, row in zip(classes, result.confusion, strict=True))
     write_whole(folder / CONFUSION_TABLE, text.getvalue())
 
 

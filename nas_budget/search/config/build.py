@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from nas_budget.space.space import SearchSpace
 from nas_budget.space.spec_factory import contains
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.optim.recipe import RECIPES, Recipe
+from nas_budget.untrusted import read_json
 
 REFERENCE: dict[str, Any] = {"channels": (32, 64, 96, 128, 185)}
 """The reference paper's network, but for its images."""
@@ -39,7 +39,7 @@ def read_config(folder: Path) -> StudyConfig:
     """
     path = folder / STUDY_SETTINGS
     try:
-        sections = json.loads(path.read_text(encoding="utf-8"))
+        sections = read_json(path.read_text(encoding="utf-8"))
         if sections.pop("format", None) != FORMAT:
             raise StudyError(f"{path}: written by another version; this one reads {FORMAT!r}; run the study again")
         return build_config(folder.name, sections, {key: sections["space"][key] for key in FROM_DATA})

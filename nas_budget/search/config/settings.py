@@ -20,6 +20,7 @@ from nas_budget.search.samplers.network_space import NetworkSpace
 from nas_budget.space.space import SearchSpace
 from nas_budget.train.data.conversion.options import split_options
 from nas_budget.train.optim.recipe import Recipe
+from nas_budget.untrusted import name_from
 
 FORMAT = "nas-budget settings 4"
 HELD_KEYS = ("search.seed", "search.precision", "search.trial_seeds", "search.proxy")
@@ -185,11 +186,11 @@ def write_config(config: StudyConfig, folder: Path) -> None:
 def study_name(file: Path | None, sections: Sections) -> str:
     """The name a study has when none is given: its file's, or its data and budget, such as "auto-5M"."""
     if file is not None:
-        return file.stem
+        return name_from(file.stem)
     limit = sections["budget"]["params"]
     data = Path(split_options(sections["data"]["name"])[0])
     stem = data.stem or data.resolve().stem
-    return f"{stem}-{'any' if limit == 'none' else _short(limit)}"
+    return f"{name_from(stem)}-{'any' if limit == 'none' else _short(limit)}"
 
 
 def _short(number: int) -> str:

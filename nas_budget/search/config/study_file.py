@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -15,6 +14,7 @@ from nas_budget.errors import SettingsError, StudyFileError
 from nas_budget.search.config.sections import SECTIONS
 from nas_budget.space.space import SearchSpace
 from nas_budget.train.optim.recipe import RECIPES, Recipe
+from nas_budget.untrusted import read_toml
 
 COMMAND_LINE = "command line"
 
@@ -62,10 +62,10 @@ def read_study_file(
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StudyFileError([f"{path}: cannot be read ({error.strerror}); give the path of a .toml file"]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise StudyFileError([f"{path}: not TOML: {error}"]) from None
 
 

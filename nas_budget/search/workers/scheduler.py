@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.workers.events import Event, TrialFinished
 from nas_budget.search.workers.stop_rules import Deadline, TrialStats, reason_to_stop
 from nas_budget.train.engine.loop import EpochResult, diverged
+from nas_budget.untrusted import read_json
 
 
 @dataclass(frozen=True)
@@ -343,7 +343,7 @@ def _epochs_in(file: Path) -> list[dict[str, Any]]:
     if file.exists():
         for line in file.read_text(encoding="utf-8").splitlines():
             try:
-                found.append(json.loads(line))
+                found.append(read_json(line))
             except ValueError:
                 break
     return found

@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from tokenize import TokenError
 
@@ -92,6 +93,10 @@ def _header(archive: zipfile.ZipFile, key: str, path: Path) -> tuple[tuple[int, 
         version = npy.read_magic(file)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = read(file)
+        held, claimed = archive.getinfo(f"{key}.npy").file_size - file.tell(), prod(shape) * dtype.itemsize
+    if held != claimed and not dtype.hasobject:
+        found = f"claims {claimed:,} bytes and holds {held:,}"
+        raise DataError(f"{path}: {key} cannot be read (it {found}); the file is damaged")
     return shape, dtype
 
 

@@ -24,6 +24,7 @@ from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import EMA_WEIGHTS, WEIGHTS
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.engine.model import build
+from nas_budget.untrusted import read_json
 
 FORMAT = "nas-budget model 2"
 
@@ -146,7 +147,7 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
     try:
         content = path.read_bytes()
         tensors = load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+        header = read_json(content[8 : 8 + int.from_bytes(content[:8], "little")].decode()).get("__metadata__", {})
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (SafetensorError, ValueError, KeyError) as error:

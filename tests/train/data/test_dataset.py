@@ -235,3 +235,17 @@ def test_auto_without_a_download_is_the_shapes_and_a_data_set_asked_for_by_name_
     assert any("shapes" in line and "instead of CIFAR-10" in line for line in said)
     with pytest.raises(DownloadError, match=words):
         open_dataset("cifar10", tmp_path / folder, said.append)
+
+
+def test_an_archive_whose_header_and_content_disagree_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = save(tmp_path / "mine.npz")
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            with archive.open(name, "w") as file:
+                file.write(content)
+                for _ in range(64 if name == "classes.npy" else 0):
+                    file.write(bytes(1 << 20))
+    assert path.stat().st_size < 1 << 20
+    assert "classes cannot be read (it claims 24 bytes and holds" in refusal(path)

@@ -88,7 +88,7 @@ def test_a_batch_too_large_for_the_memory_ends_it(device: Device) -> None:
 @pytest.mark.parametrize("training", [False, True])
 def test_training_changes_weights_and_inference_does_not(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     network = module.build(SMALL)
-    # The count of batches of batch norm never changes; see `build`.
+    # The count of batches of batch norm never changes.
     before = {name: value.clone() for name, value in network.state_dict().items() if "num_batches" not in name}
     monkeypatch.setattr(module, "build", lambda _: network)
     module.prepare(SMALL, CPU, "fp32", training, batch=3)()

@@ -1,0 +1,101 @@
+"""What may come from strangers: names, JSON and TOML are checked, and cells of a table cannot be formulas."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+from nas_budget.errors import UsageError
+
+MARKS = "._-"
+"""What a name of a study or run may hold beside letters and digits of any alphabet; not as its first character."""
+LONGEST = 120
+"""Bytes of a name in UTF-8. File systems allow 255, and names of runs are made longer by what was trained."""
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""How a text begins that a spreadsheet takes for a formula."""
+TOO_DEEP = "nested too deeply"
+
+
+def check_name(name: str) -> str:
+    """The name itself, where it is one of a folder inside the folder of runs and of nothing else.
+
+    Raises:
+        UsageError: It holds a separator, a space, or another character that means something to a file system, a shell,
+            a page or a spreadsheet; or it is empty or too long.
+
+    Examples:
+        >>> check_name("größe-5M.2")
+        'größe-5M.2'
+        >>> check_name("../elsewhere")
+        Traceback (most recent call last):
+        nas_budget.errors.UsageError: name '../elsewhere': begins with '.'; begin with a letter or digit
+    """
+    if len(name.encode("utf-8", "replace")) > LONGEST:
+        raise UsageError(f"name {name[:40]!r}...: longer than {LONGEST} bytes; give a shorter one")
+    if strange := next((c for c in name if not _allowed(c)), None):
+        raise UsageError(f"name {name!r}: holds {strange!r}; allowed are letters, digits and the marks . _ -")
+    if not name:
+        raise UsageError("name '': empty; give one of letters, digits and the marks . _ -")
+    if name[0] in MARKS:
+        raise UsageError(f"name {name!r}: begins with {name[0]!r}; begin with a letter or digit")
+    return name
+
+
+def name_from(text: str) -> str:
+    """A name that is like a text, such as the stem of a file: what is not allowed becomes "-".
+
+    Examples:
+        >>> name_from("my photos (new)")
+        'my-photos-new'
+        >>> name_from("..")
+        'unnamed'
+    """
+    words = "".join(c if _allowed(c) else " " for c in text).split()
+    short = "-".join(words).encode()[:LONGEST].decode(errors="ignore")
+    return short.strip(MARKS) or "unnamed"
+
+
+def _allowed(character: str) -> bool:
+    # Marks of the category M belong to letters of many alphabets, such as Devanagari.
+    return character in MARKS or unicodedata.category(character)[0] in "LNM"
+
+
+def read_json(text: str, parse_int: Callable[[str], Any] | None = None) -> Any:
+    """The values of a JSON text.
+
+    Args:
+        text: Of any origin.
+        parse_int: Reads whole numbers; None for `int`.
+
+    Raises:
+        ValueError: It is no JSON, or its lists and objects are nested too deeply.
+    """
+    try:
+        return json.loads(text, parse_int=parse_int)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """The values of a TOML text.
+
+    Raises:
+        ValueError: It is no TOML, or its lists and tables are nested too deeply.
+    """
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+
+
+def spreadsheet_safe(cell: Any) -> Any:
+    """The cell, or a text with an apostrophe before it where a spreadsheet would take it for a formula.
+
+    Examples:
+        >>> spreadsheet_safe("=1+1"), spreadsheet_safe("cat"), spreadsheet_safe(-0.5)
+        ("'=1+1", 'cat', -0.5)
+    """
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell
