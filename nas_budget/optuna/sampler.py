@@ -190,7 +190,7 @@ class BudgetSampler(BaseSampler):
         """What a trial trains; None where that is unknown, or is nothing that could be proposed."""
         stored = trial.user_attrs.get(f"{self.prefix}spec")
         spec = ResNetSpec.from_dict(stored) if stored else None
-        known = spec and contains(self.space, spec) and self.model.space.feasible.fits(spec)
+        known = spec and contains(self.space, spec) and self.budget.check(spec).fits
         return Candidate(spec, RECIPE) if spec and known else None
 
     def _unseen(self, seen: set[Candidate]) -> Proposal:

@@ -6,12 +6,12 @@ from functools import lru_cache
 
 from nas_budget.arch.budget import Budget
 from nas_budget.errors import UsageError
-from nas_budget.space.feasible import FeasibleSpace
+from nas_budget.search.samplers.resnet_networks import ResNetNetworks
 from nas_budget.space.space import SearchSpace
 
 
-def feasible_space(space: SearchSpace, budget: Budget) -> FeasibleSpace:
-    """The `FeasibleSpace` of both; each is made once.
+def feasible_space(space: SearchSpace, budget: Budget) -> ResNetNetworks:
+    """The networks of both; each is made once.
 
     Raises:
         NothingFitsError: Not even the cheapest network of the space fits.
@@ -25,4 +25,4 @@ def feasible_space(space: SearchSpace, budget: Budget) -> FeasibleSpace:
         raise UsageError("space: it holds a list; write tuples everywhere, such as blocks=(1, 4)") from None
 
 
-_feasible_space = lru_cache(maxsize=32)(FeasibleSpace)
+_feasible_space = lru_cache(maxsize=32)(ResNetNetworks)

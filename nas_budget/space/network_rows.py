@@ -40,7 +40,10 @@ def rows_of(space: SearchSpace, specs: Sequence[ResNetSpec]) -> Rows:
     }
     for name in OPTIONS:
         attribute = {"pool": "pool_size"}.get(name, name)
-        rows[name] = np.array([getattr(spec, attribute) for spec in specs])
+        found = np.array([getattr(spec, attribute) for spec in specs])
+        # A kind of block may become one with a longer name, and an array of texts has room for its longest alone.
+        others = np.array([choice for choice in getattr(space, name) if choice != "global"] or found)
+        rows[name] = found.astype(np.promote_types(found.dtype, others.dtype))
     return rows
 
 

@@ -5,8 +5,9 @@ import pytest
 
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
+from nas_budget.arch.spec import ResNetSpec
 from nas_budget.space.feasible import FeasibleSpace
-from nas_budget.space.network_rows import count_rows, rows_of, selected, spec_of
+from nas_budget.space.network_rows import Rows, count_rows, n_rows, rows_of, selected, spec_of
 from nas_budget.space.random_networks import mutated_networks, random_networks, size_bounds
 from nas_budget.space.space import SearchSpace
 from nas_budget.space.spec_factory import contains
@@ -72,3 +73,18 @@ def test_the_same_seed_gives_the_same() -> None:
     feasible = SPACES["several limits"]
     one, other = (random_networks(feasible, 50, np.random.default_rng(3)) for _ in range(2))
     assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_relatives_of_networks_of_one_kind_of_block_may_have_another() -> None:
+    feasible = SPACES["everything open"]
+    basic = [
+        spec
+        for spec in _specs(feasible, random_networks(feasible, 200, np.random.default_rng(0)))
+        if spec.block == "basic"
+    ]
+    relatives = mutated_networks(feasible, rows_of(feasible.space, basic), np.random.default_rng(1))
+    assert {spec.block for spec in _specs(feasible, relatives)} == {"basic", "preact", "bottleneck"}
+
+
+def _specs(feasible: FeasibleSpace, rows: Rows) -> list[ResNetSpec]:
+    return [spec_of(feasible.space, rows, i) for i in range(n_rows(rows))]

@@ -15,7 +15,6 @@ from nas_budget.search.samplers.factory import SAMPLERS, make_candidate_sampler
 from nas_budget.search.samplers.optuna_samplers import OptunaSampler
 from nas_budget.search.samplers.sampler import CandidateSampler, Proposal
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
-from nas_budget.space.random_networks import size_bounds
 from nas_budget.space.space import SearchSpace
 from nas_budget.space.spec_factory import contains
 from tests.search.samplers.spaces import BUDGET, FIXED, NUMBERS, space_of
@@ -150,7 +149,7 @@ def test_the_startup_begins_at_two_thirds_of_the_sizes_and_the_largest_then_cove
     space = space_of()
     sampler = make_candidate_sampler("random", space, 0, 7)
     sizes = [cost(candidate.spec).params for candidate in run(sampler, 7)]
-    low, high = size_bounds(space.feasible)
+    low, high = space.networks.size_bounds()
     shares = [(log(size) - low) / (high - low) for size in sizes]
     assert 0.55 < shares[0] <= 2 / 3
     assert sizes[1] > 0.85 * BUDGET.params
