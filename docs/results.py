@@ -17,6 +17,7 @@ from statistics import fmean
 from typing import Any
 
 from nas_budget import ResNetSpec
+from nas_budget.records import formatting as written
 from nas_budget.records.finalists import read_finalists, summarize_finalists
 from nas_budget.records.formatting import factor_in_words, in_short, seconds_in_words, width_in_words
 from nas_budget.records.paths import FINALISTS_TABLE
@@ -65,11 +66,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int, text
     return "\n".join([f"| {' | '.join(head)} |", f"| {' | '.join(rule)} |", *lines])
 
 
-def percent(mean: float | None, deviation: float | None = None) -> str:
-    """An accuracy, with the deviation between seeds where there is one."""
-    if mean is None:
-        return "-"
-    return f"{100 * mean:.2f}" + (f" ± {100 * deviation:.2f}" if deviation is not None else "") + " %"
+def percent(accuracy: float | None, images: int = 10_000) -> str:
+    """An accuracy on so many images."""
+    return "-" if accuracy is None else written.percent(accuracy, images).replace("%", " %")
+
+
+def measured(accuracy: float | None, images: int) -> str:
+    """An accuracy with half of the 95 % interval that so many images leave."""
+    return "-" if accuracy is None else written.percent_with_interval(accuracy, images).replace("%", "") + " %"
+
+
+def spread(result: RunResult) -> str:
+    """The standard deviation between the seeds of a training."""
+    deviation = result.deviation()
+    return "" if deviation is None else percent(deviation, result.test_images)
 
 
 def runs() -> list[RunResult]:
@@ -105,10 +115,10 @@ def networks() -> str:
     """The trainings beside the known networks, by accuracy on test images."""
     rows = [(result.mean() or 0.0, _trained(result)) for result in runs()]
     for known in known_networks("cifar10"):
-        cells = (known.name, f"{known.params:,}", percent(known.accuracy), "", known.source)
+        cells = (known.name, f"{known.params:,}", percent(known.accuracy), "", "", known.source)
         rows.append((known.accuracy, cells))
-    head = ("network", "parameters", "test accuracy", "mirrored too", "how")
-    return table(head, [cells for _, cells in sorted(rows, key=lambda row: -row[0])], 3, texts=1)
+    head = ("network", "parameters", "test accuracy", "deviation of seeds", "mirrored too", "how")
+    return table(head, [cells for _, cells in sorted(rows, key=lambda row: -row[0])], 4, texts=1)
 
 
 def _trained(result: RunResult) -> tuple[str, ...]:
@@ -117,8 +127,8 @@ def _trained(result: RunResult) -> tuple[str, ...]:
     times = f"{len(seeds)} seeds of {minutes:.0f} min" if len(seeds) > 1 else f"{minutes:.0f} min"
     return (
         f"**`{result.name}`**: {ResNetSpec.from_dict(result.spec)}", f"{result.params:,}",
-        f"**{percent(result.mean(), result.deviation())}**",
-        percent(result.mean("flipped"), result.deviation("flipped")),
+        f"**{measured(result.mean(), result.test_images)}**", spread(result),
+        measured(result.mean("flipped"), result.test_images),
         f"`{recipe['name']}`, {recipe['epochs']} epochs; {times} on {result.device}, {result.precision}",
     )  # fmt: skip
 
@@ -132,7 +142,8 @@ def searches() -> str:
 
 def _searched(name: str, trials: list[TrialRecord]) -> tuple[str, ...]:
     best, finals = best_of(trials), summarize_finalists(read_finalists(RESULTS / name / FINALISTS_TABLE))
-    accuracy = percent(finals[0].mean, finals[0].deviation) if finals else percent(best and best.accuracy)
+    images = trials[0].validation_images
+    accuracy = measured(finals[0].mean if finals else best and best.accuracy, images)
     params = finals[0].params if finals else best.params if best else 0
     if best and best.proxy < 1:
         accuracy += f" (proxy, {factor_in_words(best.proxy)})"
@@ -156,7 +167,7 @@ def fronts() -> str:
                 trial.kernels,
                 f"{trial.params:,}",
                 f"{trial.macs:,}",
-                percent(trial.accuracy),
+                percent(trial.accuracy, trial.validation_images),
             )
             for trial in reversed(pareto_front_of(trials))
         ]
@@ -198,8 +209,9 @@ def shape_words(study: Path) -> dict[str, str]:
 
 def _shaped(words: str, trial: TrialRecord, base: TrialRecord) -> tuple[str, ...]:
     behind = 100 * ((trial.accuracy or 0.0) - (base.accuracy or 0.0))
+    gap = f"{behind:+.{written.decimals(trial.validation_images)}f}"
     macs, took = f"{trial.macs / 1e6:,.1f} M", f"{trial.seconds / trial.seeds:.0f}"
-    return words, trial.channels, str(trial.depth), macs, percent(trial.accuracy), f"{behind:+.2f}", took
+    return words, trial.channels, str(trial.depth), macs, percent(trial.accuracy, trial.validation_images), gap, took
 
 
 def _conditions(name: str, trial: TrialRecord) -> str:
@@ -231,7 +243,7 @@ def grid(size: str) -> dict[str, list[RunResult]]:
 
 
 def _with_epochs(result: RunResult) -> str:
-    return f"{percent(result.mean(), result.deviation())}, {result.recipe['epochs']} epochs"
+    return f"{measured(result.mean(), result.test_images)}, {result.recipe['epochs']} epochs"
 
 
 def comparison() -> str:

@@ -1,8 +1,46 @@
-"""Durations and sizes in words."""
+"""Accuracies, durations and sizes in words."""
 
 from __future__ import annotations
 
+from nas_budget.records.statistics import half_width
+
 UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+MOST_DECIMALS = 2
+"""Of an accuracy in per cent, however many images it was measured on."""
+
+
+def decimals(images: int) -> int:
+    """How many digits behind the point an accuracy on so many images has, in per cent: none finer than one image.
+
+    Examples:
+        >>> [decimals(images) for images in (500, 5_000, 10_000)]
+        [0, 1, 2]
+    """
+    return min(MOST_DECIMALS, max(0, len(str(images)) - 3))
+
+
+def percent_format(images: int) -> str:
+    """How an accuracy on so many images is written, as Python and plotly take it: ".2%" from 10,000 images on."""
+    return f".{decimals(images)}%"
+
+
+def percent(share: float, images: int) -> str:
+    """An accuracy, or a difference of two, measured on so many images: "93.08%", "60.6%" or "72%"."""
+    return format(share, percent_format(images))
+
+
+def percent_with_interval(share: float, images: int) -> str:
+    """An accuracy and half of the 95 % interval that so many images leave (Wilson).
+
+    This is what ± means wherever the package writes an accuracy. How far trainings with other seeds lie apart is
+    another figure, and has a word or a column of its own.
+
+    Examples:
+        >>> percent_with_interval(0.6057, 5_000)
+        '60.6% ± 1.4%'
+    """
+    return f"{percent(share, images)} ± {percent(half_width(share, images), images)}"
 
 
 def seconds_in_words(seconds: float) -> str:

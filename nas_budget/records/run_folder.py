@@ -27,6 +27,7 @@ COLUMNS = (
     "params",
     "proxy",
     "of",
+    "validation_images",
     "data",
     "weight_format",
     *(f"budget_{name}" for name in LIMITS),
@@ -48,6 +49,7 @@ class Entry:
         epochs: Epochs of each of its trainings.
         accuracy: Of a study the best on validation images (the mean where there are finalists), of a run the mean
             on test images, 0 to 1; None where none is known.
+        images: How many images that is of.
         params: Trainable parameters of that network.
         proxy: What the network's widths were multiplied by when that accuracy was measured; 1 of the network itself.
         budget: Limits that are set, by name, and the format of their weights; empty where none are known.
@@ -64,6 +66,7 @@ class Entry:
     epoch: int | None = None
     epochs: int | None = None
     accuracy: float | None = None
+    images: int = 0
     params: int | None = None
     proxy: float = 1.0
     budget: dict[str, Any] = field(default_factory=dict)
@@ -159,9 +162,9 @@ def _study(folder: Path) -> dict[str, Any]:
     if best:
         about |= {"proxy": best[0], "accuracy": best[1], "params": -best[2]}
     if rows:
-        data, weight_format, *limits = rows[0][5:]
+        images, data, weight_format, *limits = rows[0][5:]
         budget = {name: int(limit) for name, limit in zip(LIMITS, limits, strict=True) if limit}
-        about |= {"data": data, "budget": budget | {"weight_format": weight_format}}
+        about |= {"images": int(images), "data": data, "budget": budget | {"weight_format": weight_format}}
     return about
 
 
@@ -177,7 +180,8 @@ def _run(folder: Path) -> dict[str, Any]:
         return unfinished(folder)
     result = read_result(folder)
     about = {"seeds": len(result.seeds), "params": result.params, "epochs": result.recipe["epochs"]}
-    return about | {"accuracy": result.mean(), "data": result.data, "budget": _set_limits(result.limits)}
+    about |= {"accuracy": result.mean(), "images": result.test_images}
+    return about | {"data": result.data, "budget": _set_limits(result.limits)}
 
 
 def unfinished(folder: Path) -> dict[str, Any]:

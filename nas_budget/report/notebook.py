@@ -11,7 +11,7 @@ from typing import Any
 
 from nas_budget.arch.cost import PartCost, cost
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.records.formatting import seconds_in_words, width_in_words
+from nas_budget.records.formatting import percent, percent_with_interval, seconds_in_words, width_in_words
 from nas_budget.records.trials import TrialRecord, proposed_of
 
 UNIT, HEIGHT, BAR = 110, 44, 120
@@ -89,11 +89,12 @@ def result_html(found: Any) -> str:
 
 def _accuracy(found: Any) -> str:
     trained = f" of its proxy at {width_in_words(found.best.proxy)}" if found.best.proxy < 1 else ""
+    images = found.best.validation_images
     if not found.finalists:
-        return f"{found.best.accuracy:.2%}{trained}"
+        return f"{percent_with_interval(found.best.accuracy, images)} (95 %){trained}"
     first = found.finalists[0]
-    deviation = "" if first.deviation is None else f" ± {first.deviation:.2%} (standard deviation)"
-    return f"{first.mean:.2%}{deviation}{trained}, mean of {first.n_runs} runs,"
+    deviation = "" if first.deviation is None else f", deviation of seeds {percent(first.deviation, images)}"
+    return f"{percent_with_interval(first.mean, images)} (95 %){trained}, mean of {first.n_runs} runs{deviation},"
 
 
 def _front(front: tuple[TrialRecord, ...]) -> str:
@@ -107,7 +108,12 @@ def _front(front: tuple[TrialRecord, ...]) -> str:
 
 
 def _trial_row(trial: TrialRecord) -> str:
-    numbers = (str(trial.number), f"{trial.accuracy:.2%}", f"{trial.params:,}", f"{trial.macs:,}")
+    numbers = (
+        str(trial.number),
+        percent(trial.accuracy or 0.0, trial.validation_images),
+        f"{trial.params:,}",
+        f"{trial.macs:,}",
+    )
     right = "".join(f'<td style="{RIGHT}">{cell}</td>' for cell in numbers)
     left = "".join(f'<td style="{LEFT}">{escape(text)}</td>' for text in (trial.channels, trial.blocks))
     return f"<tr>{right}{left}</tr>"

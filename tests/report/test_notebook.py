@@ -68,15 +68,17 @@ def test_a_search_shows_its_best_network_and_its_pareto_front() -> None:
     assert EVIL not in html
     seen = words(html)
     assert "8 trials, 60 s of training" in seen
-    assert "75.31% on validation images" in seen
+    assert "75.3% ± 2.7% (95 %) on validation images" in seen
     assert " of 500,000 parameters to spare" in seen
     assert "Pareto front trial accuracy" in seen
     assert "the 12 largest of 15" in result_html(found([record(i, params=i + 1, accuracy=i / 20) for i in range(15)]))
     best = FinalistSummary(5, 43_210, 3, 0.7, 0.01, 0.02, 0.0, True, "")
-    assert "70.00% ± 1.00% (standard deviation), mean of 3 runs," in result_html(found(many(30), finalists=(best,)))
+    assert "70.0% ± 2.8% (95 %), mean of 3 runs, deviation of seeds 1.0%," in result_html(
+        found(many(30), finalists=(best,))
+    )
     assert "No trial has been trained to the end yet." in result_html(found([record(state="pruned")]))
     html = result_html(found(by_proxies()))
-    assert "66.00% of its proxy at 1/2 of the width on validation images" in html
+    assert "66.0% ± 2.9% (95 %) of its proxy at 1/2 of the width on validation images" in html
     assert "Pareto front, accuracies of proxies at 1/8 of the width" in html
 
 

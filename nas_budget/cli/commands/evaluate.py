@@ -8,6 +8,7 @@ from nas_budget.cli.console.output import out, out_json, show, table
 from nas_budget.cli.options.completion import DATA, PARTS
 from nas_budget.cli.options.declare import AsJson, DataDir, Device, Ema, Quiet, Source, option
 from nas_budget.errors import UsageError
+from nas_budget.records.formatting import percent, percent_with_interval
 
 
 def evaluate(
@@ -42,9 +43,11 @@ def _print(found: dict[str, Any]) -> None:
     for i, (name, counts) in enumerate(zip(classes, confusion, strict=True)):
         n, wrong = sum(counts), [(count, classes[j]) for j, count in enumerate(counts) if j != i]
         most, other = max(wrong, default=(0, ""))
-        share = f"{counts[i] / n:.1%}" if n else ""
-        rows.append((name, f"{n:,}", share, f"{other} {most / n:.1%}" if most else ""))
+        share = percent(counts[i] / n, n) if n else ""
+        rows.append((name, f"{n:,}", share, f"{other} {percent(most / n, n)}" if most else ""))
     show(table(("class", "images", "accuracy", "most predicted instead"), rows, left=(0, 3)))
-    out(f"\n{found['accuracy']:.2%} of {found['images']:,} {found['part']} images of {found['data']}, one forward pass")
-    out(f"{found['flipped']:.2%} with the mean of each image and its mirror image")
+    images = found["images"]
+    plain, flipped = (percent_with_interval(found[name], images) for name in ("accuracy", "flipped"))
+    out(f"\n{plain} (95 %) of {images:,} {found['part']} images of {found['data']}, one forward pass")
+    out(f"{flipped} (95 %) with the mean of each image and its mirror image")
     out(f"loss {found['loss']:.4f}; {found['weights']} weights; {found['device']}")

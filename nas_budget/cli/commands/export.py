@@ -15,6 +15,7 @@ from nas_budget.cli.options.completion import FORMATS
 from nas_budget.cli.options.declare import OUTPUT, Ema, Quiet, Source, option
 from nas_budget.cli.options.network import BudgetChanges
 from nas_budget.errors import NothingFitsError, UsageError
+from nas_budget.records.formatting import percent_with_interval
 from nas_budget.records.paths import CERTIFICATE
 
 if TYPE_CHECKING:
@@ -84,11 +85,21 @@ def _print(made: Certificate, folder: Path) -> None:
         difference = "" if f.max_difference is None else f"{f.max_difference:.1e}"
         rows.append((f.file, f.format, f"{f.bytes:,}", f"{f.params:,}", difference))
     show(table(("file", "format", "bytes", "params", "logits differ by"), rows, left=(0, 1)))
-    images = f"of the test images of {made.about.get('data', '?')}"
-    accuracy = "unknown" if made.accuracy is None else f"{made.accuracy:.2%} {images}"
     out(f"\nnetwork      {made.spec}")
-    out(f"accuracy     {accuracy}, {made.about.get('weights', 'plain')} weights")
+    out(f"accuracy     {_accuracy(made)}, {made.about.get('weights', 'plain')} weights")
     out(f"digest       {made.weights_digest}")
     out(f"certificate  {folder / CERTIFICATE}")
     out(f"limits       {made.budget}")
     print_verdict(made.verdict)
+
+
+def _accuracy(made: Certificate) -> str:
+    """Accuracy on test images, with half of its 95 % interval where the weights say of how many images it is."""
+    data = made.about.get("data", "?")
+    if made.accuracy is None:
+        return "unknown"
+    if made.test_images is None:
+        return f"{made.accuracy:.1%} of the test images of {data}"
+    return (
+        f"{percent_with_interval(made.accuracy, made.test_images)} (95 %) of {made.test_images:,} test images of {data}"
+    )

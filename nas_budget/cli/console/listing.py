@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from nas_budget.arch.budget import WORDS
 from nas_budget.cli.console.output import show, table
-from nas_budget.records.formatting import ago_in_words, factor_in_words, in_short
+from nas_budget.records.formatting import ago_in_words, factor_in_words, in_short, percent
 from nas_budget.records.run_folder import STUDY, Entry
 
 GAP = 3
@@ -90,7 +90,7 @@ def _accuracy(entry: Entry) -> str:
     """The accuracy, and at which share of the width where it is a proxy's."""
     if entry.accuracy is None:
         return ""
-    return f"{entry.accuracy:.2%}" + (f" at {factor_in_words(entry.proxy)}" if entry.proxy < 1 else "")
+    return percent(entry.accuracy, entry.images) + (f" at {factor_in_words(entry.proxy)}" if entry.proxy < 1 else "")
 
 
 def _done(entry: Entry, short: bool = False) -> str:

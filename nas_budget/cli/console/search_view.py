@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from rich.table import Table
 
 from nas_budget.cli.console.progress import Show
-from nas_budget.records.formatting import factor_in_words, seconds_in_words, width_in_words
+from nas_budget.records.formatting import factor_in_words, percent, seconds_in_words, width_in_words
 from nas_budget.records.trials import TrialRecord, best_of, proposed_of
 from nas_budget.search.config.plan import TimeLeft
 from nas_budget.search.config.settings import StudyConfig
@@ -43,7 +43,7 @@ class SearchView:
         elif isinstance(event, events.TrialEpoch):
             started, _ = self.running[event.finalist, event.number]
             self._note_split(started, event.result.micro_batches)
-            state = f"epoch {event.result.epoch}, {event.result.accuracy:.1%}"
+            state = f"epoch {event.result.epoch}, {percent(event.result.accuracy, self.settings.n_validation)}"
             self.running[event.finalist, event.number] = started, state
         elif isinstance(event, events.TrialFinished):
             self.running.pop((False, event.record.number), None)
@@ -88,7 +88,7 @@ class SearchView:
             parts.append(f"{self.n_finalist_runs}/{self.n_runs} runs of finalists")
         if best := best_of(self.records):
             width = f" at {width_in_words(best.proxy)}" if best.proxy < 1 else ""
-            parts.append(f"best {best.accuracy:.1%}{width}, {best.params:,} params")
+            parts.append(f"best {percent(best.accuracy or 0.0, best.validation_images)}{width}, {best.params:,} params")
         parts.append(f"{seconds_in_words(self.left.seconds(self.n_finalist_runs))} left")
         return ", ".join(parts)
 
@@ -102,7 +102,7 @@ class SearchView:
         best = best_of(self.records)
         for r in self.records[-N_SHOWN:]:
             style = "bold green" if best and r.number == best.number else "dim" if r.state != "complete" else ""
-            accuracy = "" if r.accuracy is None else f"{r.accuracy:.1%}"
+            accuracy = "" if r.accuracy is None else percent(r.accuracy, r.validation_images)
             accuracy += f" at {factor_in_words(r.proxy)}" if r.proxy < 1 and accuracy else ""
             network = f"{r.channels} x {r.blocks}"
             table.add_row(str(r.number), accuracy, f"{r.params:,}", f"{r.macs:,}", network, r.state, style=style)

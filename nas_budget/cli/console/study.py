@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from nas_budget.cli.console.costs import print_verdict
 from nas_budget.cli.console.output import command, commands, field, line_width, out, out_json, show, table
 from nas_budget.cli.console.text_plot import Point, characters, plot
 from nas_budget.records.finalists import FinalistSummary, read_finalists, summarize_finalists
-from nas_budget.records.formatting import width_in_words
+from nas_budget.records.formatting import percent, percent_with_interval, width_in_words
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, TRIALS_TABLE
 from nas_budget.records.run_folder import RUN, folders, has_weights, kind_of
 from nas_budget.records.statistics import half_width
@@ -58,15 +58,14 @@ def _print_best(best: TrialRecord, ranked: Sequence[FinalistSummary]) -> None:
         leading = ranked[0]
         number, spec = leading.trial, ResNetSpec.from_json(leading.spec)
         runs = "one more training" if leading.n_runs == 1 else f"mean of {leading.n_runs} more trainings"
-        what = _measured_in_words(leading.mean, leading.interval, best.validation_images, runs)
+        what = _measured_in_words(leading.mean, best.validation_images, runs)
     out("")
     field("best", what, INDENT)
     field("", f"trial {number}: {spec}", INDENT)
     print_verdict(budget_of(best).check(spec), before=" " * INDENT)
     if ranked:
         out("")
-    for line in finalist_lines(ranked):
-        out(line)
+        print_finalists(ranked, best.validation_images)
 
 
 def accuracy_in_words(record: TrialRecord) -> str:
@@ -76,34 +75,35 @@ def accuracy_in_words(record: TrialRecord) -> str:
     trainings = "one training" if record.seeds <= 1 else f"mean of {record.seeds} trainings"
     if record.proxy < 1:
         trainings += f" of its proxy ({width_in_words(record.proxy)}, {record.proxy_params:,} parameters)"
-    return _measured_in_words(record.accuracy, None, record.validation_images, trainings)
+    return _measured_in_words(record.accuracy, record.validation_images, trainings)
 
 
-def _measured_in_words(accuracy: float, half: float | None, n_images: int, trainings: str) -> str:
-    """An accuracy with half of its 95 % interval; where that is None, of that which the images leave."""
-    half = half_width(accuracy, n_images) if half is None else half
-    return f"{accuracy:.2%} ± {half:.2%} of {n_images:,} validation images, {trainings}"
+def _measured_in_words(accuracy: float, n_images: int, trainings: str) -> str:
+    return f"{percent_with_interval(accuracy, n_images)} (95 %) of {n_images:,} validation images, {trainings}"
 
 
-def finalist_lines(finalists: Sequence[FinalistSummary]) -> Iterator[str]:
-    """The finalists as a table, and which of them are ties."""
-    if not finalists:
-        return
-    yield f"finalists, each trained {finalists[0].n_runs} more times:"
-    for f in finalists:
-        spread = "" if f.deviation is None else f" ± {f.deviation:.2%}"
-        yield f"      {f.mean:.2%}{spread}  trial {f.trial:<4} {f.params:>11,} params  {_rank_in_words(f)}"
+def print_finalists(finalists: Sequence[FinalistSummary], n_images: int) -> None:
+    """Print the finalists as a table, and which of them are ties; accuracies are of so many validation images."""
+    times = "once more" if finalists[0].n_runs == 1 else f"{finalists[0].n_runs} more times"
+    out(f"finalists, each trained {times}; ± is half of the 95 % interval that the images leave:")
+    rows = [
+        (str(f.trial), percent_with_interval(f.mean, n_images),
+         "" if f.deviation is None else percent(f.deviation, n_images), f"{f.params:,}", _rank_in_words(f, n_images))
+        for f in finalists
+    ]  # fmt: skip
+    show(table(("trial", "mean accuracy", "deviation of seeds", "params", ""), rows, left=(4,)))
     ties = [f for f in finalists if f.tie]
     if len(ties) > 1:
         smallest = min(ties, key=lambda f: f.params)
-        yield f"      {len(ties)} are ties: no more apart than seeds; the smallest is trial {smallest.trial}"
+        out(f"{len(ties)} are ties: no more apart than seeds; the smallest is trial {smallest.trial}")
 
 
-def _rank_in_words(f: FinalistSummary) -> str:
+def _rank_in_words(f: FinalistSummary, n_images: int) -> str:
     """How far a finalist is from the best."""
     if not f.gap_to_best:
         return "best"
-    return f"tie ({f.gap_to_best:.2%} behind)" if f.tie else f"behind by {f.gap_to_best:.2%}"
+    gap = percent(f.gap_to_best, n_images)
+    return f"tie ({gap} behind)" if f.tie else f"behind by {gap}"
 
 
 def _print_front(records: Sequence[TrialRecord]) -> None:
@@ -112,7 +112,13 @@ def _print_front(records: Sequence[TrialRecord]) -> None:
     of = f" (accuracies of proxies at {width_in_words(leading[0].proxy)})" if leading and leading[0].proxy < 1 else ""
     out(f"\nPareto front: no other trial is as small and as accurate{of}")
     rows = [
-        (str(r.number), f"{r.accuracy:.2%}", f"{r.params:,}", f"{r.macs:,}", f"{r.channels} x {r.blocks}")
+        (
+            str(r.number),
+            percent(r.accuracy or 0.0, r.validation_images),
+            f"{r.params:,}",
+            f"{r.macs:,}",
+            f"{r.channels} x {r.blocks}",
+        )
         for r in reversed(leading)
     ]
     show(table(("trial", "accuracy", "params", "MACs", "widths x blocks"), rows, left=(4,)))
@@ -178,7 +184,7 @@ def _json(
     if best:
         spec = ResNetSpec.from_json(ranked[0].spec if ranked else best.spec)
         accuracy = ranked[0].mean if ranked else best.accuracy or 0.0
-        half = (ranked[0].interval if ranked else None) or half_width(accuracy, best.validation_images)
+        half = half_width(accuracy, best.validation_images)
         about |= {"accuracy": accuracy, "half_width": half, "best": asdict(best), "best_spec": spec.to_dict()}
         about |= budget_of(best).check(spec).to_dict()
     about |= {"front": [asdict(record) for record in pareto_front_of(records)]}

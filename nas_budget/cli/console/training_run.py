@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from nas_budget.arch.budget import Budget
@@ -13,21 +14,21 @@ from nas_budget.cli.console.costs import print_verdict
 from nas_budget.cli.console.output import command, commands, field, images_in_words, out, out_json, show, table
 from nas_budget.cli.console.text_plot import sparkline
 from nas_budget.errors import ModelError
-from nas_budget.records.formatting import in_short, seconds_in_words
+from nas_budget.records.formatting import in_short, percent, seconds_in_words
 from nas_budget.records.paths import LOCK, RESULT, RUN_SETTINGS
 from nas_budget.records.run_folder import has_weights, limits_of, unfinished
-from nas_budget.records.statistics import half_width
 from nas_budget.records.training_run import EpochRow, RunResult, read_metrics, read_result
 from nas_budget.untrusted import read_json
 
 FIGURES = {
-    "accuracy": "accuracy",
-    "flipped": "mirrored",
-    "ema": "ema",
-    "ema_flipped": "both",
-    "validation_accuracy": "validation",
+    "accuracy": "test accuracy, one forward pass",
+    "flipped": "... mean with the mirror image",
+    "ema": "test accuracy, EMA weights",
+    "ema_flipped": "... mean with the mirror image",
+    "validation_accuracy": "accuracy on validation images",
 }
-"""Titles of the accuracies of a seed."""
+"""The accuracies of a training, in words."""
+NOTE = "; deviation: between the seeds"
 
 
 def accuracies(result: RunResult) -> dict[str, dict[str, float | None]]:
@@ -49,15 +50,16 @@ def show_run(folder: Path, as_json: bool) -> None:
         kept = result.verdict.to_dict() if result.verdict else {}
         out_json({**about, **asdict(result), **kept, "files": files})
         return
-    out(f"{result.name}: {_headline(result)}\n")
-    _print_seeds(result)
+    field("", f"{result.name}: {_headline(result)}", 0)
+    out("")
+    print_accuracies(result)
     out("")
     field("network", str(ResNetSpec.from_dict(result.spec)))
     field("", f"{result.params:,} parameters, {result.macs:,} MACs")
     _print_limits(result.limits, ResNetSpec.from_dict(result.spec))
     field("data", images_in_words(result.data, result.images, result.validation_images))
     field("recipe", f"{result.recipe['name']}: {_recipe_in_words(result.recipe)}")
-    _print_curve(read_metrics(folder))
+    _print_curve(read_metrics(folder), result.validation_images)
     spent = sum(seed.seconds for seed in result.seeds)
     repeated = sum(seed.repeated_seconds for seed in result.seeds)
     more = f", {seconds_in_words(repeated)} repeated after interruptions" if repeated else ""
@@ -78,30 +80,32 @@ def _print_limits(limits: Budget | None, spec: ResNetSpec) -> None:
 
 
 def _headline(result: RunResult) -> str:
-    mean, deviation = result.mean() or 0.0, result.deviation()
-    half = half_width(mean, result.test_images) if deviation is None else deviation
-    spread = "" if deviation is None else " (standard deviation)"
-    trainings = "one seed" if deviation is None else f"mean of {len(result.seeds)} seeds"
-    return f"{mean:.2%} ± {half:.2%}{spread} of {result.test_images:,} test images, {trainings}"
+    trainings = "one seed" if len(result.seeds) == 1 else f"mean of {len(result.seeds)} seeds"
+    return f"{result.in_words()} (95 %) of {result.test_images:,} test images, {trainings}"
 
 
-def _print_seeds(result: RunResult) -> None:
-    """Each seed's accuracies, and their mean where there are several."""
-    names = [name for name in FIGURES if result.mean(name) is not None]
-    rows = [
-        (str(s.seed), *(_percent(getattr(s, name)) for name in names), f"{s.loss:.4f}", seconds_in_words(s.seconds))
-        for s in result.seeds
-    ]
-    if len(rows) > 1:
-        rows.append(("mean", *(_percent(result.mean(name)) for name in names), "", ""))
-    show(table(("seed", *(FIGURES[name] for name in names), "loss", "time"), rows, total=len(rows) > 1))
-    if "flipped" in names:
-        out("")
-        field("", "mirrored: the mean of an image and its mirror image; ema: with EMA weights", 0)
+def print_accuracies(result: RunResult) -> None:
+    """Print each kind of accuracy, of several seeds with their mean and the deviation between them."""
+    seeds = result.seeds
+    rows = [_accuracy_row(result, name, words) for name, words in FIGURES.items() if result.mean(name) is not None]
+    losses, times = (fmean(values) for values in zip(*((s.loss, s.seconds) for s in seeds), strict=True))
+    rows.append(("test loss", f"{losses:.4f}", "", " ".join(f"{seed.loss:.4f}" for seed in seeds)))
+    each = ", ".join(seconds_in_words(seed.seconds) for seed in seeds)
+    rows.append(("time of training", seconds_in_words(times), "", each))
+    if len(seeds) > 1:
+        numbers = ", ".join(str(seed.seed) for seed in seeds)
+        show(table(("", "mean", "deviation", f"seeds {numbers}"), rows, left=(0, 3)))
+    else:
+        show(table(("", f"seed {seeds[0].seed}"), [row[:2] for row in rows]))
+    out("")
+    field("", f"±: half of the 95 % interval that so many images leave{NOTE if len(seeds) > 1 else ''}", 0)
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.2%}"
+def _accuracy_row(result: RunResult, name: str, words: str) -> tuple[str, ...]:
+    images, deviation = result.images_of(name), result.deviation(name)
+    values = [value for seed in result.seeds if (value := getattr(seed, name)) is not None]
+    spread = "" if deviation is None else percent(deviation, images)
+    return words, result.in_words(name), spread, " ".join(percent(value, images) for value in values)
 
 
 def _recipe_in_words(recipe: Mapping[str, Any]) -> str:
@@ -112,11 +116,12 @@ def _recipe_in_words(recipe: Mapping[str, Any]) -> str:
     return ", ".join([words, *(extra.replace("_", " ") for extra in extras if recipe.get(extra))])
 
 
-def _print_curve(rows: Sequence[EpochRow]) -> None:
-    """Accuracy on validation images of the first seed, epoch by epoch."""
+def _print_curve(rows: Sequence[EpochRow], images: int) -> None:
+    """Accuracy on so many validation images of the first seed, epoch by epoch."""
     values = [row.accuracy for row in rows if row.seed == rows[0].seed and row.accuracy is not None]
     if values:
-        out(f"validation  {sparkline(values)}  {values[0]:.1%} to {values[-1]:.1%}, seed {rows[0].seed}")
+        first, last = (percent(value, images) for value in (values[0], values[-1]))
+        out(f"validation  {sparkline(values)}  {first} to {last}, seed {rows[0].seed}")
 
 
 def _show_unfinished(folder: Path, as_json: bool) -> None:
@@ -140,7 +145,7 @@ def _show_unfinished(folder: Path, as_json: bool) -> None:
     _print_limits(limits, ResNetSpec.from_dict(spec))
     field("data", images_in_words(about["data"], about["images"], about["validation_images"]))
     field("recipe", _recipe_in_words(recipe))
-    _print_curve(rows)
+    _print_curve(rows, about["validation_images"])
     if rows:
         field("time", f"{seconds_in_words(sum(row.seconds for row in rows))} of training so far")
     out("")

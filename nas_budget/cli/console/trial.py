@@ -14,7 +14,7 @@ from nas_budget.cli.console.output import command, commands, field, images_in_wo
 from nas_budget.cli.console.study import accuracy_in_words, budget_of
 from nas_budget.cli.console.text_plot import sparkline
 from nas_budget.errors import UsageError
-from nas_budget.records.formatting import seconds_in_words
+from nas_budget.records.formatting import percent, seconds_in_words
 from nas_budget.records.paths import TRIAL_SETTINGS, TRIALS_TABLE, trial_folder
 from nas_budget.records.statistics import half_width
 from nas_budget.records.trials import TrialRecord, read_trials
@@ -39,7 +39,7 @@ def show_trial(folder: Path, number: int, as_json: bool) -> None:
         return
     how_far = "" if record.state == "complete" else f" of {record.max_epochs}"
     reason = f": {record.reason}" if record.reason else ""
-    out(f"{record.study}, trial {number}: {accuracy_in_words(record)}")
+    field("", f"{record.study}, trial {number}: {accuracy_in_words(record)}", 0)
     field("", f"{record.state} after {record.epochs}{how_far} epochs{reason}", 0)
     out("")
     print_parts(used, limits)
@@ -47,7 +47,7 @@ def show_trial(folder: Path, number: int, as_json: bool) -> None:
     field("network", str(spec))
     print_verdict(limits.check(used), before="         ")
     if curve:
-        _print_curve(curve, record.rungs.split())
+        _print_curve(curve, record.rungs.split(), record.validation_images)
     out("")
     _print_training(record)
     out("")
@@ -76,11 +76,12 @@ def _ranges(numbers: list[int]) -> str:
     return ", ".join(str(low) if low == high else f"{low} to {high}" for low, high in runs)
 
 
-def _print_curve(values: Sequence[float], rungs: Sequence[str]) -> None:
-    """Accuracy after each epoch: a bar each where there is room, and the numbers."""
-    out(f"\ncurve    {sparkline(values)}  {min(values):.2%} to {max(values):.2%}".rstrip())
+def _print_curve(values: Sequence[float], rungs: Sequence[str], images: int) -> None:
+    """Accuracy on so many images after each epoch: a bar each where there is room, and the numbers."""
+    numbers = [percent(value, images) for value in values]
+    out(f"\ncurve    {sparkline(values)}  {percent(min(values), images)} to {percent(max(values), images)}".rstrip())
     for first in range(0, len(values), PER_LINE):
-        out("         " + " ".join(f"{value * 100:5.2f}" for value in values[first : first + PER_LINE]))
+        out("         " + " ".join(f"{number:>6}" for number in numbers[first : first + PER_LINE]))
     if rungs:
         out(f"         compared with others after epochs {', '.join(rungs)}")
 

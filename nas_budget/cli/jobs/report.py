@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_budget.cli.console.output import log, out, out_json, show, table
-from nas_budget.records.formatting import factor_in_words
+from nas_budget.records.formatting import factor_in_words, percent
 from nas_budget.records.paths import COMPARISON_PAGE, PAGE, RESULT
 from nas_budget.records.run_folder import RUN, is_file, kind_of
 from nas_budget.records.training_run import read_result
@@ -56,7 +56,9 @@ def report_studies(sources: Sequence[Path], output: Path | None, as_json: bool, 
 
 def _accuracy(row: Mapping[str, Any]) -> str:
     """The accuracy, and at which share of the width where it is a proxy's."""
-    return f"{row['accuracy']:.2%}" + (f" at {factor_in_words(row['proxy'])}" if row["proxy"] < 1 else "")
+    return percent(row["accuracy"], row["validation_images"]) + (
+        f" at {factor_in_words(row['proxy'])}" if row["proxy"] < 1 else ""
+    )
 
 
 def report_run(folder: Path, output: Path | None, as_json: bool, quiet: bool) -> None:
@@ -67,7 +69,7 @@ def report_run(folder: Path, output: Path | None, as_json: bool, quiet: bool) ->
         out_json({"page": str(path), "accuracy": result.mean(), "deviation": result.deviation(), "spec": result.spec})
         return
     if not quiet:
-        out(f"{result.mean():.2%} on {result.test_images:,} test images with {result.params:,} parameters\n")
+        out(f"{result.in_words()} (95 %) on {result.test_images:,} test images with {result.params:,} parameters\n")
     out(f"page: {path}")
 
 

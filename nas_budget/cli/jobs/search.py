@@ -16,9 +16,9 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.console.output import images_in_words, log, logger, out, out_json, this_command, verdict_line
 from nas_budget.cli.console.progress import display, progress_if_any
 from nas_budget.cli.console.search_view import SearchView
-from nas_budget.cli.console.study import counts_of, finalist_lines
+from nas_budget.cli.console.study import counts_of, print_finalists
 from nas_budget.errors import StoppedError
-from nas_budget.records.formatting import in_short, seconds_in_words, width_in_words
+from nas_budget.records.formatting import in_short, percent_with_interval, seconds_in_words, width_in_words
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, PAGE, TRIALS_TABLE
 from nas_budget.search.api import result_of
 from nas_budget.search.config.plan import Plan, TimeLeft, make_plan
@@ -199,17 +199,19 @@ def print_result(planned: PlannedSearch, search: Search, as_json: bool) -> None:
     out(f"\n{found.settings.name}: {words or 'no trials'} on {planned.opened.dataset.name}")
     out(f"time: {found.ledger.in_words()}")
     if best := found.best:
-        number, accuracy = best.number, f"{best.accuracy:.2%}"
+        number, images = best.number, best.validation_images
+        accuracy = percent_with_interval(best.accuracy or 0.0, images)
         if found.finalists:
             leading = found.finalists[0]
-            number, accuracy = leading.trial, f"{leading.mean:.2%}, mean of {leading.n_runs} runs,"
+            number, accuracy = leading.trial, percent_with_interval(leading.mean, images)
+            accuracy += f" (mean of {leading.n_runs} runs)"
         trained = f" of its proxy at {width_in_words(best.proxy)}" if best.proxy < 1 else ""
-        out(f"best: {accuracy} on {best.validation_images:,} validation images{trained} (trial {number})")
+        out(f"best: {accuracy} on {images:,} validation images{trained} (trial {number}; ± is half of a 95 % interval)")
         out(f"      {found.best_spec}")
         for m in verdict.margins:
             verdict_line(True, f"      {m.used:,} of {m.limit:,} {m.words} ({m.margin:,} to spare)")
-    for line in finalist_lines(found.finalists):
-        out(line)
+        if found.finalists:
+            print_finalists(found.finalists, images)
     out(f"files: {', '.join(files.values())}")
     if found.best_spec:
         for line in _next_steps(planned, found.best_spec):

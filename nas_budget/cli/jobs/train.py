@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from nas_budget.arch.cost import cost
-from nas_budget.cli.console.output import log, logger, out, out_json, show, table, this_command
+from nas_budget.cli.console.output import log, logger, out, out_json, this_command
 from nas_budget.cli.console.progress import display, progress_if_any
-from nas_budget.cli.console.training_run import accuracies
+from nas_budget.cli.console.training_run import accuracies, print_accuracies
 from nas_budget.errors import StoppedError, UsageError
-from nas_budget.records.formatting import seconds_in_words, time_text
+from nas_budget.records.formatting import percent, seconds_in_words, time_text
 from nas_budget.records.paths import PAGE
 from nas_budget.records.training_run import EpochRow, RunResult
 from nas_budget.search import selection
@@ -30,13 +30,6 @@ from nas_budget.train.engine.run_config import RunConfig
 
 N_LAST = 9
 """Epochs whose median predicts the time left."""
-FIGURES = {
-    "accuracy": "test accuracy, one forward pass",
-    "flipped": "... mean with the mirror image",
-    "ema": "test accuracy, EMA weights",
-    "ema_flipped": "... mean with the mirror image",
-    "validation_accuracy": "accuracy on validation images",
-}
 
 
 @dataclass(frozen=True)
@@ -168,7 +161,8 @@ def run_to_end(run: FullTraining, quiet: bool) -> RunResult:
                 seconds.append(row.seconds)
                 n_left = s.recipe.epochs * (len(s.seeds) - s.seeds.index(row.seed)) - row.epoch
                 left = seconds_in_words(median(seconds[-N_LAST:]) * n_left)
-                words = f"epoch {row.epoch}/{s.recipe.epochs}, {_row_in_words(row, len(s.seeds) > 1)}, {left} left"
+                row_words = _row_in_words(row, len(s.seeds) > 1, s.n_validation)
+                words = f"epoch {row.epoch}/{s.recipe.epochs}, {row_words}, {left} left"
                 show(words, row.epoch / s.recipe.epochs, now=row.epoch == s.recipe.epochs)
     except (StoppedError, KeyboardInterrupt):
         kept = f"resumes after epoch {run.saved[1]} of seed {run.saved[0]}" if run.saved else "nothing was trained yet"
@@ -177,13 +171,13 @@ def run_to_end(run: FullTraining, quiet: bool) -> RunResult:
     return run.finished
 
 
-def _row_in_words(row: EpochRow, several: bool) -> str:
+def _row_in_words(row: EpochRow, several: bool, images: int) -> str:
     parts = [f"seed {row.seed}"] if several else []
     parts.append(f"loss {row.train_loss:.3f}")
     if row.accuracy is not None:
-        parts.append(f"validation {row.accuracy:.2%}")
+        parts.append(f"validation {percent(row.accuracy, images)}")
     if row.ema_accuracy is not None:
-        parts.append(f"EMA {row.ema_accuracy:.2%}")
+        parts.append(f"EMA {percent(row.ema_accuracy, images)}")
     return ", ".join(parts)
 
 
@@ -197,19 +191,8 @@ def print_result(run: FullTraining, result: RunResult, as_json: bool) -> None:
         return
     if not run.trained:
         log("this run is finished; nothing was trained. Another --name starts another, more --seeds add to it")
-    seeds = result.seeds
-    rows = []
-    for name, words in FIGURES.items():
-        if (mean := result.mean(name)) is None:
-            continue
-        deviation = result.deviation(name)
-        each = [f"{value:.2%}" for seed in seeds if (value := getattr(seed, name)) is not None]
-        rows.append((words, f"{mean:.2%}", "" if deviation is None else f"{deviation:.2%}", " ".join(each)))
-    if len(seeds) > 1:
-        show(table(("", "mean", "deviation", f"seeds {', '.join(str(s.seed) for s in seeds)}"), rows, left=(0, 3)))
-    else:
-        show(table(("", f"seed {seeds[0].seed}"), [row[:2] for row in rows]))
-    spent = sum(seed.seconds for seed in seeds)
+    print_accuracies(result)
+    spent = sum(seed.seconds for seed in result.seeds)
     out(f"\n{result.params:,} parameters, {seconds_in_words(spent)} of training on {result.device}")
     if has_page:
         out(f"page: {run.folder / PAGE}")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nas_budget.arch.cost_table import DEFAULTS, IMAGE, parts_table
 from nas_budget.errors import SpecError
+from nas_budget.records.formatting import percent
 from nas_budget.report.figures.style import colours_of_parts, lay_out, plain
 
 Counts = NDArray[np.int64]
@@ -59,7 +60,8 @@ def shares_figure(best: pd.DataFrame, counts: Counts, words: str) -> go.Figure:
     figure, totals = go.Figure(), counts.sum(axis=1)
     several = best["study"].nunique() > 1
     labels = [
-        f"{plain(trial['study']) if several else 'trial'} {trial['number']} · {trial['accuracy']:.1%}"
+        f"{plain(trial['study']) if several else 'trial'} {trial['number']} · "
+        + percent(trial["accuracy"], trial["validation_images"])
         for trial in best.to_dict("records")
     ]
     n_stages = counts.shape[1] - 2

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import wrap
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from nas_budget.report.figures.style import ACCENT, FAINT, GRID, accuracy_axis, colour_of, lay_out, plain
+from nas_budget.report.figures.style import ACCENT, FAINT, GRID, accuracy_axis, colour_of, lay_out, plain, table_format
 from nas_budget.report.tables.trials import proposed
 
 MOST_CURVES = 600
@@ -30,7 +30,7 @@ class Metric:
 
 METRICS = {
     "loss": Metric("train_losses", "training loss", "training loss %{y:.3f} in epoch %{x}"),
-    "accuracy": Metric("curve", "accuracy on validation images", "%{y:.2%} after epoch %{x}"),
+    "accuracy": Metric("curve", "accuracy on validation images", "%{y:PERCENT} after epoch %{x}"),
 }
 
 
@@ -42,6 +42,7 @@ def curves_figure(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
         metric: "accuracy" of all trials, or "loss" of those that the pruner compares by their training loss.
     """
     figure, studies, drawn = go.Figure(), list(table["study"].unique()), METRICS[metric]
+    drawn = replace(drawn, point=drawn.point.replace("PERCENT", table_format(table)))
     shown = drawn_curves(table, metric)
     compared = shown[by_loss(shown) == (metric == "loss")]
     for place, study in enumerate(studies):

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from nas_budget.records.formatting import in_short
 from nas_budget.report.figures.axes import round_numbers
-from nas_budget.report.figures.style import BLUES, INK, accuracy_axis, colour_of, lay_out, plain
+from nas_budget.report.figures.style import BLUES, INK, accuracy_axis, colour_of, lay_out, plain, table_format
 from nas_budget.report.tables.importance import LOGARITHMIC, WORDS, chance_level, features, importance
 from nas_budget.report.tables.trials import complete
 
@@ -91,7 +91,7 @@ def _slice(ended: pd.DataFrame, name: str, values: pd.Series[float], studies: li
             x=[*values[rows.index]], y=[*rows["accuracy"]], mode="markers", customdata=[*map(int, rows.index)],
             marker={"size": 7, "color": colour_of(place), "opacity": 0.6},
             showlegend=False, text=[*rows["number"]],
-            hovertemplate=f"trial %{{text}}: %{{y:.2%}}<br>{WORDS[name]} %{{x:,.4~g}}<extra></extra>",
+            hovertemplate=f"trial %{{text}}: %{{y:{table_format(rows)}}}<br>{WORDS[name]} %{{x:,.4~g}}<extra></extra>",
         )  # fmt: skip
     lay_out(figure, height=230, margin={"l": 48, "r": 8, "t": 8, "b": 42}, hovermode="closest")
     figure.update_yaxes(**accuracy_axis([*ended["accuracy"]]))

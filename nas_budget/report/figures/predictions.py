@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import plotly.graph_objects as go
 
+from nas_budget.records.formatting import percent
 from nas_budget.records.statistics import DEVIATIONS
 from nas_budget.report.figures.style import CARD, FAINT, accuracy_axis, accuracy_range, colour_of, lay_out, plain
 from nas_budget.report.tables.trials import complete
@@ -28,10 +31,7 @@ def predictions_figure(table: pd.DataFrame) -> go.Figure:
     )  # fmt: skip
     for place, study in enumerate(studies):
         trials, colour = known[known["study"] == study], colour_of(place)
-        words = [
-            f"trial {row['number']}: {row['accuracy']:.2%}<br>predicted {row['predicted']:.2%} ± {row['margin']:.2%}"
-            for row in trials.to_dict("records")
-        ]
+        words = [_in_words(row) for row in trials.to_dict("records")]
         figure.add_scatter(
             x=[*trials["predicted"]], y=[*trials["accuracy"]], mode="markers",
             error_x={"array": [*trials["margin"]], "color": colour, "thickness": 1, "width": 0},
@@ -42,3 +42,10 @@ def predictions_figure(table: pd.DataFrame) -> go.Figure:
     lay_out(figure, height=400, hovermode="closest", margin={"l": 60, "r": 16, "t": 40, "b": 48})
     figure.update_xaxes(title="accuracy that the model predicted", **accuracy_axis(both))
     return figure.update_yaxes(title="accuracy that came out", **accuracy_axis(both))
+
+
+def _in_words(row: dict[Any, Any]) -> str:
+    came_out, predicted, margin = (
+        percent(row[name], row["validation_images"]) for name in ("accuracy", "predicted", "margin")
+    )
+    return f"trial {row['number']}: {came_out}<br>predicted {predicted} ± {margin}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from nas_budget.report.figures.style import accuracy_axis, colour_of, lay_out, plain
+from nas_budget.report.figures.style import accuracy_axis, colour_of, lay_out, plain, table_format
 from nas_budget.report.figures.timeline import unit_of
 from nas_budget.report.tables.trials import complete, proposed
 
@@ -33,7 +33,7 @@ def progress_figure(table: pd.DataFrame, over: str = "trials") -> go.Figure:
             x=[*at[trials.index]], y=[*trials["accuracy"]], mode="markers", name=name or "trained to the end",
             marker={"size": 7, "color": colour, "opacity": 0.65}, legendgroup=name, showlegend=not name,
             customdata=[*map(int, trials.index)], text=[*trials["number"]],
-            hovertemplate="trial %{text}: %{y:.2%}<extra></extra>",
+            hovertemplate=f"trial %{{text}}: %{{y:{table_format(trials)}}}<extra></extra>",
         )  # fmt: skip
         best = trials["accuracy"].cummax()
         figure.add_scatter(

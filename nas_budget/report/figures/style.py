@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
+import pandas as pd
 import plotly.graph_objects as go
+
+from nas_budget.records.formatting import percent_format
 
 COLOURS = {
     "accent": ("#2563eb", "#7aa7ff"),  # what was trained to the end, and parameters
@@ -109,6 +112,11 @@ def accuracy_axis(accuracies: list[float]) -> dict[str, object]:
     """An axis that shows these accuracies, and more where more is drawn."""
     low, high = accuracy_range(accuracies)
     return {"tickformat": ".0%" if high - low > 0.1 else ".1%", "autorangeoptions": {"include": [low, high]}}
+
+
+def table_format(trials: pd.DataFrame) -> str:
+    """How the accuracies of a table's trials are written, as plotly takes it: by the fewest images of one."""
+    return percent_format(int(trials["validation_images"].min()) if len(trials) else 0)
 
 
 def plain(text: str) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nas_budget.records.finalists import FinalistRun, FinalistSummary, summarize_finalists
-from nas_budget.records.formatting import factor_in_words, in_short, width_in_words
+from nas_budget.records.formatting import factor_in_words, in_short, percent, percent_with_interval, width_in_words
 from nas_budget.records.predictions import ExpectedNetwork
 from nas_budget.records.statistics import DEVIATIONS, interval
 from nas_budget.report.figures.axes import AXES, round_numbers
@@ -148,7 +148,7 @@ def _add_expected(figure: go.Figure, expected: Sequence[ExpectedNetwork]) -> Non
     figure.add_scatter(
         x=sizes, y=[e.accuracy for e in expected], mode="lines", line={"color": EXPECTED, "width": 1.5, "dash": "dot"},
         name="what the model expects of the best", legendgroup="expected", legendrank=1_001,
-        text=[f"{e.accuracy:.2%} ± {margin:.2%}" for e, margin in zip(expected, margins, strict=True)],
+        text=[f"{e.accuracy:.1%} ± {margin:.1%}" for e, margin in zip(expected, margins, strict=True)],
         hovertemplate="the model expects %{text} (95 %)<br>of the best up to %{x:,} parameters<extra></extra>",
     )  # fmt: skip
 
@@ -186,15 +186,24 @@ def _add_finalists(figure: go.Figure, drawn: pd.DataFrame, finalists: Sequence[F
     shown = [f for f in finalists if f.trial in known.index]
     if not shown:
         return
-    margins = [(f, "" if f.interval is None else f" ± {f.interval:.2%} (95 %)") for f in shown]
+    images = int(drawn["validation_images"].iloc[0])
     figure.add_scatter(
         x=[float(known["cost"][f.trial]) for f in shown], y=[f.mean for f in shown], mode="markers",
         name="finalists, trained again", customdata=[int(known["id"][f.trial]) for f in shown],
         error_y={"array": [f.interval or 0 for f in shown], "color": INK, "thickness": 1.5, "width": 5},
         marker={"size": 11, "symbol": "diamond", "color": CARD, "line": {"width": 2, "color": INK}},
-        text=[f"<b>{f.mean:.2%}</b>{margin} · finalist {f.trial}<br>runs: {f.n_runs}" for f, margin in margins],
+        text=[_finalist_in_words(f, images) for f in shown],
         hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
+
+
+def _finalist_in_words(f: FinalistSummary, images: int) -> str:
+    """A finalist in a few lines of plotly's markup: its accuracy, and between what the seeds leave it."""
+    lines = [f"<b>{percent_with_interval(f.mean, images)}</b> · finalist {f.trial}", f"runs: {f.n_runs}"]
+    if f.interval is not None:
+        low, high = (percent(f.mean + sign * f.interval, images) for sign in (-1, 1))
+        lines.append(f"the seeds leave {low} to {high} (95 %)")
+    return "<br>".join(lines)
 
 
 def _add_knee(figure: go.Figure, pareto: pd.DataFrame) -> None:
@@ -237,7 +246,7 @@ def describe(trial: dict[Any, Any]) -> str:
     latency = f" · {1e3 * trial['latency_s']:.3g} ms an image" if trial["latency_s"] > 0 else ""
     trained = trained_as(trial)
     lines = [
-        f"<b>{trial['accuracy']:.2%}</b> · trial {trial['number']}{ended}",
+        f"<b>{percent(trial['accuracy'], trial['validation_images'])}</b> · trial {trial['number']}{ended}",
         *([f"{trained}, {trial['proxy_params']:,} parameters"] if trained else []),
         f"{trial['params']:,} parameters, {trial['macs']:,} MACs",
         f"channels {plain(trial['channels'])}",

@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 
 from nas_budget.arch.cost import PartCost, cost
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.records.formatting import in_short
+from nas_budget.records.formatting import in_short, percent_format
 from nas_budget.records.training_run import EpochRow, RunResult
 from nas_budget.report.figures.style import ACCENT, EMA, MACS, PUBLISHED, accuracy_range, lay_out, plain
 
@@ -23,6 +23,7 @@ MOST_CARDS = 6
 MOST_TEXTS = 20
 LONGEST_NAME = 16
 EARLY_SHARE = 0.1
+MANY_IMAGES = 10_000
 
 
 def loss_figure(metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = ()) -> go.Figure:
@@ -35,12 +36,14 @@ def loss_figure(metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = ()) -> 
     return figure
 
 
-def accuracy_figure(metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = ()) -> go.Figure:
-    """Draw accuracy on validation images against epochs, and that of EMA weights where there are any."""
+def accuracy_figure(
+    metrics: Sequence[EpochRow], paper: Sequence[EpochRow] = (), images: int = MANY_IMAGES
+) -> go.Figure:
+    """Draw accuracy on so many validation images against epochs, and that of EMA weights where there are any."""
     values = {"last weights": "accuracy"}
     if any(row.ema_accuracy is not None for row in metrics):
         values["EMA weights"] = "ema_accuracy"
-    figure = _over_epochs(metrics, paper, values, ".2%")
+    figure = _over_epochs(metrics, paper, values, percent_format(images))
     # Of a full training the first epochs would take most of the height: their lines come in from below.
     rows = [*metrics, *paper]
     late = [row for row in rows if row.epoch > EARLY_SHARE * max(row.epoch for row in rows)]

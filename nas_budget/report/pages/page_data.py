@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from nas_budget.records.formatting import decimals
 from nas_budget.records.trials import COLUMNS
 from nas_budget.report.figures.axes import known_axes
 from nas_budget.report.figures.cost_shares import image_of, part_costs, shares_figure
@@ -41,6 +42,7 @@ def page_data(studies: Sequence[StudyTable], table: pd.DataFrame, figures: dict[
     values = {
         "name": " and ".join(study.name for study in studies),
         "columns": {name: _column(table[name]) for name in COLUMNS},
+        "decimals": [decimals(int(images)) for images in table["validation_images"]],
         "hover": hover,
         "network": [network(row) for row in table.to_dict("records")],
         "recipe": _recipes(table),

@@ -10,7 +10,7 @@ import pandas as pd
 from plotly.offline import get_plotlyjs_version
 
 from nas_budget.records.finalists import summarize_finalists
-from nas_budget.records.formatting import duration
+from nas_budget.records.formatting import decimals, duration, percent
 from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import trained_before
 from nas_budget.report.figures.axes import SHARE_OF_FP32
@@ -135,9 +135,10 @@ def _smaller_networks(pareto: pd.DataFrame) -> str:
     found = []
     if half is not None:
         lost = float(pareto["accuracy"].iloc[-1] - half["accuracy"])
-        chance = half_width(float(half["accuracy"]), int(half["validation_images"]))
+        images = int(half["validation_images"])
+        chance = half_width(float(half["accuracy"]), images)
         maybe = ", which may be chance" if lost < chance else ""
-        found.append(f"Half of the parameters cost {100 * lost:.1f} points{maybe}: {_in_words(half)}.")
+        found.append(f"Half of the parameters cost {100 * lost:.{decimals(images)}f} points{maybe}: {_in_words(half)}.")
     if bend is not None:
         same = half is not None and half["number"] == bend["number"]
         found.append(f"The knee, beyond which more buys less, is {'the same' if same else _in_words(bend)}.")
@@ -145,7 +146,7 @@ def _smaller_networks(pareto: pd.DataFrame) -> str:
 
 
 def _in_words(trial: pd.Series[Any]) -> str:
-    return f"trial {trial['number']}, {trial['accuracy']:.2%} with {trial['params']:,}"
+    return f"trial {trial['number']}, {percent(trial['accuracy'], trial['validation_images'])} with {trial['params']:,}"
 
 
 def _differences(table: pd.DataFrame) -> list[str]:

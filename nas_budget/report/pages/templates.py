@@ -16,7 +16,7 @@ from plotly.utils import PlotlyJSONEncoder
 
 from nas_budget.errors import TableError
 from nas_budget.records.atomic_write import write_whole
-from nas_budget.records.formatting import duration
+from nas_budget.records.formatting import duration, percent, percent_with_interval
 from nas_budget.report.assets import asset
 from nas_budget.report.figures.style import COLOURS, DARK, colours_as_css
 
@@ -26,15 +26,17 @@ def render(template: str, filters: dict[str, Any] | None = None, scripts: Sequen
 
     Args:
         template: Its file's name.
-        filters: More filters than `count`, `percent`, `tenth` and `duration`.
+        filters: More filters than `count`, `tenth`, `duration`, `percent` and `with_interval`.
         scripts: Names of the scripts that work on the page's `data` with its `plotly`; none for a page without figures.
         values: What it names.
     """
     environment = Environment(
         loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    shown = {"count": "{:,.0f}", "percent": "{:.2%}", "tenth": "{:.1%}"}
-    environment.filters.update({name: form.format for name, form in shown.items()}, duration=duration, **filters or {})
+    shown = {"count": "{:,.0f}", "tenth": "{:.1%}"}
+    accuracies = {"percent": percent, "with_interval": percent_with_interval}
+    environment.filters.update({name: form.format for name, form in shown.items()}, duration=duration)
+    environment.filters.update(accuracies, **filters or {})
     texts = [asset(f"scripts/{name}") for name in scripts]
     return environment.get_template(template).render(
         style=colours_as_css() + asset("style.css"), scripts=texts, dark=json.dumps(DARK),

@@ -133,15 +133,14 @@ def _figures(result: RunResult, metrics: Sequence[EpochRow]) -> dict[str, go.Fig
     if metrics:
         figures["loss"] = loss_figure(metrics, paper)
     if any(row.accuracy is not None for row in metrics):
-        figures["accuracy"] = accuracy_figure(metrics, paper)
+        figures["accuracy"] = accuracy_figure(metrics, paper, result.validation_images)
     if metrics:
         figures["rate"] = rate_figure(metrics, paper)
     return {**figures, "architecture": architecture_figure(spec), "confusion": confusion_figure(result)}
 
 
-def _second_figures(result: RunResult) -> list[tuple[str, str, float, float | None]]:
-    means = [(name, words, result.mean(name)) for name, words in SECOND_FIGURES.items()]
-    return [(name, words, mean, result.deviation(name)) for name, words, mean in means if mean is not None]
+def _second_figures(result: RunResult) -> list[tuple[str, str]]:
+    return [(name, words) for name, words in SECOND_FIGURES.items() if result.mean(name) is not None]
 
 
 def _margins(result: RunResult) -> Iterable[str]:

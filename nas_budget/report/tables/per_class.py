@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 
+from nas_budget.records.formatting import percent
 from nas_budget.records.statistics import interval
 from nas_budget.records.training_run import RunResult
 
@@ -72,9 +73,10 @@ def classes_in_words(classes: Sequence[ClassAccuracy]) -> str:
         return ""
     worst, best = classes[0], classes[-1]
     if worst.share == best.share:
-        return f"All classes have the same accuracy ({best.share:.1%})."
+        return f"All classes have the same accuracy ({percent(best.share, best.images)})."
     maybe = "; their intervals overlap, so that may be chance" if worst.high >= best.low else ""
-    return f"The best class is {best.name} ({best.share:.1%}), the worst {worst.name} ({worst.share:.1%}){maybe}."
+    shares = [percent(one.share, one.images) for one in (best, worst)]
+    return f"The best class is {best.name} ({shares[0]}), the worst {worst.name} ({shares[1]}){maybe}."
 
 
 def confusions(result: RunResult) -> list[tuple[int, str, str, int]]:

@@ -13,7 +13,6 @@ from nas_budget.errors import TableError, UsageError
 from nas_budget.records.finalists import FinalistRun, read_finalists, summarize_finalists
 from nas_budget.records.paths import FINALISTS_TABLE, JOURNAL, PREDICTIONS, TRIALS_TABLE, trials_table
 from nas_budget.records.predictions import ExpectedNetwork, read_predictions
-from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import TimeLedger, ledger
 from nas_budget.records.trials import COLUMNS, TrialRecord
 from nas_budget.report.tables.trials import best, read_table
@@ -55,21 +54,19 @@ class StudyTable:
     @property
     def best_network(self) -> BestNetwork | None:
         """The best finalist, or the best trial where there are no finalists; None where no trial is complete."""
-        interval = None
         if self.finalists:
             first = summarize_finalists(self.finalists)[0]
             trial = self.table[self.table["number"] == first.trial].iloc[0]
             epochs = max(run.epochs for run in self.finalists if run.trial == first.trial)
             origin = f"mean of {first.n_runs} more trainings" if first.n_runs > 1 else "one more training"
-            accuracy, interval = first.mean, first.interval
+            accuracy = first.mean
         elif (found := best(self.table)) is not None:
             trial = found
             accuracy, epochs, n = float(trial["accuracy"]), int(trial["epochs"]), int(trial["seeds"])
             origin = "one training" if n == 1 else f"mean of {n} trainings"
         else:
             return None
-        margin = half_width(accuracy, int(trial["validation_images"])) if interval is None else interval
-        return BestNetwork(trial, accuracy, margin, epochs, origin, of_images=interval is None)
+        return BestNetwork(trial, accuracy, int(trial["validation_images"]), epochs, origin)
 
 
 @dataclass(frozen=True)
@@ -79,18 +76,16 @@ class BestNetwork:
     Attributes:
         trial: Its row.
         accuracy: 0 to 1.
-        margin: Half of the 95 % interval.
+        images: Validation images that it is of.
         epochs: Of the trainings it was measured after.
         origin: Which trainings the accuracy is of, in words.
-        of_images: Whether the interval is what so many images leave; else it is that of the mean of the trainings.
     """
 
     trial: pd.Series[Any]
     accuracy: float
-    margin: float
+    images: int
     epochs: int
     origin: str
-    of_images: bool
 
 
 def read_study(source: Path) -> StudyTable:

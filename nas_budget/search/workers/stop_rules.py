@@ -8,6 +8,7 @@ from operator import itemgetter
 
 from optuna.trial import FrozenTrial, TrialState
 
+from nas_budget.records.formatting import percent
 from nas_budget.records.statistics import pareto_front
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.storage.tables import level_of
@@ -78,7 +79,7 @@ def reason_to_stop(settings: StudyConfig, stats: TrialStats, deadline: Deadline 
     if settings.device_time is not None and stats.seconds >= settings.device_time:
         return f"trials took {stats.seconds:.0f} s, at least the {settings.device_time:.0f} s of device_time"
     if settings.target is not None and stats.best >= settings.target:
-        return f"the target is reached: {stats.best:.2%} of {settings.target:.2%}"
+        return f"the target is reached: {percent(stats.best, settings.n_validation)} of {100 * settings.target:g}%"
     if settings.patience is not None and not wider and stats.since_progress >= settings.patience:
         return f"no progress: none of the last {stats.since_progress} trials joined the Pareto front"
     return ""

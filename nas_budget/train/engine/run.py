@@ -237,7 +237,7 @@ class FullTraining:
         model = Model(self.settings.spec, network.eval(), self.dataset.classes, mean, std, about)
         plain, mirrored = (predict_logits(network, test.images, model.normalized, mirrored=m) for m in (False, True))
         accuracy, flipped = (accuracy_of(logits, test.labels) for logits in (plain, mirrored))
-        model.about["accuracy"] = accuracy
+        model.about.update(accuracy=accuracy, test_images=len(test))
         # The first seed's weights have the plain name: no seed is chosen by its accuracy on test images.
         first = self.finished.seeds[0].seed if self.finished else trainer.seed
         file = {"plain": paths.WEIGHTS, "ema": paths.EMA_WEIGHTS}[weights]

@@ -39,8 +39,8 @@ class Model:
         classes: Name of each class, in the order of the logits.
         mean: Of each channel of the images, in 0..255; subtracted from an image before the network sees it.
         std: Standard deviation of each channel, in 0..255; divided by.
-        about: What else is known: "data", "seed", "weights" ("plain" or "ema"), "accuracy" on test images,
-            "budget".
+        about: What else is known: "data", "seed", "weights" ("plain" or "ema"), "accuracy" on so many
+            "test_images", "budget".
 
     Examples:
         >>> import tempfile

@@ -21,7 +21,7 @@ from nas_budget.train.engine.weights import load_model
 TOLERANCE = 1e-4
 """Greatest difference of logits that is allowed, as a share of the greatest logit, or of 1 where that is less."""
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-ELSEWHERE = ("accuracy", "data", "budget")
+ELSEWHERE = ("accuracy", "test_images", "data", "budget")
 """What is known of a training that has keys of its own in the certificate."""
 NO_BUFFERS = f"shapes in the header, without {', '.join(BUFFERS)}"
 
@@ -58,7 +58,8 @@ class Certificate:
 
     Attributes:
         budget: The limits: those the network was trained under, or those that were given instead.
-        about: What is known of the training: data, seed, weights ("plain" or "ema"), accuracy on test images.
+        about: What is known of the training: data, seed, weights ("plain" or "ema"), accuracy on test images and how
+            many they are.
         weights_digest: SHA-256 over names, shapes and values of the exported tensors.
         files: Each file, in the order they were written.
         versions: Version of each package that took part.
@@ -88,7 +89,13 @@ class Certificate:
     def accuracy(self) -> float | None:
         """Accuracy on test images, 0 to 1; None where it is not known."""
         value = self.about.get("accuracy")
-        return value if isinstance(value, float) else None
+        return value if isinstance(value, float) and 0 <= value <= 1 else None
+
+    @property
+    def test_images(self) -> int | None:
+        """How many images that is of; None where it is not known."""
+        value = self.about.get("test_images")
+        return value if isinstance(value, int) and value >= 1 else None
 
     def to_dict(self) -> dict[str, Any]:
         """The certificate as JSON-ready values."""
@@ -104,6 +111,7 @@ class Certificate:
             "budget": self.budget.to_dict(),
             **self.verdict.to_dict(),
             "test_accuracy": self.accuracy,
+            "test_images": self.test_images,
             "test_data": self.about.get("data"),
             "training": {name: value for name, value in self.about.items() if name not in ELSEWHERE},
             "weights_digest": self.weights_digest,

@@ -16,7 +16,7 @@ from nas_budget.cli.console.listing import middle
 from nas_budget.records import run_folder as run_folders
 from nas_budget.records import trials
 from nas_budget.records.finalists import FinalistRun, write_finalists
-from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, JOURNAL, TRIALS_TABLE
+from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, JOURNAL, PAGE, TRIALS_TABLE
 from nas_budget.records.trials import read_trials, write_table
 from nas_budget.report.pages.next_steps import network_options
 from tests.cli.runs import SPEC, plain, terminal, write_run, write_unfinished
@@ -27,9 +27,9 @@ STUDY = Path(__file__).parent / "early_study"
 SHOWN = {
     "cifar10-150k": [
         "30 trials (25 complete, 5 pruned) on cifar10",
-        "49.95% ± 2.19% of 2,000 validation images",
+        "50.0% ± 2.2% (95 %) of 2,000 validation images",
         "fits: 112,062 of 150,000 parameters, 37,938 to spare",
-        "45.15%    11,925",
+        "45.1%    11,925",
         "●",
         "100k",
         "10 min of training: 9 min on complete trials",
@@ -37,20 +37,20 @@ SHOWN = {
         "nas-budget report runs/cifar10-150k",
     ],
     "cifar10-150k 3": [
-        "trial 3: 41.90% ± 2.16% of 2,000 validation images",
+        "trial 3: 41.9% ± 2.2% (95 %) of 2,000 validation images",
         "stage 2   12x8x8    13,416     850,944        8.9%",
         "120,807 to spare",
-        "▁▄▅▆▇█  17.95% to 41.90%",
-        "17.95 27.45 32.90 36.35 39.15 41.90",
+        "▁▄▅▆▇█  17.9% to 41.9%",
+        "17.9%  27.5%  32.9%  36.4%  39.1%  41.9%",
         "sgd, learning rate 0.1, weight decay 0.0005, batch 64",
         "15.5 s",
         "AMD EPYC",
     ],
     "long": [
-        "90.50% ± 0.71% (standard deviation) of 10,000 test images, mean of 2 seeds",
+        "90.50% ± 0.57% (95 %) of 10,000 test images, mean of 2 seeds",
         "strong: muon",
         "7,000 parameters",
-        "0        90.00%     91.00%   92.00%   93.00%       80.00%",
+        "90.50% ± 0.57%       0.71%   90.00% 91.00%",
         "3 min",
         "nas-budget export runs/long",
     ],
@@ -81,7 +81,7 @@ def test_studies_and_runs_are_listed_the_last_changed_first(run: Run, runs: Path
     assert first.startswith("begun ") and "epoch 7/20" in first
     assert second.startswith("long ") and "2 seeds" in second
     assert third.startswith("cifar10-150k ") and "25 complete, 5 pruned" in third
-    assert "49.95%   112,062   150k, 6M MACs   cifar10   9 h ago" in third
+    assert "50.0%   112,062   150k, 6M MACs   cifar10   9 h ago" in third
     begun, long, study = run("ls", "--json").json
     assert (begun["epoch"], begun["epochs"], begun["accuracy"]) == (7, 20, None)
     assert (long["kind"], long["seeds"], long["accuracy"]) == ("run", 2, pytest.approx(0.905))
@@ -122,7 +122,7 @@ def test_the_listing_is_no_wider_than_the_terminal(
     terminal(monkeypatch, width)
     out = plain(run("ls").out)
     assert max(map(len, out.splitlines())) <= width
-    assert "49.95%" in out
+    assert "50.0%" in out
     assert ("…" in out) == (width < 140)
     assert "…" not in out or ("a-study" in out and "twice" in out)
 
@@ -178,11 +178,21 @@ def test_finalists_lead_where_there_are_some(run: Run, runs: Path) -> None:
     ]
     write_finalists(folder / FINALISTS_TABLE, again)
     out = run("show", folder).out
-    assert "best   51.50% ± 2.15% of 2,000 validation images, mean of 2 more trainings" in out
+    assert "best   51.5% ± 2.2% (95 %) of 2,000 validation images, mean of 2 more trainings" in out
     assert "trial 9: 12-9-8" in out
-    assert "behind by 10.00%" in out
+    assert "behind by 10.0%" in out
     assert run("show", folder, "--json").json["best"]["number"] == 9
-    assert "51.50%   11,925" in run("ls").out
+    assert "51.5%   11,925" in run("ls").out
+    run("report", folder)
+    assert '<b>51.5%</b> <span class="margin">± 2.2%' in (folder / PAGE).read_text(encoding="utf-8")
+    assert "± 2.2%</td>" in (folder / PAGE).read_text(encoding="utf-8")  # the finalist's row says the same
+
+
+def test_terminal_and_page_give_one_result_in_the_same_words(run: Run, runs: Path) -> None:
+    shown = "90.50% ± 0.57%"
+    assert shown in run("show", "long").out
+    assert shown in run("report", "long").out
+    assert f"<b>{shown}</b>" in (runs / "long" / PAGE).read_text(encoding="utf-8")
 
 
 def test_the_export_of_a_study_is_that_of_the_run_of_its_best_network(run: Run, runs: Path) -> None:
@@ -241,7 +251,7 @@ def test_options_describe_the_network(run: Run) -> None:
 
 def test_a_run_of_one_seed_gives_what_chance_in_the_images_allows(run: Run, runs: Path) -> None:
     write_run(runs / "one", n_seeds=1)
-    assert "90.00% ± 0.59% of 10,000 test images" in run("show", "one").out
+    assert "90.00% ± 0.59% (95 %) of 10,000 test images" in run("show", "one").out
 
 
 @pytest.mark.parametrize(

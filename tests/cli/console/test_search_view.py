@@ -95,7 +95,7 @@ def test_the_table_holds_the_last_trials_and_those_under_way(settings: StudyConf
     text = shown.table()
     assert "resumed" in text
     assert "final 0" in text
-    assert "epoch 2, 42.0%" in text
+    assert "epoch 2, 42%" in text
     assert text.count("complete") == N_SHOWN
     for number in range(20, 30):
         shown.view.update(started(number))

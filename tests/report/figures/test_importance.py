@@ -266,7 +266,7 @@ def test_the_best_of_a_study_with_finalists_is_theirs(tmp_path: Path) -> None:
     assert study.best_network is not None
     assert study.best_network.trial["number"] == 3
     assert study.best_network.accuracy == pytest.approx(0.515)
-    assert (study.best_network.epochs, study.best_network.of_images) == (9, False)
+    assert (study.best_network.epochs, study.best_network.images) == (9, 1_000)
     assert (study.ledger.finalists, study.ledger.repeated) == (18.0, 2.0)
 
 

@@ -50,4 +50,4 @@ def test_predictions_stand_beside_what_came_out(tmp_path: Path) -> None:
     _, trials = predictions_figure(table).data
     assert list(zip(trials.x, trials.y, trials.customdata, strict=True)) == [(0.5, 0.519, 0), (0.5, 0.521, 1)]
     assert list(trials.error_x.array) == pytest.approx([1.96 * 0.01] * 2, rel=1e-3)
-    assert trials.text[0] == "trial 0: 51.90%<br>predicted 50.00% ± 1.96%"
+    assert trials.text[0] == "trial 0: 51.9%<br>predicted 50.0% ± 2.0%"

@@ -38,7 +38,7 @@ def test_trials_are_drawn_by_what_became_of_them(tmp_path: Path) -> None:
     assert points["Pareto front"][:3] == points["on the Pareto front"]
     assert line.x[-1] >= 43_210
     assert list(top.customdata) == [1, 3, 5]
-    for part in "<b>75.31%</b>", "trial 5", "43,210 parameters", "2,000,000 MACs", "channels 8-16", "epochs 6 of 6":
+    for part in "<b>75.3%</b>", "trial 5", "43,210 parameters", "2,000,000 MACs", "channels 8-16", "epochs 6 of 6":
         assert part in top.text[-1]
     assert [(shape.x0, shape.x1) for shape in figure.layout.shapes] == [(50_000, 50_000)]
     (mark,) = (a for a in figure.layout.annotations if a.text == "budget 50,000")
@@ -138,7 +138,7 @@ def test_what_the_model_expects_is_a_band_against_parameters(tmp_path: Path) -> 
     assert list(low.x) == list(high.x) == list(middle.x) == [5_000, 40_000]
     assert list(low.y) == pytest.approx([0.4 - 1.96 * 0.02, 0.99 - 1.96 * 0.02], abs=1e-4)
     assert list(high.y) == pytest.approx([0.4 + 1.96 * 0.02, 1.0], abs=1e-4)
-    assert middle.text[0] == "40.00% ± 3.92%"
+    assert middle.text[0] == "40.0% ± 3.9%"
     names = {trace.name for trace in tradeoff(table, "macs", (), expected).data}
     assert middle.name not in names | {trace.name for trace in tradeoff(table).data}
 

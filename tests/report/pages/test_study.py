@@ -38,20 +38,22 @@ def seen(folder: Path, records: list[TrialRecord], runs: Sequence[FinalistRun] =
 RUNS = [run_of(3, seed, 0.60 + 0.01 * seed) for seed in (1, 2, 3)] + [run_of(5, seed, 0.5) for seed in (1, 2, 3)]
 LIMITS = {"budget_macs": 6_000_000, "budget_weight_bytes": 250_000, "budget_activation_bytes": 64_000}
 BEST_TRIAL = """\
-75.31% ± 2.67% with 43,210 parameters
+75.3% ± 2.7% with 43,210 parameters
 Trial 5: channels 8-16
 6,790 of 50,000 parameters to spare (86.4% used)
 2,000,000 MACs
 Found in 1 min 40 s of training: 8 trials, 1 pruned, which saved 25 s.
 after 6 epochs, one training; ± is half of the 95 % interval that so many images leave
-Half of the parameters cost 13.3 points: trial 3, 62.00% with 12,345.
+Half of the parameters cost 13.3 points: trial 3, 62.0% with 12,345.
 The knee, beyond which more buys less, is the same."""
 FINALISTS = """\
-62.00% ±
-after 9 epochs, mean of 3 more trainings; ± is half of the 95 % interval of that mean
+62.0% ± 3.0%
+after 9 epochs, mean of 3 more trainings; ± is half of the 95 % interval that so many images leave
+trial runs mean accuracy deviation of seeds parameters
+3 3 62.0% ± 3.0% 1.0% 12,345 best
 6 runs of finalists
 Trial 3:
-The best trials, trained again with other seeds. A tie is no further"""
+± is half of the 95 % interval that the validation images leave. A tie is no further"""
 ONE_RUN_EACH = """\
 One run each cannot tell which of them is better.
 after 9 epochs, one more training; ± is half of the 95 % interval that so many images leave"""
@@ -77,7 +79,7 @@ EVERY_LIMIT = """\
         (mixed(), [run_of(3, 1, 0.6), run_of(5, 1, 0.7)], ONE_RUN_EACH, " tie "),
         ([*mixed(), record(8, spec=record(1).spec, seconds=3600.0)], [], FACTS, "micro-batches"),
         ([*mixed(), record(8, micro_batches=4)], [], "Split into micro-batches 1 trial, as memory did not", "nan"),
-        ([record()], [], "50.00% ± 3.09% with 10,000 parameters", "nan"),
+        ([record()], [], "50.0% ± 3.1% with 10,000 parameters", "nan"),
         ([record(seeds=3)], [], "after 6 epochs, mean of 3 trainings;", "one training"),
         ([record(**LIMITS, weight_format="int8")], [], EVERY_LIMIT, "no limit"),
         ([record(budget_params=None)], [], "no limit", "to spare"),
@@ -177,7 +179,7 @@ def test_studies_are_put_side_by_side(tmp_path: Path) -> None:
     ]
     text = words(page(studies))
     assert "2 studies side by side" in text
-    assert "75.31% ± 2.67%" in text
+    assert "75.3% ± 2.7%" in text
     assert "6 of 8" not in text
     assert "5 of 8" in text
     assert "the studies differ in validation images, epochs, device." in text

@@ -87,7 +87,7 @@ def test_error_bars_are_left_out_on_a_phone(open_page: Open, tmp_path: Path, wid
 
 def test_pointing_at_a_trial_shows_its_network_and_a_click_pins_it(open_page: Open, tmp_path: Path) -> None:
     window = open_page(made(tmp_path, mixed()))
-    assert window.locator(".trial-title").inner_text().startswith("trial 5 · 75.31%")
+    assert window.locator(".trial-title").inner_text().startswith("trial 5 · 75.3%")
     window.locator("#tradeoff .xtitle").scroll_into_view_if_needed()
     box = window.locator("#tradeoff .scatterlayer .trace").nth(3).locator(".point").first.bounding_box()
     window.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

@@ -23,22 +23,23 @@ from tests.report.runs import MISTAKE, RECIPE, SEEDS, SPEC, as_paper, epochs, of
 from tests.report.trials import EVIL
 
 ONE_SEED = f"""\
-72.00% on 50 test images with {cost(SPEC).params:,} parameters
-One seed, of one forward pass
+72% ± 12% on 50 test images with {cost(SPEC).params:,} parameters
+One seed, of one forward pass with the last weights; ± is half of the 95 % interval that so many images leave.
 Network: {SPEC}; {cost(SPEC).macs:,} MACs. Recipe: own, 3 epochs, 1 min 1 s of training.
-With mirror images 73.00%
-With EMA weights 74.00%
-With both 75.00%
-On validation images 71.00%
+With mirror images 73% ± 12%
+With EMA weights 74% ± 12%
+With both 75% ± 12%
+On validation images 71.0% ± 2.5%
 Most frequent: dog predicted as emu (8 of 20); cat predicted as dog (2 of 10)
-dog 60.0% 38.7–78.1% 20 emu (40.0%)
-31 dog emu 98.76%"""
+dog 60% 38.7–78.1% 20 emu (40%)
+31 dog emu 98.8%"""
 TWO_SEEDS = """\
-74.00% ± 2.83%
-Mean and standard deviation of 2 seeds
+74% ± 12% on 50 test images
+Mean of 2 seeds, between which the standard deviation is 3%, of one forward pass
 2 min 3 s of training in all
-With both 77.00% ± 2.83%
-5 76.00% 77.00% 78.00% 79.00% 75.00% 1.3500 1 min 2 s digest-of-five
+With both 77% ± 11% deviation of seeds 3%
+On validation images 73.0% ± 2.5% deviation of seeds 2.8%
+5 76% 77% 78% 79% 75.0% 1.3500 1 min 2 s digest-of-five
 Repeated after interruptions 30 s"""
 TRAINING = """\
 Device a machine
@@ -74,7 +75,7 @@ def test_what_was_not_measured_is_not_shown() -> None:
     bare = replace(SEEDS[0], validation_accuracy=None, ema=None, ema_flipped=None)
     html = run_page(result(seeds=(bare,), validation_images=0), epochs(accuracy=None, validation_loss=None))
     seen = words(html)
-    assert "With mirror images 73.00%" in seen
+    assert "With mirror images 73%" in seen
     assert "EMA weights" not in seen
     assert "No image was set aside for validation: the network was trained on all 4,000" in seen
     assert 'id="accuracy"' not in html
@@ -155,7 +156,7 @@ def test_mistakes_are_shown_as_images(tmp_path: Path) -> None:
     (tmp_path / "mistakes.png").write_bytes(b"no image")
     html = write_run_page(tmp_path).read_text(encoding="utf-8")
     assert "<img" not in html
-    assert "98.76%" in words(html)
+    assert "98.8%" in words(html)
 
 
 def test_commands_can_be_copied(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_best_and_worst_class_are_said_with_their_certainty() -> None:
     def said(confusion: tuple[tuple[int, ...], ...]) -> str:
         return classes_in_words(class_accuracies(result(confusion=confusion)))
 
-    assert said(((90, 10, 0), (1, 99, 0), (1, 0, 99))) == "The best class is emu (99.0%), the worst cat (90.0%)."
+    assert said(((90, 10, 0), (1, 99, 0), (1, 0, 99))) == "The best class is emu (99%), the worst cat (90%)."
     assert said(((9, 1, 0), (2, 8, 0), (0, 0, 0))).endswith("their intervals overlap, so that may be chance.")
-    assert said(((9, 1, 0), (1, 9, 0), (0, 0, 0))) == "All classes have the same accuracy (90.0%)."
+    assert said(((9, 1, 0), (1, 9, 0), (0, 0, 0))) == "All classes have the same accuracy (90%)."
     assert said(((9, 1, 0), (0, 0, 0), (0, 0, 0))) == ""

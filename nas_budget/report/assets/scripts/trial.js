@@ -2,7 +2,8 @@
 const cell = (name, id) => { const column = page.columns[name]; return Array.isArray(column) ? column[id] : column.all; };
 const nTrials = page.hover.length;
 const count = (value) => Math.round(value).toLocaleString("en-US");
-const percent = (share, digits = 2) => `${(100 * share).toFixed(digits)}%`;
+const percent = (share, digits) => `${(100 * share).toFixed(digits)}%`;
+const accuracy = (id, name = "accuracy") => cell(name, id) === null ? "" : percent(cell(name, id), page.decimals[id]);
 const curveOf = (id, column = "curve") => String(cell(column, id) ?? "").split(" ").filter(Boolean).map(Number);
 const several = page.studies.length > 1;
 const STATES = {complete: "trained to the end", pruned: "pruned", failed: "failed"};
@@ -41,8 +42,8 @@ const drawing = (id) => {
 };
 
 const SETTINGS = [
-  ["Predicted by the model", (id) => cell("predicted", id) === null ? "" : `${percent(cell("predicted", id))} ± ${percent(1.96 * cell("predicted_deviation", id))}`],
-  ["Accuracy", (id) => cell("accuracy", id) === null ? "" : percent(cell("accuracy", id))], 
+  ["Predicted by the model", (id) => cell("predicted", id) === null ? "" : `${accuracy(id, "predicted")} ± ${percent(1.96 * cell("predicted_deviation", id), page.decimals[id])} (95 %)`],
+  ["Accuracy", (id) => accuracy(id)],
   ["Trained as a proxy", (id) => cell("proxy", id) < 1 ? `at 1/${(1 / cell("proxy", id)).toPrecision(3) * 1} of the width, ${count(cell("proxy_params", id))} parameters` : ""],
   ["Parameters", (id) => count(cell("params", id))], ["MACs", (id) => count(cell("macs", id))],
   ["Latency of one image", (id) => cell("latency_s", id) ? `${(1e3 * cell("latency_s", id)).toPrecision(3)} ms` : ""], ["Depth", (id) => `${cell("depth", id)} layers`],
@@ -57,7 +58,7 @@ const SETTINGS = [
 const curveFigure = (id) => {
   const y = curveOf(id), base = page.figures["curves-accuracy"]?.layout;
   if (!y.length || !base) return null;
-  const trace = {x: y.map((_, i) => i + 1), y, mode: "lines+markers", line: {color: COLOURS.chosen, width: 2.5}, hovertemplate: "%{y:.2%} after epoch %{x}<extra></extra>"};
+  const trace = {x: y.map((_, i) => i + 1), y, mode: "lines+markers", line: {color: COLOURS.chosen, width: 2.5}, hovertemplate: `%{y:.${page.decimals[id]}%} after epoch %{x}<extra></extra>`};
   const layout = {...base, shapes: [], height: 220, showlegend: false, margin: {l: 52, r: 12, t: 8, b: 40}, xaxis: {...base.xaxis, range: [0.5, cell("max_epochs", id) + 0.5]}, yaxis: {...base.yaxis, title: "", autorangeoptions: {}}};
   return {data: [trace], layout};
 };
@@ -87,7 +88,7 @@ const command = (text) => make("div", {class: "command"}, make("code", {}, text)
 const pin = (id, move = false) => {
   pinned = id;
   const name = `${several ? `${cell("study", id)}, ` : ""}trial ${cell("number", id)}`;
-  const accuracy = cell("accuracy", id) === null ? "" : `${percent(cell("accuracy", id))} with `;
+  const reached = cell("accuracy", id) === null ? "" : `${accuracy(id)} with `;
   const body = document.getElementById("trial-body");
   if (!body) return;
   const before = document.getElementById("trial-curve");
@@ -96,7 +97,7 @@ const pin = (id, move = false) => {
   const curve = page.figures["trial-curve"] = curveFigure(id);
   const facts = make("dl", {}, ...SETTINGS.map(([words, value]) => [words, value(id)]).filter(([, value]) => value).map(([words, value]) => make("div", {}, make("dt", {}, words), make("dd", {}, value))));
   const commands = page.commands[id].filter(Boolean).map(command);
-  body.replaceChildren(make("p", {class: "trial-title"}, make("b", {}, name), ` · ${accuracy}${count(cell("params", id))} parameters · ${STATES[cell("state", id)] ?? cell("state", id)}`),
+  body.replaceChildren(make("p", {class: "trial-title"}, make("b", {}, name), ` · ${reached}${count(cell("params", id))} parameters · ${STATES[cell("state", id)] ?? cell("state", id)}`),
     make("p", {class: "soft"}, page.network[id]), make("div", {class: "scroll"}, drawing(id)), curve ? make("div", {class: "frame"}, make("div", {id: "trial-curve", class: "figure", role: "img", "aria-label": "learning curve of the trial", style: `height: ${curve.layout.height}px`})) : "", facts, ...commands);
   if (curve) setTimeout(() => draw(document.getElementById("trial-curve")));  // after the figures that are in sight
   redraw((figure) => figure.startsWith("curves") || MARKED.test(figure));

@@ -2,7 +2,7 @@
 const COLUMNS = [
   ...(several ? [{name: "study", words: "study", show: (id) => cell("study", id)}] : []),
   {name: "number", words: "trial", right: true, show: (id) => String(cell("number", id))},
-  {name: "accuracy", words: "accuracy", right: true, show: (id) => cell("accuracy", id) === null ? "" : percent(cell("accuracy", id))},
+  {name: "accuracy", words: "accuracy", right: true, show: (id) => accuracy(id)},
   {name: "proxy", words: "trained at", right: true, show: (id) => cell("proxy", id) < 1 ? `1/${(1 / cell("proxy", id)).toPrecision(3) * 1} width` : "full width"},
   {name: "params", words: "parameters", right: true, show: (id) => count(cell("params", id))},
   {name: "macs", words: "MACs", right: true, show: (id) => count(cell("macs", id))},
