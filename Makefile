@@ -9,14 +9,16 @@ OUTPUT ?= benchmark-gpu
 DATA ?= auto
 MINUTES ?= 8
 STATE ?= evidence.tar.gz
+OLDEST ?= .venv-oldest
 PLAN ?= studies/evidence/gpu.toml
 
-.PHONY: help search test quick lint format docs benchmark-gpu evidence clean
+.PHONY: help search test quick oldest lint format docs benchmark-gpu evidence clean
 
 help:
 	@echo "make search   set up, then search for the best network under 5 M parameters (ARGS='--trials 50')"
 	@echo "make test     set up, then check style, types and layers and run every test"
 	@echo "make quick    the same without the slow tests"
+	@echo "make oldest   the quick tests with the oldest versions that pyproject.toml allows"
 	@echo "make docs     set up, then build the documentation: open site/index.html"
 	@echo "make benchmark-gpu   training speed on a CUDA GPU, some twenty minutes (OUTPUT=folder for its results)"
 	@echo "make evidence   resume the runs that the results are made of, for MINUTES=8 on a CUDA GPU"
@@ -29,6 +31,15 @@ test: lint
 
 quick: lint
 	$(BIN)/pytest --numprocesses 2 -m "not slow and not browser"
+
+oldest:
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python .ci/oldest.py > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --upgrade pip
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable '.[dashboard,images,onnx,parquet]' \
+		--group test
+	$(OLDEST)/bin/python -m pytest --numprocesses 2 -m "not slow and not browser" tests/arch tests/space tests/records \
+		tests/train tests/search tests/cli
 
 lint: $(VENV)/.developed
 	$(BIN)/ruff check .
@@ -68,4 +79,4 @@ evidence: $(VENV)/.installed
 	$(BIN)/python studies/evidence/run.py --plan $(PLAN) --minutes $(MINUTES) --state $(STATE)
 
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis site
+	rm -rf $(VENV) $(OLDEST) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis site

@@ -17,6 +17,8 @@ import typer
 from nas_budget.cli.app import app
 
 PAGE = Path(__file__).parent / "reference" / "commands.md"
+OUTPUTS = PAGE.parent / "outputs"
+"""What commands print, written by docs/examples.py."""
 OPENING = """\
 # Commands
 
@@ -29,6 +31,13 @@ start with the [tutorial](../tutorial.md).
 
 **Output**: results go to stdout, messages to stderr. `--json` prints results for programs. An error is one line.
 `nas-budget --debug` with any command adds the traceback.
+
+**Figures below**: these commands printed the outputs, in an empty folder, with torch 2.14.1 on two virtual cores of an
+AMD EPYC (`python docs/examples.py` runs them again). Those of `count`, `fit`, `explore`, `init` and `data` are the same
+everywhere: a test compares. Trainings differ. The same seed gives the same accuracies on the same processor with the
+same versions. Elsewhere they differ as seeds do: the three seeds under `train` show by how much, and accuracies on
+1,000 validation images are uncertain by two to three points in both directions. Seconds depend on the machine and its
+other work: here they varied by a factor of four.
 """
 
 
@@ -47,6 +56,8 @@ def _command(name: str, command: Any) -> str:
     if command.epilog:
         examples = re.findall(r"^ *(nas-budget .*)$", command.epilog, re.MULTILINE)
         lines += ["```sh", *examples, "```", ""]
+    if (output := OUTPUTS / f"{name}.txt").exists():
+        lines += ["What it prints:", "", "```console", output.read_text(encoding="utf-8").rstrip(), "```", ""]
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -50,6 +51,10 @@ FOUND_BY = {
     "Windows": "faq.html",
     "macOS": "faq.html",
     "validation": "glossary.html",
+    "out of memory": "troubleshooting.html",
+    "disk full": "troubleshooting.html",
+    "WinError": "troubleshooting.html",
+    "CUDA is not available": "troubleshooting.html",
 }
 """What people search for, and the page that answers it."""
 N_HITS = 3
@@ -119,6 +124,39 @@ def test_every_public_name_has_its_place_in_the_reference() -> None:
     for name in shown:
         module, _, attribute = name.rpartition(".")
         assert getattr(import_module(module), attribute).__doc__, name
+
+
+def templates() -> Iterator[re.Pattern[str]]:
+    """The texts of the package that are long enough to be a message; any value may stand where one is put in."""
+    for file in (ROOT / "nas_budget").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            texts = [p.value if isinstance(p, ast.Constant) and isinstance(p.value, str) else "" for p in parts]
+            if len("".join(texts)) >= 20:
+                yield re.compile(".*".join(re.escape(text) for text in texts if text))
+
+
+def test_messages_of_troubleshooting_are_those_of_the_code() -> None:
+    text = (DOCS / "troubleshooting.md").read_text()
+    quoted = re.findall(r"^```text\n(.*)\n```$", text, re.MULTILINE)
+    known = [*templates()]
+    assert len(quoted) >= 12
+    for message in quoted:
+        covered = max((m.end() - m.start() for pattern in known if (m := pattern.search(message))), default=0)
+        assert covered >= 0.5 * len(message.removeprefix("error: ")), message
+
+
+def test_outputs_in_the_reference_are_what_the_commands_print(tmp_path: Path) -> None:
+    examples = script(DOCS / "examples.py")
+    for name, text in examples.outputs(examples.SAME_EVERYWHERE, tmp_path):
+        assert (examples.OUTPUTS / f"{name}.txt").read_text() == text, "renew them: python docs/examples.py"
+
+
+def test_every_command_has_an_output_in_the_reference() -> None:
+    examples = script(DOCS / "examples.py")
+    written = {path.stem for path in examples.OUTPUTS.glob("*.txt")}
+    commands = {*re.findall(r"^## nas-budget (\w+)$", (DOCS / "reference" / "commands.md").read_text(), re.MULTILINE)}
+    assert written == commands == {*examples.EXAMPLES}
 
 
 @pytest.fixture(scope="module")

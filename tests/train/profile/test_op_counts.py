@@ -159,6 +159,7 @@ def test_an_operation_of_another_library_is_named() -> None:
         assert counted(lambda: torch.ops.nas_budget_test.blur(meta(3))) == (0, {"nas_budget_test::blur": 1})
 
 
+@pytest.mark.skipif(torch.__version__ < "2.14", reason="an older version does not have them all")
 def test_every_name_without_a_rule_is_one_of_torch() -> None:
     assert [name for name in sorted(WITHOUT_RULE) if not hasattr(torch.ops.aten, name)] == []
     assert not {operation.__name__ for operation in {*flop_registry, *rules()}} & WITHOUT_RULE
