@@ -78,7 +78,7 @@ def page(studies: Sequence[StudyTable], live: str = "") -> str:
     )  # fmt: skip
 
 
-SCRIPTS = ("common.js", "figures.js", "trial.js", "trials.js", "page.js")
+SCRIPTS = ("common.js", "figures.js", "trial.js", "tradeoff.js", "trials.js", "page.js")
 
 
 def budget_in_words(trial: pd.Series[Any]) -> str:

@@ -39,7 +39,7 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_evil_texts_are_shown_as_they_are(open_page: Open, tmp_path: Path, scheme: str) -> None:
     window = open_page(made(tmp_path, mixed(channels=EVIL, spec=EVIL, data=EVIL)), scheme)
-    assert window.locator("#tradeoff .scatterlayer .point").count() == 1 + 5 + 3 + 1  # and the ring of the pinned one
+    assert window.locator("#tradeoff .scatterlayer .point").count() == 1 + 2 + 3 + 1  # pruned, complete, on the front, and a ring
     dark_ink = "getComputedStyle(document.querySelector('#tradeoff .xtitle')).fill == 'rgb(51, 65, 85)'"
     assert window.evaluate(dark_ink) == (scheme == "light")
     assert EVIL in window.locator("h1").inner_text()
@@ -80,16 +80,43 @@ def test_curves_and_progress_are_switched_and_the_address_remembers(open_page: O
 
 
 @pytest.mark.parametrize(("width", "barred"), [(1280, True), (390, False)])
-def test_error_bars_are_left_out_on_a_phone(open_page: Open, tmp_path: Path, width: int, barred: bool) -> None:
-    window = open_page(made(tmp_path, many(90)), width=width)
-    assert bool(window.locator("#tradeoff .yerror").count()) == barred
+def test_on_a_phone_only_the_front_has_error_bars(open_page: Open, tmp_path: Path, width: int, barred: bool) -> None:
+    window = open_page(made(tmp_path, many(200)), width=width)
+    n_complete = sum(r.state == "complete" for r in many(200))
+    n_bars = window.locator("#tradeoff .yerror").count()
+    assert (n_bars == n_complete) == barred
+    assert n_bars > 2
+
+
+def test_the_trade_off_shows_the_front_or_all_and_is_coloured_by_a_column(open_page: Open, tmp_path: Path) -> None:
+    bad = [record(100 + i, accuracy=0.02, params=400_000 + i, data="cifar10") for i in range(2)]
+    address = made(tmp_path, [*many(60, data="cifar10"), *bad])
+    window = open_page(address)
+    lowest = "document.getElementById('tradeoff').layout.yaxis.range[0]"
+    assert window.evaluate(lowest) > 0.02
+    assert "2 of 22 complete trials are below" in window.locator("#tradeoff .annotation").all_text_contents()[-1]
+    window.select_option("#part", "all")
+    assert window.evaluate(lowest) < 0.02
+    window.select_option("#part", "published")
+    window.wait_for_function("document.getElementById('tradeoff').layout.yaxis.range[1] > 0.93")
+    colours = "new Set([...document.querySelectorAll('#tradeoff .point')].map((one) => one.style.fill)).size"
+    before = window.evaluate(colours)
+    columns = window.locator("#colour option").all_inner_texts()
+    assert {"what became of it", "macs", "channels", "latency (s)", "state"} <= {*columns}
+    for column, ticks in ("macs", "M"), ("kernels", "others"), ("state", "complete"):
+        window.select_option("#colour", column)
+        window.wait_for_function(f"document.querySelector('#tradeoff .infolayer').textContent.includes('{ticks}')")
+    window.select_option("#colour", "macs")
+    assert window.evaluate(colours) > before + 10
+    again = open_page(window.evaluate("location.href"))
+    assert (again.locator("#colour").input_value(), again.locator("#part").input_value()) == ("macs", "published")
 
 
 def test_pointing_at_a_trial_shows_its_network_and_a_click_pins_it(open_page: Open, tmp_path: Path) -> None:
     window = open_page(made(tmp_path, mixed()))
     assert window.locator(".trial-title").inner_text().startswith("trial 5 · 75.31%")
     window.locator("#tradeoff .xtitle").scroll_into_view_if_needed()
-    box = window.locator("#tradeoff .scatterlayer .trace").nth(3).locator(".point").first.bounding_box()
+    box = window.locator("#tradeoff .scatterlayer .trace:has(.yerror)").nth(1).locator(".point").first.bounding_box()
     window.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     window.wait_for_selector("#tradeoff .hoverlayer .hovertext", timeout=60_000)
     shown = window.locator("#tradeoff .hoverlayer").text_content()

@@ -66,7 +66,7 @@ const dressed = (place, printing) => {
   const full = data.map((trace) => ({
     ...trace,
     ...(trace.meta === "hover" ? {text: trace.customdata.map((id) => page.hover[id])} : {}),
-    ...(narrow.matches && trace.error_y && trace.x.length > MOST_BARS ? {error_y: {visible: false}} : {}),
+    ...(narrow.matches && trace.error_y && trace.x.length > MOST_BARS && trace.name !== "on the Pareto front" ? {error_y: {visible: false}} : {}),
   }));
   const figure = {data: [...full, ...own.marks(name)], layout: {...layout, uirevision: name}};
   own.fit(name, figure);

@@ -1,5 +1,5 @@
 // The page as a whole: which figures are shown, what the address remembers, and news where it is served.
-const switches = [...document.querySelectorAll("select[data-of]")];
+const switches = [...document.querySelectorAll("select[data-of], select[data-on]")];
 let started = false;
 
 /** How the address names a trial: by its number, which stays when others come, and by its study where there are several. */
@@ -46,7 +46,7 @@ const watch = () => {
 
 const start = () => {
   const first = recall();
-  for (const one of switches) one.addEventListener("change", () => { redraw((name) => name.startsWith(`${one.dataset.of}-`)); remember(); });
+  for (const one of switches) one.addEventListener("change", () => { redraw((name) => name.startsWith(`${one.dataset.of ?? one.dataset.on}-`)); remember(); });
   if (first !== null) pin(first);
   startTable();
   started = true;

@@ -75,7 +75,7 @@ own.marks = (name) => {
   if (!MARKED.test(name)) return [];
   for (const trace of page.figures[name].data) {
     const place = trace.mode === "markers" && trace.customdata ? trace.customdata.indexOf(pinned) : -1;
-    if (place >= 0) return [{...common, x: [trace.x[place]], y: [trace.y[place]], mode: "markers", marker: {size: 20, symbol: "circle-open", color: COLOURS.chosen, line: {width: 3}}}];
+    if (place >= 0) return [{...common, x: [trace.x[place]], y: [trace.y[place]], yaxis: trace.yaxis ?? "y", mode: "markers", marker: {size: 20, symbol: "circle-open", color: COLOURS.chosen, line: {width: 3}}}];
   }
   return [];
 };
