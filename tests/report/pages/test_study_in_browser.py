@@ -39,7 +39,9 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_evil_texts_are_shown_as_they_are(open_page: Open, tmp_path: Path, scheme: str) -> None:
     window = open_page(made(tmp_path, mixed(channels=EVIL, spec=EVIL, data=EVIL)), scheme)
-    assert window.locator("#tradeoff .scatterlayer .point").count() == 1 + 2 + 3 + 1  # pruned, complete, on the front, and a ring
+    assert (
+        window.locator("#tradeoff .scatterlayer .point").count() == 1 + 2 + 3 + 1
+    )  # pruned, complete, on the front, and a ring
     dark_ink = "getComputedStyle(document.querySelector('#tradeoff .xtitle')).fill == 'rgb(51, 65, 85)'"
     assert window.evaluate(dark_ink) == (scheme == "light")
     assert EVIL in window.locator("h1").inner_text()
@@ -129,6 +131,29 @@ def test_pointing_at_a_trial_shows_its_network_and_a_click_pins_it(open_page: Op
     assert window.locator("#table tr.pinned td").first.inner_text() == "1"
     window.locator("#trial-body .copy").first.click()
     window.wait_for_function("document.querySelector('#trial-body .copy').textContent === 'copied'")
+
+
+def test_two_trials_are_set_side_by_side_and_differences_marked(open_page: Open, tmp_path: Path) -> None:
+    changes = {"channels": "8-20", "params": 15_000, "accuracy": 0.6, "curve": "0.3 0.5 0.6"}
+    window = open_page(made(tmp_path, [record(0), record(1, **changes), record(2, accuracy=0.3)]))
+    window.locator("#table tbody tr[data-id='0'] .compare").click()
+    assert window.locator("#trial h2").inner_text() == "Two trials"
+    shown = {
+        row[0]: row[1:] for row in (line.split("\t") for line in window.locator(".side-by-side tr").all_inner_texts())
+    }
+    assert shown["channels"][:2] == ["8-20", "8-16"]
+    assert shown["Parameters"] == ["15,000", "10,000", "−33 %"]
+    assert shown["Accuracy"][2] == "−10.0 points"
+    marked = {text.split("\t")[0] for text in window.locator(".side-by-side tr.differs").all_inner_texts()}
+    assert marked == {"channels", "Parameters", "Accuracy"}
+    window.wait_for_selector("#trial-curve .main-svg")
+    assert window.locator("#trial-curve .legendtext").all_text_contents() == ["trial 1", "trial 0"]
+    assert window.locator("#table tr.pinned").count() == 2
+    again = open_page(window.evaluate("location.href"))
+    assert again.locator("#trial .trial-title b").all_inner_texts() == ["trial 1", "trial 0"]
+    again.click("#alone")
+    assert again.locator("#trial h2").inner_text() == "One trial"
+    assert "with=" not in again.evaluate("location.hash")
 
 
 def test_the_address_remembers_what_is_looked_at(open_page: Open, thousand: str) -> None:

@@ -84,9 +84,9 @@ const draw = (place, printing = false) => {
   drawn.add(place);
   const words = place.getAttribute("aria-label");
   place.after(make("button", {class: "png", type: "button", "aria-label": `save as PNG: ${words}`, title: "save as PNG", onclick: () => savePng(place)}, "PNG"));
-  place.on("plotly_click", ({points}) => {
+  place.on("plotly_click", ({points, event}) => {
     const id = points.map((point) => point.customdata).find(Number.isInteger);
-    if (id !== undefined) own.clicked(id);
+    if (id !== undefined) own.clicked(id, Boolean(event?.shiftKey));
   });
 };
 

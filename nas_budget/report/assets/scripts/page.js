@@ -11,8 +11,8 @@ const valuesOf = (get) => Object.fromEntries(switches.map((one) => [one.id, get(
 /** Keep what is looked at in the address, so that it can be shared and survives a reload. */
 const remember = () => {
   if (!started) return;
-  const kept = {...valuesOf(({value}) => value), trial: nameOfTrial(pinned), sort: `${order.name}${order.down ? "-" : ""}`, show: document.getElementById("state").value, filter: document.getElementById("filter").value};
-  const usual = {...valuesOf(({options}) => options[0]?.value), trial: nameOfTrial(page.best), sort: "accuracy-", show: "", filter: ""};
+  const kept = {...valuesOf(({value}) => value), trial: nameOfTrial(pinned), with: nameOfTrial(other), sort: `${order.name}${order.down ? "-" : ""}`, show: document.getElementById("state").value, filter: document.getElementById("filter").value};
+  const usual = {...valuesOf(({options}) => options[0]?.value), trial: nameOfTrial(page.best), with: null, sort: "accuracy-", show: "", filter: ""};
   const changed = Object.entries(kept).filter(([name, value]) => value !== null && value !== usual[name]);
   history.replaceState(null, "", changed.length ? `#${new URLSearchParams(changed)}` : location.href.split("#")[0]);
 };
@@ -25,8 +25,9 @@ const recall = () => {
   const state = document.getElementById("state");
   if ([...state.options].some(({value}) => value === known.get("show"))) state.value = known.get("show");
   document.getElementById("filter").value = known.get("filter") ?? "";
-  const trial = known.get("trial");
-  const found = trial === null ? -1 : page.hover.findIndex((_, id) => nameOfTrial(id) === trial);
+  const trialOf = (key) => page.hover.findIndex((_, id) => nameOfTrial(id) === known.get(key));
+  const [found, second] = [trialOf("trial"), trialOf("with")];
+  other = second >= 0 ? second : null;
   return found >= 0 ? found : page.best;
 };
 

@@ -37,9 +37,6 @@ const paintOf = (name) => {
   return {codes, ends: [-0.5, classes.length - 0.5], scale, ticks: {tickvals: classes.map((_, i) => i), ticktext: classes.map((text) => escaped(String(text)))}};
 };
 
-/** A text that plotly shows as it is. */
-const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-
 /** Colour the trials by a column, with its scale below the figure. */
 const paint = ({data, layout}, name) => {
   const {codes, ends, scale, ticks} = paintOf(name), height = 64;

@@ -11,6 +11,7 @@ const COLUMNS = [
   {name: "epochs", words: "epochs", right: true, show: (id) => String(cell("epochs", id))},
   {name: "seconds", words: "seconds", right: true, show: (id) => cell("seconds", id).toFixed(0)},
   {name: "state", words: "state", show: (id) => make("span", {title: cell("reason", id)}, cell("state", id) === "failed" ? `failed: ${cell("reason", id)}` : SHORT[cell("state", id)])},
+  {name: "compare", words: "compare", show: (id) => make("button", {type: "button", class: "compare", "aria-pressed": String(id === other), "aria-label": `compare with trial ${cell("number", id)}`}, "⇄")},
 ].filter(({name}) => !["latency_s", "proxy"].includes(name) || Array.isArray(page.columns[name]));
 const classOf = ({name, right}) => `${right ? "number " : ""}${name === "network" ? "network " : ""}of-${name}`;
 const SHORT = {complete: "complete", pruned: "pruned"};
@@ -68,7 +69,7 @@ const refresh = () => {
 };
 
 const fillTable = () => {
-  const line = (id) => make("tr", {class: `${cell("state", id)}${id === pinned ? " pinned" : ""}`, "data-id": id, tabindex: "0", "aria-label": `look at trial ${cell("number", id)}`},
+  const line = (id) => make("tr", {class: `${cell("state", id)}${id === pinned || id === other ? " pinned" : ""}`, "data-id": id, tabindex: "0", "aria-label": `look at trial ${cell("number", id)}`},
     ...COLUMNS.map((column) => make("td", {class: classOf(column)}, ...[column.show(id)].flat())));
   document.querySelector("#table tbody").replaceChildren(...rows.slice(0, shown).map(line));
   document.getElementById("shown").textContent = rows.length ? `${count(Math.min(shown, rows.length))} of ${count(rows.length)} trials; click one to look at it.` : "No trial is so; clear the filter to see them all.";
@@ -77,7 +78,11 @@ const fillTable = () => {
 };
 
 const markRow = () => {
-  for (const row of document.querySelectorAll("#table tbody tr")) row.classList.toggle("pinned", Number(row.dataset.id) === pinned);
+  for (const row of document.querySelectorAll("#table tbody tr")) {
+    const id = Number(row.dataset.id);
+    row.classList.toggle("pinned", id === pinned || id === other);
+    row.querySelector(".compare").setAttribute("aria-pressed", String(id === other));
+  }
 };
 
 const sortBy = (name) => {
@@ -100,9 +105,9 @@ const download = () => {
 };
 
 const startTable = () => {
-  const head = COLUMNS.map(({name, words, right}) => make("th", {class: classOf({name, right}), "data-name": name, scope: "col"}, make("button", {type: "button", onclick: () => sortBy(name)}, words)));
+  const head = COLUMNS.map(({name, words, right}) => make("th", {class: classOf({name, right}), "data-name": name, scope: "col"}, name === "compare" ? words : make("button", {type: "button", onclick: () => sortBy(name)}, words)));
   document.querySelector("#table thead").replaceChildren(make("tr", {}, ...head));
-  const choose = (target) => { const row = target.closest("tbody tr"); if (row) { pin(Number(row.dataset.id)); document.getElementById("trial")?.scrollIntoView({behavior: "smooth"}); } };
+  const choose = (target) => { const row = target.closest("tbody tr"), id = Number(row?.dataset.id); if (row) { target.closest(".compare") ? compareWith(id === other ? null : id) : pin(id); document.getElementById("trial")?.scrollIntoView({behavior: "smooth"}); } };
   document.getElementById("table").addEventListener("click", ({target}) => choose(target));
   document.getElementById("table").addEventListener("keydown", (event) => { if ((event.key === "Enter" || event.key === " ") && event.target.matches("tr")) { event.preventDefault(); choose(event.target); } });
   document.getElementById("filter").addEventListener("input", () => { shown = STEP; refresh(); });
