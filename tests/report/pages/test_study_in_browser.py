@@ -196,7 +196,27 @@ def test_trials_are_filtered(open_page: Open, thousand: str, asked: str, known: 
     window.fill("#filter", asked)
     n = sum(map(known, many(1_000)))
     shown = window.locator("#shown").inner_text()
-    assert f"of {n} trials" in shown if n else "No trial is so" in shown
+    assert shown.startswith(f"{n} of 1,000 trials")
+    assert ("Filter:" in shown) == (not n)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said", "n"),
+    [
+        ("size<100k params<100k", "“size” is no column; there are parameters, trial,", None),
+        ("params<few", "“few” in “params<few” is no number.", 1_000),
+        ("5-5-5 fussy", "no trial has “fussy” in its text.", 0),
+    ],
+)
+def test_the_filter_says_which_word_it_does_not_know(
+    open_page: Open, thousand: str, asked: str, said: str, n: int | None
+) -> None:
+    window = open_page(thousand)
+    window.fill("#filter", asked)
+    shown = window.locator("#shown").inner_text()
+    n = sum(r.params < 100_000 for r in many(1_000)) if n is None else n
+    assert shown.startswith(f"{n:,} of 1,000 trials")
+    assert said in shown
 
 
 def test_the_front_alone_can_be_shown_and_more_on_demand(open_page: Open, thousand: str) -> None:
@@ -240,7 +260,7 @@ def test_of_ten_thousand_trials_only_the_shown_rows_are_made(open_page: Open, tm
     assert numbers(window, "params") == sorted((r.params for r in many(10_000)), reverse=True)[:50]
     window.fill("#filter", "params>100k 5-5-5")
     n = sum(r.params > 100_000 and r.kernels == "5-5-5" for r in many(10_000))
-    assert f"of {n:,} trials" in window.locator("#shown").inner_text()
+    assert f"{n:,} of 10,000 trials" in window.locator("#shown").inner_text()
 
 
 def test_studies_are_compared_on_the_same_axes(open_page: Open, tmp_path: Path) -> None:
@@ -254,7 +274,7 @@ def test_studies_are_compared_on_the_same_axes(open_page: Open, tmp_path: Path) 
     assert "first" in legend
     assert any(EVIL in text for text in legend)
     window.fill("#filter", "first")
-    assert "60 trials" in window.locator("#shown").inner_text()
+    assert "60 of 150 trials" in window.locator("#shown").inner_text()
 
 
 @pytest.mark.parametrize(
@@ -339,3 +359,37 @@ def test_a_browser_that_cannot_unpack_the_figures_says_so(browser: Any, tmp_path
     assert "Figures need a browser of 2023 or later" in window.locator("#tradeoff").inner_text()
     assert "20 of 20 trials" in window.locator("#shown").inner_text()
     window.close()
+
+
+OVERLAPS = """() => [...document.querySelectorAll('.js-plotly-plot')].filter((plot) => {
+    const boxes = [...plot.querySelectorAll('.xtick text')].map((one) => one.getBoundingClientRect());
+    return boxes.some((a, i) => boxes.some((b, j) => i < j && a.right > b.left + 1 && b.right > a.left + 1
+        && a.bottom > b.top + 1 && b.bottom > a.top + 1));
+}).map((plot) => plot.id)"""
+
+
+def test_ticks_and_titles_have_room_on_a_phone(open_page: Open, tmp_path: Path) -> None:
+    pause = {"started": "2026-01-03T00:00:00+00:00", "finished": "2026-01-03T00:00:12+00:00"}
+    window = open_page(made(tmp_path, [*many(60), record(60, **pause)]), width=390)
+    scroll_through(window)
+    assert window.evaluate(OVERLAPS) == []
+    beyond = """[...document.querySelectorAll('.xtitle')].filter((one) => {
+        const title = one.getBoundingClientRect(), card = one.closest('section').getBoundingClientRect();
+        return title.left < card.left || title.right > card.right;
+    }).map((one) => one.textContent)"""
+    assert window.evaluate(beyond) == []
+    legend, length = (window.locator(f"#timeline {at}").first.bounding_box() for at in (".legend", ".annotation"))
+    assert legend["y"] + legend["height"] <= length["y"]
+
+
+def test_bars_are_kept_on_paper_and_buttons_are_not(open_page: Open, tmp_path: Path) -> None:
+    window = open_page(made(tmp_path, many(40)))
+    scroll_through(window)
+    window.emulate_media(media="print")
+    style = "getComputedStyle(document.querySelector('{}')).{}"
+    for bar in ".share .fill", ".box":
+        assert window.evaluate(style.format(bar, "printColorAdjust")) == "exact"
+    for button in ".png", ".sections", ".command .copy", ".filters", ".compare":
+        assert not window.locator(button).first.is_visible()
+    titles = window.locator("#shares-params .xtitle, #shares-macs .xtitle").all_text_contents()
+    assert titles == ["share of parameters", "share of MACs"]

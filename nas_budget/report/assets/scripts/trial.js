@@ -84,7 +84,7 @@ const curveFigure = (id) => {
   const data = shown.map((one) => ({y: curveOf(one), x: curveOf(one).map((_, i) => i + 1), mode: "lines+markers", name: escaped(nameOfBoth(one)), ...marksOf(one),
     hovertemplate: "%{y:.2%} after epoch %{x}<extra></extra>"}));
   const longest = Math.max(...shown.map((one) => cell("max_epochs", one)));
-  const layout = {...base, shapes: [], height: 250, showlegend: shown.length > 1, margin: {l: 60, r: 12, t: shown.length > 1 ? 32 : 8, b: 44}, xaxis: {...base.xaxis, range: [0.5, longest + 0.5]}, yaxis: {...base.yaxis, title: {text: "accuracy"}, autorangeoptions: {}}};
+  const layout = {...base, shapes: [], height: 250, showlegend: shown.length > 1, margin: {l: 60, r: 12, t: shown.length > 1 ? 32 : 8, b: 44}, xaxis: {...base.xaxis, range: [0.5, longest + 0.5]}, yaxis: {...base.yaxis, title: {text: "accuracy", font: {size: 13}}, autorangeoptions: {}}};
   return {data, layout};
 };
 

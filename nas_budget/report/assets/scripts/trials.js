@@ -17,7 +17,7 @@ const classOf = ({name, right}) => `${right ? "number " : ""}${name === "network
 const SHORT = {complete: "complete", pruned: "pruned"};
 const STEP = 50;
 const onParetoFront = new Set(page.pareto_front);
-let order = {name: "accuracy", down: true}, rows = [], shown = STEP;
+let order = {name: "accuracy", down: true}, rows = [], shown = STEP, problems = [];
 
 const valueOf = (name, id) => name === "network" ? page.network[id] : cell(name, id);
 
@@ -41,17 +41,29 @@ const numberOf = (name, text) => {
   return unit === "%" ? plain / 100 : plain * UNITS[unit];
 };
 
+const COMPARISON = /^([a-z_]+)(<=|>=|<|>|=)(.*)$/i;
+const columnOf = (given) => NAMES[given.toLowerCase()] ?? given.toLowerCase();
+const textOf = (id) => `${cell("study", id)} ${cell("number", id)} ${page.network[id]} ${page.recipe[id]} ${cell("state", id)} ${cell("reason", id)}`.toLowerCase();
+
+/** Why a word of the filter says nothing; empty where it does. */
+const unknown = (word) => {
+  const [, given, sign, text] = COMPARISON.exec(word) ?? [];
+  if (!given) return [...Array(nTrials).keys()].some((id) => textOf(id).includes(word.toLowerCase())) ? "" : `no trial has “${word}” in its text`;
+  if (!Object.hasOwn(page.columns, columnOf(given))) return `“${given}” is no column; there are ${[...Object.keys(NAMES).filter((name) => name !== "latency"), "latency", "accuracy", "macs", "epochs", "seconds", "state"].join(", ")} and the others of trials.csv`;
+  return sign !== "=" && Number.isNaN(numberOf(columnOf(given), text)) ? `“${text}” in “${word}” is no number` : "";
+};
+
 /** What a word of the filter asks of a trial: "params<100k", "accuracy>=45%", "state=failed", or a text that is part of it. */
 const asked = (word) => {
-  const [, given, sign, text] = /^([a-z_]+)(<=|>=|<|>|=)(.+)$/i.exec(word) ?? [];
-  const name = given && (NAMES[given.toLowerCase()] ?? given.toLowerCase());
-  if (name && Object.hasOwn(page.columns, name)) {
+  const [, given, sign, text] = COMPARISON.exec(word) ?? [];
+  if (given) {
+    const name = columnOf(given);
     const limit = numberOf(name, text);
     if (!Number.isNaN(limit)) return (id) => typeof cell(name, id) === "number" && TESTS[sign](cell(name, id), limit);
     return (id) => sign === "=" && String(cell(name, id)).toLowerCase() === text.toLowerCase();
   }
   const part = word.toLowerCase();
-  return (id) => `${cell("study", id)} ${cell("number", id)} ${page.network[id]} ${page.recipe[id]} ${cell("state", id)} ${cell("reason", id)}`.toLowerCase().includes(part);
+  return (id) => textOf(id).includes(part);
 };
 
 const wordsOf = (text) => text.replace(/\s*(<=|>=|<|>|=)\s*/g, "$1").split(/\s+/).filter(Boolean);
@@ -59,7 +71,9 @@ const wordsOf = (text) => text.replace(/\s*(<=|>=|<|>|=)\s*/g, "$1").split(/\s+/
 /** Choose the trials that are asked for, in order, and show the first of them. */
 const refresh = () => {
   const state = document.getElementById("state").value;
-  const tests = wordsOf(document.getElementById("filter").value).map(asked);
+  const words = wordsOf(document.getElementById("filter").value);
+  problems = words.map(unknown).filter(Boolean);
+  const tests = words.filter((word) => !COMPARISON.test(word) || !unknown(word)).map(asked);  // a comparison that says nothing is left out
   if (state) tests.push(state === "pareto" ? (id) => onParetoFront.has(id) : (id) => cell("state", id) === state);
   rows = [];
   for (let id = 0; id < nTrials; id++) if (tests.every((test) => test(id))) rows.push(id);
@@ -72,7 +86,8 @@ const fillTable = () => {
   const line = (id) => make("tr", {class: `${cell("state", id)}${id === pinned || id === other ? " pinned" : ""}`, "data-id": id, tabindex: "0", "aria-label": `look at trial ${cell("number", id)}`},
     ...COLUMNS.map((column) => make("td", {class: classOf(column)}, ...[column.show(id)].flat())));
   document.querySelector("#table tbody").replaceChildren(...rows.slice(0, shown).map(line));
-  document.getElementById("shown").textContent = rows.length ? `${count(Math.min(shown, rows.length))} of ${count(rows.length)} trials; click one to look at it.` : "No trial is so; clear the filter to see them all.";
+  document.getElementById("shown").textContent = `${count(rows.length)} of ${count(nTrials)} trials${rows.length > shown ? `, the first ${count(shown)} are listed` : ""}. ${problems.map((text) => `Filter: ${text}.`).join(" ")}`;
+  document.getElementById("shown").classList.toggle("warning", problems.length > 0);
   document.getElementById("more").hidden = rows.length <= shown;
   for (const head of document.querySelectorAll("#table th")) head.setAttribute("aria-sort", head.dataset.name !== order.name ? "none" : order.down ? "descending" : "ascending");
 };
