@@ -57,6 +57,8 @@ def opened(
     window.on("dialog", lambda dialog: (trouble.append(dialog.message), dialog.dismiss()))
     window.on("request", lambda asked: trouble.append(asked.url) if not _own(asked.url, page) else None)
     window.goto(address, timeout=120_000)
+    if width < 600:  # the first figure is drawn when it is near
+        window.locator(".figure").first.scroll_into_view_if_needed()
     window.wait_for_selector(ready, timeout=120_000)
     return window, trouble
 

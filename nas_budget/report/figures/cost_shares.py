@@ -73,8 +73,8 @@ def shares_figure(best: pd.DataFrame, counts: Counts, words: str) -> go.Figure:
             hovertemplate=f"{name}: %{{text}} {words}, %{{x:.1%}}<extra></extra>",
         )  # fmt: skip
     lay_out(
-        figure, height=130 + 26 * len(best), barmode="stack", margin={"l": 8, "r": 12, "t": 64, "b": 28}, bargap=0.3
+        figure, height=150 + 26 * len(best), barmode="stack", margin={"l": 8, "r": 12, "t": 64, "b": 48}, bargap=0.3
     )
-    figure.update_xaxes(tickformat=".0%", range=[0, 1], showgrid=False)
+    figure.update_xaxes(title_text=f"share of {words}", tickformat=".0%", range=[0, 1], showgrid=False)
     figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False)
     return figure

@@ -66,8 +66,8 @@ def curves_figure(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     kept = shown[~shown["reason"].str.startswith("diverged")] if metric == "loss" else shown
     values = [value for curve in kept[drawn.column] for value in _points(curve)]
     axis = accuracy_axis(values) if metric == "accuracy" else _loss_axis(values)
-    figure.update_yaxes(title=drawn.title, **axis)
-    figure.update_xaxes(title="epoch", tickformat="d", nticks=10, gridcolor=GRID)
+    figure.update_yaxes(title_text=drawn.title, **axis)
+    figure.update_xaxes(title_text="epoch", tickformat="d", nticks=10, gridcolor=GRID)
     longest = int(table["epochs"].max())
     if longest <= 10:
         figure.update_xaxes(tickvals=[*range(1, longest + 1)])

@@ -38,7 +38,7 @@ def importance_figure(table: pd.DataFrame) -> go.Figure:
             font={"color": INK},
         )  # fmt: skip
     lay_out(figure, height=110 + (18 + 10 * len(studies)) * len(names), showlegend=len(studies) > 1, margin={"r": 48})
-    figure.update_xaxes(title="share of the variance of accuracy", tickformat=".0%", rangemode="tozero")
+    figure.update_xaxes(title_text="share of the variance of accuracy", tickformat=".0%", rangemode="tozero")
     figure.update_yaxes(automargin=True, showgrid=False)
     return figure
 

@@ -40,8 +40,8 @@ def predictions_figure(table: pd.DataFrame) -> go.Figure:
             customdata=[*map(int, trials.index)], text=words, hovertemplate="%{text}<extra></extra>",
         )  # fmt: skip
     lay_out(figure, height=400, hovermode="closest", margin={"l": 60, "r": 16, "t": 40, "b": 48})
-    figure.update_xaxes(title="accuracy that the model predicted", **accuracy_axis(both))
-    return figure.update_yaxes(title="accuracy that came out", **accuracy_axis(both))
+    figure.update_xaxes(title_text="accuracy that the model predicted", **accuracy_axis(both))
+    return figure.update_yaxes(title_text="accuracy that came out", **accuracy_axis(both))
 
 
 def _in_words(row: dict[Any, Any]) -> str:

@@ -42,5 +42,7 @@ def progress_figure(table: pd.DataFrame, over: str = "trials") -> go.Figure:
         )  # fmt: skip
     lay_out(figure, height=340, hovermode="closest", margin={"l": 60, "r": 16, "t": 40, "b": 48})
     title = f"device {words} of training" if over == "time" else "trials, complete or pruned"
-    figure.update_xaxes(title=title, rangemode="tozero")
-    return figure.update_yaxes(title="accuracy on validation images", **accuracy_axis([*complete(table)["accuracy"]]))
+    figure.update_xaxes(title_text=title, rangemode="tozero")
+    return figure.update_yaxes(
+        title_text="accuracy on validation images", **accuracy_axis([*complete(table)["accuracy"]])
+    )

@@ -54,6 +54,8 @@ RAMPS = (
 )  # fmt: skip
 """Ends of the scales of few and many."""
 BLUES = [[0, "#dbeafe"], [0.5, "#60a5fa"], [1, "#1e3a8a"]]
+SCALE = [[0, "#4f46e5"], [0.5, "#14b8a6"], [1, "#eab308"]]
+"""From low to high where dots are coloured by a number; legible on light and on dark ground."""
 DARK = dict([*COLOURS.values(), *STUDIES, *STAGES, *RAMPS])
 """The dark counterpart of each light colour."""
 

@@ -49,7 +49,7 @@ def ledger_figure(ledgers: Mapping[str, TimeLedger]) -> go.Figure:
                 hovertemplate=f"{name}: %{{text}}<extra></extra>",
             )  # fmt: skip
     lay_out(figure, height=130 + 34 * len(ledgers), barmode="stack", margin=MARGIN)
-    figure.update_xaxes(title=f"device {words}")
+    figure.update_xaxes(title_text=f"device {words}")
     figure.update_yaxes(type="category", automargin=True, showgrid=False, autorange="reversed")
     figure.update_yaxes(showticklabels=len(ledgers) > 1)
     return figure
@@ -75,7 +75,9 @@ def timeline_figure(table: pd.DataFrame) -> go.Figure | None:
         figure.add_annotation(x=at / unit, y=1, yref="paper", yanchor="bottom", text=duration(length), showarrow=False)
     rows = [*drawn["worker_index"].unique()]
     lay_out(figure, height=130 + 40 * len(rows), hovermode="closest", barmode="overlay", margin=MARGIN)
-    figure.update_xaxes(title=f"{words} since the first trial began{', pauses cut' if pauses else ''}")
+    if pauses:  # their lengths stand between the legend and the bars
+        figure.update_layout(legend_y=1.0 + 24 / (30 + 40 * len(rows)), margin_t=76, height=150 + 40 * len(rows))
+    figure.update_xaxes(title_text=f"{words} since the first trial began{', pauses cut' if pauses else ''}")
     figure.update_yaxes(automargin=True, showgrid=False, type="category", categoryorder="array")
     return figure.update_yaxes(categoryarray=rows[::-1], range=[-0.5, len(rows) - 0.5])
 

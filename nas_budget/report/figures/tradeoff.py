@@ -22,7 +22,7 @@ from nas_budget.report.figures.style import (
     LIMIT,
     PUBLISHED,
     WIDER,
-    accuracy_axis,
+    accuracy_range,
     colour_of,
     lay_out,
     plain,
@@ -38,7 +38,10 @@ MARGIN = 1.15
 """By how much the axis of costs goes beyond them."""
 MOST_BARS = 100
 """Of more complete trials those on the front alone have error bars."""
+ENDED = "trained to the end"
 BAND, BAR = "rgba(124, 58, 237, 0.12)", "rgba(100, 116, 139, 0.4)"
+STRIP_ROW = 0.055
+"""Share of the height that the pruned trials of a study take."""
 NARROW = 3
 """An axis whose end is less than this many times its beginning has no round numbers to show."""
 
@@ -49,6 +52,8 @@ def tradeoff(
 ) -> go.Figure:  # fmt: skip
     """Draw accuracy against a cost on a log axis: trials, Pareto fronts, budget, knee, finalists, published networks.
 
+    The axis of accuracy shows the fronts, and counts the complete trials below it; the range of all of them is
+    `layout.meta["all"]`. Pruned trials, whose accuracy is of fewer epochs, are ticks in a strip below, by cost alone.
     Complete trials have error bars: the 95 % interval that the number of validation images leaves (Wilson). Of more
     than 100 only those on the front have them.
 
@@ -66,8 +71,10 @@ def tradeoff(
     if expected and axis == "params" and len(studies) == 1:
         _add_expected(figure, expected)
     wider, drawn = ladder(drawn), proposed(drawn)
+    n_rows = len(studies) if {*drawn["state"]} == {"pruned", "complete"} else 0
     for place, study in enumerate(studies):
-        _add_study(figure, drawn[drawn["study"] == study], place, right, study if len(studies) > 1 else "")
+        name = study if len(studies) > 1 else ""
+        _add_study(figure, drawn[drawn["study"] == study], place, right, name, strip=n_rows > 0)
     places = [*drawn["cost"]]
     if len(studies) == 1:
         _add_ladder(figure, wider)
@@ -79,17 +86,58 @@ def tradeoff(
     places += budgets
     if (table["data"] == table["data"].iloc[0]).all():
         places += _add_known(figure, table["data"].iloc[0], along.column, drawn)
-    _lay_out(figure, places, [*drawn["accuracy"], *wider["accuracy"]], along.title(table), accuracy_title(table))
+    _lay_out(figure, places, along.title(table), accuracy_title(table), n_rows)
+    ended = drawn[drawn["state"] == "complete"] if n_rows else drawn
+    _zoom_to_fronts(figure, [*ended["accuracy"]])
     return figure
 
 
-def _lay_out(figure: go.Figure, places: list[float], accuracies: list[float], along: str, upwards: str) -> None:
+def _lay_out(figure: go.Figure, places: list[float], along: str, upwards: str, n_rows: int) -> None:
+    """Axes, titles and margins; so many rows of pruned trials stand below the axis of accuracy."""
     lay_out(
         figure, font_size=14, height=540, margin={"l": 64, "r": 24, "t": 56, "b": 60}, hovermode="closest",
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": FAINT}, dragmode="zoom",
     )  # fmt: skip
     figure.update_xaxes(title={"text": along, "standoff": 10}, type="log", **_cost_axis(places))
-    figure.update_yaxes(title={"text": upwards, "standoff": 8}, **accuracy_axis(accuracies))
+    strip = min(0.3, STRIP_ROW * n_rows)
+    figure.update_yaxes(title={"text": upwards, "standoff": 8}, domain=[strip + 0.03 * (n_rows > 0), 1])
+    if n_rows:
+        figure.update_xaxes(anchor="y2")
+        figure.update_layout(
+            yaxis2={
+                "domain": [0, strip], "range": [n_rows - 0.5, -0.5], "tickvals": [(n_rows - 1) / 2],
+                "ticktext": ["pruned"], "showgrid": False, "zeroline": False, "fixedrange": True,
+                "ticklabelstandoff": 5,
+            }
+        )  # fmt: skip
+
+
+def _zoom_to_fronts(figure: go.Figure, ended: list[float]) -> None:
+    """Let the axis of accuracy show the fronts and what stands above them, and count the complete trials below."""
+    ends = [
+        value + sign * (bars[place] or 0)
+        for trace in figure.data
+        if (trace.mode == "markers" and trace.yaxis != "y2" and trace.visible != "legendonly" and trace.name != ENDED)
+        for sign, bars in _bars(trace)
+        for place, value in enumerate(trace.y)
+    ]
+    low, high = accuracy_range([min(1.0, max(0.0, end)) for end in ends or ended])
+    below = sum(accuracy < low for accuracy in ended)
+    whole = accuracy_range([*ended, low, high])
+    axis = {"range": [low, high], "tickformat": ".0%" if high - low > 0.1 else ".1%"}
+    figure.update_layout(meta={"all": [*whole]}, yaxis=axis)
+    if below:
+        figure.add_annotation(
+            text=f"↓ {below:,} of {len(ended):,} complete trials are below", x=0.005, y=0, xref="paper",
+            yref="y domain", xanchor="left", yanchor="bottom", showarrow=False, font={"size": 12}, name="below",
+        )  # fmt: skip
+
+
+def _bars(trace: go.Scatter) -> list[tuple[int, Sequence[float]]]:
+    """How far the error bar of each point of a trace goes down and up; nothing where it has none."""
+    none, up, down = [0.0] * len(trace.y), trace.error_y.array, trace.error_y.arrayminus
+    up = none if up is None else up
+    return [(-1, up if down is None else down), (1, up)]
 
 
 def _cost_axis(places: list[float]) -> dict[str, Any]:
@@ -101,39 +149,42 @@ def _cost_axis(places: list[float]) -> dict[str, Any]:
     return {"tickvals": ticks, "ticktext": [*map(in_short, ticks)], "autorangeoptions": {"include": [low, high]}}
 
 
-def _add_study(figure: go.Figure, trials: pd.DataFrame, place: int, right: float, name: str) -> None:
-    """Its trials, pruned ones faint, and a step line: with so much, this accuracy was reached."""
+def _add_study(figure: go.Figure, trials: pd.DataFrame, place: int, right: float, name: str, *, strip: bool) -> None:
+    """Its trials, pruned ones as ticks in a strip, and a step line: with so much, this accuracy was reached."""
     colour = colour_of(place)
     pruned, complete = trials[trials["state"] == "pruned"], trials[trials["state"] == "complete"]
-    faint = {"size": 6, "color": colour if name else FAINT, "opacity": 0.3 if name else 0.6}
     if not pruned.empty:
-        words = f"{name}, pruned" if name else "pruned"
-        _add_trials(figure, pruned, words, faint, showlegend=not name, legendgroup=name)
-    few = len(complete) <= MOST_BARS
-    visible = {"size": 9, "color": colour, "opacity": 0.7, "line": {"width": 1, "color": CARD}}
-    _add_trials(
-        figure, complete, plain(name) or "trained to the end", visible, legendgroup=name,
-        showlegend=not complete.empty, error_y=_error_bars(complete) if few else None,
-    )  # fmt: skip
+        tick = {"symbol": "line-ns-open", "size": 12, "line": {"width": 1.5}} if strip else {"size": 7}
+        ticks = {"y": [place] * len(pruned), "yaxis": "y2"} if strip else {}
+        _add_trials(
+            figure, pruned, f"{plain(name)}, pruned" if name else "pruned",
+            {**tick, "color": colour if name else FAINT}, showlegend=not strip, legendgroup=name, **ticks,
+        )  # fmt: skip
     pareto = pareto_trials(trials, "cost")
     if pareto.empty:
         return
+    others = complete.drop(pareto.index)
+    visible = {"size": 9, "color": colour, "opacity": 0.75, "line": {"width": 1, "color": CARD}}
+    bars = _error_bars(others, BAR) if len(complete) <= MOST_BARS else None
+    _add_trials(
+        figure, others, ENDED, visible, legendgroup=name, showlegend=not name and not others.empty, error_y=bars
+    )
     figure.add_scatter(
         x=[*pareto["cost"], right], y=[*pareto["accuracy"], pareto["accuracy"].iloc[-1]], mode="lines",
-        line={"shape": "hv", "color": colour, "width": 2.5}, name="Pareto front", hoverinfo="skip",
-        legendgroup=name, showlegend=not name,
+        line={"shape": "hv", "color": colour, "width": 2.5}, name=plain(name) or "Pareto front", hoverinfo="skip",
+        legendgroup=name,
     )  # fmt: skip
     large = {"size": 13, "color": colour, "line": {"width": 2, "color": CARD}}
-    bars = None if few else _error_bars(pareto)
+    bars = _error_bars(pareto, colour)
     _add_trials(figure, pareto, "on the Pareto front", large, showlegend=False, legendgroup=name, error_y=bars)
 
 
-def _error_bars(trials: pd.DataFrame) -> dict[str, Any]:
-    """Thin bars of the interval that so many validation images leave."""
+def _error_bars(trials: pd.DataFrame, colour: str) -> dict[str, Any]:
+    """Bars of the interval that so many validation images leave."""
     pairs = [*zip(trials["accuracy"], trials["validation_images"], strict=True)]
     ends = [(accuracy, *interval(accuracy, images)) for accuracy, images in pairs]
     up, down = [high - middle for middle, _, high in ends], [middle - low for middle, low, _ in ends]
-    return {"array": up, "arrayminus": down, "color": BAR, "thickness": 1, "width": 0}
+    return {"array": up, "arrayminus": down, "color": colour, "thickness": 1.5, "width": 0}
 
 
 def _add_expected(figure: go.Figure, expected: Sequence[ExpectedNetwork]) -> None:
@@ -155,9 +206,9 @@ def _add_expected(figure: go.Figure, expected: Sequence[ExpectedNetwork]) -> Non
 
 def _add_trials(figure: go.Figure, trials: pd.DataFrame, name: str, marker: dict[str, Any], **more: Any) -> None:
     figure.add_scatter(
-        x=[*trials["cost"]], y=[*trials["accuracy"]], mode="markers", name=name, marker=marker,
-        customdata=[*map(int, trials.index)], text=[describe(trial) for trial in trials.to_dict("records")],
-        hovertemplate="%{text}<extra></extra>", **more,
+        x=[*trials["cost"]], mode="markers", name=name, marker=marker, customdata=[*map(int, trials.index)],
+        text=[describe(trial) for trial in trials.to_dict("records")], hovertemplate="%{text}<extra></extra>",
+        **{"y": [*trials["accuracy"]]} | more,
     )  # fmt: skip
 
 
@@ -216,9 +267,10 @@ def _add_knee(figure: go.Figure, pareto: pd.DataFrame) -> None:
 
 
 def _add_budget(figure: go.Figure, budget: float) -> None:
-    figure.add_vline(x=budget, line={"color": LIMIT, "width": 1.5, "dash": "dash"})
+    line = {"color": LIMIT, "width": 1.5, "dash": "dash"}
+    figure.add_shape(type="line", x0=budget, x1=budget, y0=0, y1=1, yref="paper", line=line)
     figure.add_annotation(
-        x=math.log10(budget), y=0.02, yref="paper", text=f"budget {budget:,.0f}", showarrow=False, textangle=-90,
+        x=math.log10(budget), y=0.02, yref="y domain", text=f"budget {budget:,.0f}", showarrow=False, textangle=-90,
         xshift=-4, xanchor="right", yanchor="bottom", font={"color": LIMIT}, name="budget",
     )  # fmt: skip
 

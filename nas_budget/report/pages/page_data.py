@@ -17,6 +17,7 @@ from nas_budget.report.figures.curves import METRICS, curves_figure, drawn_curve
 from nas_budget.report.figures.importance import importance_figure, parallel_figure, slice_figures
 from nas_budget.report.figures.predictions import predicted_trials, predictions_figure
 from nas_budget.report.figures.progress import OVER, progress_figure
+from nas_budget.report.figures.style import SCALE, STUDIES
 from nas_budget.report.figures.timeline import ledger_figure, timeline_figure
 from nas_budget.report.figures.tradeoff import describe, tradeoff
 from nas_budget.report.pages.next_steps import count_command, train_command
@@ -41,6 +42,8 @@ def page_data(studies: Sequence[StudyTable], table: pd.DataFrame, figures: dict[
     hover = [describe(row) if row["accuracy"] == row["accuracy"] else "" for row in table.to_dict("records")]
     values = {
         "name": " and ".join(study.name for study in studies),
+        "palette": [light for light, _ in STUDIES],
+        "scale": SCALE,
         "columns": {name: _column(table[name]) for name in COLUMNS},
         "decimals": [decimals(int(images)) for images in table["validation_images"]],
         "hover": hover,

@@ -72,13 +72,14 @@ def page(studies: Sequence[StudyTable], live: str = "") -> str:
         has_points=bool((table["accuracy"].notna() & table["state"].isin(["complete", "pruned"])).any()),
         predicted=predicted_trials(table), has_expected=bool(only and only.expected),
         problems=[study.problem for study in studies if study.problem],
+        trained_for=_trained_for(studies), completed="" if only else _completed(studies),
         most_bars=MOST_BARS, most_curves=MOST_CURVES, most_lines=MOST_LINES, live=live,
         plotly=f'<script src="plotly.js?v={get_plotlyjs_version()}"></script>' if live else plotly_script(),
         figures=figures, data=page_data(studies, table, figures),
     )  # fmt: skip
 
 
-SCRIPTS = ("common.js", "figures.js", "trial.js", "trials.js", "page.js")
+SCRIPTS = ("common.js", "figures.js", "trial.js", "tradeoff.js", "trials.js", "page.js")
 
 
 def budget_in_words(trial: pd.Series[Any]) -> str:
@@ -134,11 +135,13 @@ def _smaller_networks(pareto: pd.DataFrame) -> str:
     half, bend = halved(pareto), knee(pareto)
     found = []
     if half is not None:
-        lost = float(pareto["accuracy"].iloc[-1] - half["accuracy"])
-        images = int(half["validation_images"])
+        whole, images = pareto.iloc[-1], int(half["validation_images"])
+        lost = float(whole["accuracy"] - half["accuracy"])
         chance = half_width(float(half["accuracy"]), images)
         maybe = ", which may be chance" if lost < chance else ""
-        found.append(f"Half of the parameters cost {100 * lost:.{decimals(images)}f} points{maybe}: {_in_words(half)}.")
+        share = f"{half['params'] / whole['params']:.0%} of the parameters of trial {whole['number']}"
+        points = f"{100 * lost:.{decimals(images)}f} points"
+        found.append(f"With {share} accuracy is {points} lower{maybe}: {_in_words(half)}.")
     if bend is not None:
         same = half is not None and half["number"] == bend["number"]
         found.append(f"The knee, beyond which more buys less, is {'the same' if same else _in_words(bend)}.")
@@ -159,8 +162,21 @@ def _summary(study: StudyTable) -> dict[str, Any]:
     first = study.table.iloc[0]
     return {
         "name": study.name, "best": study.best_network, "budget": budget_in_words(first), "data": first["data"],
+        **{name: first[name] for name in ("images", "validation_images", "max_epochs")},
         "trials": len(proposed(study.table)), "complete": len(complete(study.table)), "spent": study.ledger.spent,
     }  # fmt: skip
+
+
+def _trained_for(studies: Sequence[StudyTable]) -> str:
+    """Epochs and images of the trials, of each study where they differ: "6 epochs on 4,000 images (one)"."""
+    of = {study.name: "{max_epochs} epochs on {images:,} images".format(**study.table.iloc[0]) for study in studies}
+    if len({*of.values()}) == 1:
+        return next(iter(of.values()))
+    return ", ".join(f"{words} ({name})" for name, words in of.items())
+
+
+def _completed(studies: Sequence[StudyTable]) -> str:
+    return ", ".join(f"{len(complete(study.table)):,} of {study.name}" for study in studies)
 
 
 def _facts(study: StudyTable) -> Iterable[tuple[str, str]]:

@@ -15,6 +15,9 @@ from nas_budget.records.paths import trials_table
 from nas_budget.records.statistics import pareto_front
 from nas_budget.records.trials import KINDS, read_checked
 
+ABOUT_HALF = 0.6
+"""The largest share of a cost that is told as about half of it."""
+
 
 def read_table(path: Path) -> pd.DataFrame:
     """The trials of a `trials.csv`, or of the run folder that holds one, by number; NaN for what is empty.
@@ -76,9 +79,15 @@ def knee(pareto: pd.DataFrame, cost: str = "params") -> pd.Series[Any] | None:
 
 
 def halved(pareto: pd.DataFrame, cost: str = "params") -> pd.Series[Any] | None:
-    """The most accurate trial of a Pareto front with at most half the cost of its last; None where there is none."""
-    small = pareto[pareto[cost] <= pareto[cost].iloc[-1] / 2] if len(pareto) else pareto
-    return small.iloc[-1] if len(small) else None
+    """The trial of a Pareto front whose cost is nearest to half of its last's, by their ratio.
+
+    None where none costs at most three fifths: what costs nearly as much says little about half.
+    """
+    small = pareto[pareto[cost] <= ABOUT_HALF * pareto[cost].iloc[-1]] if len(pareto) else pareto
+    if small.empty:
+        return None
+    off = np.abs(np.log(small[cost].to_numpy(float) / (pareto[cost].iloc[-1] / 2)))
+    return small.iloc[int(off.argmin())]
 
 
 def best(table: pd.DataFrame) -> pd.Series[Any] | None:

@@ -80,7 +80,7 @@ def test_a_feature_of_zeros_is_shown_as_it_is(tmp_path: Path) -> None:
 def test_a_study_keeps_its_colour_in_every_figure(tmp_path: Path) -> None:
     first = [replace(r, study="first") for r in many(40) if r.state == "pruned"]
     table = table_of(tmp_path, [*first, *many(90, study="second")]).sort_values("study", ignore_index=True)
-    colour = next(t.marker.color for t in tradeoff(table).data if t.name == "second")
+    colour = next(t.line.color for t in tradeoff(table).data if t.name == "second")
     for figure in slice_figures(table).values():
         assert {t.marker.color for t in figure.data if len(t.x)} == {colour}
 
@@ -236,6 +236,15 @@ def test_the_knee_and_the_half_of_a_front(tmp_path: Path) -> None:
     assert [found["params"] for found in (knee(pareto), halved(pareto)) if found is not None] == [20, 40]
     assert knee(pareto.iloc[:2]) is None
     assert halved(pareto.iloc[:1]) is None
+
+
+def test_half_of_a_front_is_near_half(tmp_path: Path) -> None:
+    points = [(23, 0.6), (51, 0.62), (79, 0.63), (100, 0.64)]  # what costs at most half costs less than a quarter
+    pareto = pareto_trials(table_of(tmp_path, [record(i, params=p, accuracy=a) for i, (p, a) in enumerate(points)]))
+    half = halved(pareto)
+    assert half is not None
+    assert half["params"] == 51
+    assert halved(pareto.iloc[2:]) is None
 
 
 @given(specs())

@@ -28,9 +28,9 @@ def drawn(figure: go.Figure) -> dict[str, list[tuple[float, float]]]:
 def test_trials_are_drawn_by_what_became_of_them(tmp_path: Path) -> None:
     figure = tradeoff(table_of(tmp_path, mixed()))
     points = drawn(figure)
-    assert points["pruned"] == [(30_000, 0.2)]
-    assert (20_000, 0.6) in points["trained to the end"]
-    assert len(points["trained to the end"]) == 5
+    assert points["pruned"] == [(30_000, 0)]
+    assert next(trace for trace in figure.data if trace.name == "pruned").yaxis == "y2"
+    assert points["trained to the end"] == [(9_000, 0.39), (20_000, 0.6)]  # and those on the front
     assert not any((100, 0.9) in trace for trace in points.values())  # it failed
     line, top = (trace for trace in figure.data if "Pareto front" in trace.name)
     assert line.line.shape == "hv"
@@ -88,8 +88,9 @@ def test_accuracy_is_drawn_against_any_cost(tmp_path: Path, axis: str, column: s
     records = many(60, weight_format="int8", budget_macs=9_000_000, budget_weight_bytes=70_000)
     figure = tradeoff(table_of(tmp_path, records), axis)
     complete = {r.number: getattr(r, column) * factor for r in records if r.state == "complete"}
-    (trials,) = (trace for trace in figure.data if trace.name == "trained to the end")
-    assert dict(zip(trials.customdata, trials.x, strict=True)) == pytest.approx(complete)
+    kinds = ("trained to the end", "on the Pareto front")
+    places = {i: x for t in figure.data if t.name in kinds for i, x in zip(t.customdata, t.x, strict=True)}
+    assert places == pytest.approx(complete)
     assert figure.layout.xaxis.title.text == title
     limits = [shape.x0 for shape in figure.layout.shapes]
     assert limits == {"macs": [9_000_000], "bytes": [70_000]}.get(axis, [])
@@ -116,6 +117,18 @@ def test_finalists_have_the_interval_of_their_mean(tmp_path: Path) -> None:
     assert means.error_y.array[0] == pytest.approx(4.302653 * pooled / 2**0.5)
 
 
+def test_the_axis_shows_the_front_and_counts_what_is_below(tmp_path: Path) -> None:
+    good = [record(n, accuracy=0.6 + n / 100, params=1_000 * (n + 1), validation_images=100_000) for n in range(5)]
+    bad = [record(5, accuracy=0.1, params=9_000), record(6, accuracy=0.2, params=9_500)]
+    figure = tradeoff(table_of(tmp_path, [*good, *bad, record(7, state="pruned", accuracy=0.05)]))
+    low, high = figure.layout.yaxis.range
+    assert 0.5 < low < 0.6 < 0.64 < high < 0.7
+    assert figure.layout.meta["all"][0] < 0.1
+    (below,) = (note.text for note in figure.layout.annotations if note.name == "below")
+    assert below == "↓ 2 of 7 complete trials are below"
+    assert not [note for note in tradeoff(table_of(tmp_path, good)).layout.annotations if note.name == "below"]
+
+
 def bars(figure: go.Figure, name: str) -> Any:
     (trace,) = (trace for trace in figure.data if trace.name == name)
     return trace.error_y.array
@@ -123,9 +136,9 @@ def bars(figure: go.Figure, name: str) -> Any:
 
 def test_dots_have_the_interval_of_their_validation_images(tmp_path: Path) -> None:
     figure = tradeoff(table_of(tmp_path, [record(0, accuracy=0.5, validation_images=1_000)]))
-    (up,) = bars(figure, "trained to the end")
+    (up,) = bars(figure, "on the Pareto front")
     assert up == pytest.approx(1.96 * (0.5 * 0.5 / 1_000) ** 0.5, rel=0.01)
-    assert bars(figure, "on the Pareto front") is None
+    assert len(bars(tradeoff(table_of(tmp_path, mixed())), "trained to the end")) == 2
     crowded = tradeoff(table_of(tmp_path, many(400)))
     assert bars(crowded, "trained to the end") is None
     assert len(bars(crowded, "on the Pareto front")) > 2

@@ -39,7 +39,9 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_evil_texts_are_shown_as_they_are(open_page: Open, tmp_path: Path, scheme: str) -> None:
     window = open_page(made(tmp_path, mixed(channels=EVIL, spec=EVIL, data=EVIL)), scheme)
-    assert window.locator("#tradeoff .scatterlayer .point").count() == 1 + 5 + 3 + 1  # and the ring of the pinned one
+    assert (
+        window.locator("#tradeoff .scatterlayer .point").count() == 1 + 2 + 3 + 1
+    )  # pruned, complete, on the front, and a ring
     dark_ink = "getComputedStyle(document.querySelector('#tradeoff .xtitle')).fill == 'rgb(51, 65, 85)'"
     assert window.evaluate(dark_ink) == (scheme == "light")
     assert EVIL in window.locator("h1").inner_text()
@@ -80,16 +82,43 @@ def test_curves_and_progress_are_switched_and_the_address_remembers(open_page: O
 
 
 @pytest.mark.parametrize(("width", "barred"), [(1280, True), (390, False)])
-def test_error_bars_are_left_out_on_a_phone(open_page: Open, tmp_path: Path, width: int, barred: bool) -> None:
-    window = open_page(made(tmp_path, many(90)), width=width)
-    assert bool(window.locator("#tradeoff .yerror").count()) == barred
+def test_on_a_phone_only_the_front_has_error_bars(open_page: Open, tmp_path: Path, width: int, barred: bool) -> None:
+    window = open_page(made(tmp_path, many(200)), width=width)
+    n_complete = sum(r.state == "complete" for r in many(200))
+    n_bars = window.locator("#tradeoff .yerror").count()
+    assert (n_bars == n_complete) == barred
+    assert n_bars > 2
+
+
+def test_the_trade_off_shows_the_front_or_all_and_is_coloured_by_a_column(open_page: Open, tmp_path: Path) -> None:
+    bad = [record(100 + i, accuracy=0.02, params=400_000 + i, data="cifar10") for i in range(2)]
+    address = made(tmp_path, [*many(60, data="cifar10"), *bad])
+    window = open_page(address)
+    lowest = "document.getElementById('tradeoff').layout.yaxis.range[0]"
+    assert window.evaluate(lowest) > 0.02
+    assert "2 of 22 complete trials are below" in window.locator("#tradeoff .annotation").all_text_contents()[-1]
+    window.select_option("#part", "all")
+    assert window.evaluate(lowest) < 0.02
+    window.select_option("#part", "published")
+    window.wait_for_function("document.getElementById('tradeoff').layout.yaxis.range[1] > 0.93")
+    colours = "new Set([...document.querySelectorAll('#tradeoff .point')].map((one) => one.style.fill)).size"
+    before = window.evaluate(colours)
+    columns = window.locator("#colour option").all_inner_texts()
+    assert {"what became of it", "macs", "channels", "latency (s)", "state"} <= {*columns}
+    for column, ticks in ("macs", "M"), ("kernels", "others"), ("state", "complete"):
+        window.select_option("#colour", column)
+        window.wait_for_function(f"document.querySelector('#tradeoff .infolayer').textContent.includes('{ticks}')")
+    window.select_option("#colour", "macs")
+    assert window.evaluate(colours) > before + 10
+    again = open_page(window.evaluate("location.href"))
+    assert (again.locator("#colour").input_value(), again.locator("#part").input_value()) == ("macs", "published")
 
 
 def test_pointing_at_a_trial_shows_its_network_and_a_click_pins_it(open_page: Open, tmp_path: Path) -> None:
     window = open_page(made(tmp_path, mixed()))
     assert window.locator(".trial-title").inner_text().startswith("trial 5 · 75.3%")
     window.locator("#tradeoff .xtitle").scroll_into_view_if_needed()
-    box = window.locator("#tradeoff .scatterlayer .trace").nth(3).locator(".point").first.bounding_box()
+    box = window.locator("#tradeoff .scatterlayer .trace:has(.yerror)").nth(1).locator(".point").first.bounding_box()
     window.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     window.wait_for_selector("#tradeoff .hoverlayer .hovertext", timeout=60_000)
     shown = window.locator("#tradeoff .hoverlayer").text_content()
@@ -102,6 +131,29 @@ def test_pointing_at_a_trial_shows_its_network_and_a_click_pins_it(open_page: Op
     assert window.locator("#table tr.pinned td").first.inner_text() == "1"
     window.locator("#trial-body .copy").first.click()
     window.wait_for_function("document.querySelector('#trial-body .copy').textContent === 'copied'")
+
+
+def test_two_trials_are_set_side_by_side_and_differences_marked(open_page: Open, tmp_path: Path) -> None:
+    changes = {"channels": "8-20", "params": 15_000, "accuracy": 0.6, "curve": "0.3 0.5 0.6"}
+    window = open_page(made(tmp_path, [record(0), record(1, **changes), record(2, accuracy=0.3)]))
+    window.locator("#table tbody tr[data-id='0'] .compare").click()
+    assert window.locator("#trial h2").inner_text() == "Two trials"
+    shown = {
+        row[0]: row[1:] for row in (line.split("\t") for line in window.locator(".side-by-side tr").all_inner_texts())
+    }
+    assert shown["channels"][:2] == ["8-20", "8-16"]
+    assert shown["Parameters"] == ["15,000", "10,000", "−33 %"]
+    assert shown["Accuracy"][2] == "−10.0 points"
+    marked = {text.split("\t")[0] for text in window.locator(".side-by-side tr.differs").all_inner_texts()}
+    assert marked == {"channels", "Parameters", "Accuracy"}
+    window.wait_for_selector("#trial-curve .main-svg")
+    assert window.locator("#trial-curve .legendtext").all_text_contents() == ["trial 1", "trial 0"]
+    assert window.locator("#table tr.pinned").count() == 2
+    again = open_page(window.evaluate("location.href"))
+    assert again.locator("#trial .trial-title b").all_inner_texts() == ["trial 1", "trial 0"]
+    again.click("#alone")
+    assert again.locator("#trial h2").inner_text() == "One trial"
+    assert "with=" not in again.evaluate("location.hash")
 
 
 def test_the_address_remembers_what_is_looked_at(open_page: Open, thousand: str) -> None:
@@ -144,7 +196,27 @@ def test_trials_are_filtered(open_page: Open, thousand: str, asked: str, known: 
     window.fill("#filter", asked)
     n = sum(map(known, many(1_000)))
     shown = window.locator("#shown").inner_text()
-    assert f"of {n} trials" in shown if n else "No trial is so" in shown
+    assert shown.startswith(f"{n} of 1,000 trials")
+    assert ("Filter:" in shown) == (not n)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said", "n"),
+    [
+        ("size<100k params<100k", "“size” is no column; there are parameters, trial,", None),
+        ("params<few", "“few” in “params<few” is no number.", 1_000),
+        ("5-5-5 fussy", "no trial has “fussy” in its text.", 0),
+    ],
+)
+def test_the_filter_says_which_word_it_does_not_know(
+    open_page: Open, thousand: str, asked: str, said: str, n: int | None
+) -> None:
+    window = open_page(thousand)
+    window.fill("#filter", asked)
+    shown = window.locator("#shown").inner_text()
+    n = sum(r.params < 100_000 for r in many(1_000)) if n is None else n
+    assert shown.startswith(f"{n:,} of 1,000 trials")
+    assert said in shown
 
 
 def test_the_front_alone_can_be_shown_and_more_on_demand(open_page: Open, thousand: str) -> None:
@@ -188,7 +260,7 @@ def test_of_ten_thousand_trials_only_the_shown_rows_are_made(open_page: Open, tm
     assert numbers(window, "params") == sorted((r.params for r in many(10_000)), reverse=True)[:50]
     window.fill("#filter", "params>100k 5-5-5")
     n = sum(r.params > 100_000 and r.kernels == "5-5-5" for r in many(10_000))
-    assert f"of {n:,} trials" in window.locator("#shown").inner_text()
+    assert f"{n:,} of 10,000 trials" in window.locator("#shown").inner_text()
 
 
 def test_studies_are_compared_on_the_same_axes(open_page: Open, tmp_path: Path) -> None:
@@ -202,7 +274,7 @@ def test_studies_are_compared_on_the_same_axes(open_page: Open, tmp_path: Path) 
     assert "first" in legend
     assert any(EVIL in text for text in legend)
     window.fill("#filter", "first")
-    assert "60 trials" in window.locator("#shown").inner_text()
+    assert "60 of 150 trials" in window.locator("#shown").inner_text()
 
 
 @pytest.mark.parametrize(
@@ -287,3 +359,37 @@ def test_a_browser_that_cannot_unpack_the_figures_says_so(browser: Any, tmp_path
     assert "Figures need a browser of 2023 or later" in window.locator("#tradeoff").inner_text()
     assert "20 of 20 trials" in window.locator("#shown").inner_text()
     window.close()
+
+
+OVERLAPS = """() => [...document.querySelectorAll('.js-plotly-plot')].filter((plot) => {
+    const boxes = [...plot.querySelectorAll('.xtick text')].map((one) => one.getBoundingClientRect());
+    return boxes.some((a, i) => boxes.some((b, j) => i < j && a.right > b.left + 1 && b.right > a.left + 1
+        && a.bottom > b.top + 1 && b.bottom > a.top + 1));
+}).map((plot) => plot.id)"""
+
+
+def test_ticks_and_titles_have_room_on_a_phone(open_page: Open, tmp_path: Path) -> None:
+    pause = {"started": "2026-01-03T00:00:00+00:00", "finished": "2026-01-03T00:00:12+00:00"}
+    window = open_page(made(tmp_path, [*many(60), record(60, **pause)]), width=390)
+    scroll_through(window)
+    assert window.evaluate(OVERLAPS) == []
+    beyond = """[...document.querySelectorAll('.xtitle')].filter((one) => {
+        const title = one.getBoundingClientRect(), card = one.closest('section').getBoundingClientRect();
+        return title.left < card.left || title.right > card.right;
+    }).map((one) => one.textContent)"""
+    assert window.evaluate(beyond) == []
+    legend, length = (window.locator(f"#timeline {at}").first.bounding_box() for at in (".legend", ".annotation"))
+    assert legend["y"] + legend["height"] <= length["y"]
+
+
+def test_bars_are_kept_on_paper_and_buttons_are_not(open_page: Open, tmp_path: Path) -> None:
+    window = open_page(made(tmp_path, many(40)))
+    scroll_through(window)
+    window.emulate_media(media="print")
+    style = "getComputedStyle(document.querySelector('{}')).{}"
+    for bar in ".share .fill", ".box":
+        assert window.evaluate(style.format(bar, "printColorAdjust")) == "exact"
+    for button in ".png", ".sections", ".command .copy", ".filters", ".compare":
+        assert not window.locator(button).first.is_visible()
+    titles = window.locator("#shares-params .xtitle, #shares-macs .xtitle").all_text_contents()
+    assert titles == ["share of parameters", "share of MACs"]

@@ -58,7 +58,7 @@ const listSections = () => {
   document.querySelector("main").before(make("nav", {class: "sections", "aria-label": "sections"}, menu));
   const fit = () => { menu.open = beside.matches; };
   const mark = () => {  // the last section that has begun above the upper third
-    const read = [...links.keys()].filter((place) => place === top || place.getBoundingClientRect().top < innerHeight / 3).at(-1);
+    const read = [...links.keys()].filter((place) => place === top || (scrollY > 40 && place.getBoundingClientRect().top < innerHeight / 3)).at(-1);
     for (const [place, link] of links) place === read ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
     menu.firstChild.textContent = beside.matches || read === top ? "Sections" : links.get(read).textContent;
   };

@@ -21,6 +21,15 @@ const makeRoom = ({data, layout}, width) => {
   layout.height += more;
 };
 
+/** A title of an axis that is longer than a phone is wide takes two lines. */
+const breakTitle = ({layout}, width) => {
+  const title = layout.xaxis?.title, middle = title?.text?.indexOf(" ", title.text.length / 2 - 4) ?? -1;
+  if (middle < 0 || 7.5 * title.text.length < width - 60) return;
+  layout.xaxis = {...layout.xaxis, title: {...title, text: `${title.text.slice(0, middle)}<br>${title.text.slice(middle + 1)}`}};
+  layout.margin = {...layout.margin, b: layout.margin.b + 16};
+  layout.height += 16;
+};
+
 /** On a phone charts that stand side by side stand below each other. */
 const stack = (height) => ({layout}) => {
   const n = layout.annotations?.length ?? 0, gap = 0.42 / n, share = (1 - gap * (n - 1)) / n;
@@ -66,11 +75,12 @@ const dressed = (place, printing) => {
   const full = data.map((trace) => ({
     ...trace,
     ...(trace.meta === "hover" ? {text: trace.customdata.map((id) => page.hover[id])} : {}),
-    ...(narrow.matches && trace.error_y && trace.x.length > MOST_BARS ? {error_y: {visible: false}} : {}),
+    ...(narrow.matches && trace.error_y && trace.x.length > MOST_BARS && trace.name !== "on the Pareto front" ? {error_y: {visible: false}} : {}),
   }));
   const figure = {data: [...full, ...own.marks(name)], layout: {...layout, uirevision: name}};
   own.fit(name, figure);
   (FITS[name] ?? makeRoom)(figure, place.clientWidth);
+  breakTitle(figure, place.clientWidth);
   return dark.matches && !printing ? darkened(figure) : figure;
 };
 
@@ -84,9 +94,9 @@ const draw = (place, printing = false) => {
   drawn.add(place);
   const words = place.getAttribute("aria-label");
   place.after(make("button", {class: "png", type: "button", "aria-label": `save as PNG: ${words}`, title: "save as PNG", onclick: () => savePng(place)}, "PNG"));
-  place.on("plotly_click", ({points}) => {
+  place.on("plotly_click", ({points, event}) => {
     const id = points.map((point) => point.customdata).find(Number.isInteger);
-    if (id !== undefined) own.clicked(id);
+    if (id !== undefined) own.clicked(id, Boolean(event?.shiftKey));
   });
 };
 

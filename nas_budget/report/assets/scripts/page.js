@@ -1,5 +1,5 @@
 // The page as a whole: which figures are shown, what the address remembers, and news where it is served.
-const switches = [...document.querySelectorAll("select[data-of]")];
+const switches = [...document.querySelectorAll("select[data-of], select[data-on]")];
 let started = false;
 
 /** How the address names a trial: by its number, which stays when others come, and by its study where there are several. */
@@ -11,8 +11,8 @@ const valuesOf = (get) => Object.fromEntries(switches.map((one) => [one.id, get(
 /** Keep what is looked at in the address, so that it can be shared and survives a reload. */
 const remember = () => {
   if (!started) return;
-  const kept = {...valuesOf(({value}) => value), trial: nameOfTrial(pinned), sort: `${order.name}${order.down ? "-" : ""}`, show: document.getElementById("state").value, filter: document.getElementById("filter").value};
-  const usual = {...valuesOf(({options}) => options[0]?.value), trial: nameOfTrial(page.best), sort: "accuracy-", show: "", filter: ""};
+  const kept = {...valuesOf(({value}) => value), trial: nameOfTrial(pinned), with: nameOfTrial(other), sort: `${order.name}${order.down ? "-" : ""}`, show: document.getElementById("state").value, filter: document.getElementById("filter").value};
+  const usual = {...valuesOf(({options}) => options[0]?.value), trial: nameOfTrial(page.best), with: null, sort: "accuracy-", show: "", filter: ""};
   const changed = Object.entries(kept).filter(([name, value]) => value !== null && value !== usual[name]);
   history.replaceState(null, "", changed.length ? `#${new URLSearchParams(changed)}` : location.href.split("#")[0]);
 };
@@ -25,8 +25,9 @@ const recall = () => {
   const state = document.getElementById("state");
   if ([...state.options].some(({value}) => value === known.get("show"))) state.value = known.get("show");
   document.getElementById("filter").value = known.get("filter") ?? "";
-  const trial = known.get("trial");
-  const found = trial === null ? -1 : page.hover.findIndex((_, id) => nameOfTrial(id) === trial);
+  const trialOf = (key) => page.hover.findIndex((_, id) => nameOfTrial(id) === known.get(key));
+  const [found, second] = [trialOf("trial"), trialOf("with")];
+  other = second >= 0 ? second : null;
   return found >= 0 ? found : page.best;
 };
 
@@ -46,7 +47,7 @@ const watch = () => {
 
 const start = () => {
   const first = recall();
-  for (const one of switches) one.addEventListener("change", () => { redraw((name) => name.startsWith(`${one.dataset.of}-`)); remember(); });
+  for (const one of switches) one.addEventListener("change", () => { redraw((name) => name.startsWith(`${one.dataset.of ?? one.dataset.on}-`)); remember(); });
   if (first !== null) pin(first);
   startTable();
   started = true;

@@ -7,7 +7,7 @@ const accuracy = (id, name = "accuracy") => cell(name, id) === null ? "" : perce
 const curveOf = (id, column = "curve") => String(cell(column, id) ?? "").split(" ").filter(Boolean).map(Number);
 const several = page.studies.length > 1;
 const STATES = {complete: "trained to the end", pruned: "pruned", failed: "failed"};
-let pinned = null;
+let pinned = null, other = null;  // the trial that is looked at, and one that it is compared with
 
 /** Stem, stages and head of a trial: name, shape of what comes out, blocks, params, MACs; null where it is not known. */
 const costShares = (id) => {
@@ -54,41 +54,85 @@ const SETTINGS = [
   ["Why it ended", (id) => cell("reason", id)],
 ];
 
-/** The curve of a trial as a figure; null where there is none. */
-const curveFigure = (id) => {
-  const y = curveOf(id), base = page.figures["curves-accuracy"]?.layout;
-  if (!y.length || !base) return null;
-  const trace = {x: y.map((_, i) => i + 1), y, mode: "lines+markers", line: {color: COLOURS.chosen, width: 2.5}, hovertemplate: `%{y:.${page.decimals[id]}%} after epoch %{x}<extra></extra>`};
-  const layout = {...base, shapes: [], height: 220, showlegend: false, margin: {l: 52, r: 12, t: 8, b: 40}, xaxis: {...base.xaxis, range: [0.5, cell("max_epochs", id) + 0.5]}, yaxis: {...base.yaxis, title: "", autorangeoptions: {}}};
-  return {data: [trace], layout};
+/** What of a network and its recipe is one value each. */
+const SPEC = ["channels", "blocks", "kernels", "strides", "pool", "stem_kernel", "shortcut_kernel", "block", "se_reduction", "stem_width", "optimizer", "learning_rate", "weight_decay", "batch_size"];
+/** Numbers whose difference is told, by the words of their setting. */
+const NUMBERS = {Accuracy: "accuracy", Parameters: "params", MACs: "macs", "Latency of one image": "latency_s", Depth: "depth", "Activations at their peak": "activation_bytes", Time: "seconds"};
+const nameOfBoth = (id) => `${several ? `${cell("study", id)}, ` : ""}trial ${cell("number", id)}`;
+
+/** By how much a second number differs from a first: in points of accuracy, else as a share of the first. */
+const difference = (name, first, second) => {
+  const [a, b] = [cell(name, first), cell(name, second)];
+  if (a === null || b === null || !a || a === b) return "";
+  const [value, unit] = name === "accuracy" ? [100 * (b - a), " points"] : [100 * (b / a - 1), " %"];
+  return `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(Math.abs(value) < 10 ? 1 : 0)}${unit}`;
 };
+
+/** Two trials in a table: a row for each setting, marked where they differ. */
+const sideBySide = (first, second) => {
+  const known = SETTINGS.filter(([words]) => words !== "Recipe").map(([words, value]) => [words, value(first), value(second), NUMBERS[words]]);
+  const spec = SPEC.map((name) => [name.replaceAll("_", " "), String(cell(name, first)), String(cell(name, second)), ""]);
+  const rows = [...known, ...spec].filter(([, a, b]) => a || b).map(([words, a, b, name]) => make("tr", a === b ? {} : {class: "differs"},
+    make("th", {scope: "row"}, words), make("td", {}, a), make("td", {}, b), make("td", {class: "number"}, name ? difference(name, first, second) : "")));
+  const heads = ["", nameOfBoth(first), nameOfBoth(second), "difference"];
+  return make("div", {class: "scroll"}, make("table", {class: "side-by-side"}, make("thead", {}, make("tr", {}, ...heads.map((words) => make("th", {scope: "col"}, words)))), make("tbody", {}, ...rows)));
+};
+
+/** The curves of a trial, and of another one, as a figure; null where there is none. */
+const curveFigure = (id) => {
+  const base = page.figures["curves-accuracy"]?.layout, shown = [id, other].filter((one) => one !== null && curveOf(one).length);
+  if (!shown.length || !base) return null;
+  const data = shown.map((one) => ({y: curveOf(one), x: curveOf(one).map((_, i) => i + 1), mode: "lines+markers", name: escaped(nameOfBoth(one)), ...marksOf(one),
+    hovertemplate: `%{y:.${page.decimals[one]}%} after epoch %{x}<extra></extra>`}));
+  const longest = Math.max(...shown.map((one) => cell("max_epochs", one)));
+  const layout = {...base, shapes: [], height: 250, showlegend: shown.length > 1, margin: {l: 60, r: 12, t: shown.length > 1 ? 32 : 8, b: 44}, xaxis: {...base.xaxis, range: [0.5, longest + 0.5]}, yaxis: {...base.yaxis, title: {text: "accuracy", font: {size: 13}}, autorangeoptions: {}}};
+  return {data, layout};
+};
+
+/** How the curve of a chosen trial is drawn: a line, dashed for the second. */
+const marksOf = (id) => ({line: {color: COLOURS.chosen, width: 3, dash: id === other ? "dash" : "solid"}, marker: {color: COLOURS.chosen, symbol: id === other ? "diamond" : "circle", size: 7}});
+
+/** A text that plotly shows as it is. */
+const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
 const MARKED = /^(tradeoff|slice|progress|predictions)/;
 
-/** What marks the pinned trial in a figure: a ring, or its curve. */
-own.marks = (name) => {
-  if (pinned === null) return [];
-  const common = {hoverinfo: "skip", showlegend: false, customdata: [pinned]};
+/** What marks the chosen trials in a figure: a ring and a diamond, or their curves, which the legend names. */
+own.marks = (name) => [pinned, other].filter((id) => id !== null).flatMap((id) => markOf(name, id));
+const markOf = (name, id) => {
+  const common = {hoverinfo: "skip", showlegend: false, customdata: [id]};
   if (name.startsWith("curves")) {
-    const y = curveOf(pinned, name === "curves-loss" ? "train_losses" : "curve");
-    return [{...common, x: y.map((_, i) => i + 1), y, mode: y.length > 1 ? "lines" : "markers", line: {color: COLOURS.chosen, width: 3.5}, marker: {color: COLOURS.chosen}}];
+    const y = curveOf(id, name === "curves-loss" ? "train_losses" : "curve");
+    return y.length ? [{...common, x: y.map((_, i) => i + 1), y, mode: y.length > 1 ? "lines" : "markers", ...marksOf(id), showlegend: true, name: escaped(nameOfBoth(id))}] : [];
   }
   if (!MARKED.test(name)) return [];
   for (const trace of page.figures[name].data) {
-    const place = trace.mode === "markers" && trace.customdata ? trace.customdata.indexOf(pinned) : -1;
-    if (place >= 0) return [{...common, x: [trace.x[place]], y: [trace.y[place]], mode: "markers", marker: {size: 20, symbol: "circle-open", color: COLOURS.chosen, line: {width: 3}}}];
+    const place = trace.mode === "markers" && trace.customdata ? trace.customdata.indexOf(id) : -1;
+    if (place >= 0) return [{...common, x: [trace.x[place]], y: [trace.y[place]], yaxis: trace.yaxis ?? "y", mode: "markers", marker: {size: 20, symbol: id === other ? "diamond-open" : "circle-open", color: COLOURS.chosen, line: {width: 3}}}];
   }
   return [];
 };
-own.clicked = (id) => pin(id, true);
+own.clicked = (id, beside) => beside ? compareWith(id) : pin(id, true);
 
 const command = (text) => make("div", {class: "command"}, make("code", {}, text), make("button", {class: "copy", type: "button"}, "copy"));
+
+/** A trial in a line, its network in words and to scale. */
+const portrait = (id) => {
+  const reached = cell("accuracy", id) === null ? "" : `${accuracy(id)} with `;
+  return make("div", {}, make("p", {class: "trial-title"}, make("b", {}, nameOfBoth(id)), ` · ${reached}${count(cell("params", id))} parameters · ${STATES[cell("state", id)] ?? cell("state", id)}`),
+    make("p", {class: "soft"}, page.network[id]), make("div", {class: "scroll"}, drawing(id)));
+};
+
+/** Compare the trial that is looked at with another one; with none, where that is null or the same. */
+const compareWith = (id) => {
+  other = id === pinned ? null : id;
+  if (pinned !== null) pin(pinned);
+};
 
 /** Show a trial, mark it in the figures and in the address. */
 const pin = (id, move = false) => {
   pinned = id;
-  const name = `${several ? `${cell("study", id)}, ` : ""}trial ${cell("number", id)}`;
-  const reached = cell("accuracy", id) === null ? "" : `${accuracy(id)} with `;
+  if (other === id) other = null;
   const body = document.getElementById("trial-body");
   if (!body) return;
   const before = document.getElementById("trial-curve");
@@ -97,8 +141,9 @@ const pin = (id, move = false) => {
   const curve = page.figures["trial-curve"] = curveFigure(id);
   const facts = make("dl", {}, ...SETTINGS.map(([words, value]) => [words, value(id)]).filter(([, value]) => value).map(([words, value]) => make("div", {}, make("dt", {}, words), make("dd", {}, value))));
   const commands = page.commands[id].filter(Boolean).map(command);
-  body.replaceChildren(make("p", {class: "trial-title"}, make("b", {}, name), ` · ${reached}${count(cell("params", id))} parameters · ${STATES[cell("state", id)] ?? cell("state", id)}`),
-    make("p", {class: "soft"}, page.network[id]), make("div", {class: "scroll"}, drawing(id)), curve ? make("div", {class: "frame"}, make("div", {id: "trial-curve", class: "figure", role: "img", "aria-label": "learning curve of the trial", style: `height: ${curve.layout.height}px`})) : "", facts, ...commands);
+  document.querySelector("#trial h2").textContent = other === null ? "One trial" : "Two trials";
+  const both = other === null ? [portrait(id)] : [make("div", {class: "both"}, portrait(id), portrait(other)), make("button", {type: "button", id: "alone", onclick: () => compareWith(null)}, "Look at one trial alone")];
+  body.replaceChildren(...both, curve ? make("div", {class: "frame"}, make("div", {id: "trial-curve", class: "figure", role: "img", "aria-label": "learning curve of the trial", style: `height: ${curve.layout.height}px`})) : "", other === null ? facts : sideBySide(id, other), ...commands);
   if (curve) setTimeout(() => draw(document.getElementById("trial-curve")));  // after the figures that are in sight
   redraw((figure) => figure.startsWith("curves") || MARKED.test(figure));
   markRow();

@@ -11,12 +11,13 @@ const COLUMNS = [
   {name: "epochs", words: "epochs", right: true, show: (id) => String(cell("epochs", id))},
   {name: "seconds", words: "seconds", right: true, show: (id) => cell("seconds", id).toFixed(0)},
   {name: "state", words: "state", show: (id) => make("span", {title: cell("reason", id)}, cell("state", id) === "failed" ? `failed: ${cell("reason", id)}` : SHORT[cell("state", id)])},
+  {name: "compare", words: "compare", show: (id) => make("button", {type: "button", class: "compare", "aria-pressed": String(id === other), "aria-label": `compare with trial ${cell("number", id)}`}, "⇄")},
 ].filter(({name}) => !["latency_s", "proxy"].includes(name) || Array.isArray(page.columns[name]));
 const classOf = ({name, right}) => `${right ? "number " : ""}${name === "network" ? "network " : ""}of-${name}`;
 const SHORT = {complete: "complete", pruned: "pruned"};
 const STEP = 50;
 const onParetoFront = new Set(page.pareto_front);
-let order = {name: "accuracy", down: true}, rows = [], shown = STEP;
+let order = {name: "accuracy", down: true}, rows = [], shown = STEP, problems = [];
 
 const valueOf = (name, id) => name === "network" ? page.network[id] : cell(name, id);
 
@@ -40,17 +41,29 @@ const numberOf = (name, text) => {
   return unit === "%" ? plain / 100 : plain * UNITS[unit];
 };
 
+const COMPARISON = /^([a-z_]+)(<=|>=|<|>|=)(.*)$/i;
+const columnOf = (given) => NAMES[given.toLowerCase()] ?? given.toLowerCase();
+const textOf = (id) => `${cell("study", id)} ${cell("number", id)} ${page.network[id]} ${page.recipe[id]} ${cell("state", id)} ${cell("reason", id)}`.toLowerCase();
+
+/** Why a word of the filter says nothing; empty where it does. */
+const unknown = (word) => {
+  const [, given, sign, text] = COMPARISON.exec(word) ?? [];
+  if (!given) return [...Array(nTrials).keys()].some((id) => textOf(id).includes(word.toLowerCase())) ? "" : `no trial has “${word}” in its text`;
+  if (!Object.hasOwn(page.columns, columnOf(given))) return `“${given}” is no column; there are ${[...Object.keys(NAMES).filter((name) => name !== "latency"), "latency", "accuracy", "macs", "epochs", "seconds", "state"].join(", ")} and the others of trials.csv`;
+  return sign !== "=" && Number.isNaN(numberOf(columnOf(given), text)) ? `“${text}” in “${word}” is no number` : "";
+};
+
 /** What a word of the filter asks of a trial: "params<100k", "accuracy>=45%", "state=failed", or a text that is part of it. */
 const asked = (word) => {
-  const [, given, sign, text] = /^([a-z_]+)(<=|>=|<|>|=)(.+)$/i.exec(word) ?? [];
-  const name = given && (NAMES[given.toLowerCase()] ?? given.toLowerCase());
-  if (name && Object.hasOwn(page.columns, name)) {
+  const [, given, sign, text] = COMPARISON.exec(word) ?? [];
+  if (given) {
+    const name = columnOf(given);
     const limit = numberOf(name, text);
     if (!Number.isNaN(limit)) return (id) => typeof cell(name, id) === "number" && TESTS[sign](cell(name, id), limit);
     return (id) => sign === "=" && String(cell(name, id)).toLowerCase() === text.toLowerCase();
   }
   const part = word.toLowerCase();
-  return (id) => `${cell("study", id)} ${cell("number", id)} ${page.network[id]} ${page.recipe[id]} ${cell("state", id)} ${cell("reason", id)}`.toLowerCase().includes(part);
+  return (id) => textOf(id).includes(part);
 };
 
 const wordsOf = (text) => text.replace(/\s*(<=|>=|<|>|=)\s*/g, "$1").split(/\s+/).filter(Boolean);
@@ -58,7 +71,9 @@ const wordsOf = (text) => text.replace(/\s*(<=|>=|<|>|=)\s*/g, "$1").split(/\s+/
 /** Choose the trials that are asked for, in order, and show the first of them. */
 const refresh = () => {
   const state = document.getElementById("state").value;
-  const tests = wordsOf(document.getElementById("filter").value).map(asked);
+  const words = wordsOf(document.getElementById("filter").value);
+  problems = words.map(unknown).filter(Boolean);
+  const tests = words.filter((word) => !COMPARISON.test(word) || !unknown(word)).map(asked);  // a comparison that says nothing is left out
   if (state) tests.push(state === "pareto" ? (id) => onParetoFront.has(id) : (id) => cell("state", id) === state);
   rows = [];
   for (let id = 0; id < nTrials; id++) if (tests.every((test) => test(id))) rows.push(id);
@@ -68,16 +83,21 @@ const refresh = () => {
 };
 
 const fillTable = () => {
-  const line = (id) => make("tr", {class: `${cell("state", id)}${id === pinned ? " pinned" : ""}`, "data-id": id, tabindex: "0", "aria-label": `look at trial ${cell("number", id)}`},
+  const line = (id) => make("tr", {class: `${cell("state", id)}${id === pinned || id === other ? " pinned" : ""}`, "data-id": id, tabindex: "0", "aria-label": `look at trial ${cell("number", id)}`},
     ...COLUMNS.map((column) => make("td", {class: classOf(column)}, ...[column.show(id)].flat())));
   document.querySelector("#table tbody").replaceChildren(...rows.slice(0, shown).map(line));
-  document.getElementById("shown").textContent = rows.length ? `${count(Math.min(shown, rows.length))} of ${count(rows.length)} trials; click one to look at it.` : "No trial is so; clear the filter to see them all.";
+  document.getElementById("shown").textContent = `${count(rows.length)} of ${count(nTrials)} trials${rows.length > shown ? `, the first ${count(shown)} are listed` : ""}. ${problems.map((text) => `Filter: ${text}.`).join(" ")}`;
+  document.getElementById("shown").classList.toggle("warning", problems.length > 0);
   document.getElementById("more").hidden = rows.length <= shown;
   for (const head of document.querySelectorAll("#table th")) head.setAttribute("aria-sort", head.dataset.name !== order.name ? "none" : order.down ? "descending" : "ascending");
 };
 
 const markRow = () => {
-  for (const row of document.querySelectorAll("#table tbody tr")) row.classList.toggle("pinned", Number(row.dataset.id) === pinned);
+  for (const row of document.querySelectorAll("#table tbody tr")) {
+    const id = Number(row.dataset.id);
+    row.classList.toggle("pinned", id === pinned || id === other);
+    row.querySelector(".compare").setAttribute("aria-pressed", String(id === other));
+  }
 };
 
 const sortBy = (name) => {
@@ -100,9 +120,9 @@ const download = () => {
 };
 
 const startTable = () => {
-  const head = COLUMNS.map(({name, words, right}) => make("th", {class: classOf({name, right}), "data-name": name, scope: "col"}, make("button", {type: "button", onclick: () => sortBy(name)}, words)));
+  const head = COLUMNS.map(({name, words, right}) => make("th", {class: classOf({name, right}), "data-name": name, scope: "col"}, name === "compare" ? words : make("button", {type: "button", onclick: () => sortBy(name)}, words)));
   document.querySelector("#table thead").replaceChildren(make("tr", {}, ...head));
-  const choose = (target) => { const row = target.closest("tbody tr"); if (row) { pin(Number(row.dataset.id)); document.getElementById("trial")?.scrollIntoView({behavior: "smooth"}); } };
+  const choose = (target) => { const row = target.closest("tbody tr"), id = Number(row?.dataset.id); if (row) { target.closest(".compare") ? compareWith(id === other ? null : id) : pin(id); document.getElementById("trial")?.scrollIntoView({behavior: "smooth"}); } };
   document.getElementById("table").addEventListener("click", ({target}) => choose(target));
   document.getElementById("table").addEventListener("keydown", (event) => { if ((event.key === "Enter" || event.key === " ") && event.target.matches("tr")) { event.preventDefault(); choose(event.target); } });
   document.getElementById("filter").addEventListener("input", () => { shown = STEP; refresh(); });
