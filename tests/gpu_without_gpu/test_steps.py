@@ -23,10 +23,10 @@ AT_THE_END = {
     "waits for _local_scalar_dense, train/engine/evaluate:evaluate",
 }
 """What an epoch waits for when its steps are done: its loss and its accuracy."""
-KNOWN = {
+ON_THE_HOST = {
     "draws on the host by randint, train/data/trivial_augment:trivial_augment",
 }
-"""Faults that are to be mended."""
+"""Which operation goes to which share of a batch: a recorded step keeps what it was when it was recorded."""
 CHANGING = {"_fused_adam_", "_fused_sgd_"}
 """Operators whose numbers differ from step to step: learning rate and momentum."""
 MOST_LAUNCHES = {"fast": (285, 625), "strong": (460, 800), "paper": (140, 440), "brief": (285, 625)}
@@ -75,7 +75,7 @@ def steps(found: dict[str, Any]) -> dict[str, Any]:
 
 def test_no_step_waits_mixes_devices_copies_between_them_or_is_refused(steps: dict[str, Any]) -> None:
     for case, epoch in steps.items():
-        assert {*epoch["faults"]} <= KNOWN, case
+        assert {*epoch["faults"]} <= ON_THE_HOST, case
         assert {*epoch["faults_between"]} == AT_THE_END, case
 
 
@@ -103,5 +103,5 @@ def test_steps_are_recorded_on_the_device_that_was_asked_for_and_replayed_in_few
     assert recorded["devices"] == ["cuda:1"]
     one = [1, "memory on cuda:1", "stream on cuda:1", "cuda:1", 2]
     assert recorded["graphs"] == [one, one]  # which share their memory
-    assert {*recorded["faults"]} <= KNOWN
+    assert {*recorded["faults"]} <= ON_THE_HOST
     assert recorded["launches"] <= MOST_LAUNCHES_OF_A_REPLAY, recorded["counts"]

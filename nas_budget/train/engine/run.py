@@ -157,7 +157,10 @@ class FullTraining:
                 f"{trainer.micro_batches} micro-batches whose gradients are added; batch norm sees one at a time"
             )
         if trainer.not_recorded:
-            self.on_message(f"NOTE: steps are not replayed from a CUDA graph ({trainer.not_recorded}), only slower")
+            self.on_message(
+                "NOTE: kernels are launched one by one, which is slower: a step cannot be recorded as a CUDA graph "
+                f"({trainer.not_recorded})"
+            )
             trainer.not_recorded = ""
         if diverged(result):
             raise TrainingError(

@@ -17,10 +17,12 @@ from nas_budget import Recipe, ResNetSpec, cost
 from nas_budget.errors import ModelError, StoppedError, TrainingError
 from nas_budget.records.training_run import EpochRow, RunResult, read_metrics, read_result
 from nas_budget.train.engine import run as full_training
+from nas_budget.train.engine import trainer
 from nas_budget.train.engine.run import FullTraining
 from nas_budget.train.engine.run_config import RunConfig
 from nas_budget.train.engine.weights import load_model, weights_digest
 from tests.train.builders import CPU, SPEC, dark_or_bright
+from tests.train.engine.recording import ReplayedOnCpu
 
 RECIPE = Recipe(learning_rate=0.1, batch_size=20, epochs=4, crop_pad=1, ema=0.2, cutmix=0.3, trivial_augment=True)
 CHECKPOINT = "checkpoint-seed0.safetensors"
@@ -260,7 +262,12 @@ def test_a_loss_that_is_no_number_names_epoch_and_rate(tmp_path: Path, monkeypat
     assert epochs_in(tmp_path) == [1]  # what was finished is kept
 
 
-def test_too_little_memory_is_said_and_survives_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("graphed", [False, True])
+def test_too_little_memory_is_said_and_survives_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graphed: bool
+) -> None:
+    monkeypatch.setattr(trainer, "StepGraph", ReplayedOnCpu)
+    settings = replace(SETTINGS, graphed=graphed)
     real, said = full_training.Trainer._micro_batch, list[str]()
 
     def cramped(self: Any, images: torch.Tensor, targets: torch.Tensor, n: int) -> torch.Tensor:
@@ -269,12 +276,25 @@ def test_too_little_memory_is_said_and_survives_a_stop(tmp_path: Path, monkeypat
         return real(self, images, targets, n)
 
     monkeypatch.setattr(full_training.Trainer, "_micro_batch", cramped)
-    interrupted(tmp_path, 17)
-    assert to_end(tmp_path, on_message=said.append).micro_batches == 2
+    interrupted(tmp_path, 17, settings)
+    assert to_end(tmp_path, settings, on_message=said.append).micro_batches == 2
     assert said == []  # said in the first epoch
-    to_end(tmp_path / "whole", on_message=said.append)
+    to_end(tmp_path / "whole", settings, on_message=said.append)
     (note,) = said
     assert "batch of 20: it is computed in 2 micro-batches" in note
+
+
+def test_a_step_that_cannot_be_recorded_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(trainer, "StepGraph", refused)
+    said: list[str] = []
+    to_end(tmp_path, replace(SETTINGS, graphed=True), on_message=said.append)
+    assert said == [
+        "NOTE: kernels are launched one by one, which is slower: a step cannot be recorded as a CUDA graph "
+        "(operation not permitted when stream is capturing)"
+    ]
 
 
 @pytest.mark.parametrize(
