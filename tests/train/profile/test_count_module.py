@@ -110,6 +110,8 @@ def test_words_with_a_mask_and_a_dictionary_of_results() -> None:
     }  # fmt: skip
     assert count_module(HERE + "Words", tokens, mask).macs == counted.macs
     assert count_module(HERE + "Words", mask, ModuleInput((8,), "int64", "tokens")).macs == counted.macs
+    if torch.__version__ < "2.14":  # an older version takes floats for words on the meta device
+        return
     refusal(HERE + "Words", "cannot run one float tensor of 16 (RuntimeError: ", 1)
     refusal(HERE + "Words", "give dtype int64 (--input-dtype int64)", 1)
 
