@@ -20,6 +20,7 @@ COLOURS = {
     "wider": ("#0e7490", "#22d3ee"),  # the best networks, trained again as wider proxies
     "ema": ("#c026d3", "#e879f9"),  # the average of the weights
     "lost": ("#92400e", "#d6a06b"),  # device time with nothing to show for it
+    "head": ("#9d174d", "#fbcfe8"),  # the last part of a network, beside the blues of its stages
     "label": ("#334155", "#cbd5e1"),  # text in figures; finalists
     "ink": ("#0f172a", "#e8edf4"),
     "soft": ("#52606f", "#9fb0c3"),
@@ -72,7 +73,7 @@ def colours_of_parts(n_stages: int) -> list[str]:
     """A colour for the stem, each stage and the head of networks of at most so many stages."""
     last = len(STAGES) - 1
     steps = [round(last * stage / (n_stages - 1)) for stage in range(n_stages)] if n_stages > 1 else [last // 2]
-    return [FAINT, *(STAGES[step][0] for step in steps), INK]
+    return [FAINT, *(STAGES[step][0] for step in steps), COLOURS["head"][0]]
 
 
 def colour_of(place: int) -> str:

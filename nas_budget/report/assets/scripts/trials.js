@@ -2,6 +2,7 @@
 const COLUMNS = [
   ...(several ? [{name: "study", words: "study", show: (id) => cell("study", id)}] : []),
   {name: "number", words: "trial", right: true, show: (id) => String(cell("number", id))},
+  {name: "compare", words: "compare", show: (id) => make("button", {type: "button", class: "compare", "aria-pressed": String(id === other), "aria-label": `compare with trial ${cell("number", id)}`}, "⇄")},
   {name: "accuracy", words: "accuracy", right: true, show: (id) => accuracy(id)},
   {name: "proxy", words: "trained at", right: true, show: (id) => cell("proxy", id) < 1 ? `1/${(1 / cell("proxy", id)).toPrecision(3) * 1} width` : "full width"},
   {name: "params", words: "parameters", right: true, show: (id) => count(cell("params", id))},
@@ -11,7 +12,6 @@ const COLUMNS = [
   {name: "epochs", words: "epochs", right: true, show: (id) => String(cell("epochs", id))},
   {name: "seconds", words: "seconds", right: true, show: (id) => cell("seconds", id).toFixed(0)},
   {name: "state", words: "state", show: (id) => make("span", {title: cell("reason", id)}, cell("state", id) === "failed" ? `failed: ${cell("reason", id)}` : SHORT[cell("state", id)])},
-  {name: "compare", words: "compare", show: (id) => make("button", {type: "button", class: "compare", "aria-pressed": String(id === other), "aria-label": `compare with trial ${cell("number", id)}`}, "⇄")},
 ].filter(({name}) => !["latency_s", "proxy"].includes(name) || Array.isArray(page.columns[name]));
 const classOf = ({name, right}) => `${right ? "number " : ""}${name === "network" ? "network " : ""}of-${name}`;
 const SHORT = {complete: "complete", pruned: "pruned"};
