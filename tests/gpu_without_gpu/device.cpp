@@ -1,5 +1,6 @@
 // Two CUDA devices without memory or kernels: what torch asks of a device beside them, so that autograd, generators and
 // mixed precision run under FakeTensorMode. It goes before torch's own where torch has been built with CUDA.
+#include <ATen/EmptyTensor.h>
 #include <ATen/core/Generator.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/GeneratorImpl.h>
@@ -31,7 +32,7 @@ struct FakeGenerator : public c10::GeneratorImpl {
   uint64_t current_seed() const override { return seed_; }
   uint64_t seed() override { return seed_; }
   void set_state(const c10::TensorImpl&) override {}
-  c10::intrusive_ptr<c10::TensorImpl> get_state() const override { TORCH_CHECK(false, "this device has no state"); }
+  c10::intrusive_ptr<c10::TensorImpl> get_state() const override { return at::detail::empty_cpu({16}, at::kByte).getIntrusivePtr(); }
   FakeGenerator* clone_impl() const override {
     auto* copy = new FakeGenerator(device_.index());
     copy->seed_ = seed_, copy->offset_ = offset_;

@@ -27,6 +27,7 @@ ON_THE_HOST = {
     "draws on the host by randint, train/data/trivial_augment:trivial_augment",
 }
 """Which operation goes to which share of a batch: a recorded step keeps what it was when it was recorded."""
+AT_THE_FIRST_REPLAY = {"waits for _local_scalar_dense, train/engine/trainer:_compare"}
 CHANGING = {"_fused_adam_", "_fused_sgd_"}
 """Operators whose numbers differ from step to step: learning rate and momentum."""
 MOST_LAUNCHES = {"fast": (285, 625), "strong": (460, 800), "paper": (140, 440), "brief": (285, 625)}
@@ -103,5 +104,5 @@ def test_steps_are_recorded_on_the_device_that_was_asked_for_and_replayed_in_few
     assert recorded["devices"] == ["cuda:1"]
     one = [1, "memory on cuda:1", "stream on cuda:1", "cuda:1", 2]
     assert recorded["graphs"] == [one, one]  # which share their memory
-    assert {*recorded["faults"]} <= ON_THE_HOST
+    assert {*recorded["faults"]} <= ON_THE_HOST | AT_THE_FIRST_REPLAY
     assert recorded["launches"] <= MOST_LAUNCHES_OF_A_REPLAY, recorded["counts"]

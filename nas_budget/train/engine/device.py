@@ -66,6 +66,8 @@ def why_unusable(device: torch.device) -> str:
     """Why nothing is computed on a device, in words; empty where a kernel runs."""
     if device.type == "cuda" and not (torch.version.cuda or torch.version.hip):
         return f"torch {torch.__version__} is built for CPUs alone; install one built for CUDA"
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        return "this torch finds no Apple GPU"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of old GPUs, in several lines
@@ -78,8 +80,8 @@ def why_unusable(device: torch.device) -> str:
                 f"torch {torch.__version__} has no kernels for the {card}, of compute capability "
                 f"{'.'.join(map(str, capability))}, but for {built}; {OLD_GPUS}"
             )
-        first: str = (str(error).splitlines() or [type(error).__name__])[0]
-        return first.rstrip(".")
+        first_line: str = (str(error).splitlines() or [type(error).__name__])[0]
+        return first_line.partition(". ")[0].rstrip(".")
     return ""
 
 

@@ -1,13 +1,14 @@
-"""`StepGraph`: a training step recorded as a CUDA graph."""
+"""`StepGraph`: a training step recorded as a CUDA graph; what is needed to try one and go back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 
 class StepGraph:
@@ -48,3 +49,35 @@ class StepGraph:
 def _shared(device: torch.device) -> tuple[Any, Any]:
     """The memory and the stream of all graphs on a device."""
     return torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)
+
+
+def rewinder(
+    network: nn.Module, optimizers: Sequence[Optimizer], scaler: torch.amp.GradScaler,
+    generators: Sequence[torch.Generator],
+) -> Callable[[], None]:  # fmt: skip
+    """What brings a training back to where it is now: weights, statistics, optimizers, loss scale and generators.
+
+    Each tensor stays where it is, and gradients are gone.
+    """
+    states = [state for optimizer in optimizers for state in optimizer.state.values()]
+    found = [*network.state_dict().values(), *(value for state in states for value in state.values())]
+    # A recorded step reads the scaler's own tensors, so that they are set and not replaced.
+    found += [getattr(scaler, name, None) for name in ("_scale", "_growth_tracker")]
+    kept = [(value, value.clone()) for value in found if isinstance(value, Tensor)]
+    drawn = [(generator, generator.get_state()) for generator in generators]
+
+    @torch.no_grad()
+    def rewind() -> None:
+        network.zero_grad()
+        for tensor, value in kept:
+            tensor.copy_(value)
+        for generator, state in drawn:
+            generator.set_state(state)
+
+    return rewind
+
+
+def distance(ours: list[Tensor], theirs: list[Tensor]) -> Tensor:
+    """The root of the summed squares of all differences, a scalar on the device."""
+    found: Tensor = torch.stack(torch._foreach_norm(torch._foreach_sub(ours, theirs))).norm()
+    return found

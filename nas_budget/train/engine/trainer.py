@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 from nas_budget.train.data.augment import Augmentation
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.engine.device import autocast, free_memory, is_out_of_memory, memory_format
-from nas_budget.train.engine.step_graph import StepGraph
+from nas_budget.train.engine.step_graph import StepGraph, distance, rewinder
 from nas_budget.train.optim.ema import WeightEMA
 from nas_budget.train.optim.lr_schedule import lr_schedule
 from nas_budget.train.optim.optimizers import make_optimizers, set_schedule
@@ -71,6 +71,7 @@ class Trainer:
         self.done, self.micro_batches, self.learning_rate = 0, 1, 0.0
         self.is_recorded, self.not_recorded = False, ""
         self.graph: StepGraph | None = None
+        self.recorded_gradients: list[Tensor | None] = []
         self.n_warm = 0
 
     def compile(self) -> None:
@@ -80,6 +81,7 @@ class Trainer:
     def record(self) -> None:
         """Have the whole step recorded as a CUDA graph after a few steps, and replayed from then on.
 
+        The first replay is compared with a step that is not recorded; if the numbers differ nothing is replayed.
         This pays where the GPU waits for the host: small networks, small batches. A fused kernel cannot take momentum
         from the device, so where the schedule changes it the optimizer's own few launches follow the graph.
         """
@@ -102,32 +104,69 @@ class Trainer:
         """Take one optimizer step on the images of these indices; their mean loss, a scalar on the device."""
         now = lr_schedule(self.recipe, self.done, self.n_steps * self.recipe.epochs)
         set_schedule(self.optimizers, now)
-        loss = self._replayed(indices) if self.is_recorded and self.n_warm >= N_WARM_UP else None
-        if loss is None:
+        if self.graph:
+            loss = self._replay(indices)
+        else:
+            replayed = self._record(indices) if self.is_recorded and self.n_warm >= N_WARM_UP else None
             loss = self._gradients(*self.augmentation.batch(indices))
             self._update()
             self.n_warm += 1
+            if replayed:
+                self._compare(*replayed, loss)
         self.done += 1
         self.learning_rate = self.recipe.learning_rate * now.lr_factor
         if self.ema:
             self.ema.update(self.done - 1)
         return loss
 
-    def _replayed(self, indices: Tensor) -> Tensor | None:
-        """The mean loss of a step from the graph, which is recorded first; None where it cannot be recorded now."""
+    def _record(self, indices: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor] | None:
+        """Record the step, and try it: weights before and after it, and its loss. All is then as it was before.
+
+        None where a step cannot be recorded, or not in so few micro-batches.
+        """
+        generators = [torch.default_generator, self.augmentation.generator]
+        if self.device.type == "cuda":
+            generators.append(torch.cuda.default_generators[self.device.index or 0])
+        rewind = rewinder(self.network, self.optimizers, self.scaler, generators)
+        before = [parameter.detach().clone() for parameter in self.network.parameters()]
         try:
-            self.graph = self.graph or StepGraph(self._whole, indices, [self.augmentation.generator])
+            self.graph = StepGraph(self._whole, indices, [self.augmentation.generator])
+            self.recorded_gradients = [parameter.grad for parameter in self.network.parameters()]
+            rewind()  # what the host drew
+            loss = self._replay(indices)
         except (RuntimeError, MemoryError) as error:
-            if is_out_of_memory(error) and self._can_split():
+            self.graph = None
+            if self._can_split() and any(is_out_of_memory(each) for each in (error, error.__context__) if each):
                 self._split()
             else:
-                self.is_recorded, self.not_recorded = False, (str(error).splitlines() or [type(error).__name__])[0]
-            self.network.zero_grad()
-            state, self.scaler = self.scaler.state_dict(), self._new_scaler()  # which may be in the middle of a step
+                self._do_not_record((str(error).splitlines() or [type(error).__name__])[0])
+            rewind()
+            state, self.scaler = self.scaler.state_dict(), self._new_scaler()  # the other is in the middle of a step
             self.scaler.load_state_dict(state)
             return None
+        after = [parameter.detach().clone() for parameter in self.network.parameters()]
+        rewind()
+        return before, after, loss
+
+    def _compare(self, before: list[Tensor], replayed: list[Tensor], replayed_loss: Tensor, loss: Tensor) -> None:
+        """Keep the recorded step only if it did what the step that was not recorded has done since."""
+        now = [parameter.detach() for parameter in self.network.parameters()]
+        off, way = distance(now, replayed).item(), distance(now, before).item()
+        # Kernels that add in any order make small differences, which Muon enlarges.
+        if abs(replayed_loss.item() - loss.item()) > 0.01 * abs(loss.item()) or off > 0.5 * way:
+            self.graph = None
+            self._do_not_record("a recorded step gave other numbers")
+
+    def _do_not_record(self, why: str) -> None:
+        self.is_recorded, self.not_recorded = False, why
+
+    def _replay(self, indices: Tensor) -> Tensor:
+        """Take a step by the graph; its mean loss."""
+        assert self.graph  # noqa: S101 - it was recorded
         loss = self.graph(indices)
         if not self.updates_in_graph:
+            for parameter, gradient in zip(self.network.parameters(), self.recorded_gradients, strict=True):
+                parameter.grad = gradient
             self._update()
         return loss
 
@@ -180,8 +219,7 @@ class Trainer:
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
-        if self.graph is None or self.updates_in_graph:  # else a replay writes them where the graph has them
-            self.network.zero_grad()
+        self.network.zero_grad()
 
     def _new_scaler(self) -> torch.amp.GradScaler:
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")

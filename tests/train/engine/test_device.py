@@ -56,6 +56,8 @@ def test_a_gpu_that_cannot_be_used_says_why(monkeypatch: pytest.MonkeyPatch) -> 
     assert "is built for CPUs alone; install one built for CUDA" in module.why_unusable(CUDA)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     assert module.why_unusable(CPU) == ""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert module.why_unusable(torch.device("mps")) == "this torch finds no Apple GPU"
 
     def fail(error: Exception) -> None:
         def ones(*_: object, **__: object) -> None:
@@ -64,7 +66,7 @@ def test_a_gpu_that_cannot_be_used_says_why(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(torch, "ones", ones)
 
     fail(RuntimeError("Found no NVIDIA driver on your system. Install one.\nmore"))
-    assert module.why_unusable(CUDA) == "Found no NVIDIA driver on your system. Install one"
+    assert module.why_unusable(CUDA) == "Found no NVIDIA driver on your system"
     fail(RuntimeError("CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors might"))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla P100")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (6, 0))

@@ -95,6 +95,22 @@ def test_a_step_that_cannot_be_recorded_trains_on_as_it_was(monkeypatch: pytest.
     assert_same(recorded, plain)
 
 
+@pytest.mark.parametrize("recipe", [MUON, PAPER], ids=["muon", "paper"])
+def test_a_recorded_step_that_gives_other_numbers_is_not_replayed(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OfOtherImages(ReplayedOnCpu):
+        def __call__(self, given: Any) -> Any:
+            return super().__call__(given.flip(0) // 2)
+
+    plain = trained(recipe, recorded=False)
+    monkeypatch.setattr(module, "StepGraph", OfOtherImages)
+    recorded = trained(recipe, recorded=True)
+    assert recorded.graph is None
+    assert recorded.not_recorded == "a recorded step gave other numbers"
+    assert_same(recorded, plain)
+
+
 def test_what_a_recorded_step_reads_stays_where_it_is() -> None:
     augmentation = Augmentation(EASY, replace(BRIEF, flip="alternate"), 0)
     places, seen = set(), []
