@@ -57,7 +57,8 @@ def _blocks(path: Path, language: str) -> list[str]:
 
 
 def _commands(path: Path) -> list[str]:
-    lines = [line.lstrip("$! ") for block in _blocks(path, "console|sh") for line in block.splitlines()]
+    blocks = [re.sub(r"\\\n\s*", "", block) for block in _blocks(path, "console|sh")]  # a command on two lines is one
+    lines = [line.lstrip("$! ") for block in blocks for line in block.splitlines()]
     return [line.split(" #")[0] for line in lines if line.startswith("nas-budget ")]
 
 
