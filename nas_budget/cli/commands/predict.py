@@ -7,24 +7,46 @@ from typing import Annotated
 
 import typer
 
-from nas_budget.cli.console.output import logger, out_json, show, table
-from nas_budget.cli.options.declare import AsJson, Ema, Quiet, Source, option
+from nas_budget.cli.console.output import logger, out, out_json, show, table
+from nas_budget.cli.options.declare import NETWORK, OUTPUT, AsJson, Ema, Quiet, Source, option
+from nas_budget.errors import UsageError
 
 
 def predict(
     source: Source,
-    images: Annotated[list[Path], typer.Argument(help="Image files, such as PNG or JPEG, or folders of them.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="Image files or folders of them; with --csv one folder, .npy, .npz or pickle.")
+    ],
     *,
     top: Annotated[int, option("Classes shown for each image.", None, "value", least=1)] = 1,
+    csv: Annotated[Path | None, option("Write a submission: a row for each image.", OUTPUT)] = None,
+    columns: Annotated[str, option("Its two columns.", OUTPUT, "value")] = "ID,Labels",
+    indices: Annotated[bool, option("Write numbers of classes, from 0, not names.", OUTPUT, flag="--indices")] = False,
+    mirrored: Annotated[
+        bool, option("Take the mean of an image and its mirror image; with --csv.", NETWORK, flag="--mirrored")
+    ] = False,
     ema: Ema = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Predict the class of images, with probabilities.
 
-    Images of other sizes are resized.
+    Images of other sizes are resized. With --csv the classes go into a file as a competition wants them: IDs
+    are the names of a folder's images, or the numbers of an array's rows.
     """
-    from nas_budget.cli.jobs.evaluate import classify
+    from nas_budget.cli.jobs.evaluate import classify, write_submission
+
+    if csv:
+        if len(images) != 1:
+            raise UsageError(f"--csv takes one folder or file, not {len(images)}")
+        n = write_submission(source, ema, images[0], csv, columns, mirrored, indices, quiet)
+        if as_json:
+            out_json({"csv": str(csv), "images": n})
+        else:
+            out(f"{csv}: {n:,} images")
+        return
+    if mirrored or indices:
+        raise UsageError(f"--{'mirrored' if mirrored else 'indices'} goes with --csv; add it")
 
     found = classify(source, ema, images, top, quiet)
     for one in found:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,11 @@ from torch.nn.functional import cross_entropy
 
 from nas_budget.cli.console.output import log, logger
 from nas_budget.cli.console.progress import each, progress, progress_if_any
-from nas_budget.errors import DataError
+from nas_budget.errors import DataError, UsageError
+from nas_budget.records.atomic_write import write_whole
+from nas_budget.train.data.conversion.images import images_of_arrays
 from nas_budget.train.data.conversion.options import ReadOptions, split_options
+from nas_budget.train.data.forms.unlabelled import read_unlabelled
 from nas_budget.train.data.image_files import MODES, image_paths, read_image
 from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import labelled_images
@@ -79,6 +84,43 @@ def classify(source: Path, ema: bool, paths: Sequence[Path], top: int, quiet: bo
         }
         for path, (_, changes), row, shares in zip(paths, ready, order.tolist(), probabilities.tolist(), strict=True)
     ]  # fmt: skip
+
+
+def write_submission(
+    source: Path, ema: bool, path: Path, csv_file: Path, columns: str, mirrored: bool, indices: bool, quiet: bool
+) -> int:
+    """Write the predicted class of each image of a folder or an array file as CSV; how many images those are.
+
+    IDs are file names of a folder's images, and else the row numbers from 0.
+    """
+    names = [name.strip() for name in columns.split(",")]
+    if len(names) != 2 or not all(names):
+        raise UsageError(f"--columns: {columns!r} is not two names; write such as ID,Labels")
+    model = load_model(source, ema)
+    fit = split_options(model.about.get("data", ""))[1].fit
+    options = ReadOptions(model.spec.image_size, model.spec.in_channels, fit)
+    with progress(f"predicting the images of {path}", quiet) as on_share:
+        if path.is_dir():
+            paths = _images_of(path)
+            ids = [image.relative_to(path).as_posix() for image in paths]
+            sizes = (options.size or 0, model.spec.in_channels, fit)
+            images = np.stack([read_image(image, *sizes)[0] for image in each(paths, on_share, 0, 0.5)])
+        else:
+            images = images_of_arrays([read_unlabelled(path)], options)[0][0]
+            ids = [str(row) for row in range(len(images))]
+        starts = range(0, len(images), EVALUATION_BATCH)
+        batches = (torch.from_numpy(images[i : i + EVALUATION_BATCH]) for i in each(starts, on_share, 0.5, 1))
+        logits = [predict_logits(model.network, batch, model.normalized, mirrored=mirrored) for batch in batches]
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    labels = torch.cat(logits).argmax(1).tolist()
+    writer.writerows((i, label if indices else model.classes[label]) for i, label in zip(ids, labels, strict=True))
+    try:
+        write_whole(csv_file, text.getvalue())
+    except OSError as error:
+        raise DataError(f"{csv_file}: cannot be written ({error.strerror or error})") from None
+    return len(ids)
 
 
 def _images_of(path: Path) -> list[Path]:

@@ -32,7 +32,7 @@ def test_a_run_prints_its_figures_and_leaves_its_page(train: Run, tmp_path: Path
     ran, folder = train(), tmp_path / "4-8-brief"
     assert ran.code == 0, ran.err
     result = read_result(folder)
-    for said in f"{result.mean():.2%}", f"{result.mean('flipped'):.2%}", f"{result.params:,} parameters":
+    for said in result.in_words(), result.in_words("flipped"), f"{result.params:,} parameters":
         assert said in ran.out
     assert "100 test images read once, at the end" in ran.err
     left = {path.name for path in folder.iterdir()}

@@ -50,11 +50,11 @@ def read_npz(path: Path) -> RawData:
         kinds = next(kinds for kinds in NAMES if set(kinds["train"]) <= names)
         with np.load(path, allow_pickle=False) as file:
             found = {
-                part: Part(_array(path, file, images), _array(path, file, labels))
+                part: Part(array_in(path, file, images), array_in(path, file, labels))
                 for part, (images, labels) in kinds.items()
                 if {images, labels} <= names
             }
-            classes = next((_array(path, file, name) for name in CLASSES if name in names), None)
+            classes = next((array_in(path, file, name) for name in CLASSES if name in names), None)
     except UNREADABLE as error:
         raise DataError(f"{path}: cannot be read ({error}); it is damaged or not an .npz file") from None
     return of_parts(found, None if classes is None else _texts(classes, path))
@@ -75,7 +75,7 @@ def of_parts(found: dict[str, Part], classes: tuple[str, ...] | None, notes: tup
     return RawData(train, test, classes, notes)
 
 
-def _array(path: Path, file: Any, name: str) -> NDArray[Any]:
+def array_in(path: Path, file: Any, name: str) -> NDArray[Any]:
     """An array of a file, of which the header is looked at first."""
     with file.zip.open(f"{name}.npy") as content:
         _check_header(f"{path}: {name}", content)
@@ -131,11 +131,12 @@ def read_npy(path: Path) -> RawData:
                 f"{images}: has no labels beside it; name the two files images.npy and labels.npy, or x_train.npy and "
                 "y_train.npy"
             )
-        found[part] = Part(_npy(images), _npy(labels))
+        found[part] = Part(read_array(images), read_array(labels))
     return of_parts(found, None)
 
 
-def _npy(path: Path) -> NDArray[Any]:
+def read_array(path: Path) -> NDArray[Any]:
+    """The array of an `.npy` file, of which the header is looked at first."""
     try:
         with path.open("rb") as file:
             _check_header(str(path), file)

@@ -1,0 +1,67 @@
+"""`read_unlabelled`: images of a competition's test set, which have no labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_budget.errors import DataError
+from nas_budget.train.data.dataset import UNREADABLE
+from nas_budget.train.data.forms.arrays import array_in, read_array
+from nas_budget.train.data.forms.cifar import SHAPE
+from nas_budget.train.data.forms.safe_pickle import read_pickle
+
+NAMES = ("test_images", "x_test", "X_test", "images", "data", "x", "X")
+"""What the images are called in an `.npz` file or a pickled dictionary, the first that is there."""
+
+
+def read_unlabelled(path: Path) -> NDArray[Any]:
+    """The images of an `.npy` or `.npz` file or of a pickle, as they are; labels in it are not looked at.
+
+    Rows of 3,072 values become images of CIFAR, (n, 3, 32, 32).
+
+    Raises:
+        DataError: It is missing, damaged, or holds no images by a known name.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; give images, a folder of them, .npy, .npz, or a pickle of arrays")
+    if path.suffix.lower() == ".npy":
+        images = read_array(path)
+    elif path.suffix.lower() == ".npz":
+        images = _in_npz(path)
+    else:
+        images = _in_pickle(path)
+    if images.ndim == 2 and images.shape[1] == np.prod(SHAPE):
+        images = images.reshape(-1, *SHAPE)
+    if images.ndim < 2 or not len(images):
+        raise DataError(f"{path}: holds an array of shape {images.shape}; needed are images")
+    return images
+
+
+def _in_npz(path: Path) -> NDArray[Any]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            name = _name_among(path, list(file.files))
+            return array_in(path, file, name)
+    except UNREADABLE as error:
+        raise DataError(f"{path}: cannot be read ({error}); it is damaged or not an .npz file") from None
+
+
+def _in_pickle(path: Path) -> NDArray[Any]:
+    values = read_pickle(path)
+    if isinstance(values, dict):
+        named = {key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key): key for key in values}
+        values = values[named[_name_among(path, list(named))]]
+    if not isinstance(values, np.ndarray):
+        raise DataError(f"{path}: holds a {type(values).__name__} where an array of images is needed")
+    return values
+
+
+def _name_among(path: Path, names: list[str]) -> str:
+    known = [name for name in NAMES if name in names] or (names if len(names) == 1 else [])
+    if not known:
+        raise DataError(f"{path}: has {', '.join(names[:8]) or 'no arrays'}; needed is one of {', '.join(NAMES)}")
+    return known[0]

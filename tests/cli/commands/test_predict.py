@@ -1,0 +1,89 @@
+"""`predict --csv`: a submission from a folder of images, arrays, or a pickled test set without labels."""
+
+from __future__ import annotations
+
+import csv
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import Run
+
+BRIEF = ("--channels", "4,8", "--blocks", "1", "--strides", "2,2", "--pool", "global", "--recipe", "brief")
+
+
+@pytest.fixture
+def trained(run: Run, npz: Path, tmp_path: Path) -> Path:
+    ran = run("train", *BRIEF, "--data", npz, "--runs-dir", tmp_path, "--epochs", 2)
+    assert ran.code == 0, ran.err
+    return tmp_path / "4-8-brief"
+
+
+def rows_of(path: Path) -> list[list[str]]:
+    return list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def write_form(form: str, images: Any, folder: Path) -> Path:
+    path = folder / f"test.{form}"
+    if form == "npy":
+        np.save(path, images)
+    elif form == "npz":
+        np.savez(path, test_images=images)
+    elif form == "pkl":
+        path.write_bytes(pickle.dumps({b"data": images, b"ids": list(range(len(images)))}))
+    else:
+        path.mkdir()
+        for i, image in enumerate(images):
+            Image.fromarray(image).save(path / f"{i:04}.png")
+    return path
+
+
+@pytest.mark.parametrize("form", ["npy", "npz", "pkl", "folder"])
+@pytest.mark.parametrize(("options", "figure"), [((), "accuracy"), (("--mirrored",), "flipped")])
+def test_a_submission_is_as_accurate_as_evaluate_says(
+    run: Run, trained: Path, npz: Path, tmp_path: Path, form: str, options: tuple[str, ...], figure: str
+) -> None:
+    with np.load(npz) as file:
+        images, labels = file["test_images"], file["test_labels"]
+    test_set, made = write_form(form, images, tmp_path), tmp_path / "submission.csv"
+    assert (
+        run("predict", trained, test_set, "--csv", made, "--indices", *options).out
+        == f"{made}: {len(labels):,} images\n"
+    )
+    head, *rows = rows_of(made)
+    assert head == ["ID", "Labels"]
+    right = [int(row[1]) == label for row, label in zip(rows, labels, strict=True)]
+    assert np.mean(right) == pytest.approx(run("evaluate", trained, "--json").json[figure])
+    assert rows[3][0] == ("0003.png" if form == "folder" else "3")
+
+
+def test_names_of_classes_and_columns_can_be_chosen(run: Run, trained: Path, npz: Path, tmp_path: Path) -> None:
+    made = tmp_path / "submission.csv"
+    run("predict", trained, npz, "--csv", made, "--columns", "id,class")
+    head, *rows = rows_of(made)
+    assert head == ["id", "class"]
+    assert {row[1] for row in rows} <= set(run("evaluate", trained, "--json").json["classes"])
+
+
+class Trap:
+    def __reduce__(self) -> Any:
+        return (print, ("run",))
+
+
+def test_what_cannot_be_read_is_one_line_and_nothing_is_run(run: Run, trained: Path, tmp_path: Path) -> None:
+    made = tmp_path / "submission.csv"
+    (tmp_path / "trap.pkl").write_bytes(pickle.dumps(Trap()))
+    np.savez(tmp_path / "other.npz", a=np.zeros(3), b=np.zeros(3))
+    for name, said in {
+        "trap.pkl": "which is not read for safety", "other.npz": "has a, b; needed is one of", "nope": "no such file",
+    }.items():  # fmt: skip
+        ran = run("predict", trained, tmp_path / name, "--csv", made)
+        assert ran.refused(1, f"error: {tmp_path / name}: ")
+        assert said in ran.err
+    assert run("predict", trained, tmp_path, "--csv", made, "--columns", "ID").refused(2, "error: --columns: ")
+    assert run("predict", trained, tmp_path, "--mirrored").refused(2, "error: --mirrored goes with --csv")
+    assert not made.exists()
