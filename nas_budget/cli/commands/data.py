@@ -60,9 +60,11 @@ def _check(name: str, data_dir: str | None, as_json: bool, quiet: bool) -> None:
         counts[part] = np.bincount(labels, minlength=len(dataset.classes)).tolist()
     if as_json:
         size = {"image_size": dataset.image_size, "in_channels": dataset.in_channels}
-        out_json({"data": dataset.name, "origin": dataset.origin, **size, "classes": dataset.classes, "counts": counts})
+        about = {"data": dataset.name, "origin": dataset.origin, "digest": dataset.digest, **size}
+        out_json({**about, "classes": dataset.classes, "counts": counts})
         return
     rows = [(c, f"{a:,}", f"{b:,}") for c, a, b in zip(dataset.classes, counts["train"], counts["test"], strict=True)]
     rows.append(("total", f"{sum(counts['train']):,}", f"{sum(counts['test']):,}"))
     show(table(("class", "train", "test"), rows, total=True))
     out(f"\n{dataset.name}: {dataset.image_size}x{dataset.image_size}x{dataset.in_channels}, {dataset.origin}")
+    out(f"digest: {dataset.digest}")

@@ -32,7 +32,7 @@ def predict(
     """Predict the class of images, with probabilities.
 
     Images of other sizes are resized. With --csv the classes go into a file as a competition wants them: IDs
-    are the names of a folder's images, or the numbers of an array's rows.
+    are the names of a folder's images, the IDs that a file has, or else the numbers of its rows from 0.
     """
     from nas_budget.cli.jobs.evaluate import classify, write_submission
 

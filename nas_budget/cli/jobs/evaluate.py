@@ -91,7 +91,7 @@ def write_submission(
 ) -> int:
     """Write the predicted class of each image of a folder or an array file as CSV; how many images those are.
 
-    IDs are file names of a folder's images, and else the row numbers from 0.
+    IDs are the names of a folder's images, or those that the file has, and else the numbers of its rows from 0.
     """
     names = [name.strip() for name in columns.split(",")]
     if len(names) != 2 or not all(names):
@@ -106,8 +106,8 @@ def write_submission(
             sizes = (options.size or 0, model.spec.in_channels, fit)
             images = np.stack([read_image(image, *sizes)[0] for image in each(paths, on_share, 0, 0.5)])
         else:
-            images = images_of_arrays([read_unlabelled(path)], options)[0][0]
-            ids = [str(row) for row in range(len(images))]
+            found, ids = read_unlabelled(path)
+            images = images_of_arrays([found], options)[0][0]
         starts = range(0, len(images), EVALUATION_BATCH)
         batches = (torch.from_numpy(images[i : i + EVALUATION_BATCH]) for i in each(starts, on_share, 0.5, 1))
         logits = [predict_logits(model.network, batch, model.normalized, mirrored=mirrored) for batch in batches]

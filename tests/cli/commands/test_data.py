@@ -21,7 +21,9 @@ def test_data_checks_a_file(run: Run, npz: Path) -> None:
     ran = run("data", npz)
     assert ran.code == 0
     assert "crescent" in ran.out
-    assert run("data", npz, "--json").json["counts"] == {"train": [50] * 10, "test": [10] * 10}
+    found = run("data", npz, "--json").json
+    assert found["counts"] == {"train": [50] * 10, "test": [10] * 10}
+    assert ran.out.endswith(f"digest: {found['digest']}\n")
 
 
 def test_data_refuses_a_damaged_file(run: Run, npz: Path, tmp_path: Path) -> None:

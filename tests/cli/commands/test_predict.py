@@ -78,8 +78,10 @@ def test_what_cannot_be_read_is_one_line_and_nothing_is_run(run: Run, trained: P
     made = tmp_path / "submission.csv"
     (tmp_path / "trap.pkl").write_bytes(pickle.dumps(Trap()))
     np.savez(tmp_path / "other.npz", a=np.zeros(3), b=np.zeros(3))
+    np.savez(tmp_path / "ids.npz", images=np.zeros((3, 32, 32, 3), np.uint8), ids=np.arange(2))
     for name, said in {
         "trap.pkl": "which is not read for safety", "other.npz": "has a, b; needed is one of", "nope": "no such file",
+        "ids.npz": "3 images but 2 IDs",
     }.items():  # fmt: skip
         ran = run("predict", trained, tmp_path / name, "--csv", made)
         assert ran.refused(1, f"error: {tmp_path / name}: ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,48 +16,70 @@ from nas_budget.train.data.forms.safe_pickle import read_pickle
 
 NAMES = ("test_images", "x_test", "X_test", "images", "data", "x", "X")
 """What the images are called in an `.npz` file or a pickled dictionary, the first that is there."""
+IDS = ("ids", "id", "ID", "filenames")
+"""What says beside the images how each is called in a submission, the first that is there."""
 
 
-def read_unlabelled(path: Path) -> NDArray[Any]:
+class Unlabelled(NamedTuple):
+    """The images of a test set, and how each is called.
+
+    Attributes:
+        images: As the file has them, one a row.
+        ids: As the file says, or else the numbers of the rows from 0.
+    """
+
+    images: NDArray[Any]
+    ids: list[str]
+
+
+def read_unlabelled(path: Path) -> Unlabelled:
     """The images of an `.npy` or `.npz` file or of a pickle, as they are; labels in it are not looked at.
 
     Rows of 3,072 values become images of CIFAR, (n, 3, 32, 32).
 
     Raises:
-        DataError: It is missing, damaged, or holds no images by a known name.
+        DataError: It is missing, damaged, holds no images by a known name, or another number of IDs than of images.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; give images, a folder of them, .npy, .npz, or a pickle of arrays")
     if path.suffix.lower() == ".npy":
-        images = read_array(path)
+        images, ids = read_array(path), None
     elif path.suffix.lower() == ".npz":
-        images = _in_npz(path)
+        images, ids = _in_npz(path)
     else:
-        images = _in_pickle(path)
+        images, ids = _in_pickle(path)
     if images.ndim == 2 and images.shape[1] == np.prod(SHAPE):
         images = images.reshape(-1, *SHAPE)
     if images.ndim < 2 or not len(images):
         raise DataError(f"{path}: holds an array of shape {images.shape}; needed are images")
-    return images
+    names = [*range(len(images))] if ids is None else np.asarray(ids).reshape(-1).tolist()
+    if len(names) != len(images):
+        raise DataError(f"{path}: {len(images)} images but {len(names)} IDs; one an image")
+    return Unlabelled(
+        images, [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names]
+    )
 
 
-def _in_npz(path: Path) -> NDArray[Any]:
+def _in_npz(path: Path) -> tuple[NDArray[Any], Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            name = _name_among(path, list(file.files))
-            return array_in(path, file, name)
+            names = list(file.files)
+            images = array_in(path, file, _name_among(path, names))
+            ids = next((array_in(path, file, name) for name in IDS if name in names), None)
+            return images, ids
     except UNREADABLE as error:
         raise DataError(f"{path}: cannot be read ({error}); it is damaged or not an .npz file") from None
 
 
-def _in_pickle(path: Path) -> NDArray[Any]:
-    values = read_pickle(path)
+def _in_pickle(path: Path) -> tuple[NDArray[Any], Any]:
+    values, ids = read_pickle(path), None
     if isinstance(values, dict):
         named = {key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key): key for key in values}
+        ids = next((values[named[name]] for name in IDS if name in named), None)
         values = values[named[_name_among(path, list(named))]]
     if not isinstance(values, np.ndarray):
         raise DataError(f"{path}: holds a {type(values).__name__} where an array of images is needed")
-    return values
+    return values, ids
 
 
 def _name_among(path: Path, names: list[str]) -> str:
