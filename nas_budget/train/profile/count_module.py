@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nas_budget.arch.budget import Budget, Verdict
 from nas_budget.arch.cost import BYTES_PER_WEIGHT
 from nas_budget.errors import NasBudgetError, UsageError
-from nas_budget.train.profile.load_module import build_on_meta, describe_error, isolated, load_module
+from nas_budget.train.engine.load_module import build_on_meta, describe_error, isolated, load_module
 
 ITSELF = "(itself)"
 
@@ -50,6 +51,9 @@ class ModuleCost:
         buffers: Elements of floating-point buffers, such as running means and variances.
         macs: Multiply-accumulates for one input, half of what torch's `FlopCounterMode` counts: convolutions,
             matrix products, attention.
+        layers: Calls of modules that have no children.
+        elements: Numbers that these return for one input.
+        out_shape: Of what the module returns, without the batch; () where that is no tensor.
         parts: The same for each child, in order; then "(itself)" for what is outside all children, if anything is.
     """
 
@@ -58,6 +62,9 @@ class ModuleCost:
     frozen: int
     buffers: int
     macs: int
+    layers: int
+    elements: int
+    out_shape: tuple[int, ...]
     parts: tuple[ModulePart, ...]
 
     @property
@@ -80,7 +87,8 @@ class ModuleCost:
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON-ready values."""
         parts = [asdict(part) | {"out_shape": list(part.out_shape)} for part in self.parts]
-        return asdict(self) | {"weight_bytes": self.weight_bytes, "parts": parts}
+        shape = {"out_shape": list(self.out_shape)}
+        return asdict(self) | shape | {"weight_bytes": self.weight_bytes, "parts": parts}
 
 
 def count_module(target: str, input_shape: Sequence[int]) -> ModuleCost:
@@ -147,10 +155,12 @@ def _count(target: str, module: nn.Module, shape: tuple[int, ...]) -> ModuleCost
     for device in (nullcontext(), torch.device("meta")):
         try:
             with device:
-                parts = _parts(module.eval(), torch.empty(1, *shape, dtype=dtype, device="meta"))
+                parts, layers, elements, shape_out = _parts(
+                    module.eval(), torch.empty(1, *shape, dtype=dtype, device="meta")
+                )
             buffers = sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
             params, frozen, macs = (sum(getattr(p, name) for p in parts) for name in ("params", "frozen", "macs"))
-            return ModuleCost(target, params, frozen, buffers, macs, parts)
+            return ModuleCost(target, params, frozen, buffers, macs, layers, elements, shape_out, parts)
         except Exception as error:
             problems.append(_problem(error, shape))
     raise NasBudgetError(problems[0])
@@ -167,8 +177,11 @@ def _problem(error: Exception, shape: tuple[int, ...]) -> str:
     return f"cannot run one float tensor of {','.join(map(str, shape))} ({reason}); give the shape that it expects"
 
 
-def _parts(module: nn.Module, inputs: Tensor) -> tuple[ModulePart, ...]:
-    """Runs a module and counts the work of each child: of a call, in the outermost child that it happens in."""
+def _parts(module: nn.Module, inputs: Tensor) -> tuple[tuple[ModulePart, ...], int, int, tuple[int, ...]]:
+    """Runs a module and counts the work of each child: of a call, in the outermost child that it happens in.
+
+    Beside the children, calls of modules without children, numbers that they return, and the shape of the output.
+    """
     counter = FlopCounterMode(display=False)
     children = {id(child): name for name, child in module.named_children()}
     inner = [(id(m), name) for name, child in module.named_children() for m in child.modules()]
@@ -176,12 +189,15 @@ def _parts(module: nn.Module, inputs: Tensor) -> tuple[ModulePart, ...]:
     entered: list[int] = []
     flops = dict.fromkeys(children.values(), 0)
     shapes: dict[str, tuple[int, ...]] = {}
+    returned: list[int] = []
 
     def enter(called: nn.Module, _inputs: Any) -> None:
         if id(called) in owners:
             entered.append(counter.get_total_flops())
 
     def leave(called: nn.Module, _inputs: Any, output: Any) -> None:
+        if not called._modules:
+            returned.append(prod(_shape(output)))
         if id(called) in children:
             shapes[children[id(called)]] = _shape(output)
         if id(called) in owners:
@@ -205,7 +221,8 @@ def _parts(module: nn.Module, inputs: Tensor) -> tuple[ModulePart, ...]:
         params, frozen = (sum(p.numel() for p in new if p.requires_grad is trains) for trains in (True, False))
         parts.append(ModulePart(name, type(child).__name__, params, frozen, flops[name] // 2, shapes.get(name, ())))
     outside = parts[-1]
-    return tuple(parts if outside.params or outside.frozen or outside.macs else parts[:-1])
+    shown = tuple(parts if outside.params or outside.frozen or outside.macs else parts[:-1])
+    return shown, len(returned), sum(returned), shapes[ITSELF]
 
 
 def _shape(output: Any) -> tuple[int, ...]:
