@@ -28,7 +28,7 @@ EXPLAINING = [
     for page in (ROOT / "README.md", *PAGES)
     if page.parent.name != "reference" and page.stem not in ("architecture", "glossary")
 ]
-AMBIGUOUS = {"Cost", "Scheduler"}
+AMBIGUOUS = {"Cost", "Family", "Scheduler"}
 """Terms of the glossary that are ordinary words as well, in most places."""
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 SHOWN = re.compile(r"^::: (\S+)$", re.MULTILINE)

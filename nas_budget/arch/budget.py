@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 from nas_budget.arch.cost import BYTES_PER_WEIGHT, Cost, cost
-from nas_budget.arch.spec import ResNetSpec
-from nas_budget.errors import QuantityError
+from nas_budget.arch.spec import AnySpec
+from nas_budget.errors import QuantityError, UsageError
 
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 MOST = 10**15
@@ -128,10 +128,14 @@ class Budget:
             known = ", ".join(BYTES_PER_WEIGHT)
             raise QuantityError(f"weight_format: {self.weight_format!r} is unknown; known are {known}")
 
-    def check(self, network: ResNetSpec | Cost) -> Verdict:
-        """The verdict on a spec, or on a cost already counted."""
-        used = cost(network) if isinstance(network, ResNetSpec) else network
-        return self.check_counts({name: self._use(used, name) for name in LIMITS})
+    def check(self, network: AnySpec | Cost) -> Verdict:
+        """The verdict on a spec, or on a cost already counted.
+
+        Raises:
+            UsageError: The budget limits what is not counted for this network.
+        """
+        used = network if isinstance(network, Cost) else cost(network)
+        return self.check_counts({name: self._use(used, name) for name in LIMITS if getattr(self, name)})
 
     def check_counts(self, used: Mapping[str, int]) -> Verdict:
         """The verdict on counts, by the name of each limit that is set; `weight_bytes` is in the budget's format."""
@@ -146,6 +150,8 @@ class Budget:
 
     def _use(self, used: Cost, name: str) -> int:
         value = used.weight_bytes[self.weight_format] if name == "weight_bytes" else getattr(used, name)
+        if value is None:
+            raise UsageError(f"{name}: not counted for networks of a family of your own; leave that limit out")
         return int(value)
 
     def to_dict(self) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from functools import lru_cache
 from typing import Any
 
 from nas_budget.arch.blocks import FAMILIES
+from nas_budget.arch.family_spec import FamilySpec
 from nas_budget.arch.layers import Layer, layers
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec
 
 BYTES_PER_WEIGHT = {"fp32": 4, "fp16": 2, "int8": 1}
 
@@ -44,9 +45,10 @@ class Cost:
         buffers: Running means and variances of batch norm. (The batch counter that torch keeps
             beside them is not needed to run the network and not counted.)
         activation_bytes: Bytes of the most live elements while one image runs in fp32, a block's input held
-            until its shortcut is added; batch norm, ReLU and addition work in place.
-        depth: Convolutions and linear layers on the longest path, squeeze-excitations not counted.
-        parts: The same by part, in order.
+            until its shortcut is added; batch norm, ReLU and addition work in place. None for a network of a family of
+            the user's own, where it is not counted.
+        depth: Convolutions and linear layers on the longest path, squeeze-excitations not counted; None likewise.
+        parts: The same by part, in order; empty likewise.
 
     Examples:
         >>> used = cost(ResNetSpec((8,), blocks=1, pool="global", classes=2))
@@ -59,8 +61,8 @@ class Cost:
     params: int
     macs: int
     buffers: int
-    activation_bytes: int
-    depth: int
+    activation_bytes: int | None
+    depth: int | None
     parts: tuple[PartCost, ...]
 
     @property
@@ -84,8 +86,10 @@ class Cost:
 
 
 @lru_cache(maxsize=4_096)
-def cost(spec: ResNetSpec) -> Cost:
+def cost(spec: AnySpec) -> Cost:
     """What the network uses, counted in closed form without building it.
+
+    A `FamilySpec` brings its cost along.
 
     MACs equal half of what `torch.utils.flop_counter.FlopCounterMode` counts; parameters and
     buffers equal those of the built module. The results for the 4,096 specs asked for last are kept.
@@ -97,6 +101,8 @@ def cost(spec: ResNetSpec) -> Cost:
         >>> [part.params for part in used.parts]
         [928, 74240, 296064, 692928, 1255680, 2585745, 1860]
     """
+    if isinstance(spec, FamilySpec):
+        return Cost(spec.params, spec.macs, spec.buffers, activation_bytes=None, depth=None, parts=())
     walk = layers(spec)
     return Cost(
         params=sum(layer.params for layer in walk),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import fields
 from math import floor
 
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec, ResNetSpec
 from nas_budget.errors import SpecError
 
 LEAST_WIDTH = 4
 """The narrowest width that a scaled network may have: below it, rounding changes a shape more than scaling does."""
 
 
-def scale_widths(spec: ResNetSpec, factor: float, least: int = LEAST_WIDTH) -> ResNetSpec:
+def scale_widths(spec: AnySpec, factor: float, least: int = LEAST_WIDTH) -> AnySpec:
     """The network with all its widths, the stem's too, multiplied by a factor and rounded; all else is the same.
 
     Its parameters and MACs are about `factor`² of the network's. Among the usual ways to make a network cheaper to
@@ -24,7 +24,8 @@ def scale_widths(spec: ResNetSpec, factor: float, least: int = LEAST_WIDTH) -> R
         least: The narrowest width allowed.
 
     Raises:
-        SpecError: A width would fall below `least`; the message names the smallest factor that is allowed.
+        SpecError: A width would fall below `least`; the message names the smallest factor that is allowed. Or it is
+            a network of a family of the user's own, which cannot be scaled.
 
     Examples:
         >>> from nas_budget import ResNetSpec
@@ -36,6 +37,8 @@ def scale_widths(spec: ResNetSpec, factor: float, least: int = LEAST_WIDTH) -> R
     """
     if factor == 1:
         return spec
+    if not isinstance(spec, ResNetSpec):
+        raise SpecError([f"factor: {factor:.4g} is not allowed for networks of {spec.family}; give 1"])
     narrowest = min(*spec.channels, spec.stem_channels)
     if scaled_width(narrowest, factor) < least:
         smallest = (least - 0.5) / narrowest

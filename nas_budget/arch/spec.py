@@ -10,6 +10,7 @@ from operator import index
 from typing import Any, Literal
 
 from nas_budget.arch.blocks import FAMILIES
+from nas_budget.arch.family_spec import FamilySpec
 from nas_budget.errors import SpecError
 from nas_budget.untrusted import read_json
 
@@ -168,6 +169,11 @@ class ResNetSpec:
             raise SpecError([f"spec: not JSON ({error})"]) from None
         return cls.from_dict(values)
 
+    @property
+    def brief(self) -> str:
+        """Widths and blocks of each stage, such as "32-64 x 2-2"."""
+        return f"{'-'.join(map(str, self.channels))} x {'-'.join(map(str, self.blocks))}"
+
     def __str__(self) -> str:
         """One short line: widths, blocks, kernels and what differs from the defaults."""
         parts = [
@@ -188,6 +194,30 @@ class ResNetSpec:
         if self.strides != (1,) + (2,) * (len(self.strides) - 1):
             parts.append(f"strides {_short(self.strides)}")
         return ", ".join(parts)
+
+
+AnySpec = ResNetSpec | FamilySpec
+"""A network: a residual one, or one of a family of the user's own."""
+
+
+def spec_from_dict(values: dict[str, Any]) -> AnySpec:
+    """The spec of a dictionary such as `to_dict` of either kind gives.
+
+    Raises:
+        SpecError: It describes no network.
+    """
+    if isinstance(values, dict) and "family" in values:
+        return FamilySpec.from_dict(values)
+    return ResNetSpec.from_dict(values)
+
+
+def spec_from_json(text: str) -> AnySpec:
+    """The same of a JSON text."""
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise SpecError([f"spec: not JSON ({error})"]) from None
+    return spec_from_dict(values)
 
 
 def _each_stage(value: Any, n_stages: int) -> Any:

@@ -12,7 +12,7 @@ from types import NoneType
 from typing import Any
 
 from nas_budget.arch.budget import Budget, Verdict
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import spec_from_dict
 from nas_budget.errors import ModelError, NasBudgetError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.formatting import percent_with_interval
@@ -159,7 +159,7 @@ class RunResult:
     @property
     def verdict(self) -> Verdict | None:
         """Whether the network keeps those limits; None where they are not known."""
-        return None if self.limits is None else self.limits.check(ResNetSpec.from_dict(self.spec))
+        return None if self.limits is None else self.limits.check(spec_from_dict(self.spec))
 
     def mean(self, figure: str = "accuracy") -> float | None:
         """Mean over the seeds of a figure such as "accuracy" or "flipped"; None where it was not measured."""

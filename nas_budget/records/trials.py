@@ -22,6 +22,9 @@ from nas_budget.untrusted import spreadsheet_safe
 class TrialRecord:
     """One finished trial; the fields are the columns of `trials.csv`, in this order.
 
+    Columns that say something of residual networks alone (`OF_RESIDUAL`) are empty for a network of a family of the
+    user's own; its values are in `spec`.
+
     Attributes:
         study: Name of the study.
         number: Number of the trial in its study.
@@ -94,8 +97,8 @@ class TrialRecord:
     params: int
     macs: int
     weight_bytes: int
-    activation_bytes: int
-    depth: int
+    activation_bytes: int | None
+    depth: int | None
     latency_s: float | None
     proxy: float
     proxy_params: int
@@ -106,12 +109,12 @@ class TrialRecord:
     blocks: str
     kernels: str
     strides: str
-    pool: int
-    stem_kernel: int
-    shortcut_kernel: int
+    pool: int | None
+    stem_kernel: int | None
+    shortcut_kernel: int | None
     block: str
-    se_reduction: int
-    stem_width: int
+    se_reduction: int | None
+    stem_width: int | None
     optimizer: str
     learning_rate: float
     weight_decay: float
@@ -143,6 +146,11 @@ class TrialRecord:
     spec: str
 
 
+OF_RESIDUAL = (
+    "channels", "blocks", "kernels", "strides", "pool", "stem_kernel", "shortcut_kernel", "block", "se_reduction",
+    "stem_width", "depth", "activation_bytes",
+)  # fmt: skip
+"""Columns that say something of residual networks alone; of a family of the user's own they are empty."""
 KINDS = {field.name: str(field.type) for field in fields(TrialRecord)}
 """Type of each column."""
 COLUMNS = tuple(KINDS)

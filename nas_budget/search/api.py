@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec, spec_from_json
 from nas_budget.records.finalists import FinalistSummary, summarize_finalists
 from nas_budget.records.time_ledger import TimeLedger
 from nas_budget.records.trials import COLUMNS, TrialRecord, best_of, pareto_front_of
@@ -74,11 +74,11 @@ class SearchResult:
         return best_of(self.trials)
 
     @property
-    def best_spec(self) -> ResNetSpec | None:
+    def best_spec(self) -> AnySpec | None:
         """The network of the best trial; of the best finalist where there are finalists."""
         if self.finalists:
-            return ResNetSpec.from_json(self.finalists[0].spec)
-        return ResNetSpec.from_json(self.best.spec) if self.best else None
+            return spec_from_json(self.finalists[0].spec)
+        return spec_from_json(self.best.spec) if self.best else None
 
     @property
     def pareto_front(self) -> tuple[TrialRecord, ...]:

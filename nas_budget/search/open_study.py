@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec
 from nas_budget.search.config.proxy import Measure
 from nas_budget.search.config.resolve import resolve
 from nas_budget.search.config.settings import StudyConfig, study_name
@@ -88,7 +88,7 @@ def timer(dataset: Dataset, device: torch.device, graphed: bool = False) -> Meas
     A CPU is timed on one thread: as many trainings, or threads of one, as it has cores share the work later.
     """
 
-    def measure(specs: Sequence[ResNetSpec], recipe: Recipe, precision: str) -> TimeModel:
+    def measure(specs: Sequence[AnySpec], recipe: Recipe, precision: str) -> TimeModel:
         shape = (min(dataset.n_train, N_NOISE), dataset.image_size, dataset.image_size, dataset.in_channels)
         generator = torch.Generator().manual_seed(0)
         noise = torch.randint(256, shape, generator=generator, dtype=torch.uint8)

@@ -10,7 +10,7 @@ from typing import Any
 
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import spec_from_dict
 from nas_budget.errors import NothingFitsError, StudyError, TableError, UsageError
 from nas_budget.records.formatting import in_short
 from nas_budget.records.paths import BEST_SPEC, STUDY_SETTINGS, TRIAL_SETTINGS, TRIALS_TABLE, trial_folder
@@ -86,7 +86,7 @@ def select_from_study(folder: Path, trial: int | None = None, budget: Budget | N
 
 def _limits_passed(budget: Budget, values: Mapping[str, Any]) -> list[tuple[str, int]]:
     """Name and value of each limit that a network is over."""
-    margins = budget.check(ResNetSpec.from_dict(dict(values))).margins
+    margins = budget.check(spec_from_dict(dict(values))).margins
     return [(margin.name, margin.limit) for margin in margins if margin.margin < 0]
 
 
@@ -151,6 +151,10 @@ def select_from_file(sections: Sections, file: Path) -> Selection:
     Raises:
         UsageError: There is none, or more than one.
     """
+    if family := sections["space"]["family"]:
+        raise UsageError(
+            f"{file}: trains no network of {family} by itself; give --study with the run folder of its search"
+        )
     queue = sections["search"]["queue"]
     if queue == "auto" or len(queue) != 1:
         n = 0 if queue == "auto" else len(queue)

@@ -118,6 +118,13 @@ class SearchSpace:
         if not self.block or any(block not in FAMILIES for block in self.block):
             yield f"block: {list(self.block)} not allowed; known are {', '.join(FAMILIES)}"
 
+    @property
+    def in_words(self) -> str:
+        """Stages, blocks, kernels and widths in one line."""
+        kernels = " or ".join(map(str, self.kernels))
+        shape = f"{_range(self.stages)} stages of {_range(self.blocks)} blocks"
+        return f"{shape}, kernels {kernels}, widths {_range(self.width)}"
+
     def dimensions(self) -> tuple[Dimension, ...]:
         """The coordinates of a proposal; those with a single value are left out.
 
@@ -133,3 +140,7 @@ class SearchSpace:
         every += [Dimension(f"stride_{i}", choices=self.strides) for i in range(2, n + 1)]
         every.append(Dimension("size", 0.0, 1.0 if self.fill[0] < self.fill[1] else 0.0))
         return tuple(d for d in every if len(set(d.choices)) > 1 or d.low < d.high)
+
+
+def _range(bounds: tuple[int, int]) -> str:
+    return f"{bounds[0]}" if bounds[0] == bounds[1] else f"{bounds[0]}-{bounds[1]}"

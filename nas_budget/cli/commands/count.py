@@ -99,6 +99,15 @@ def _measurer(
     return lambda spec: measure(spec, device, precision)
 
 
+def _residual(file: Path) -> ResNetSpec:
+    spec = read_spec(file)
+    if not isinstance(spec, ResNetSpec):
+        raise UsageError(
+            f"{file}: a network of {spec.family}; nas-budget show has its cost, count --module counts modules"
+        )
+    return spec
+
+
 def _specs(files: list[Path], widths: list[str], network: ImageNetworkOptions) -> list[ResNetSpec]:
     """The networks of the files, or of each --channels with the other options."""
     if files:
@@ -107,7 +116,7 @@ def _specs(files: list[Path], widths: list[str], network: ImageNetworkOptions) -
             raise UsageError(f"--channels takes one list with commas between the widths: --channels {given}")
         if values := network.values(",".join(widths)):
             raise UsageError(f"{files[0]} describes the whole network; leave out --{min(values).replace('_', '-')}")
-        return [read_spec(file) for file in files]
+        return [_residual(file) for file in files]
     if not widths:
         raise UsageError("no network given; write --channels 32,64,96,128,185, or name a spec file")
     return [ResNetSpec(**network.values(text)) for text in widths]

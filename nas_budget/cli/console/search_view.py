@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from rich.table import Table
 
+from nas_budget.arch.spec import spec_from_json
 from nas_budget.cli.console.progress import Show
 from nas_budget.records.formatting import factor_in_words, percent, seconds_in_words, width_in_words
 from nas_budget.records.trials import TrialRecord, best_of, proposed_of
@@ -104,12 +105,11 @@ class SearchView:
             style = "bold green" if best and r.number == best.number else "dim" if r.state != "complete" else ""
             accuracy = "" if r.accuracy is None else percent(r.accuracy, r.validation_images)
             accuracy += f" at {factor_in_words(r.proxy)}" if r.proxy < 1 and accuracy else ""
-            network = f"{r.channels} x {r.blocks}"
+            network = spec_from_json(r.spec).brief
             table.add_row(str(r.number), accuracy, f"{r.params:,}", f"{r.macs:,}", network, r.state, style=style)
         for (is_finalist, number), (started, state) in sorted(self.running.items())[:N_SHOWN]:
-            network = f"{'-'.join(map(str, started.spec.channels))} x {'-'.join(map(str, started.spec.blocks))}"
             name = f"final {number}" if is_finalist else str(number)
-            table.add_row(name, "", f"{started.params:,}", "", network, state, style="cyan")
+            table.add_row(name, "", f"{started.params:,}", "", started.spec.brief, state, style="cyan")
         if len(self.running) > N_SHOWN:
             table.add_row("", "", "", "", f"and {len(self.running) - N_SHOWN} more", "", style="cyan")
         return table

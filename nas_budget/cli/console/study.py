@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from nas_budget.arch.budget import Budget
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import spec_from_dict, spec_from_json
 from nas_budget.cli.console.costs import print_verdict
 from nas_budget.cli.console.output import command, commands, field, line_width, out, out_json, show, table
 from nas_budget.cli.console.text_plot import Point, characters, plot
@@ -53,10 +53,10 @@ def show_study(folder: Path, as_json: bool) -> None:
 
 def _print_best(best: TrialRecord, ranked: Sequence[FinalistSummary]) -> None:
     """The best finalist, or else the best trial: accuracy, network, margins."""
-    number, spec, what = best.number, ResNetSpec.from_json(best.spec), accuracy_in_words(best)
+    number, spec, what = best.number, spec_from_json(best.spec), accuracy_in_words(best)
     if ranked:
         leading = ranked[0]
-        number, spec = leading.trial, ResNetSpec.from_json(leading.spec)
+        number, spec = leading.trial, spec_from_json(leading.spec)
         runs = "one more training" if leading.n_runs == 1 else f"mean of {leading.n_runs} more trainings"
         what = _measured_in_words(leading.mean, best.validation_images, runs)
     out("")
@@ -117,11 +117,17 @@ def _print_front(records: Sequence[TrialRecord]) -> None:
             percent(r.accuracy or 0.0, r.validation_images),
             f"{r.params:,}",
             f"{r.macs:,}",
-            f"{r.channels} x {r.blocks}",
+            spec_from_json(r.spec).brief,
         )
         for r in reversed(leading)
     ]
-    show(table(("trial", "accuracy", "params", "MACs", "widths x blocks"), rows, left=(4,)))
+    show(
+        table(
+            ("trial", "accuracy", "params", "MACs", "widths x blocks" if records[0].channels else "network"),
+            rows,
+            left=(4,),
+        )
+    )
     complete = [r for r in proposed_of(records) if r.state == "complete"]
     points = [Point(r.params, r.accuracy, r in leading) for r in complete if r.accuracy is not None]
     if len(points) < 2:
@@ -153,9 +159,9 @@ def _next(folder: Path, best: TrialRecord | None) -> list[str]:
 def run_of(folder: Path) -> Path | None:
     """A finished run, beside a study, of its best network."""
     try:
-        best = ResNetSpec.from_json((folder / BEST_SPEC).read_text(encoding="utf-8"))
+        best = spec_from_json((folder / BEST_SPEC).read_text(encoding="utf-8"))
         runs = [path for path in folders(folder.parent) if kind_of(path) == RUN and has_weights(path)]
-        return next((run for run in sorted(runs) if ResNetSpec.from_dict(read_result(run).spec) == best), None)
+        return next((run for run in sorted(runs) if spec_from_dict(read_result(run).spec) == best), None)
     except (OSError, ValueError):
         return None
 
@@ -182,7 +188,7 @@ def _json(
     best = next((r for r in records if ranked and r.number == ranked[0].trial), best_of(records))
     about: dict[str, Any] = {"folder": str(folder), "kind": "study", "trials": counts_of(records)}
     if best:
-        spec = ResNetSpec.from_json(ranked[0].spec if ranked else best.spec)
+        spec = spec_from_json(ranked[0].spec if ranked else best.spec)
         accuracy = ranked[0].mean if ranked else best.accuracy or 0.0
         half = half_width(accuracy, best.validation_images)
         about |= {"accuracy": accuracy, "half_width": half, "best": asdict(best), "best_spec": spec.to_dict()}

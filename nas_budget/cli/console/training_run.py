@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from nas_budget.arch.budget import Budget
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec, spec_from_dict
 from nas_budget.cli.console.costs import print_verdict
 from nas_budget.cli.console.output import command, commands, field, images_in_words, out, out_json, show, table
 from nas_budget.cli.console.text_plot import sparkline
@@ -54,9 +54,9 @@ def show_run(folder: Path, as_json: bool) -> None:
     out("")
     print_accuracies(result)
     out("")
-    field("network", str(ResNetSpec.from_dict(result.spec)))
+    field("network", str(spec_from_dict(result.spec)))
     field("", f"{result.params:,} parameters, {result.macs:,} MACs")
-    _print_limits(result.limits, ResNetSpec.from_dict(result.spec))
+    _print_limits(result.limits, spec_from_dict(result.spec))
     field("data", images_in_words(result.data, result.images, result.validation_images))
     field("recipe", f"{result.recipe['name']}: {_recipe_in_words(result.recipe)}")
     _print_curve(read_metrics(folder), result.validation_images)
@@ -72,7 +72,7 @@ def show_run(folder: Path, as_json: bool) -> None:
     commands([*(further if has_weights(folder) else []), command("report", folder)])
 
 
-def _print_limits(limits: Budget | None, spec: ResNetSpec) -> None:
+def _print_limits(limits: Budget | None, spec: AnySpec) -> None:
     """The limits that the network was trained under, and by how much it keeps each; nothing where none are known."""
     if limits is not None:
         field("limits", str(limits))
@@ -141,8 +141,8 @@ def _show_unfinished(folder: Path, as_json: bool) -> None:
     done = f", {about['seeds']} seed{'' if about['seeds'] == 1 else 's'} done" if about["seeds"] else ""
     out(f"{folder.name}: not finished: epoch {about['epoch']} of {about['epochs']}{done}\n")
     spec = {key.removeprefix("spec."): value for key, value in held.items() if key.startswith("spec.")}
-    field("network", str(ResNetSpec.from_dict(spec)))
-    _print_limits(limits, ResNetSpec.from_dict(spec))
+    field("network", str(spec_from_dict(spec)))
+    _print_limits(limits, spec_from_dict(spec))
     field("data", images_in_words(about["data"], about["images"], about["validation_images"]))
     field("recipe", _recipe_in_words(recipe))
     _print_curve(rows, about["validation_images"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_budget.arch.cost import cost
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec, ResNetSpec, spec_from_json
 from nas_budget.cli.console.costs import print_parts, print_verdict
 from nas_budget.cli.console.output import command, commands, field, images_in_words, out, out_json
 from nas_budget.cli.console.study import accuracy_in_words, budget_of
@@ -28,7 +28,7 @@ PER_LINE = 10
 def show_trial(folder: Path, number: int, as_json: bool) -> None:
     """Print a trial of a study that has ended."""
     record = _find(folder, number)
-    spec, limits = ResNetSpec.from_json(record.spec), budget_of(record)
+    spec, limits = spec_from_json(record.spec), budget_of(record)
     used = cost(spec)
     curve = [float(value) for value in record.curve.split()]
     if as_json:
@@ -101,7 +101,7 @@ def _print_training(r: TrialRecord) -> None:
         field("memory", f"did not suffice for a whole batch: each was computed in {r.micro_batches} micro-batches")
 
 
-def _next(folder: Path, record: TrialRecord, spec: ResNetSpec) -> list[str]:
+def _next(folder: Path, record: TrialRecord, spec: AnySpec) -> list[str]:
     """The commands to run next; --trial needs the trial's own folder."""
     limits = {
         "--budget": record.budget_params or "none",
@@ -111,10 +111,11 @@ def _next(folder: Path, record: TrialRecord, spec: ResNetSpec) -> list[str]:
         "--max-activation-bytes": record.budget_activation_bytes,
     }
     words = [word for option, limit in limits.items() if limit for word in (option, limit)]
-    counted = command("count", *network_options(spec, image=True), *words)
+    counted = command("count", *network_options(spec, image=True), *words) if isinstance(spec, ResNetSpec) else ""
     if not (trial_folder(folder, record.number) / TRIAL_SETTINGS).exists():
-        return [counted]
-    return [command("train", "--study", folder, "--trial", record.number), counted]
+        return [counted] if counted else []
+    train = command("train", "--study", folder, "--trial", record.number)
+    return [train, *([counted] if counted else [])]
 
 
 def _recipe(folder: Path, number: int) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import torch
 
 from nas_budget.arch.budget import Verdict
 from nas_budget.arch.cost import cost
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.family_spec import FamilySpace
+from nas_budget.arch.spec import AnySpec
 from nas_budget.cli.console.output import images_in_words, log, logger, out, out_json, this_command, verdict_line
 from nas_budget.cli.console.progress import display, progress_if_any
 from nas_budget.cli.console.search_view import SearchView
@@ -68,7 +69,7 @@ def plan_search(
 def plan_lines(planned: PlannedSearch) -> list[str]:
     """The plan for a person."""
     opened, plan, n_before, _ = planned
-    s, space, recipe = opened.settings, opened.settings.space, opened.settings.recipe
+    s, recipe = opened.settings, opened.settings.recipe
     how_far = f"resumed, {n_before} of {s.trials} trials done" if n_before else "new"
     n_left = max(0, s.trials - n_before)
     fitting = f"{plan.share_fitting:.0%}" if plan.share_fitting >= 0.01 else "under 1%"
@@ -78,8 +79,7 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
         f"device   {describe_device(opened.device)}, {s.precision}",
         f"data     {images_in_words(opened.dataset.name, s.n_train, s.n_validation)}; test images not read",
         f"budget   {s.budget}",
-        f"space    {_range(space.stages)} stages of {_range(space.blocks)} blocks, "
-        f"kernels {' or '.join(map(str, space.kernels))}, widths {_range(space.width)}",
+        f"space    {s.space.in_words}",
         f"         what fits has {plan.smallest:,} to about {plan.largest:,} parameters; "
         f"{fitting} of networks drawn at random fit, every proposal here does",
         f"recipe   {s.recipe_name}: {recipe.optimizer}, learning rate {recipe.learning_rate:g}, "
@@ -93,6 +93,8 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
     if s.proxy < 1:
         trained = f"copies at {width_in_words(s.proxy)} (about {plan.proxy_params:,} parameters)"
         lines.insert(-2, f"proxies  trials train {trained}; the answer is at full size")
+    if isinstance(s.space, FamilySpace):
+        lines.insert(-2, "proxies  none: networks of a family of your own are trained themselves")
     if s.finalists:
         seeds = f"{s.finalist_seeds} more seeds, {s.finalist_epochs} epochs each"
         lines.insert(-1, f"finals   the best {s.finalists} with {seeds}")
@@ -132,7 +134,7 @@ def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: b
     return search
 
 
-def _next_steps(planned: PlannedSearch, spec: ResNetSpec) -> Iterator[str]:
+def _next_steps(planned: PlannedSearch, spec: AnySpec) -> Iterator[str]:
     """The full training of the best network, how long it takes here, and what to do where that is long."""
     opened, recipe = planned.opened, RECIPES[DEFAULT_RECIPE]
     with torch_threads(planned.n_cores if opened.device.type == "cpu" else None):
@@ -158,10 +160,6 @@ def _ladder_in_words(settings: StudyConfig, plan: Plan) -> str:
         f", the best {n} again at {width_in_words(factor)} ({seconds_in_words(s)} each)"
         for n, factor, s in zip(settings.ladder, factors, plan.ladder_s, strict=True)
     )
-
-
-def _range(bounds: tuple[float, float]) -> str:
-    return f"{bounds[0]}" if bounds[0] == bounds[1] else f"{bounds[0]}-{bounds[1]}"
 
 
 def _pruning(settings: StudyConfig) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from nas_budget.arch.cost import cost
+from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.console.output import log, logger, out, out_json, this_command
 from nas_budget.cli.console.progress import display, progress_if_any
 from nas_budget.cli.console.training_run import accuracies, print_accuracies
@@ -196,4 +197,5 @@ def print_result(run: FullTraining, result: RunResult, as_json: bool) -> None:
     out(f"\n{result.params:,} parameters, {seconds_in_words(spent)} of training on {result.device}")
     if has_page:
         out(f"page: {run.folder / PAGE}")
-    out(f"next: nas-budget export {run.folder} --format python")
+    form = "python" if isinstance(run.settings.spec, ResNetSpec) else "onnx"
+    out(f"next: nas-budget export {run.folder} --format {form}")

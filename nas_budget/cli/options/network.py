@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from nas_budget.arch.budget import WORDS, Budget, parse_quantity
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec, spec_from_json
 from nas_budget.cli.options.completion import BLOCKS, WEIGHT_FORMATS
 from nas_budget.cli.options.declare import BUDGET, NETWORK, option
 from nas_budget.errors import SpecError, UsageError
@@ -133,10 +133,10 @@ def _value(name: str, text: str) -> Any:
     return numbers if name == "channels" or len(numbers) > 1 else numbers[0]
 
 
-def read_spec(file: Path) -> ResNetSpec:
+def read_spec(file: Path) -> AnySpec:
     """The spec of a JSON file."""
     try:
-        return ResNetSpec.from_json(file.read_text(encoding="utf-8"))
+        return spec_from_json(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     except SpecError as error:

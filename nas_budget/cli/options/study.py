@@ -108,6 +108,10 @@ OPTIONS = {
         "by the aim",
         parse=parse_fill,
     ),
+    "family": Key(
+        "space.family", "Networks of your own: package.module:Family, whose code is run.", SEARCH, "residual networks",
+        parse=str,
+    ),
     "trials": Key(
         "search.trials", "Trials in all; the same command, run again, resumes up to them.", SEARCH, "50, or by time"
     ),

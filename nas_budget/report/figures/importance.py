@@ -26,7 +26,7 @@ def importance_figure(table: pd.DataFrame) -> go.Figure:
     for place, study in enumerate(studies):
         shares = [float(found[study].get(name, np.nan)) for name in names]
         figure.add_bar(
-            x=shares, y=[WORDS[name] for name in names], orientation="h", name=plain(study),
+            x=shares, y=[WORDS.get(name, name) for name in names], orientation="h", name=plain(study),
             marker={"color": colour_of(place)}, text=[f"{s:.0%}" if s == s else "" for s in shares],
             textposition="outside", cliponaxis=False, hovertemplate="%{y}: %{x:.1%}<extra></extra>",
         )  # fmt: skip
@@ -60,10 +60,10 @@ def _axis(name: str, values: pd.Series[float]) -> dict[str, Any]:
     if not logarithmic(name, values):
         few = sorted(values.unique()) if values.nunique() <= 8 else None
         ticks = {} if few is None else {"tickvals": few, "ticktext": [f"{v:.3g}" for v in few]}
-        return {"label": WORDS[name], "values": [*values], "tickformat": ".3~g", **ticks}
+        return {"label": WORDS.get(name, name), "values": [*values], "tickformat": ".3~g", **ticks}
     numbers = _round_ticks(values)
     ticks = {"tickvals": [*np.log10(numbers)], "ticktext": [*map(in_short, numbers)]}
-    return {"label": WORDS[name], "values": [*np.log10(values)], **ticks}
+    return {"label": WORDS.get(name, name), "values": [*np.log10(values)], **ticks}
 
 
 def _round_ticks(values: pd.Series[float]) -> list[float]:
@@ -80,22 +80,23 @@ def slice_figures(table: pd.DataFrame, most: int = 6) -> dict[str, go.Figure]:
     """Draw accuracy of complete trials against each of the most important features; a figure for each, by its words."""
     ended, names = complete(table), importance(complete(table)).index[:most]
     found, studies = features(ended), [*table["study"].unique()]
-    return {WORDS[name]: _slice(ended, name, found[name], studies) for name in names if name in found}
+    return {WORDS.get(name, name): _slice(ended, name, found[name], studies) for name in names if name in found}
 
 
 def _slice(ended: pd.DataFrame, name: str, values: pd.Series[float], studies: list[str]) -> go.Figure:
     figure = go.Figure()
     for place, study in enumerate(studies):
         rows = ended[ended["study"] == study]
+        form = table_format(rows)
         figure.add_scatter(
             x=[*values[rows.index]], y=[*rows["accuracy"]], mode="markers", customdata=[*map(int, rows.index)],
             marker={"size": 7, "color": colour_of(place), "opacity": 0.6},
             showlegend=False, text=[*rows["number"]],
-            hovertemplate=f"trial %{{text}}: %{{y:{table_format(rows)}}}<br>{WORDS[name]} %{{x:,.4~g}}<extra></extra>",
+            hovertemplate=f"trial %{{text}}: %{{y:{form}}}<br>{WORDS.get(name, name)} %{{x:,.4~g}}<extra></extra>",
         )  # fmt: skip
     lay_out(figure, height=230, margin={"l": 48, "r": 8, "t": 8, "b": 42}, hovermode="closest")
     figure.update_yaxes(**accuracy_axis([*ended["accuracy"]]))
-    figure.update_xaxes(title={"text": WORDS[name], "standoff": 6}, nticks=6)
+    figure.update_xaxes(title={"text": WORDS.get(name, name), "standoff": 6}, nticks=6)
     if logarithmic(name, values):
         ticks = _round_ticks(values)
         ticks = ticks if len(ticks) <= MOST_TICKS else ticks[:: -(-len(ticks) // MOST_TICKS)]

@@ -28,7 +28,7 @@ from nas_budget.report.figures.style import (
     plain,
 )
 from nas_budget.report.tables.known import known_networks
-from nas_budget.report.tables.trials import knee, ladder, pareto_trials, proposed, trained_as
+from nas_budget.report.tables.trials import family_values, knee, ladder, network, pareto_trials, proposed, trained_as
 
 NEAR = 0.1
 """Published networks are hidden at first when their accuracy is further than this from all trials."""
@@ -292,6 +292,17 @@ def _add_known(figure: go.Figure, data: str, column: str, drawn: pd.DataFrame) -
     return [cost for _, cost in known] if near else []
 
 
+def _described_network(trial: dict[Any, Any]) -> list[str]:
+    if family_values(trial):
+        return [plain(network(trial))]
+    return [
+        f"channels {plain(trial['channels'])}",
+        f"blocks {plain(trial['blocks'])} · kernels {plain(trial['kernels'])}",
+        f"strides {plain(trial['strides'])} · pool {trial['pool']} · shortcut {trial['shortcut_kernel']}",
+        f"{plain(trial['block'])} blocks · se_reduction {trial['se_reduction'] or 'none'} · stem {trial['stem_width']}",
+    ]
+
+
 def describe(trial: dict[Any, Any]) -> str:
     """A trial in a few lines of plotly's markup: accuracy, cost, network."""
     ended = "" if trial["state"] == "complete" else " · pruned"
@@ -301,10 +312,7 @@ def describe(trial: dict[Any, Any]) -> str:
         f"<b>{percent(trial['accuracy'], trial['validation_images'])}</b> · trial {trial['number']}{ended}",
         *([f"{trained}, {trial['proxy_params']:,} parameters"] if trained else []),
         f"{trial['params']:,} parameters, {trial['macs']:,} MACs",
-        f"channels {plain(trial['channels'])}",
-        f"blocks {plain(trial['blocks'])} · kernels {plain(trial['kernels'])}",
-        f"strides {plain(trial['strides'])} · pool {trial['pool']} · shortcut {trial['shortcut_kernel']}",
-        f"{plain(trial['block'])} blocks · se_reduction {trial['se_reduction'] or 'none'} · stem {trial['stem_width']}",
+        *_described_network(trial),
         f"epochs {trial['epochs']} of {trial['max_epochs']} · {trial['seconds']:.0f} s{latency}",
     ]
     return "<br>".join(lines)

@@ -24,7 +24,7 @@ from nas_budget.report.pages.next_steps import count_command, train_command
 from nas_budget.report.pages.templates import json_in_html
 from nas_budget.report.tables.importance import importance
 from nas_budget.report.tables.studies import StudyTable, together
-from nas_budget.report.tables.trials import complete, network, pareto_trials
+from nas_budget.report.tables.trials import complete, family_values, network, pareto_trials
 
 RECIPE = {"optimizer": "", "learning_rate": "learning rate ", "weight_decay": "weight decay ", "batch_size": "batch "}
 N_BEST = 10
@@ -44,7 +44,8 @@ def page_data(studies: Sequence[StudyTable], table: pd.DataFrame, figures: dict[
         "name": " and ".join(study.name for study in studies),
         "palette": [light for light, _ in STUDIES],
         "scale": SCALE,
-        "columns": {name: _column(table[name]) for name in COLUMNS},
+        "columns": {name: _column(table[name]) for name in COLUMNS} | _dimensions(table),
+        "dimensions": [*_dimensions(table)],
         "decimals": [decimals(int(images)) for images in table["validation_images"]],
         "hover": hover,
         "network": [network(row) for row in table.to_dict("records")],
@@ -58,6 +59,15 @@ def page_data(studies: Sequence[StudyTable], table: pd.DataFrame, figures: dict[
         "figures": {name: slim(figure, hover) for name, figure in figures.items()},
     }
     return json_in_html(values)
+
+
+def _dimensions(table: pd.DataFrame) -> dict[str, Any]:
+    """The dimensions of families of the user's own as columns; a residual network has none of these values.
+
+    One of the name of a column that such a family leaves empty, such as "depth", takes its place.
+    """
+    found = pd.DataFrame([*map(family_values, table.to_dict("records"))], index=table.index)
+    return {str(name): _column(found[name]) for name in found}
 
 
 def _column(values: pd.Series[Any]) -> Any:

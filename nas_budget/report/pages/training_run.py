@@ -12,7 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from nas_budget.arch.cost import cost
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec, ResNetSpec, spec_from_dict
 from nas_budget.errors import ModelError, NasBudgetError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.formatting import duration
@@ -84,7 +84,7 @@ def run_page(result: RunResult, metrics: Sequence[EpochRow], folder: Path | None
         folder: Where it lies, for its images and the commands that take it; None for a page without.
 
     Raises:
-        ModelError: The result is not of a network of this family.
+        ModelError: Its network cannot be read.
     """
     spec, figures, classes = _spec(result), _figures(result, metrics), class_accuracies(result)
     as_paper = is_papers_network(result, spec)
@@ -117,9 +117,9 @@ def commands(folder: Path) -> list[str]:
     return [f"nas-budget evaluate {where}", f"nas-budget export {where} --format python --format onnx"]
 
 
-def _spec(result: RunResult) -> ResNetSpec:
+def _spec(result: RunResult) -> AnySpec:
     try:
-        return ResNetSpec.from_dict(result.spec)
+        return spec_from_dict(result.spec)
     except (NasBudgetError, TypeError) as error:
         raise ModelError(f"the network of {result.name} cannot be read ({error})") from None
 
@@ -136,7 +136,9 @@ def _figures(result: RunResult, metrics: Sequence[EpochRow]) -> dict[str, go.Fig
         figures["accuracy"] = accuracy_figure(metrics, paper, result.validation_images)
     if metrics:
         figures["rate"] = rate_figure(metrics, paper)
-    return {**figures, "architecture": architecture_figure(spec), "confusion": confusion_figure(result)}
+    if isinstance(spec, ResNetSpec):  # of other networks no layers are known
+        figures["architecture"] = architecture_figure(spec)
+    return {**figures, "confusion": confusion_figure(result)}
 
 
 def _second_figures(result: RunResult) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nas_budget.report.tables.trials import complete
+from nas_budget.report.tables.trials import complete, family_values
 
 MOST_BINS = 6
 LEAST_TRIALS = 16
@@ -39,7 +39,11 @@ LOGARITHMIC = ("params", "macs", "learning_rate", "weight_decay")
 
 
 def features(table: pd.DataFrame) -> pd.DataFrame:
-    """Numbers of each trial that vary between them, with the table's index; the columns are keys of `WORDS`."""
+    """Numbers of each trial that vary between them, with the table's index.
+
+    The columns are keys of `WORDS`, or the dimensions of a family of the user's own whose choices are numbers. What not
+    every trial has is left out.
+    """
     lists = {name: table[name].map(_numbers) for name in ("channels", "blocks", "kernels", "strides")}
     first, last = (lists["channels"].map(lambda widths, i=i: widths[i]) for i in (0, -1))
     stages = lists["channels"].map(len)
@@ -60,7 +64,10 @@ def features(table: pd.DataFrame) -> pd.DataFrame:
         },
         index=table.index,
     ).astype(float)
-    return found[[name for name in WORDS if found[name].nunique() > 1]]
+    own = pd.DataFrame([*map(family_values, table.to_dict("records"))], index=table.index)
+    numbers = own[[name for name in own if all(isinstance(value, int | float) for value in own[name])]].astype(float)
+    known = found[[name for name in WORDS if name not in numbers]].dropna(axis=1).join(numbers)
+    return known[[name for name in known if known[name].nunique() > 1]]
 
 
 def _numbers(text: str) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import asdict, replace
 
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec, ResNetSpec
 from nas_budget.records.training_run import EpochRow, RunResult
 from nas_budget.report.assets import asset
 from nas_budget.report.tables.known import reference
@@ -17,8 +17,10 @@ PAPER_IMAGES = 45_000
 MOST_DIFFERENCES = 3
 
 
-def is_papers_network(result: RunResult, spec: ResNetSpec) -> bool:
+def is_papers_network(result: RunResult, spec: AnySpec) -> bool:
     """Whether it is the reference paper's network, up to dropout, on the paper's data set."""
+    if not isinstance(spec, ResNetSpec):
+        return False
     return replace(spec, dropout=REFERENCE_SPEC.dropout) == REFERENCE_SPEC and result.data == reference().data
 
 

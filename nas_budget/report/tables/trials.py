@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,20 @@ def trained_as(trial: Mapping[Any, Any] | pd.Series[Any]) -> str:
     return f"as a proxy at {width_in_words(trial['proxy'])}" if trial["proxy"] < 1 else ""
 
 
+def family_values(trial: Mapping[Any, Any]) -> dict[str, Any]:
+    """The value of each dimension of a network of a family of the user's own; empty of a residual network."""
+    if trial["channels"]:
+        return {}
+    try:
+        return dict(json.loads(trial["spec"])["values"])
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
 def network(trial: Mapping[Any, Any]) -> str:
     """The network of a row in words."""
+    if values := family_values(trial):
+        return ", ".join(f"{name} {value}" for name, value in values.items())
     words = [f"channels {trial['channels']}", f"blocks {trial['blocks']}", f"kernels {trial['kernels']}"]
     words += [f"strides {trial['strides']}", f"pool {trial['pool']}", f"shortcut {trial['shortcut_kernel']}"]
     words += [f"{trial['block']} blocks"] if trial["block"] != "basic" else []

@@ -8,20 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from nas_budget.arch.budget import Budget
+from nas_budget.arch.family_spec import FamilySpace
 from nas_budget.arch.scale import scale_widths
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec, ResNetSpec, spec_from_dict
 from nas_budget.errors import NasBudgetError, SpecError, StudyError, UsageError
 from nas_budget.records.paths import STUDY_SETTINGS
 from nas_budget.search.config.proxy import LADDERS, check_proxy, possible_ladder
-from nas_budget.search.config.sections import FROM_DATA, SearchSection
+from nas_budget.search.config.sections import FROM_DATA, SECTIONS, SearchSection
 from nas_budget.search.config.settings import FORMAT, StudyConfig
 from nas_budget.search.config.study_file import Sections
 from nas_budget.search.pruners.front import default_rungs
 from nas_budget.search.samplers.candidate import CHOICES, RANGES, RecipeSpace
+from nas_budget.search.samplers.factory import AnySpace, dimensions_of
+from nas_budget.search.samplers.family_networks import FamilyNetworks
 from nas_budget.search.samplers.optuna_samplers import check_sampler
 from nas_budget.space.space import SearchSpace
 from nas_budget.space.spec_factory import contains
 from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.modules.family import family_space
 from nas_budget.train.optim.recipe import RECIPES, Recipe
 from nas_budget.untrusted import read_json
 
@@ -73,7 +77,8 @@ def build_config(
     recipes = recipes_of(sections["recipe"])
     epochs = recipes.base.epochs
     check_crop(recipes.base.crop_pad, images["image_size"])
-    check_sampler(search["sampler"], [*space.dimensions(), *recipes.dimensions()])
+    check_sampler(search["sampler"], [*dimensions_of(space), *recipes.dimensions()])
+    check_proxy(search["proxy"], space)
     resolved = {
         **{key: _closed(key, search[key]) for key in SearchSection.model_fields if key != "storage"},
         "ladder": _ladder(search),
@@ -82,7 +87,6 @@ def build_config(
         "finalist_epochs": epochs if search["finalist_epochs"] == "auto" else search["finalist_epochs"],
         "queue": _queue(search["queue"], images, space, budget, search["proxy"]),
     }
-    check_proxy(search["proxy"], space)
     return StudyConfig(
         name=name,
         budget=budget,
@@ -141,10 +145,10 @@ def _rungs(asked: Any, epochs: int) -> tuple[int, ...]:
     return tuple(asked)
 
 
-def _queue(
-    asked: Any, images: Mapping[str, Any], space: SearchSpace, budget: Budget, proxy: float
-) -> tuple[ResNetSpec, ...]:
+def _queue(asked: Any, images: Mapping[str, Any], space: AnySpace, budget: Budget, proxy: float) -> tuple[AnySpec, ...]:
     """The networks to train first; left open, the reference network where the space holds it and it fits."""
+    if isinstance(space, FamilySpace):
+        return () if asked == "auto" else tuple(map(FamilyNetworks(space, budget).queued, asked))
     if asked != "auto":
         queue = tuple(_queued(values, images, space, budget) for values in asked)
         for spec in queue:
@@ -167,7 +171,8 @@ def _check_scaled(spec: ResNetSpec, proxy: float) -> None:
 
 def _queued(values: Mapping[str, Any], images: Mapping[str, Any], space: SearchSpace, budget: Budget) -> ResNetSpec:
     """A network of the queue: it must fit, and has the images of the data and the dropout of the space."""
-    spec = spec_for({"dropout": space.dropout, **values}, images, "search.queue")
+    _check_images(values, images, "search.queue")
+    spec = ResNetSpec.from_dict({"dropout": space.dropout, **values, **images})
     spec = replace(spec, pool=spec.pool_size)
     for margin in budget.check(spec).margins:
         if margin.margin < 0:
@@ -187,17 +192,21 @@ def images_of(dataset: Dataset) -> dict[str, int]:
     }
 
 
-def spec_for(values: Mapping[str, Any], images: Mapping[str, Any], where: str) -> ResNetSpec:
+def spec_for(values: Mapping[str, Any], images: Mapping[str, Any], where: str) -> AnySpec:
     """The network of these values for these images.
 
     Raises:
         UsageError: The values are of a network for other images; `where` says whose they are.
         SpecError: No network can be built of them.
     """
+    _check_images(values, images, where)
+    return spec_from_dict({**values, **images})
+
+
+def _check_images(values: Mapping[str, Any], images: Mapping[str, Any], where: str) -> None:
     if others := [key for key, value in images.items() if values.get(key, value) != value]:
         wrong = ", ".join(f"{key} is {values[key]}, not {images[key]}" for key in others)
         raise UsageError(f"{where}: a network for other images: {wrong}; leave {', '.join(others)} out")
-    return ResNetSpec.from_dict({**values, **images})
 
 
 def check_crop(pad: int, image_size: int) -> None:
@@ -219,7 +228,21 @@ def budget_of(section: Mapping[str, Any]) -> Budget:
     return Budget(**values)
 
 
-def space_of(section: Mapping[str, Any], images: Mapping[str, Any]) -> SearchSpace:
-    """The space of a section, for images of this size, channels and classes."""
-    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in section.items()}
+def space_of(section: Mapping[str, Any], images: Mapping[str, Any]) -> AnySpace:
+    """The space of a section, for images of this size, channels and classes. A family is imported, which runs its code.
+
+    Raises:
+        UsageError: A family that is not there, or keys that do not go with it.
+    """
+    if "choices" in section:  # recorded, or read before
+        choices = tuple((name, tuple(values)) for name, values in section["choices"])
+        return FamilySpace(section["family"], choices, section["knob"], **images)
+    if family := section.get("family"):
+        defaults = SECTIONS["space"]().model_dump(mode="json")
+        if others := [key for key, value in section.items() if key != "family" and value != defaults[key]]:
+            raise UsageError(f"space.{others[0]}: goes with residual networks, not with space.family; leave it out")
+        return family_space(family, **images)
+    values: dict[str, Any] = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in section.items() if key != "family"
+    }
     return SearchSpace(**{**values, **images})

@@ -13,7 +13,7 @@ from typing import Any
 
 from nas_budget.arch.cost import cost
 from nas_budget.arch.scale import scale_widths
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec, spec_from_json
 from nas_budget.records.trials import TrialRecord
 from nas_budget.search.config.proxy import DEAR, elapsed_s, levels
 from nas_budget.search.config.settings import StudyConfig
@@ -121,13 +121,13 @@ def finalist_share(settings: StudyConfig) -> float:
     return settings.finalist_epochs / settings.recipe.epochs / settings.trial_seeds
 
 
-def propose(settings: StudyConfig, n: int, seed: int = 0) -> list[ResNetSpec]:
+def propose(settings: StudyConfig, n: int, seed: int = 0) -> list[AnySpec]:
     """Random proposals of a study; all fit."""
     networks, rng = settings.networks(), random.Random(seed)
     return [networks.decode(_point(networks, rng)) for _ in range(n)]
 
 
-def to_time(proposals: Sequence[ResNetSpec], cheaper: bool = True) -> list[ResNetSpec]:
+def to_time(proposals: Sequence[AnySpec], cheaper: bool = True) -> list[AnySpec]:
     """Proposals to time: a few, spread over all by MACs, in an order that may be cut short.
 
     On a CPU they are of the `cheaper` half, which are timed sooner. On a GPU a cheap network tells of its launches
@@ -140,7 +140,7 @@ def to_time(proposals: Sequence[ResNetSpec], cheaper: bool = True) -> list[ResNe
     return spread[::2] + spread[1::2]
 
 
-def _mean_seconds(proposals: Sequence[ResNetSpec], speed: TimeModel, settings: StudyConfig, n_left: int) -> float:
+def _mean_seconds(proposals: Sequence[AnySpec], speed: TimeModel, settings: StudyConfig, n_left: int) -> float:
     """Mean of the seconds predicted for the trials left: those of the queue, and others like the proposals."""
     queue = [trial_seconds(speed, spec, settings) for spec in settings.queue[: max(1, n_left)]]
     other_s = _typical(settings, [trial_seconds(speed, spec, settings) for spec in proposals])
@@ -154,7 +154,7 @@ def _typical(settings: StudyConfig, seconds: Sequence[float]) -> float:
 
 
 def trial_seconds(
-    speed: TimeModel, spec: ResNetSpec, settings: StudyConfig, recipe: Recipe | None = None, proxy: float | None = None
+    speed: TimeModel, spec: AnySpec, settings: StudyConfig, recipe: Recipe | None = None, proxy: float | None = None
 ) -> float:
     """Seconds a trial of this network is predicted to take to its end, with all its seeds, by its proxy."""
     recipe = recipe or settings.recipe
@@ -220,7 +220,7 @@ class TimeLeft:
         if self.speed is None:
             return self.trial_s
         recipe = replace(self.settings.recipe, batch_size=record.batch_size, optimizer=record.optimizer)
-        return trial_seconds(self.speed, ResNetSpec.from_json(record.spec), self.settings, recipe)
+        return trial_seconds(self.speed, spec_from_json(record.spec), self.settings, recipe)
 
 
 def _point(networks: NetworkSpace, rng: random.Random) -> dict[str, Any]:

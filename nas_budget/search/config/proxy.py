@@ -14,18 +14,18 @@ from statistics import fmean
 import numpy as np
 
 from nas_budget.arch.budget import Budget
+from nas_budget.arch.family_spec import FamilySpace
 from nas_budget.arch.scale import LEAST_WIDTH, scale_widths, scaled_width
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec
 from nas_budget.errors import NothingFitsError, UsageError
 from nas_budget.records.formatting import seconds_in_words
-from nas_budget.search.samplers.factory import networks_of
+from nas_budget.search.samplers.factory import AnySpace, networks_of
 from nas_budget.search.samplers.network_space import NetworkSpace
 from nas_budget.space.network_rows import n_rows
-from nas_budget.space.space import SearchSpace
 from nas_budget.train.optim.recipe import Recipe
 from nas_budget.train.profile.time_model import TimeModel
 
-Measure = Callable[[Sequence[ResNetSpec], Recipe, str], TimeModel]
+Measure = Callable[[Sequence[AnySpec], Recipe, str], TimeModel]
 """Times steps of some networks, by a recipe in a precision, and fits the time model of the device."""
 
 FACTORS = (1.0, 1 / 2, 1 / 4, 1 / 8)
@@ -141,14 +141,18 @@ def narrowest_width(factor: float) -> int:
     return max(1, ceil((LEAST_WIDTH - 0.5) / factor)) if factor < 1 else 1
 
 
-def check_proxy(factor: float, space: SearchSpace) -> None:
+def check_proxy(factor: float, space: AnySpace) -> None:
     """Check that no network of a space has a proxy with fewer than `LEAST_WIDTH` channels anywhere.
 
     Raises:
-        UsageError: One has.
+        UsageError: One has. Or the networks are of a family of the user's own, which has no proxies.
     """
     if factor == 1:
         return
+    if isinstance(space, FamilySpace):
+        raise UsageError(
+            f"search.proxy: {factor:.4g} is not allowed, as networks of {space.family} have no proxies; give none"
+        )
     least = min([space.width[0], *filter(None, space.stem_width)])
     if scaled_width(least, factor) < LEAST_WIDTH:
         raise UsageError(
@@ -173,7 +177,7 @@ def check_ladder(factor: float, ladder: Sequence[int]) -> None:
 
 
 def spaces_by_factor(
-    factors: Sequence[float], space_of: Callable[[float], SearchSpace], budget: Budget
+    factors: Sequence[float], space_of: Callable[[float], AnySpace], budget: Budget
 ) -> dict[float, NetworkSpace]:
     """The networks that may be proposed, for each factor with which any fits."""
     found: dict[float, NetworkSpace] = {}
@@ -203,18 +207,18 @@ def possible_ladder(factor: float, ladder: Sequence[int]) -> tuple[int, ...]:
     return tuple(ladder[: len(levels(factor, ladder))]) if factor < 1 else ()
 
 
-def _proposals(networks: NetworkSpace) -> list[ResNetSpec]:
+def _proposals(networks: NetworkSpace) -> list[AnySpec]:
     """Random networks that fit, the same every time."""
     rows = networks.random(N_PROPOSED, np.random.default_rng(0))
     return [networks.spec(rows, i) for i in range(n_rows(rows))] or [networks.decode({})]
 
 
-def _to_time(specs: Sequence[ResNetSpec]) -> list[ResNetSpec]:
+def _to_time(specs: Sequence[AnySpec]) -> list[AnySpec]:
     """A few of them, spread over what there is."""
     return [*dict.fromkeys(specs)][:: max(1, len(specs) // N_TIMED)][:N_TIMED]
 
 
-def _trial_seconds(specs: Sequence[ResNetSpec], factor: float, asked: Asked, images: int, speed: TimeModel) -> float:
+def _trial_seconds(specs: Sequence[AnySpec], factor: float, asked: Asked, images: int, speed: TimeModel) -> float:
     """Mean seconds of a trial of the dearer networks that trains to its end."""
     recipe = replace(asked.recipe, batch_size=min(asked.recipe.batch_size, images))
     seconds = [speed.epoch_seconds(scale_widths(s, factor, 1), recipe, images, asked.n_validation) for s in specs]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import psutil
@@ -29,6 +30,7 @@ from nas_budget.search.config.proxy import (
 from nas_budget.search.config.sections import FROM_DATA
 from nas_budget.search.config.settings import FORMAT, StudyConfig, differences, is_held, next_name
 from nas_budget.search.config.study_file import Sections
+from nas_budget.search.samplers.factory import AnySpace
 from nas_budget.space.space import SearchSpace
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.open import open_dataset
@@ -90,7 +92,7 @@ def resolve(
             f"study {name} was recorded by another version of nas-budget, and this one reads {FORMAT!r}; start another "
             f"study with --name {next_name(name)}"
         )
-    full = copy.deepcopy(sections)
+    full = _with_family(sections, dataset, name)
     open_keys = {key for key in OPEN if _get(full, key) == "auto"}
     for key in open_keys if recorded else ():
         if is_held(key) or key in ("search.ladder", "search.trials"):
@@ -118,6 +120,17 @@ def resolve(
     return config
 
 
+def _with_family(sections: Sections, dataset: Dataset, name: str) -> Sections:
+    """A copy of the sections, with the dimensions of the family that the space names; it is imported for that."""
+    full = copy.deepcopy(sections)
+    if full["space"]["family"]:
+        try:
+            full["space"] = json.loads(json.dumps(asdict(space_of(full["space"], images_of(dataset)))))
+        except UsageError as error:
+            raise StudyFileError([f"{name}: {error}"]) from None
+    return full
+
+
 def space_and_budget(
     sections: Sections, on_message: Callable[[str], None], on_share: Callable[[float], None] = lambda _: None
 ) -> tuple[SearchSpace, Budget]:
@@ -127,20 +140,24 @@ def space_and_budget(
         UsageError: An unknown data set.
         DataError: A file of images that is missing or damaged.
     """
+    if family := sections["space"]["family"]:
+        raise UsageError(f"space.family: the networks of {family} cannot be counted like residual ones; leave it out")
     name = sections["data"]["name"]
     images = dict(zip(FROM_DATA, IMAGES[name], strict=True)) if name in IMAGES else None
     images = images or images_of(open_dataset(name, None, on_message, on_share))
-    return _space(sections, images, 1.0), budget_of(sections["budget"])
+    space = _space(sections, images, 1.0)
+    assert isinstance(space, SearchSpace)  # noqa: S101 - there is no family
+    return space, budget_of(sections["budget"])
 
 
-def _space(sections: Sections, images: Mapping[str, Any], factor: float) -> SearchSpace:
+def _space(sections: Sections, images: Mapping[str, Any], factor: float) -> AnySpace:
     """The space for proxies of this factor."""
     section = {**sections["space"]}
-    if section["fill"] == "auto":
+    if section.get("fill") == "auto":
         aim, budget = sections["search"]["aim"], sections["budget"]
         others = any(budget[limit] != "none" for limit in ("macs", "weight_bytes", "activation_bytes"))
         section["fill"] = FILL_OF_SEVERAL if aim == "best" and others else FILL[aim]
-    if section["width"] == "auto":
+    if section.get("width") == "auto":
         section["width"] = (max(WIDTH[0], narrowest_width(factor)), WIDTH[1])
     return space_of(section, images)
 
@@ -176,7 +193,7 @@ def _close(full: Sections, device: torch.device, dataset: Dataset, measure: Meas
         trials = search["trials"]
         least = min(LEAST_IMAGES, n_train) if data["images"] == "auto" else n_train
         n_trials = TRIALS if trials == "auto" else trials
-        factors = _factors(search)
+        factors = _factors(search, bool(full["space"].get("family")))
         epochs = search["finalist_epochs"]
         asked = Asked(
             factors=factors,
@@ -203,7 +220,7 @@ def _close(full: Sections, device: torch.device, dataset: Dataset, measure: Meas
     search["proxy"] = 1.0 if search["proxy"] == "auto" else search["proxy"]
     data["images"] = n_train
     space = _space(full, images, search["proxy"])
-    full["space"].update(width=list(space.width), fill=list(space.fill))
+    full["space"].update({key: list(getattr(space, key)) for key in ("width", "fill") if key in full["space"]})
     search["workers"] = n_workers(search["proxy"])
     search["trials"] = TRIALS if search["trials"] == "auto" else search["trials"]
     if search["threads"] == "auto":
@@ -212,10 +229,12 @@ def _close(full: Sections, device: torch.device, dataset: Dataset, measure: Meas
         search["threads"] = 1 if small else max(1, cores // search["workers"])
 
 
-def _factors(search: Mapping[str, Any]) -> tuple[float, ...]:
+def _factors(search: Mapping[str, Any], of_family: bool) -> tuple[float, ...]:
     """The factors to choose from: no network of the queue becomes too narrow, and there is room for the ladder."""
     if search["proxy"] != "auto":
         return (search["proxy"],)
+    if of_family:
+        return (1.0,)
     queue = [] if search["queue"] == "auto" else search["queue"]
     widths = [width for network in queue for width in (*network.get("channels", ()), network.get("stem_width"))]
     narrowest = min(filter(None, widths), default=WIDTH[1])
@@ -229,7 +248,7 @@ def _factors(search: Mapping[str, Any]) -> tuple[float, ...]:
 
 def _get(sections: Mapping[str, Any], key: str) -> Any:
     section, field = key.split(".")
-    return sections[section][field]
+    return sections[section].get(field)
 
 
 def _set(sections: Sections, key: str, value: Any) -> None:

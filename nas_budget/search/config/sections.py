@@ -192,10 +192,14 @@ BudgetSection = _section(
         "weight_format": (Literal[*WEIGHT_FORMATS], WEIGHT_FORMATS[0]),
     },
 )
+FamilyTarget: Any = Annotated[
+    str, Field(description="Networks of your own instead, as package.module:Family; the other keys do not go with it.")
+]
 SpaceSection = _section(
     "SpaceSection",
     SearchSpace,
     {
+        "family": (FamilyTarget, ""),
         "first_stride": (_listed(tuple[int, ...]), (1, 2)),
         "width": (Auto | _listed(tuple[int, int]), "auto"),
         "fill": (Auto | _listed(tuple[float, float]), "auto"),

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from nas_budget.arch.budget import Budget
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import STUDY_SETTINGS
 from nas_budget.search.config.sections import SECTIONS, SearchSection
 from nas_budget.search.config.study_file import Sections
 from nas_budget.search.samplers.candidate import RecipeSpace
-from nas_budget.search.samplers.factory import networks_of
+from nas_budget.search.samplers.factory import AnySpace, networks_of
 from nas_budget.search.samplers.network_space import NetworkSpace
-from nas_budget.space.space import SearchSpace
 from nas_budget.train.data.conversion.options import split_options
 from nas_budget.train.optim.recipe import Recipe
 from nas_budget.untrusted import name_from
@@ -88,7 +87,7 @@ class StudyConfig:
 
     name: str
     budget: Budget
-    space: SearchSpace
+    space: AnySpace
     recipe_name: str
     recipes: RecipeSpace
     data_name: str
@@ -119,7 +118,7 @@ class StudyConfig:
     precision: str
     threads: int
     graph: bool
-    queue: tuple[ResNetSpec, ...]
+    queue: tuple[AnySpec, ...]
     storage: str = field(default="journal", compare=False)
     chosen: tuple[str, ...] = field(default=(), compare=False)
 

@@ -91,7 +91,9 @@ def _check(name: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[t
 def _check_values(name: str, checked: Mapping[str, Any]) -> None:
     """What the dataclass of a section has against its values; those left to the device are not looked at."""
     given: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in checked.items() if k != "name" and v != "auto"
+        k: tuple(v) if isinstance(v, list) else v
+        for k, v in checked.items()
+        if k not in ("name", "family") and v != "auto"
     }
     if name == "space":
         SearchSpace(**given)

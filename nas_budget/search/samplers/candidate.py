@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec, spec_from_dict
 from nas_budget.search.samplers.network_space import NetworkSpace
 from nas_budget.space.dimensions import Dimension
 from nas_budget.space.network_rows import Rows, n_rows
@@ -41,7 +41,7 @@ class Candidate:
         True
     """
 
-    spec: ResNetSpec
+    spec: AnySpec
     recipe: Recipe
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Candidate:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Candidate:
         """The candidate of plain values."""
-        return cls(ResNetSpec.from_dict(values["spec"]), Recipe(**values["recipe"]))
+        return cls(spec_from_dict(values["spec"]), Recipe(**values["recipe"]))
 
 
 @dataclass(frozen=True)

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 from nas_budget.arch.budget import Budget
+from nas_budget.arch.family_spec import FamilySpace
 from nas_budget.search.samplers.bayes import BayesSampler
 from nas_budget.search.samplers.candidate import CandidateSpace
 from nas_budget.search.samplers.evolution import EvolutionSampler
+from nas_budget.search.samplers.family_networks import FamilyNetworks, family_dimensions
 from nas_budget.search.samplers.network_space import NetworkSpace
 from nas_budget.search.samplers.optuna_samplers import OptunaSampler
 from nas_budget.search.samplers.resnet_networks import ResNetNetworks
 from nas_budget.search.samplers.sampler import CandidateSampler, RandomSampler
+from nas_budget.space.dimensions import Dimension
 from nas_budget.space.space import SearchSpace
 
 SAMPLERS = ("bayes", "tpe", "gp", "nsga2", "cmaes", "evolution", "random")
 
 
-def networks_of(space: SearchSpace, budget: Budget) -> NetworkSpace:
+AnySpace = SearchSpace | FamilySpace
+"""What a search may propose: residual networks, or those of a family of the user's own."""
+
+
+def dimensions_of(space: AnySpace) -> tuple[Dimension, ...]:
+    """The coordinates of a proposal."""
+    return family_dimensions(space) if isinstance(space, FamilySpace) else space.dimensions()
+
+
+def networks_of(space: AnySpace, budget: Budget) -> NetworkSpace:
     """The networks of a space that keep a budget.
 
     Raises:
         NothingFitsError: None does.
     """
-    return ResNetNetworks(space, budget)
+    return FamilyNetworks(space, budget) if isinstance(space, FamilySpace) else ResNetNetworks(space, budget)
 
 
 def make_candidate_sampler(

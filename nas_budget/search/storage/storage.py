@@ -19,6 +19,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from nas_budget.arch.family_spec import FamilySpace
 from nas_budget.errors import StudyError, UsageError
 from nas_budget.records.paths import JOURNAL, LOCK
 from nas_budget.search.config.settings import StudyConfig, differences
@@ -181,9 +182,16 @@ def _note(settings: StudyConfig) -> Iterator[str]:
     yield f"Objective: accuracy on {settings.n_validation:,} validation images of {data}."
     yield f"\nBudget: {settings.budget}; every trial keeps it.\n"
     yield "Parameters of a trial:\n"
-    yield from (f"- `{name}`: {words}" for name, words in COORDINATES.items())
+    yield from (f"- `{name}`: {words}" for name, words in _coordinates(settings))
     yield "\nUser attributes:\n"
     yield from (f"- `{name}`: {words}" for name, words in ATTRIBUTES.items())
+
+
+def _coordinates(settings: StudyConfig) -> Iterator[tuple[str, str]]:
+    if isinstance(settings.space, FamilySpace):
+        yield from ((name, f"as `{settings.space.family}` has it") for name, _ in settings.space.choices)
+    else:
+        yield from COORDINATES.items()
 
 
 @contextmanager

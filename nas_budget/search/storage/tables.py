@@ -14,13 +14,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.arch.cost import Cost, cost
 from nas_budget.arch.scale import scale_widths
+from nas_budget.arch.spec import AnySpec, ResNetSpec
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.finalists import FinalistRun, summarize_finalists, write_finalists
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, PREDICTIONS, TRIALS_TABLE
 from nas_budget.records.predictions import write_predictions
 from nas_budget.records.statistics import pareto_front
 from nas_budget.records.time_ledger import TimeLedger, ledger
-from nas_budget.records.trials import TrialRecord, best_of, write_table
+from nas_budget.records.trials import OF_RESIDUAL, TrialRecord, best_of, write_table
 from nas_budget.records.versions import package_versions
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.bayes import BayesSampler
@@ -196,24 +197,13 @@ def row_of(trial: FrozenTrial, settings: StudyConfig) -> TrialRecord:
         params=used.params,
         macs=used.macs,
         weight_bytes=used.weight_bytes["fp32"],
-        activation_bytes=used.activation_bytes,
-        depth=used.depth,
         latency_s=_rounded(known.get("latency_s")),
         proxy=proxy,
         proxy_params=used.params if proxy == 1 else cost(scale_widths(spec, proxy)).params,
         of=known.get("of"),
         seconds=round(known.get("seconds", 0.0), 3),
         repeated_seconds=round(known.get("repeated_seconds", 0.0), 3),
-        channels=_joined(spec.channels),
-        blocks=_joined(spec.blocks),
-        kernels=_joined(spec.kernels),
-        strides=_joined(spec.strides),
-        pool=spec.pool_size,
-        stem_kernel=spec.stem_kernel,
-        shortcut_kernel=spec.shortcut_kernel,
-        block=spec.block,
-        se_reduction=spec.se_reduction,
-        stem_width=spec.stem_channels,
+        **_of_residual(spec),
         optimizer=recipe.optimizer,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
@@ -244,6 +234,17 @@ def row_of(trial: FrozenTrial, settings: StudyConfig) -> TrialRecord:
         reason=known.get("reason", ""),
         spec=spec.to_json(),
     )
+
+
+def _of_residual(spec: AnySpec) -> dict[str, Any]:
+    """The columns of residual networks; empty of other ones."""
+    if not isinstance(spec, ResNetSpec):
+        texts = ("channels", "blocks", "kernels", "strides", "block")
+        return {name: "" if name in texts else None for name in OF_RESIDUAL}
+    each_stage = {name: _joined(getattr(spec, name)) for name in ("channels", "blocks", "kernels", "strides")}
+    whole = {name: getattr(spec, name) for name in ("stem_kernel", "shortcut_kernel", "block", "se_reduction")}
+    counted = {name: getattr(cost(spec), name) for name in ("activation_bytes", "depth")}
+    return each_stage | whole | counted | {"pool": spec.pool_size, "stem_width": spec.stem_channels}
 
 
 def finalist_seeds(settings: StudyConfig) -> range:

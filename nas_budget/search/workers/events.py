@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec
 from nas_budget.records.finalists import FinalistRun
 from nas_budget.records.trials import TrialRecord
 from nas_budget.train.engine.loop import EpochResult
@@ -15,7 +15,7 @@ class TrialStarted:
     """A trial begins to train: `resumed` where it had been interrupted, `finalist` where a finalist trains."""
 
     number: int
-    spec: ResNetSpec
+    spec: AnySpec
     params: int
     resumed: bool
     finalist: bool = False

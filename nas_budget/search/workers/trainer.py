@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec
 from nas_budget.search.samplers.candidate import Candidate
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.engine.device import describe_device, free_memory
@@ -25,7 +25,7 @@ class CandidateTrainer(Protocol):
     def device(self) -> str:
         """Where it trains, in words."""
 
-    def latency_s(self, spec: ResNetSpec) -> float | None:
+    def latency_s(self, spec: AnySpec) -> float | None:
         """Seconds of one image through a network; None where that cannot be timed."""
 
     def train(self, candidate: Candidate, seed: int) -> Iterator[EpochResult]:
@@ -57,7 +57,7 @@ class TorchTrainer:
         """Where it trains, in words."""
         return describe_device(self.images.mean.device)
 
-    def latency_s(self, spec: ResNetSpec) -> float:
+    def latency_s(self, spec: AnySpec) -> float:
         """Seconds of one image through a network, measured in about a tenth of a second."""
         return latency_s(spec, self.images.mean.device, self.precision)
 

@@ -9,15 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.family_spec import FamilySpec
+from nas_budget.arch.spec import AnySpec, ResNetSpec
 from nas_budget.train.engine.device import seeded
+from nas_budget.train.modules.family import build_family
 
 
-def build(spec: ResNetSpec, seed: int = 0) -> nn.Module:
+def build(spec: AnySpec, seed: int = 0) -> nn.Module:
     """The network of a spec, with fresh weights that follow from the seed, in fp32 on the CPU.
 
     It maps normalized images of shape (N, in_channels, image_size, image_size) to logits of shape (N, classes).
     Its submodules carry the names that `arch.layers.layers` gives them. torch's global generators are left as they are.
+    The network of a `FamilySpec` is built by its family, whose code is run.
 
     Examples:
         >>> network = build(ResNetSpec((8, 16), blocks=1), seed=0)
@@ -27,6 +30,8 @@ def build(spec: ResNetSpec, seed: int = 0) -> nn.Module:
         ['conv1', 'bn1', 'layer1', 'layer2', 'avgpool', 'dropout', 'fc']
     """
     with seeded(torch.device("cpu"), seed):
+        if isinstance(spec, FamilySpec):
+            return build_family(spec)
         network = ResNet(spec)
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) != module.stride:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_budget.arch.budget import NO_LIMIT, Budget
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec
 from nas_budget.errors import ModelError
 from nas_budget.records.formatting import time_text
 from nas_budget.records.paths import RUN_SETTINGS, TRIAL_FOLDERS, TRIALS_TABLE
@@ -30,7 +30,7 @@ class RunConfig:
     """
 
     name: str
-    spec: ResNetSpec
+    spec: AnySpec
     recipe_name: str
     recipe: Recipe
     n_train: int

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.split import split_images
 from nas_budget.train.engine.device import choose_device, choose_precision
@@ -23,6 +23,7 @@ class Trained:
     """A trained model, for `save_model`, and the result of each epoch.
 
     Examples:
+        >>> from nas_budget import ResNetSpec
         >>> from nas_budget.train.data.synthetic import synthetic
         >>> spec, recipe = ResNetSpec((4, 8), blocks=1), Recipe(batch_size=32, epochs=1)
         >>> trained = train_network(spec, synthetic(n_train=84), recipe, n_train=64, n_validation=0)
@@ -40,7 +41,7 @@ class Trained:
 
 
 def train_network(
-    spec: ResNetSpec, dataset: Dataset, recipe: Recipe = RECIPES["fast"], *, seed: int = 0, device: str = "auto",
+    spec: AnySpec, dataset: Dataset, recipe: Recipe = RECIPES["fast"], *, seed: int = 0, device: str = "auto",
     precision: str = "auto", n_train: int | None = None, n_validation: int | None = None,
     on_epoch: Callable[[EpochResult], None] = lambda _: None,
 ) -> Trained:  # fmt: skip
@@ -64,6 +65,7 @@ def train_network(
         DataError: Images of another kind than the network takes.
 
     Examples:
+        >>> from nas_budget import ResNetSpec
         >>> from nas_budget.train.data.synthetic import synthetic
         >>> spec, recipe = ResNetSpec((4, 8), blocks=1), Recipe(batch_size=32, epochs=2)
         >>> trained = train_network(spec, synthetic(n_train=84), recipe, device="cpu", n_train=64, n_validation=20)

@@ -1,6 +1,7 @@
 """`Model`: a trained network with its classes and normalization, saved as safetensors.
 
-The header of the file holds all but the weights. Nothing is ever unpickled, so a file cannot run code.
+The header of the file holds all but the weights. Nothing is ever unpickled, so a file of a residual network cannot run
+code. One of a family of the user's own names a module, which is imported to build the network.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from nas_budget.arch.budget import NO_LIMIT, Budget
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec, spec_from_dict
 from nas_budget.errors import DataError, ModelError, QuantityError, SpecError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import EMA_WEIGHTS, WEIGHTS
@@ -44,6 +45,7 @@ class Model:
 
     Examples:
         >>> import tempfile
+        >>> from nas_budget import ResNetSpec
         >>> spec = ResNetSpec((4, 8), blocks=1, image_size=8, classes=2, pool="global")
         >>> model = Model(spec, build(spec).eval(), ("cat", "dog"), mean=(125.0,) * 3, std=(60.0,) * 3)
         >>> images = torch.zeros(5, 8, 8, 3, dtype=torch.uint8)
@@ -55,7 +57,7 @@ class Model:
         torch.Size([5, 2])
     """
 
-    spec: ResNetSpec
+    spec: AnySpec
     network: nn.Module
     classes: tuple[str, ...]
     mean: tuple[float, ...]
@@ -81,7 +83,7 @@ class Model:
         return ((images - mean) / std).permute(0, 3, 1, 2)
 
 
-def check_images(spec: ResNetSpec, dataset: Dataset) -> None:
+def check_images(spec: AnySpec, dataset: Dataset) -> None:
     """Check that a network takes the images of a data set; a `DataError` says what differs."""
     takes = (spec.image_size, spec.in_channels, spec.classes)
     has = (dataset.image_size, dataset.in_channels, len(dataset.classes))
@@ -107,7 +109,7 @@ def load_model(source: Path, ema: bool = False) -> Model:
     path = source / (EMA_WEIGHTS if ema else WEIGHTS) if source.is_dir() else source
     tensors, values = load_tensors(path, FORMAT)
     try:
-        spec = ResNetSpec.from_dict(values["spec"])
+        spec = spec_from_dict(values["spec"])
         classes, mean, std = (tuple(values[key]) for key in ("classes", "mean", "std"))
         about = dict(values["about"])
     except (SpecError, KeyError, TypeError) as error:
@@ -134,6 +136,9 @@ def fit_tensors(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, values: Mapping[str, Any]) -> None:
     """Write tensors and JSON-ready values, with a digest of both, all of it or nothing."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Tied weights are one tensor of two names, and a file holds each name's own.
+    places = [tensor.data_ptr() for tensor in plain.values()]
+    plain = {name: t.clone() if places.count(t.data_ptr()) > 1 else t for name, t in plain.items()}
     text = json.dumps(values)
     header = {"format": kind, "values": text, "digest": _file_digest(plain, text)}
     try:

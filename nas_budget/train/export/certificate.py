@@ -14,16 +14,15 @@ from torch import Tensor
 
 from nas_budget.arch.budget import Budget, Verdict
 from nas_budget.arch.cost import cost
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec, spec_from_json
 from nas_budget.train.engine.evaluate import predict_logits
 from nas_budget.train.engine.weights import load_model
 
 TOLERANCE = 1e-4
 """Greatest difference of logits that is allowed, as a share of the greatest logit, or of 1 where that is less."""
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 ELSEWHERE = ("accuracy", "test_images", "data", "budget")
 """What is known of a training that has keys of its own in the certificate."""
-NO_BUFFERS = f"shapes in the header, without {', '.join(BUFFERS)}"
+TRAINABLE = "shapes in the header, of what the network has as trainable parameters"
 
 Batches = Sequence[Tensor]
 """Images, uint8 (n, size, size, channels) each, that go into a file one after the other."""
@@ -66,13 +65,14 @@ class Certificate:
         date: Date and time, in UTC.
 
     Examples:
+        >>> from nas_budget import ResNetSpec
         >>> spec = ResNetSpec((32, 64, 96, 128, 185))
         >>> certificate = Certificate(spec, Budget(), {"accuracy": 0.93}, "", (), {}, "2026-01-01")
         >>> certificate.verdict.fits, certificate.accuracy, certificate.to_dict()["params"]
         (True, 0.93, 4907445)
     """
 
-    spec: ResNetSpec
+    spec: AnySpec
     budget: Budget
     about: dict[str, Any]
     weights_digest: str
@@ -129,7 +129,7 @@ def max_difference(logits: Tensor, expected: Tensor) -> float:
 
 def read_spec_file(path: Path, _batches: Batches) -> Reading:
     """The parameters of a spec, in closed form, and no logits."""
-    return cost(ResNetSpec.from_json(path.read_text(encoding="utf-8"))).params, None
+    return cost(spec_from_json(path.read_text(encoding="utf-8"))).params, None
 
 
 def read_safetensors(path: Path, batches: Batches) -> Reading:
@@ -138,7 +138,8 @@ def read_safetensors(path: Path, batches: Batches) -> Reading:
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - it is no mapping
     model = load_model(path)
     logits = [predict_logits(model.network, batch, model.normalized) for batch in batches]
-    return sum(prod(shape) for name, shape in shapes.items() if not name.endswith(BUFFERS)), torch.cat(logits)
+    trained = [name for name, parameter in model.network.named_parameters() if parameter.requires_grad]
+    return sum(prod(shapes[name]) for name in trained), torch.cat(logits)
 
 
 def read_onnx(path: Path, batches: Batches) -> Reading:

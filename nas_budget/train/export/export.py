@@ -17,7 +17,8 @@ from torch import Tensor
 
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
-from nas_budget.errors import ModelError, UsageError
+from nas_budget.arch.family_spec import FamilySpec
+from nas_budget.errors import ModelError, NasBudgetError, UsageError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import CERTIFICATE, SPEC, WEIGHTS
 from nas_budget.train.engine.evaluate import predict_logits
@@ -27,6 +28,7 @@ from nas_budget.train.export.certificate import TOLERANCE, Batches, Certificate,
 from nas_budget.train.export.onnx_export import write_onnx
 from nas_budget.train.export.standalone import run_standalone, standalone_text
 from nas_budget.train.export.torch_export import write_torch
+from nas_budget.train.modules.load_module import describe_error
 
 BATCHES = (1, 2, 7)
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -135,8 +137,15 @@ def _write(path: Path, name: str, form: Format, model: Model, batches: Batches, 
                 f"{path}: its logits differ from torch's by {difference:.1e} of the greatest one, allowed is "
                 f"{TOLERANCE:.0e}; it was removed"
             )
-    except BaseException:
+    except BaseException as error:
         path.unlink(missing_ok=True)
+        if (
+            isinstance(model.spec, FamilySpec)
+            and isinstance(error, Exception)
+            and not isinstance(error, NasBudgetError)
+        ):
+            why = describe_error(error)
+            raise ModelError(f"{path}: a network of {model.spec.family} cannot be exported so ({why})") from error
         raise
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
@@ -158,7 +167,7 @@ SPEC_FORMAT = Format(
     "closed form of the spec",
 )
 FORMATS = {
-    "safetensors": Format(WEIGHTS, save_model, certificate.read_safetensors, certificate.NO_BUFFERS),
+    "safetensors": Format(WEIGHTS, save_model, certificate.read_safetensors, certificate.TRAINABLE),
     "onnx": Format(
         "model.onnx",
         write_onnx,

@@ -19,7 +19,7 @@ import torch
 
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.errors import ModelError
+from nas_budget.errors import ModelError, UsageError
 from nas_budget.train.engine import model as network_source
 from nas_budget.train.engine.weights import Model
 from nas_budget.train.export import standalone_template as template
@@ -72,6 +72,10 @@ PROBE_LIMIT_S = 600
 def standalone_text(model: Model) -> str:
     """A Python file with exactly this network, in plain PyTorch, that reads its weights from a safetensors file."""
     spec = model.spec
+    if not isinstance(spec, ResNetSpec):
+        raise UsageError(
+            f"--format python writes residual networks only, and this is one of {spec.family}; give another"
+        )
     values = {name: getattr(spec, name) for name in SPEC_NAMES}
     head = HEAD.format(**values, params=cost(spec).params, version=version("nas-budget"))
     functions = (

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec, ResNetSpec
 from nas_budget.records.versions import package_versions
 from nas_budget.train.engine.device import (
     autocast,
@@ -98,7 +98,7 @@ class Measurement:
     memory: str
 
 
-def prepare(spec: ResNetSpec, device: torch.device, precision: str, training: bool, batch: int) -> Callable[[], None]:
+def prepare(spec: AnySpec, device: torch.device, precision: str, training: bool, batch: int) -> Callable[[], None]:
     """A function that evaluates a batch of random images, or takes a training step, and waits for the device.
 
     The network has fresh weights. A training step is forward, backward and SGD with momentum.
@@ -152,7 +152,7 @@ def measure(spec: ResNetSpec, device: torch.device, precision: str = "fp32", tim
     )
 
 
-def latency_s(spec: ResNetSpec, device: torch.device, precision: str = "fp32") -> float:
+def latency_s(spec: AnySpec, device: torch.device, precision: str = "fp32") -> float:
     """Seconds of one image through a network with fresh weights: the least in a tenth of a second of repeats."""
     return min(repeat(prepare(spec, device, precision, training=False, batch=1), 0.1))
 

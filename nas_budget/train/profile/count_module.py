@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nas_budget.arch.budget import Budget, Verdict
 from nas_budget.arch.cost import BYTES_PER_WEIGHT
 from nas_budget.errors import NasBudgetError, UsageError
-from nas_budget.train.profile.load_module import build_on_meta, describe_error, isolated, load_module
+from nas_budget.train.modules.load_module import build_on_meta, describe_error, isolated, load_module
 from nas_budget.train.profile.op_counts import UncountedOps, rules
 
 ITSELF = "(itself)"
@@ -100,6 +101,9 @@ class ModuleCost:
         buffers: Elements of floating-point buffers, such as running means and variances.
         macs: Multiply-accumulates for one input, half of what torch's `FlopCounterMode` counts: convolutions,
             matrix products, attention.
+        layers: Calls of modules that have no children.
+        elements: Numbers that these return for one input.
+        out_shape: Of what the module returns, without the batch; () where that is no tensor.
         parts: The same for each child, in order; then "(itself)" for what is outside all children, if anything is.
         uncounted: Operations that multiply and accumulate but have no rule, such as a Fourier transform: where there
             are any, `macs` is a lower bound. A dot product that is written as an element-wise product and a sum is
@@ -111,6 +115,9 @@ class ModuleCost:
     frozen: int
     buffers: int
     macs: int
+    layers: int
+    elements: int
+    out_shape: tuple[int, ...]
     parts: tuple[ModulePart, ...]
     uncounted: tuple[UncountedCalls, ...] = ()
 
@@ -135,7 +142,8 @@ class ModuleCost:
         """The figures as JSON-ready values."""
         parts = [asdict(part) | {"out_shape": list(part.out_shape)} for part in self.parts]
         uncounted = [asdict(calls) for calls in self.uncounted]
-        return asdict(self) | {"weight_bytes": self.weight_bytes, "parts": parts, "uncounted": uncounted}
+        about = {"out_shape": list(self.out_shape), "parts": parts, "uncounted": uncounted}
+        return asdict(self) | about | {"weight_bytes": self.weight_bytes}
 
 
 def count_module(target: str, *inputs: Sequence[int] | ModuleInput) -> ModuleCost:
@@ -216,10 +224,10 @@ def _count(target: str, module: nn.Module, inputs: Sequence[ModuleInput]) -> Mod
             with device:
                 positional = [one.tensor(dtype) for one in inputs if not one.name]
                 named = {one.name: one.tensor(dtype) for one in inputs if one.name}
-                parts, uncounted = _parts(module, trained, positional, named)
+                parts, layers, elements, shape, uncounted = _parts(module, trained, positional, named)
             buffers = sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
             params, frozen, macs = (sum(getattr(p, name) for p in parts) for name in ("params", "frozen", "macs"))
-            return ModuleCost(target, params, frozen, buffers, macs, parts, uncounted)
+            return ModuleCost(target, params, frozen, buffers, macs, layers, elements, shape, parts, uncounted)
         except Exception as error:
             problems.append(_problem(error, inputs))
     raise NasBudgetError(problems[0])
@@ -243,10 +251,11 @@ def _problem(error: Exception, inputs: Sequence[ModuleInput]) -> str:
 
 def _parts(
     module: nn.Module, trained: Set[int], positional: Sequence[Tensor], named: Mapping[str, Tensor]
-) -> tuple[tuple[ModulePart, ...], tuple[UncountedCalls, ...]]:
+) -> tuple[tuple[ModulePart, ...], int, int, tuple[int, ...], tuple[UncountedCalls, ...]]:
     """Runs a module and counts the work of each child: of a call, in the outermost child that it happens in.
 
-    `trained` has the ids of the parameters that require gradients, where they are not frozen.
+    Beside the children, calls of modules without children, numbers that they return, the shape of the output, and what
+    has no rule. `trained` has the ids of the parameters that require gradients, where they are not frozen.
     """
     counter, watcher = FlopCounterMode(display=False, custom_mapping=rules()), UncountedOps()
     watcher.part = ITSELF
@@ -256,6 +265,7 @@ def _parts(
     entered: list[int] = []
     flops = dict.fromkeys(children.values(), 0)
     shapes: dict[str, tuple[int, ...]] = {}
+    returned: list[int] = []
 
     def enter(called: nn.Module, _inputs: Any) -> None:
         if id(called) in owners:
@@ -263,6 +273,8 @@ def _parts(
             entered.append(counter.get_total_flops())
 
     def leave(called: nn.Module, _inputs: Any, output: Any) -> None:
+        if not called._modules:
+            returned.append(prod(_shape(output)))
         if id(called) in children:
             shapes[children[id(called)]] = _shape(output)
         if id(called) in owners:
@@ -288,7 +300,8 @@ def _parts(
         parts.append(ModulePart(name, type(child).__name__, params, frozen, flops[name] // 2, shapes.get(name, ())))
     outside = parts[-1]
     uncounted = tuple(UncountedCalls(name, part, calls) for (name, part), calls in watcher.calls.items())
-    return tuple(parts if outside.params or outside.frozen or outside.macs else parts[:-1]), uncounted
+    shown = tuple(parts if outside.params or outside.frozen or outside.macs else parts[:-1])
+    return shown, len(returned), sum(returned), shapes[ITSELF], uncounted
 
 
 def _shape(output: Any) -> tuple[int, ...]:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from nas_budget.arch.cost import cost
+from nas_budget.arch.family_spec import FamilySpec
 from nas_budget.arch.layers import Layer, layers
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.spec import AnySpec
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.engine.device import free_memory, is_out_of_memory, seeded
 from nas_budget.train.engine.model import build
@@ -45,7 +46,7 @@ MIN_TIMED = 8
 class Timing:
     """Seconds that a training step of a network took with a recipe."""
 
-    spec: ResNetSpec
+    spec: AnySpec
     recipe: Recipe
     seconds: float
 
@@ -66,6 +67,7 @@ class TimeModel:
         per_param: Seconds to update a parameter.
 
     Examples:
+        >>> from nas_budget import ResNetSpec
         >>> small, large, recipe = ResNetSpec((8, 16)), ResNetSpec((32, 64)), Recipe(batch_size=128)
         >>> model = TimeModel.fit([Timing(small, recipe, seconds=0.1)])
         >>> round(model.step_seconds(small, recipe), 3)
@@ -100,18 +102,18 @@ class TimeModel:
         factors, _ = nnls(rows, targets)
         return cls(*(factors * slowdown * usual).tolist())
 
-    def step_seconds(self, spec: ResNetSpec, recipe: Recipe) -> float:
+    def step_seconds(self, spec: AnySpec, recipe: Recipe) -> float:
         """Predicted seconds of a training step of the recipe's batch."""
         return float(step_features(spec, recipe) @ astuple(self))
 
-    def epoch_seconds(self, spec: ResNetSpec, recipe: Recipe, n_train: int, n_validation: int = 0) -> float:
+    def epoch_seconds(self, spec: AnySpec, recipe: Recipe, n_train: int, n_validation: int = 0) -> float:
         """Predicted seconds of an epoch of `n_train` images and an evaluation on `n_validation` others."""
         batch = min(recipe.batch_size, n_train)
         step = self.step_seconds(spec, replace(recipe, batch_size=max(2, batch)))
         return step * (n_train // batch + n_validation / batch / PASSES)
 
 
-def step_features(spec: ResNetSpec, recipe: Recipe) -> NDArray[np.float64]:
+def step_features(spec: AnySpec, recipe: Recipe) -> NDArray[np.float64]:
     """What a training step consists of, (5,): MACs, elements, images, layers, parameters, as in `TimeModel`."""
     macs, elements, n_layers, params, update = _features(spec)
     batch = recipe.batch_size
@@ -120,8 +122,13 @@ def step_features(spec: ResNetSpec, recipe: Recipe) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=4_096)
-def _features(spec: ResNetSpec) -> tuple[float, int, int, int, int]:
-    """Padded MACs and elements of an image, layers, parameters, and MACs of an update by Muon."""
+def _features(spec: AnySpec) -> tuple[float, int, int, int, int]:
+    """Padded MACs and elements of an image, layers, parameters, and MACs of an update by Muon.
+
+    Of a family's network no shapes of layers are known: its MACs are not padded, and Muon's are taken for none.
+    """
+    if isinstance(spec, FamilySpec):
+        return spec.macs, spec.elements, spec.layers, spec.params, 0
     walk = layers(spec)
     return (
         sum(map(_padded_macs, walk)),
@@ -145,14 +152,14 @@ def _update_macs(layer: Layer) -> int:
 
 
 def calibrate(
-    specs: Sequence[ResNetSpec], images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: bool = False
+    specs: Sequence[AnySpec], images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: bool = False
 ) -> TimeModel:
     """The time model of the device that holds the images, fitted to timed steps of these networks."""
     return TimeModel.fit(time_steps(specs, images, recipe, precision, graphed), images.mean.device.type)
 
 
 def time_steps(
-    specs: Sequence[ResNetSpec], images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: bool = False,
+    specs: Sequence[AnySpec], images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: bool = False,
     time_s: float = CALIBRATION_S,
 ) -> list[Timing]:  # fmt: skip
     """Timed steps of the networks, without those for which memory or `time_s` seconds did not suffice.
@@ -160,7 +167,7 @@ def time_steps(
     The networks are timed in rounds. Of each the least time counts, since other work on the machine only adds.
     """
     deadline = time.perf_counter() + time_s
-    best: dict[ResNetSpec, Timing] = {}
+    best: dict[AnySpec, Timing] = {}
     for spec in [*specs] * N_ROUNDS:
         try:
             timing = time_step(spec, images, recipe, precision, graphed)
@@ -176,7 +183,7 @@ def time_steps(
 
 
 def time_step(
-    spec: ResNetSpec, images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: bool = False,
+    spec: AnySpec, images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: bool = False,
     most_macs: int = STEP_MACS,
 ) -> Timing:  # fmt: skip
     """The least time of `N_STEPS` training steps after a first one, or after it was recorded as a CUDA graph.

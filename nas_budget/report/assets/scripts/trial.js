@@ -46,8 +46,8 @@ const SETTINGS = [
   ["Accuracy", (id) => accuracy(id)],
   ["Trained as a proxy", (id) => cell("proxy", id) < 1 ? `at 1/${(1 / cell("proxy", id)).toPrecision(3) * 1} of the width, ${count(cell("proxy_params", id))} parameters` : ""],
   ["Parameters", (id) => count(cell("params", id))], ["MACs", (id) => count(cell("macs", id))],
-  ["Latency of one image", (id) => cell("latency_s", id) ? `${(1e3 * cell("latency_s", id)).toPrecision(3)} ms` : ""], ["Depth", (id) => `${cell("depth", id)} layers`],
-  ["Activations at their peak", (id) => `${count(cell("activation_bytes", id))} B`],
+  ["Latency of one image", (id) => cell("latency_s", id) ? `${(1e3 * cell("latency_s", id)).toPrecision(3)} ms` : ""], ["Depth", (id) => cell("channels", id) ? `${cell("depth", id)} layers` : ""],
+  ["Activations at their peak", (id) => cell("channels", id) ? `${count(cell("activation_bytes", id))} B` : ""],
   ["Epochs", (id) => `${cell("epochs", id)} of ${cell("max_epochs", id)}`], ["Time", (id) => `${cell("seconds", id).toFixed(1)} s`],
   ["Recipe", (id) => `${cell("optimizer", id)}, learning rate ${Number(cell("learning_rate", id)).toPrecision(3) * 1}, weight decay ${Number(cell("weight_decay", id)).toPrecision(3) * 1}, batch ${cell("batch_size", id)}`],
   ["Memory", (id) => cell("micro_batches", id) > 1 ? `each batch computed in ${cell("micro_batches", id)} micro-batches, as it did not suffice for a whole one` : ""],
@@ -71,7 +71,7 @@ const difference = (name, first, second) => {
 /** Two trials in a table: a row for each setting, marked where they differ. */
 const sideBySide = (first, second) => {
   const known = SETTINGS.filter(([words]) => words !== "Recipe").map(([words, value]) => [words, value(first), value(second), NUMBERS[words]]);
-  const spec = SPEC.map((name) => [name.replaceAll("_", " "), String(cell(name, first)), String(cell(name, second)), ""]);
+  const spec = [...SPEC, ...page.dimensions].map((name) => [name.replaceAll("_", " "), String(cell(name, first)), String(cell(name, second)), ""]);
   const rows = [...known, ...spec].filter(([, a, b]) => a || b).map(([words, a, b, name]) => make("tr", a === b ? {} : {class: "differs"},
     make("th", {scope: "row"}, words), make("td", {}, a), make("td", {}, b), make("td", {class: "number"}, name ? difference(name, first, second) : "")));
   const heads = ["", nameOfBoth(first), nameOfBoth(second), "difference"];

@@ -8,11 +8,12 @@ const COLUMNS = [
   {name: "params", words: "parameters", right: true, show: (id) => count(cell("params", id))},
   {name: "macs", words: "MACs", right: true, show: (id) => count(cell("macs", id))},
   {name: "latency_s", words: "latency", right: true, show: (id) => cell("latency_s", id) ? `${(1e3 * cell("latency_s", id)).toFixed(2)} ms` : ""},
+  ...page.dimensions.map((name) => ({name, words: name, right: typeof cell(name, 0) === "number", show: (id) => cell(name, id) === null ? "" : String(cell(name, id))})),
   {name: "network", words: "network", show: (id) => [page.network[id], page.recipe[id]].filter(Boolean).join(", ").split(", ").flatMap((part, i) => [i ? ", " : "", make("span", {}, part)])},
   {name: "epochs", words: "epochs", right: true, show: (id) => String(cell("epochs", id))},
   {name: "seconds", words: "seconds", right: true, show: (id) => cell("seconds", id).toFixed(0)},
   {name: "state", words: "state", show: (id) => make("span", {title: cell("reason", id)}, cell("state", id) === "failed" ? `failed: ${cell("reason", id)}` : SHORT[cell("state", id)])},
-].filter(({name}) => !["latency_s", "proxy"].includes(name) || Array.isArray(page.columns[name]));
+].filter(({name}) => !(name === "network" && page.dimensions.length && page.columns.channels.all === "")).filter(({name}) => !["latency_s", "proxy"].includes(name) || Array.isArray(page.columns[name]));
 const classOf = ({name, right}) => `${right ? "number " : ""}${name === "network" ? "network " : ""}of-${name}`;
 const SHORT = {complete: "complete", pruned: "pruned"};
 const STEP = 50;

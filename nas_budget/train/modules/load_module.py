@@ -30,7 +30,7 @@ def load_module(target: str) -> nn.Module:
     Run it inside `isolated`: it imports and calls code of others.
     """
     module_name, path, arguments = _parse(target)
-    return _build(path, _find(module_name, path), arguments)
+    return _build(path, find(module_name, path), arguments)
 
 
 @contextmanager
@@ -84,11 +84,12 @@ def _literals(call: ast.Call) -> Arguments:
     raise UsageError('arguments must be literals, each given once; write such as (10, width=0.5, sizes=[1, "a"])')
 
 
-def _find(module_name: str, path: str) -> Any:
+def find(module_name: str, path: str) -> Any:
+    """What a dotted path names in a module, which is imported; the module itself where the path is empty."""
     missing = object()
     try:
         found: Any = importlib.import_module(module_name)
-        for name in path.split("."):
+        for name in filter(None, path.split(".")):
             holder, found = found, getattr(found, name, missing)
             if found is missing:
                 break
