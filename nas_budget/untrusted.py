@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 import unicodedata
 from collections.abc import Callable
@@ -14,8 +15,8 @@ MARKS = "._-"
 """What a name of a study or run may hold beside letters and digits of any alphabet; not as its first character."""
 LONGEST = 120
 """Bytes of a name in UTF-8. File systems allow 255, and names of runs are made longer by what was trained."""
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-"""How a text begins that a spreadsheet takes for a formula."""
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""How a text begins that a spreadsheet takes for a formula, or that became none by an apostrophe."""
 TOO_DEEP = "nested too deeply"
 
 
@@ -35,12 +36,12 @@ def check_name(name: str) -> str:
     """
     if len(name.encode("utf-8", "replace")) > LONGEST:
         raise UsageError(f"name {name[:40]!r}...: longer than {LONGEST} bytes; give a shorter one")
-    if strange := next((c for c in name if not _allowed(c)), None):
-        raise UsageError(f"name {name!r}: holds {strange!r}; allowed are letters, digits and the marks . _ -")
     if not name:
         raise UsageError("name '': empty; give one of letters, digits and the marks . _ -")
     if name[0] in MARKS:
         raise UsageError(f"name {name!r}: begins with {name[0]!r}; begin with a letter or digit")
+    if strange := next((c for c in name if not _allowed(c)), None):
+        raise UsageError(f"name {name!r}: holds {strange!r}; allowed are letters, digits and the marks . _ -")
     return name
 
 
@@ -98,4 +99,14 @@ def spreadsheet_safe(cell: Any) -> Any:
         >>> spreadsheet_safe("=1+1"), spreadsheet_safe("cat"), spreadsheet_safe(-0.5)
         ("'=1+1", 'cat', -0.5)
     """
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+
+
+def from_spreadsheet(cell: str) -> str:
+    """The text that `spreadsheet_safe` made this cell of.
+
+    Examples:
+        >>> from_spreadsheet("'=1+1"), from_spreadsheet("'tis")
+        ('=1+1', "'tis")
+    """
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell

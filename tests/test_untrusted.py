@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from nas_budget.errors import StudyFileError, UsageError
 from nas_budget.records.trials import write_table
 from nas_budget.search.config.study_file import read_study_file
-from nas_budget.untrusted import LONGEST, check_name, name_from, read_json, read_toml, spreadsheet_safe
+from nas_budget.untrusted import (
+    LONGEST,
+    check_name,
+    from_spreadsheet,
+    name_from,
+    read_json,
+    read_toml,
+    spreadsheet_safe,
+)
 from tests.report.trials import record
 
 DEEP = 100_000
@@ -88,6 +96,13 @@ def test_many_mistakes_show_the_first_twenty_and_how_many_others(tmp_path: Path)
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_a_formula_becomes_a_text(cell: str) -> None:
     assert spreadsheet_safe(cell) == f"'{cell}"
+
+
+@given(st.text(st.sampled_from("'=+-@\t\rax1")))
+def test_every_text_comes_back_from_a_table(text: str) -> None:
+    safe = spreadsheet_safe(text)
+    assert from_spreadsheet(safe) == text
+    assert not safe.startswith(("=", "+", "-", "@", "\t", "\r"))
 
 
 @pytest.mark.parametrize("cell", ["cat", "", None, -1, -0.5, "1-2-3", json.dumps({"a": 1})])

@@ -51,6 +51,7 @@ class Cost:
         parts: The same by part, in order; empty likewise.
 
     Examples:
+        >>> from nas_budget.arch.spec import ResNetSpec
         >>> used = cost(ResNetSpec((8,), blocks=1, pool="global", classes=2))
         >>> used.params, used.buffers, used.weight_bytes["fp16"]
         (1434, 48, 2964)
@@ -95,6 +96,7 @@ def cost(spec: AnySpec) -> Cost:
     buffers equal those of the built module. The results for the 4,096 specs asked for last are kept.
 
     Examples:
+        >>> from nas_budget.arch.spec import ResNetSpec
         >>> used = cost(ResNetSpec((32, 64, 96, 128, 185)))
         >>> used.params, used.macs, used.weight_bytes["int8"]
         (4907445, 226502006, 4916535)

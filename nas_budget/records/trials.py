@@ -15,7 +15,7 @@ from nas_budget.errors import TableError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import trials_table
 from nas_budget.records.statistics import pareto_front
-from nas_budget.untrusted import spreadsheet_safe
+from nas_budget.untrusted import from_spreadsheet, spreadsheet_safe
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ CURVE = re.compile(r"\s*([01](\.\d*)?([eE]-?\d+)?\s*)*")
 LOSSES = re.compile(r"\s*((\d+(\.\d*)?([eE][+-]?\d+)?|nan|inf)\s*)*")
 RUNGS = re.compile(r"[\d ]*")
 READERS: dict[str, Callable[[str], Any]] = {
-    "str": str,
+    "str": from_spreadsheet,
     "int": int,
     "float": float,
     "int | None": lambda text: int(text) if text else None,

@@ -100,10 +100,10 @@ def _peak(spec: ResNetSpec) -> int:
 
 
 class _Tracer(fx.Tracer):
-    """Sees a convolution as one step, whatever it does inside."""
+    """Sees a convolution and a batch norm as one step, whatever they do inside."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _in_place(node: fx.Node, traced: fx.GraphModule) -> bool:

@@ -105,7 +105,7 @@ class SearchView:
             style = "bold green" if best and r.number == best.number else "dim" if r.state != "complete" else ""
             accuracy = "" if r.accuracy is None else percent(r.accuracy, r.validation_images)
             accuracy += f" at {factor_in_words(r.proxy)}" if r.proxy < 1 and accuracy else ""
-            network = spec_from_json(r.spec).brief
+            network = f"{r.channels} x {r.blocks}" if r.channels else spec_from_json(r.spec).brief
             table.add_row(str(r.number), accuracy, f"{r.params:,}", f"{r.macs:,}", network, r.state, style=style)
         for (is_finalist, number), (started, state) in sorted(self.running.items())[:N_SHOWN]:
             name = f"final {number}" if is_finalist else str(number)

@@ -122,7 +122,7 @@ def test_pointing_at_a_trial_shows_its_network_and_a_click_pins_it(open_page: Op
     window.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     window.wait_for_selector("#tradeoff .hoverlayer .hovertext", timeout=60_000)
     shown = window.locator("#tradeoff .hoverlayer").text_content()
-    assert "40.00%" in shown
+    assert "40.0%" in shown
     assert "5,000 parameters" in shown
     window.mouse.down()
     window.mouse.up()

@@ -40,7 +40,8 @@ def test_a_plain_network() -> None:
 
 def test_the_figures_as_json() -> None:
     values = json.loads(json.dumps(count("frozen", 3, 8, 8).to_dict()))
-    assert list(values) == ["name", "params", "frozen", "buffers", "macs", "parts", "uncounted", "weight_bytes"]
+    counts = ["params", "frozen", "buffers", "macs", "layers", "elements"]
+    assert list(values) == ["name", *counts, "out_shape", "parts", "uncounted", "weight_bytes"]
     assert [values[name] for name in ("name", "params", "frozen", "macs")] == [HERE + "frozen", 5146, 224, 18944]
     assert values["weight_bytes"] == {"fp32": 4 * 5386, "fp16": 2 * 5386, "int8": 5386}
     assert values["parts"][0] == {
