@@ -1,9 +1,8 @@
-"""What may come from strangers: names, JSON and TOML are checked, and cells of a table cannot be formulas."""
+"""What may come from strangers: names, and texts of JSON and TOML."""
 
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 import unicodedata
 from collections.abc import Callable
@@ -15,8 +14,6 @@ MARKS = "._-"
 """What a name of a study or run may hold beside letters and digits of any alphabet; not as its first character."""
 LONGEST = 120
 """Bytes of a name in UTF-8. File systems allow 255, and names of runs are made longer by what was trained."""
-FORMULA = re.compile(r"'*[=+\-@\t\r]")
-"""How a text begins that a spreadsheet takes for a formula, or that became none by an apostrophe."""
 TOO_DEEP = "nested too deeply"
 
 
@@ -90,23 +87,3 @@ def read_toml(text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
-
-
-def spreadsheet_safe(cell: Any) -> Any:
-    """The cell, or a text with an apostrophe before it where a spreadsheet would take it for a formula.
-
-    Examples:
-        >>> spreadsheet_safe("=1+1"), spreadsheet_safe("cat"), spreadsheet_safe(-0.5)
-        ("'=1+1", 'cat', -0.5)
-    """
-    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
-
-
-def from_spreadsheet(cell: str) -> str:
-    """The text that `spreadsheet_safe` made this cell of.
-
-    Examples:
-        >>> from_spreadsheet("'=1+1"), from_spreadsheet("'tis")
-        ('=1+1', "'tis")
-    """
-    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell

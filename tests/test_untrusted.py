@@ -1,11 +1,8 @@
-"""Names, texts and cells as strangers may write them."""
+"""Names and texts as strangers may write them."""
 
 from __future__ import annotations
 
-import csv
-import json
 import unicodedata
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,18 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_budget.errors import StudyFileError, UsageError
-from nas_budget.records.trials import write_table
 from nas_budget.search.config.study_file import read_study_file
-from nas_budget.untrusted import (
-    LONGEST,
-    check_name,
-    from_spreadsheet,
-    name_from,
-    read_json,
-    read_toml,
-    spreadsheet_safe,
-)
-from tests.report.trials import record
+from nas_budget.untrusted import LONGEST, check_name, name_from, read_json, read_toml
 
 DEEP = 100_000
 
@@ -91,28 +78,3 @@ def test_many_mistakes_show_the_first_twenty_and_how_many_others(tmp_path: Path)
     assert len(lines) == 21
     assert lines[-1] == "... and 4,980 more"
     assert len(caught.value.problems) == 5_000
-
-
-@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
-def test_a_formula_becomes_a_text(cell: str) -> None:
-    assert spreadsheet_safe(cell) == f"'{cell}"
-
-
-@given(st.text(st.sampled_from("'=+-@\t\rax1")))
-def test_every_text_comes_back_from_a_table(text: str) -> None:
-    safe = spreadsheet_safe(text)
-    assert from_spreadsheet(safe) == text
-    assert not safe.startswith(("=", "+", "-", "@", "\t", "\r"))
-
-
-@pytest.mark.parametrize("cell", ["cat", "", None, -1, -0.5, "1-2-3", json.dumps({"a": 1})])
-def test_other_cells_stay(cell: object) -> None:
-    assert spreadsheet_safe(cell) == cell
-
-
-def test_the_tables_hold_no_formulas(tmp_path: Path) -> None:
-    write_table(tmp_path / "trials.csv", [replace(record(0), data="=cmd|' /C calc'!A0", device="@x")])
-    with (tmp_path / "trials.csv").open(newline="") as file:
-        cells = next(csv.DictReader(file))
-    assert cells["data"].startswith("'=")
-    assert cells["device"] == "'@x"

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from nas_budget.errors import TableError
-from nas_budget.records.atomic_write import write_whole
-from nas_budget.untrusted import spreadsheet_safe
+from nas_budget.records.atomic_write import write_csv
 
 Row = TypeVar("Row")
 
 
 def write_rows(path: Path, kind: type[Row], rows: Iterable[Row]) -> None:
     """Write rows of a dataclass to `path`, all of it or nothing."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [field.name for field in fields(kind)])  # type: ignore[arg-type]
-    writer.writeheader()
-    writer.writerows({name: spreadsheet_safe(cell) for name, cell in asdict(row).items()} for row in rows)  # type: ignore[call-overload]
-    write_whole(path, text.getvalue())
+    columns = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    write_csv(path, columns, (asdict(row).values() for row in rows))  # type: ignore[call-overload]
 
 
 def read_rows(path: Path, kind: type[Row], words: str) -> list[Row]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -12,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from nas_budget.errors import TableError
-from nas_budget.records.atomic_write import write_whole
+from nas_budget.records.atomic_write import from_spreadsheet, write_csv
 from nas_budget.records.paths import trials_table
 from nas_budget.records.statistics import pareto_front
-from nas_budget.untrusted import from_spreadsheet, spreadsheet_safe
 
 
 @dataclass(frozen=True)
@@ -289,11 +287,7 @@ def write_table(path: Path, records: Iterable[TrialRecord]) -> None:
     Raises:
         TableError: The folder cannot be written.
     """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    writer.writerows({name: spreadsheet_safe(cell) for name, cell in vars(record).items()} for record in records)
     try:
-        write_whole(path, text.getvalue())
+        write_csv(path, COLUMNS, (vars(record).values() for record in records))
     except OSError as error:
         raise TableError(f"{path}: cannot be written ({error.strerror or error})") from None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
-from io import StringIO
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -14,7 +12,7 @@ import plotly.graph_objects as go
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import AnySpec, ResNetSpec, spec_from_dict
 from nas_budget.errors import ModelError, NasBudgetError
-from nas_budget.records.atomic_write import write_whole
+from nas_budget.records.atomic_write import write_csv, write_whole
 from nas_budget.records.formatting import duration
 from nas_budget.records.paths import CONFUSION_TABLE, MISTAKES, PAGE
 from nas_budget.records.training_run import EpochRow, RunResult, read_metrics, read_result
@@ -36,7 +34,6 @@ from nas_budget.report.tables.per_class import (
     drawn_range,
     share_of_all,
 )
-from nas_budget.untrusted import spreadsheet_safe
 
 SECOND_FIGURES = {
     "flipped": "With mirror images",
@@ -67,12 +64,8 @@ def write_confusion(folder: Path, result: RunResult) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    classes = [*map(spreadsheet_safe, result.classes)]
-    writer.writerow(["true class", *classes])
-    writer.writerows([name, *row] for name, row in zip(classes, result.confusion, strict=True))
-    write_whole(folder / CONFUSION_TABLE, text.getvalue())
+    rows = ([name, *row] for name, row in zip(result.classes, result.confusion, strict=True))
+    write_csv(folder / CONFUSION_TABLE, ["true class", *result.classes], rows)
 
 
 def run_page(result: RunResult, metrics: Sequence[EpochRow], folder: Path | None = None) -> str:
