@@ -214,7 +214,7 @@ def spec_from_dict(values: dict[str, Any]) -> AnySpec:
 def spec_from_json(text: str) -> AnySpec:
     """The same of a JSON text."""
     try:
-        values = json.loads(text)
+        values = read_json(text)
     except ValueError as error:
         raise SpecError([f"spec: not JSON ({error})"]) from None
     return spec_from_dict(values)

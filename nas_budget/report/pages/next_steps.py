@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.family_spec import FamilySpec
+from nas_budget.arch.spec import AnySpec, ResNetSpec, spec_from_json
 from nas_budget.errors import NasBudgetError
 
 NETWORK = (
@@ -39,9 +40,11 @@ def _text(value: object) -> str:
 
 
 def count_command(spec: str) -> str:
-    """The command that counts the network of a spec as JSON; empty where it is none."""
-    network = _network(spec)
-    return shlex.join(["nas-budget", "count", *network_options(network, image=True)]) if network else ""
+    """The command that counts the network of a spec as JSON; empty for one of a family of the user's own."""
+    network = known_spec(spec)
+    if not isinstance(network, ResNetSpec):
+        return ""
+    return shlex.join(["nas-budget", "count", *network_options(network, image=True)])
 
 
 def train_command(spec: str, data: str, folder: str = "", trial: int | None = None) -> str:
@@ -57,18 +60,22 @@ def train_command(spec: str, data: str, folder: str = "", trial: int | None = No
         which = [] if trial is None else ["--trial", str(trial)]
         path = f"./{folder}" if folder.startswith("-") else folder  # which no shell takes for an option
         return shlex.join(["nas-budget", "train", "--study", path, *which])
-    network = _network(spec)
-    return shlex.join(["nas-budget", "train", *network_options(network), "--data", data]) if network else ""
+    network = known_spec(spec)
+    if not isinstance(network, ResNetSpec):
+        return ""
+    return shlex.join(["nas-budget", "train", *network_options(network), "--data", data])
 
 
-def _network(spec: str) -> ResNetSpec | None:
+def known_spec(text: str) -> AnySpec | None:
+    """The network of a cell of a table; None where it cannot be read."""
     try:
-        return ResNetSpec.from_json(spec)
+        return spec_from_json(text)
     except (NasBudgetError, ValueError, TypeError):
         return None
 
 
-def export_command(folder: str) -> str:
-    """The command that exports what the full training of a study's best network leaves."""
-    model = f"runs/{Path(folder).resolve().name}-best-strong"
-    return shlex.join(["nas-budget", "export", model, "--format", "python", "--format", "onnx"])
+def export_command(run: str | Path, spec: AnySpec | None) -> str:
+    """The command that exports a trained network; as plain Python too, unless it is of a family of the user's own."""
+    formats = ["onnx"] if isinstance(spec, FamilySpec) else ["python", "onnx"]
+    options = [part for form in formats for part in ("--format", form)]
+    return shlex.join(["nas-budget", "export", str(run), *options])

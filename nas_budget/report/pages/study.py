@@ -19,7 +19,7 @@ from nas_budget.report.figures.importance import MOST_LINES
 from nas_budget.report.figures.predictions import predicted_trials
 from nas_budget.report.figures.tradeoff import MOST_BARS
 from nas_budget.report.pages import templates as rendering
-from nas_budget.report.pages.next_steps import export_command, train_command
+from nas_budget.report.pages.next_steps import export_command, known_spec, train_command
 from nas_budget.report.pages.page_data import figures_of_studies, page_data
 from nas_budget.report.pages.templates import plotly_script, render
 from nas_budget.report.tables.known import known_networks
@@ -126,7 +126,9 @@ def _commands(study: StudyTable) -> dict[str, str]:
     if (best := study.best_network) is None:
         return {}
     train = train_command(str(best.trial["spec"]), str(best.trial["data"]), study.folder)
-    commands = {"Train it in full": train, "Then export it": study.folder and export_command(study.folder)}
+    trained = f"runs/{Path(study.folder).resolve().name}-best-strong"
+    export = study.folder and export_command(trained, known_spec(str(best.trial["spec"])))
+    commands = {"Train it in full": train, "Then export it": export}
     return {words: command for words, command in commands.items() if command}
 
 

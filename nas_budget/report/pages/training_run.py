@@ -23,6 +23,7 @@ from nas_budget.report.figures.training_run import (
     loss_figure,
     rate_figure,
 )
+from nas_budget.report.pages.next_steps import export_command
 from nas_budget.report.pages.templates import json_in_html, plotly_script, render
 from nas_budget.report.pages.thumbnails import MOST_PIXELS, read_thumbnails
 from nas_budget.report.tables.known import reference
@@ -90,7 +91,7 @@ def run_page(result: RunResult, metrics: Sequence[EpochRow], folder: Path | None
         drawn=drawn_range(classes), of_all=share_of_all(classes), seconds=sum(seed.seconds for seed in result.seeds),
         mistakes=[_named(mistake, result) for mistake in result.mistakes], side=min(spec.image_size, MOST_PIXELS),
         thumbnails=read_thumbnails(folder / MISTAKES, len(result.mistakes), spec.image_size) if folder else [],
-        commands=commands(folder) if folder else [],
+        commands=commands(folder, spec) if folder else [],
         data=json_in_html({"name": result.name, "figures": figures}), plotly=plotly_script(),
     )  # fmt: skip
 
@@ -104,10 +105,9 @@ def figures_of_run(folder: Path) -> dict[str, go.Figure]:
     return _figures(read_result(folder), read_metrics(folder))
 
 
-def commands(folder: Path) -> list[str]:
+def commands(folder: Path, spec: AnySpec) -> list[str]:
     """What can be done with a run, as lines of a shell."""
-    where = quote(str(folder))
-    return [f"nas-budget evaluate {where}", f"nas-budget export {where} --format python --format onnx"]
+    return [f"nas-budget evaluate {quote(str(folder))}", export_command(folder, spec)]
 
 
 def _spec(result: RunResult) -> AnySpec:

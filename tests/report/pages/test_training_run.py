@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from nas_budget.arch.cost import cost
+from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import ModelError
 from nas_budget.report.pages.training_run import commands, figures_of_run, run_page, write_run_page
 from tests.report.browsing import fetches, json_of, words
@@ -160,7 +161,7 @@ def test_mistakes_are_shown_as_images(tmp_path: Path) -> None:
 
 
 def test_commands_can_be_copied(tmp_path: Path) -> None:
-    assert commands(Path("runs/my best")) == [
+    assert commands(Path("runs/my best"), ResNetSpec((8, 16))) == [
         "nas-budget evaluate 'runs/my best'",
         "nas-budget export 'runs/my best' --format python --format onnx",
     ]
