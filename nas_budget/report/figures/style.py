@@ -114,7 +114,12 @@ def accuracy_range(accuracies: list[float]) -> tuple[float, float]:
 def accuracy_axis(accuracies: list[float]) -> dict[str, object]:
     """An axis that shows these accuracies, and more where more is drawn."""
     low, high = accuracy_range(accuracies)
-    return {"tickformat": ".0%" if high - low > 0.1 else ".1%", "autorangeoptions": {"include": [low, high]}}
+    return {"tickformat": percent_ticks(low, high), "autorangeoptions": {"include": [low, high]}}
+
+
+def percent_ticks(low: float, high: float) -> str:
+    """How the ticks between two shares are written: with a decimal only where whole percents are too far apart."""
+    return ".0%" if high - low > 0.07 else ".1%"
 
 
 def table_format(trials: pd.DataFrame) -> str:

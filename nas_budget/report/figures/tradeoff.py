@@ -25,6 +25,7 @@ from nas_budget.report.figures.style import (
     accuracy_range,
     colour_of,
     lay_out,
+    percent_ticks,
     plain,
 )
 from nas_budget.report.tables.known import known_networks
@@ -124,7 +125,7 @@ def _zoom_to_fronts(figure: go.Figure, ended: list[float]) -> None:
     low, high = accuracy_range([min(1.0, max(0.0, end)) for end in ends or ended])
     below = sum(accuracy < low for accuracy in ended)
     whole = accuracy_range([*ended, low, high])
-    axis = {"range": [low, high], "tickformat": ".0%" if high - low > 0.1 else ".1%"}
+    axis = {"range": [low, high], "tickformat": percent_ticks(low, high)}
     figure.update_layout(meta={"all": [*whole]}, yaxis=axis)
     if below:
         figure.add_annotation(

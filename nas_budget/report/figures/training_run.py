@@ -15,7 +15,7 @@ from nas_budget.arch.cost import PartCost, cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.records.formatting import in_short, percent_format
 from nas_budget.records.training_run import EpochRow, RunResult
-from nas_budget.report.figures.style import ACCENT, EMA, MACS, PUBLISHED, accuracy_range, lay_out, plain
+from nas_budget.report.figures.style import ACCENT, EMA, MACS, PUBLISHED, accuracy_range, lay_out, percent_ticks, plain
 
 RIGHT = [[0, "#eff6ff"], [1, "#1d4ed8"]]
 WRONG = [[0, "#fff7ed"], [1, "#c2410c"]]
@@ -49,7 +49,7 @@ def accuracy_figure(
     late = [row for row in rows if row.epoch > EARLY_SHARE * max(row.epoch for row in rows)]
     shown = [_number(row, field) for row in late for field in ("accuracy", "ema_accuracy")]
     low, high = accuracy_range([value for value in shown if isfinite(value)])
-    tickformat = ".0%" if high - low > 0.1 else ".1%"
+    tickformat = percent_ticks(low, high)
     return figure.update_yaxes(title_text="accuracy", tickformat=tickformat, range=[low, high])
 
 
