@@ -103,8 +103,11 @@ def print_module_cost(target: str, inputs: Sequence[str], dtypes: Sequence[str],
         return verdict.fits
     print_parts(used, limits)
     _print_weights(used)
+    if used.integer_bytes:
+        out(f"integers     {used.integer_bytes:,} B of whole numbers, as they are stored (in the weights' bytes)")
     if used.frozen:
-        out(f"frozen       {used.frozen:,} parameters (in the weights' bytes, not in the parameters)")
+        out(f"frozen       {used.frozen:,} parameters, which no training changes (in the weights' bytes)")
+        out(f"all          {used.params + used.frozen:,} parameters: {used.params:,} trainable, {used.frozen:,} frozen")
     _print_uncounted(used)
     print_verdict(verdict)
     return verdict.fits

@@ -99,6 +99,10 @@ class ModuleCost:
         name: The target as it was given.
         params: Trainable parameters; `frozen` are those that do not require gradients.
         buffers: Elements of floating-point buffers, such as running means and variances.
+        integer_bytes: Bytes of parameters and buffers of whole numbers, such as weights that are stored in int8. Batch
+            counters of norms, which are not needed to run the module, are left out.
+        weight_bytes: Bytes of parameters, frozen ones too, and buffers, by number format. Whole numbers have the bytes
+            that they are stored in, whatever the format.
         macs: Multiply-accumulates for one input, half of what torch's `FlopCounterMode` counts: convolutions,
             matrix products, attention.
         layers: Calls of modules that have no children.
@@ -114,18 +118,14 @@ class ModuleCost:
     params: int
     frozen: int
     buffers: int
+    integer_bytes: int
+    weight_bytes: dict[str, int]
     macs: int
     layers: int
     elements: int
     out_shape: tuple[int, ...]
     parts: tuple[ModulePart, ...]
     uncounted: tuple[UncountedCalls, ...] = ()
-
-    @property
-    def weight_bytes(self) -> dict[str, int]:
-        """Bytes of parameters, frozen ones too, and buffers, by number format."""
-        weights = self.params + self.frozen + self.buffers
-        return {name: size * weights for name, size in BYTES_PER_WEIGHT.items()}
 
     def check(self, budget: Budget) -> Verdict:
         """Whether the module fits, with a margin for each limit that is set.
@@ -143,7 +143,7 @@ class ModuleCost:
         parts = [asdict(part) | {"out_shape": list(part.out_shape)} for part in self.parts]
         uncounted = [asdict(calls) for calls in self.uncounted]
         about = {"out_shape": list(self.out_shape), "parts": parts, "uncounted": uncounted}
-        return asdict(self) | about | {"weight_bytes": self.weight_bytes}
+        return asdict(self) | about
 
 
 def count_module(target: str, *inputs: Sequence[int] | ModuleInput) -> ModuleCost:
@@ -227,10 +227,22 @@ def _count(target: str, module: nn.Module, inputs: Sequence[ModuleInput]) -> Mod
                 parts, layers, elements, shape, uncounted = _parts(module, trained, positional, named)
             buffers = sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
             params, frozen, macs = (sum(getattr(p, name) for p in parts) for name in ("params", "frozen", "macs"))
-            return ModuleCost(target, params, frozen, buffers, macs, layers, elements, shape, parts, uncounted)
+            integers, sizes = _weight_bytes(module)
+            return ModuleCost(
+                target, params, frozen, buffers, integers, sizes, macs, layers, elements, shape, parts, uncounted
+            )
         except Exception as error:
             problems.append(_problem(error, inputs))
     raise NasBudgetError(problems[0])
+
+
+def _weight_bytes(module: nn.Module) -> tuple[int, dict[str, int]]:
+    """Bytes of whole numbers as they are stored, and bytes of all weights by number format."""
+    buffers = [b for name, b in module.named_buffers() if not name.endswith("num_batches_tracked")]
+    weights = [*module.parameters(), *buffers]
+    floats = sum(w.numel() for w in weights if w.is_floating_point())
+    integers = sum(w.numel() * w.element_size() for w in weights if not w.is_floating_point())
+    return integers, {name: size * floats + integers for name, size in BYTES_PER_WEIGHT.items()}
 
 
 def _problem(error: Exception, inputs: Sequence[ModuleInput]) -> str:

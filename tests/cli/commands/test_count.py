@@ -252,3 +252,16 @@ def test_an_interruption_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) 
 )
 def test_a_limit_in_bytes_is_no_limit_of_parameters_or_macs(run: Run, command: str, limit: str, said: str) -> None:
     assert run(*command.split(), *limit.split()).refused(2, said)
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("Int8Linear", ["integers     1,920 B of whole numbers, as they are stored"]),
+        ("frozen", ["frozen       224 parameters", "all          5,370 parameters: 5,146 trainable, 224 frozen"]),
+    ],
+)
+def test_whole_numbers_and_frozen_parameters_are_said(run: Run, module: str, said: list[str]) -> None:
+    ran = run("count", "--module", f"tests.train.profile.other_networks:{module}", "--input", "3,8,8")
+    assert ran.code == 0, ran.err
+    assert all(line in ran.out for line in said)

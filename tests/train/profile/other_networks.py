@@ -201,3 +201,17 @@ OF = SimpleNamespace(
     decides_by_unique=lambda: Calls(lambda self, x: x.unique()),
 )
 """What fits in a line, as a place for dotted paths."""
+
+
+class Int8Linear(nn.Module):
+    """A linear layer whose weights are stored in int8, with a scale for each output."""
+
+    def __init__(self, inputs: int = 192, outputs: int = 10) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(outputs, inputs, dtype=torch.int8))
+        self.register_buffer("scale", torch.ones(outputs))
+        self.norm = nn.BatchNorm1d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.to(x.dtype) * self.scale[:, None]  # type: ignore[operator, index]
+        return self.norm(x.flatten(1) @ weight.T)  # type: ignore[no-any-return]

@@ -40,8 +40,8 @@ def test_a_plain_network() -> None:
 
 def test_the_figures_as_json() -> None:
     values = json.loads(json.dumps(count("frozen", 3, 8, 8).to_dict()))
-    counts = ["params", "frozen", "buffers", "macs", "layers", "elements"]
-    assert list(values) == ["name", *counts, "out_shape", "parts", "uncounted", "weight_bytes"]
+    counts = ["params", "frozen", "buffers", "integer_bytes", "weight_bytes", "macs", "layers", "elements"]
+    assert list(values) == ["name", *counts, "out_shape", "parts", "uncounted"]
     assert [values[name] for name in ("name", "params", "frozen", "macs")] == [HERE + "frozen", 5146, 224, 18944]
     assert values["weight_bytes"] == {"fp32": 4 * 5386, "fp16": 2 * 5386, "int8": 5386}
     assert values["parts"][0] == {
@@ -226,3 +226,10 @@ def test_torchvision_resnet18() -> None:
     assert counted.macs == 1_814_073_344
     assert counted.parts[-1] == ModulePart("fc", "Linear", 513_000, 0, 512_000, (1000,))
     assert count_module("torchvision.models:resnet18(num_classes=10)", (3, 224, 224)).params == 11_181_642
+
+
+def test_weights_of_whole_numbers_have_the_bytes_that_they_are_stored_in() -> None:
+    counted = count("Int8Linear", 3, 8, 8)
+    floats = 10 + 4 * 10  # scales; scale, shift, mean and variance of the norm, without its counter
+    assert (counted.params, counted.integer_bytes, counted.macs) == (20, 1920, 1920)
+    assert counted.weight_bytes == {"fp32": 1920 + 4 * floats, "fp16": 1920 + 2 * floats, "int8": 1920 + floats}
