@@ -89,6 +89,7 @@ def train(
     how: TrainingOptions,
     data_dir: DataDir = None,
     runs_dir: RunsDir = Path("runs"),
+    show_layers: Annotated[bool, option("torchinfo's summary of the network too.", OUTPUT, flag="--layers")] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -115,7 +116,7 @@ def train(
             spec_file=spec_file, recipe=recipe, **asdict(how),
         )  # fmt: skip
         if dry_run or not quiet:
-            print_plan(planned, dry_run, as_json)
+            print_plan(planned, dry_run, as_json, show_layers)
         if dry_run:
             return
         run = planned.run

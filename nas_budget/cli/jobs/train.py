@@ -26,6 +26,7 @@ from nas_budget.search.config.study_file import Sections, read_study_file
 from nas_budget.search.epochs_in_time import TimedTraining, epoch_seconds, fit_to_time, options_in_time
 from nas_budget.train.data.open import open_dataset
 from nas_budget.train.engine.device import choose_device, choose_precision, describe_device
+from nas_budget.train.engine.model import summarize
 from nas_budget.train.engine.run import FullTraining
 from nas_budget.train.engine.run_config import RunConfig
 
@@ -142,13 +143,14 @@ def _time_in_words(planned: PlannedTraining) -> str:
     )
 
 
-def print_plan(planned: PlannedTraining, dry_run: bool, as_json: bool) -> None:
-    """Print the plan: on stdout where it is all that is asked for, as JSON if so."""
+def print_plan(planned: PlannedTraining, dry_run: bool, as_json: bool, layers: bool = False) -> None:
+    """Print the plan: on stdout where it is all that is asked for, as JSON if so; with its layers if so."""
     if dry_run and as_json:
         run, s = planned.run, planned.run.settings
         out_json({**s.held(run.dataset), "name": s.name, "recipe": s.recipe_name, "seeds": s.seeds})
     else:
-        (out if dry_run else log)("\n".join(plan_lines(planned)))
+        lines = [*plan_lines(planned), *([summarize(planned.run.settings.spec)] if layers else [])]
+        (out if dry_run else log)("\n".join(lines))
 
 
 def run_to_end(run: FullTraining, quiet: bool) -> RunResult:

@@ -37,7 +37,7 @@ def build(spec: AnySpec, seed: int = 0) -> nn.Module:
         if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) != module.stride:
             module.__class__ = PointwiseConv2d
         elif isinstance(module, nn.BatchNorm2d):
-            module.__class__ = UncountedBatchNorm2d
+            module.__class__ = BatchNorm2d
     return network
 
 
@@ -206,7 +206,7 @@ class PointwiseConv2d(nn.Conv2d):
         return F.conv2d(F.avg_pool2d(x, 1, self.stride), self.weight)  # a pool of one pixel: the fastest way to skip
 
 
-class UncountedBatchNorm2d(nn.BatchNorm2d):
+class BatchNorm2d(nn.BatchNorm2d):
     """Batch norm that does not count its batches: nothing reads the count, and on a GPU each one is a launch."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -215,7 +215,7 @@ class UncountedBatchNorm2d(nn.BatchNorm2d):
         return F.batch_norm(x, *statistics, self.weight, self.bias, self.training, self.momentum or 0.0, self.eps)
 
 
-def summarize(spec: ResNetSpec) -> str:
+def summarize(spec: AnySpec) -> str:
     """The summary that torchinfo prints of the network, with its own count of parameters."""
     from torchinfo import summary
 

@@ -262,3 +262,13 @@ def test_ctrl_c_says_how_to_resume(npz: Path, tmp_path: Path) -> None:
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert re.search(r"stopped; resumes after epoch \d of seed 0. Resume with: nas-budget train", err)
+
+
+def test_the_layers_are_shown_on_request(train: Run) -> None:
+    ran = train("--dry-run", "--layers")
+    assert ran.code == 0, ran.err
+    assert "Conv2d: " in ran.out
+    params = re.search(r"([\d,]+) parameters", ran.out)
+    assert params
+    assert f"Trainable params: {params[1]}" in ran.out
+    assert "Conv2d" not in train("--dry-run").out
