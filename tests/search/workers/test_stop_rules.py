@@ -40,7 +40,7 @@ def test_nothing_stops_a_search_by_default(dataset: Dataset, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("rule", "reason"),
     [
-        ({"search__target": 0.9}, "the target is reached: 90.00% of 90.00%"),
+        ({"search__target": 0.9}, "the target is reached: 90% of 90%"),
         ({"search__device_time": 3}, "trials took 3 s, at least the 3 s of device_time"),
         ({"search__patience": 1}, "none of the last 1 trials joined the Pareto front"),
     ],
