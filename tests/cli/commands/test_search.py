@@ -47,7 +47,7 @@ def test_a_search_by_proxies_says_so_and_answers_at_full_size(run: Run, quick: l
     top = max(table[:3], key=lambda row: (float(row["accuracy"]), -int(row["params"])))  # of equals, the smallest
     assert table[3]["of"] == top["number"]
     assert json.loads((folder / "best.json").read_text()) == json.loads(top["spec"])
-    assert "of its proxy (1/2 of the width" in run("show", folder, 0).out
+    assert "of its proxy (1/2 of the width" in " ".join(run("show", folder, 0).out.split())
     assert "proxy" not in run("show", folder, 3).out
     assert f"next: nas-budget train --study {folder}" in ran.out
     assert "full-size" in (folder / "report.html").read_text()
