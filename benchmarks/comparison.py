@@ -48,6 +48,7 @@ from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.options.study import parse_assignment, toml_value
 from nas_budget.errors import StoppedError, UsageError
+from nas_budget.records.training_run import EpochResult
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.open_study import Opened, open_search
 from nas_budget.search.samplers.candidate import Candidate
@@ -57,7 +58,6 @@ from nas_budget.space.dimensions import Dimension
 from nas_budget.space.space import OPTIONS
 from nas_budget.space.spec_factory import make_spec, smallest_specs, width_grid
 from nas_budget.train.engine.device import describe_device
-from nas_budget.train.engine.loop import EpochResult
 
 ONLY_TIME_ENDS: dict[str, Any] = {
     "search.trials": 1_000_000, "search.finalists": 0, "search.workers": 1, "search.storage": "journal",

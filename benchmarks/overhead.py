@@ -28,6 +28,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from nas_budget.arch.spec import ResNetSpec
+from nas_budget.records.training_run import EpochResult
 from nas_budget.search.config.resolve import resolve
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.config.study_file import read_study_file
@@ -36,7 +37,6 @@ from nas_budget.search.samplers.sampler import distribution
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.workers.search_runner import Search
 from nas_budget.train.data.dataset import Dataset
-from nas_budget.train.engine.loop import EpochResult
 from nas_budget.train.engine.process import child_environment
 
 PAIRS = (("bayes", optuna.samplers.TPESampler), ("random", optuna.samplers.RandomSampler))

@@ -29,6 +29,7 @@ from plotly.subplots import make_subplots
 from trainings import BUDGET, RECIPE, SPACE, TABLE, every_spec, joined
 
 from nas_budget import ResNetSpec
+from nas_budget.records.training_run import EpochResult
 from nas_budget.search.config.resolve import resolve
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.samplers.candidate import Candidate
@@ -37,7 +38,6 @@ from nas_budget.search.workers.search_runner import Search
 from nas_budget.space.space import OPTIONS
 from nas_budget.space.spec_factory import make_spec
 from nas_budget.train.data.dataset import Dataset
-from nas_budget.train.engine.loop import EpochResult
 
 EPOCHS = RECIPE.epochs
 ACCURACIES = (43, 50)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from nas_budget.arch.family_spec import FamilySpace
+
 
 @dataclass(frozen=True)
 class Dimension:
@@ -35,3 +37,8 @@ class Dimension:
     def contains(self, value: Any) -> bool:
         """Whether the value is one of the choices, or within the range."""
         return value in self.choices if self.choices else bool(self.low <= value <= self.high)
+
+
+def family_dimensions(space: FamilySpace) -> tuple[Dimension, ...]:
+    """The dimensions of a family that have several choices."""
+    return tuple(Dimension(name, choices=choices) for name, choices in space.choices if len(choices) > 1)

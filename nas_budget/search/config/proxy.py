@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from operator import mul
 from statistics import fmean
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -23,9 +24,11 @@ from nas_budget.search.samplers.factory import AnySpace, networks_of
 from nas_budget.search.samplers.network_space import NetworkSpace
 from nas_budget.space.network_rows import n_rows
 from nas_budget.train.optim.recipe import Recipe
-from nas_budget.train.profile.time_model import TimeModel
 
-Measure = Callable[[Sequence[AnySpec], Recipe, str], TimeModel]
+if TYPE_CHECKING:
+    from nas_budget.train.profile.time_model import TimeModel  # with torch, which a scheduler does without
+
+Measure: TypeAlias = "Callable[[Sequence[AnySpec], Recipe, str], TimeModel]"
 """Times steps of some networks, by a recipe in a precision, and fits the time model of the device."""
 
 FACTORS = (1.0, 1 / 2, 1 / 4, 1 / 8)

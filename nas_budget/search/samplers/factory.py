@@ -7,12 +7,11 @@ from nas_budget.arch.family_spec import FamilySpace
 from nas_budget.search.samplers.bayes import BayesSampler
 from nas_budget.search.samplers.candidate import CandidateSpace
 from nas_budget.search.samplers.evolution import EvolutionSampler
-from nas_budget.search.samplers.family_networks import FamilyNetworks, family_dimensions
 from nas_budget.search.samplers.network_space import NetworkSpace
 from nas_budget.search.samplers.optuna_samplers import OptunaSampler
 from nas_budget.search.samplers.resnet_networks import ResNetNetworks
 from nas_budget.search.samplers.sampler import CandidateSampler, RandomSampler
-from nas_budget.space.dimensions import Dimension
+from nas_budget.space.dimensions import Dimension, family_dimensions
 from nas_budget.space.space import SearchSpace
 
 SAMPLERS = ("bayes", "tpe", "gp", "nsga2", "cmaes", "evolution", "random")
@@ -33,7 +32,11 @@ def networks_of(space: AnySpace, budget: Budget) -> NetworkSpace:
     Raises:
         NothingFitsError: None does.
     """
-    return FamilyNetworks(space, budget) if isinstance(space, FamilySpace) else ResNetNetworks(space, budget)
+    if isinstance(space, FamilySpace):
+        from nas_budget.search.samplers.family_networks import FamilyNetworks  # it builds networks, so it loads torch
+
+        return FamilyNetworks(space, budget)
+    return ResNetNetworks(space, budget)
 
 
 def make_candidate_sampler(

@@ -15,7 +15,7 @@ from nas_budget.arch.budget import Budget
 from nas_budget.arch.family_spec import Choice, FamilySpace, FamilySpec
 from nas_budget.errors import NasBudgetError, NothingFitsError, UsageError
 from nas_budget.search.samplers.network_space import Column
-from nas_budget.space.dimensions import Dimension
+from nas_budget.space.dimensions import Dimension, family_dimensions
 from nas_budget.space.network_rows import Rows
 from nas_budget.train.modules.family import call_build
 from nas_budget.train.profile.count_module import count_built
@@ -231,11 +231,6 @@ class FamilyNetworks:
             for near in (place + 1, place - 1):
                 if 0 <= near < len(self.choices[i]):
                     yield (*places[:i], near, *places[i + 1 :])
-
-
-def family_dimensions(space: FamilySpace) -> tuple[Dimension, ...]:
-    """The dimensions of a family that have several choices."""
-    return tuple(Dimension(name, choices=choices) for name, choices in space.choices if len(choices) > 1)
 
 
 @cache

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from nas_budget.arch.spec import AnySpec
 from nas_budget.records.finalists import FinalistRun
+from nas_budget.records.training_run import EpochResult
 from nas_budget.records.trials import TrialRecord
-from nas_budget.train.engine.loop import EpochResult
 
 
 @dataclass(frozen=True)

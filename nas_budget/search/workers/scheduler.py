@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas_budget.arch.cost import cost
 from nas_budget.arch.scale import scale_widths
 from nas_budget.records.paths import TRIAL_EPOCHS, TRIAL_FOLDERS
+from nas_budget.records.training_run import EpochResult
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.factory import make_candidate_sampler
@@ -22,7 +23,6 @@ from nas_budget.search.storage.tables import candidate_of, is_ours, level_of, ro
 from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.workers.events import Event, TrialFinished
 from nas_budget.search.workers.stop_rules import Deadline, TrialStats, reason_to_stop
-from nas_budget.train.engine.loop import EpochResult, diverged
 from nas_budget.untrusted import read_json
 
 
@@ -130,7 +130,7 @@ class StoredTrials:
             self.store.note(trial.number, micro_batches=result.micro_batches)
         self.losses.setdefault(trial.number, []).append(result.train_loss)
         self.store.report(trial.number, result.epoch, result.accuracy, self._compared_by(result))
-        if not diverged(result):
+        if not result.diverged:
             return GO_ON
         self.store.note(trial.number, diverged=True)
         where = f"in epoch {result.epoch} at learning rate {result.learning_rate:.3g}"
@@ -321,7 +321,7 @@ class SearchScheduler(TrialsOfStudy):
         return Assignment(number, candidate, self.seeds, rungs, folder, resumed, proxy=self.settings.proxy)
 
     def _compared_by(self, result: EpochResult) -> float | None:
-        at_rung = result.epoch in self.settings.rungs and not diverged(result)
+        at_rung = result.epoch in self.settings.rungs and not result.diverged
         return result.train_loss if at_rung else None
 
     def on_rung(self, trial: Assignment, epoch: int) -> Decision:

@@ -18,12 +18,12 @@ from nas_budget.arch.cost import cost
 from nas_budget.errors import NasBudgetError, SpoiledDeviceError, StudyError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import TRIAL_EPOCHS, TRIAL_ERROR, TRIAL_SETTINGS
+from nas_budget.records.training_run import EpochResult
 from nas_budget.search.storage.tables import versions
 from nas_budget.search.workers.events import Event, SearchEnded, TrialEpoch, TrialFinished, TrialStarted
 from nas_budget.search.workers.scheduler import GO_ON, Assignment, Decision, NoMoreTrials, Scheduler
 from nas_budget.search.workers.trainer import CandidateTrainer
 from nas_budget.train.engine.device import is_spoiled
-from nas_budget.train.engine.loop import EpochResult
 
 FAILURES_IN_A_ROW = 5
 

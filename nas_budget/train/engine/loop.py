@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from nas_budget.errors import StoppedError
+from nas_budget.records.training_run import EpochResult
 from nas_budget.train.data.augment import seed_of
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.engine.device import seeded
 from nas_budget.train.engine.evaluate import evaluate
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What one epoch gave.
-
-    Attributes:
-        epoch: Its number, from 1.
-        train_loss: Mean loss over its steps; not finite when the network diverged.
-        accuracy: On validation images, 0 to 1, of one forward pass without dropout; NaN when there are none.
-        validation_loss: Mean cross-entropy on them, without label smoothing; NaN likewise.
-        learning_rate: At its last step.
-        seconds: Training and evaluation together.
-        micro_batches: In how many parts each batch was computed; above 1 where memory did not suffice for a whole one.
-    """
-
-    epoch: int
-    train_loss: float
-    accuracy: float
-    validation_loss: float
-    learning_rate: float
-    seconds: float
-    micro_batches: int = 1
 
 
 def train(
@@ -72,8 +48,3 @@ def train_epoch(trainer: Trainer, epoch: int, should_stop: Callable[[], bool] = 
     accuracy, loss = evaluate(trainer.network, trainer.images.validation, trainer.images, trainer.precision)
     mean, seconds = total.item() / trainer.n_steps, time.perf_counter() - start
     return EpochResult(epoch, mean, accuracy, loss, trainer.learning_rate, seconds, trainer.micro_batches)
-
-
-def diverged(result: EpochResult) -> bool:
-    """Whether the loss is no longer a finite number."""
-    return not math.isfinite(result.train_loss)

@@ -29,7 +29,7 @@ from nas_budget.train.data.split import LabelledImages, labelled_images, split_i
 from nas_budget.train.engine.checkpoint import load_checkpoint, save_checkpoint
 from nas_budget.train.engine.device import describe_device, deterministic, is_out_of_memory
 from nas_budget.train.engine.evaluate import accuracy_of, confusion_of, evaluate, mistakes_of, predict_logits
-from nas_budget.train.engine.loop import diverged, train_epoch
+from nas_budget.train.engine.loop import train_epoch
 from nas_budget.train.engine.model import build
 from nas_budget.train.engine.run_config import RunConfig, check_same
 from nas_budget.train.engine.trainer import Trainer
@@ -162,7 +162,7 @@ class FullTraining:
                 f"({trainer.not_recorded})"
             )
             trainer.not_recorded = ""
-        if diverged(result):
+        if result.diverged:
             raise TrainingError(
                 f"the loss is {result.train_loss} in epoch {epoch} at learning rate {result.learning_rate:.3g} "
                 f"(seed {trainer.seed}); lower recipe.learning_rate, under another --name"

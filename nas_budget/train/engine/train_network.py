@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nas_budget.arch.spec import AnySpec
+from nas_budget.records.training_run import EpochResult
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.split import split_images
 from nas_budget.train.engine.device import choose_device, choose_precision
-from nas_budget.train.engine.loop import EpochResult, train
+from nas_budget.train.engine.loop import train
 from nas_budget.train.engine.model import build
 from nas_budget.train.engine.weights import Model, check_images
 from nas_budget.train.optim.recipe import RECIPES, Recipe

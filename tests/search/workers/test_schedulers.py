@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from math import nan
@@ -13,6 +15,7 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
+from nas_budget.records.training_run import EpochResult
 from nas_budget.search.storage import trial_store
 from nas_budget.search.storage.storage import FINALISTS_STUDY, open_study
 from nas_budget.search.storage.tables import finalists
@@ -21,7 +24,6 @@ from nas_budget.search.workers.events import FinalistFinished, TrialFinished
 from nas_budget.search.workers.finalist_scheduler import FinalistScheduler
 from nas_budget.search.workers.scheduler import GO_ON, Assignment, Decision, NoMoreTrials, Scheduler, SearchScheduler
 from nas_budget.train.data.dataset import Dataset
-from nas_budget.train.engine.loop import EpochResult
 from tests.search.studies import make, settings
 
 ABOUT = {"device": "a CPU", "versions": "of today", "worker_index": 0}
@@ -156,3 +158,12 @@ def test_a_batch_that_was_split_is_noted(new: Make) -> None:
     scheduler.on_epoch(trial, result(1, micro_batches=4))
     store = scheduler.store  # type: ignore[attr-defined]
     assert store.get(trial.number).user_attrs["micro_batches"] == 4
+
+
+def test_schedulers_need_no_torch() -> None:
+    """Where a scheduler is a process of its own, it takes less than half of the memory without torch."""
+    code = (
+        "import sys; from nas_budget.search.workers import finalist_scheduler, ladder_scheduler, scheduler; "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

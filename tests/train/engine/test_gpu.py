@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from nas_budget import ResNetSpec, build
+from nas_budget.records.training_run import EpochResult
 from nas_budget.search import search
 from nas_budget.train.data.augment import crop_and_flip
 from nas_budget.train.data.split import SplitImages, channel_statistics, split_images
 from nas_budget.train.data.synthetic import synthetic
 from nas_budget.train.engine.device import choose_device, choose_precision, describe_device, deterministic
 from nas_budget.train.engine.evaluate import evaluate
-from nas_budget.train.engine.loop import EpochResult, diverged, train, train_epoch
+from nas_budget.train.engine.loop import train, train_epoch
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.recipe import RECIPES, Recipe
 
@@ -61,7 +62,7 @@ def test_statistics_and_crops_are_those_of_the_cpu(split: SplitImages) -> None:
 def test_every_precision_learns_and_fp32_and_bf16_agree_within_reason(split: SplitImages) -> None:
     exact, rough, half = (run(split, precision) for precision in ("fp32", "bf16", "fp16"))
     for results in exact, rough, half:
-        assert not any(diverged(r) for r in results)
+        assert not any(r.diverged for r in results)
         assert results[-1].train_loss < results[0].train_loss
         assert results[-1].accuracy > 0.5  # ten classes: a guess has 0.1
     assert rough[0].train_loss == pytest.approx(exact[0].train_loss, rel=0.05)
@@ -88,7 +89,7 @@ def test_the_cpu_and_the_gpu_tell_the_same_classes(split: SplitImages) -> None:
 )
 def test_every_kind_of_recipe_runs(split: SplitImages, recipe: Recipe) -> None:
     results = run(split, "bf16", replace(recipe, epochs=2))
-    assert not any(diverged(r) for r in results)
+    assert not any(r.diverged for r in results)
     assert results[-1].train_loss < results[0].train_loss
 
 

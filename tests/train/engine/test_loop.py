@@ -16,8 +16,9 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from nas_budget import build
 from nas_budget.errors import StoppedError
+from nas_budget.records.training_run import EpochResult
 from nas_budget.train.engine.evaluate import evaluate
-from nas_budget.train.engine.loop import EpochResult, diverged, train
+from nas_budget.train.engine.loop import train
 from nas_budget.train.optim.lr_schedule import lr_schedule
 from nas_budget.train.optim.optimizers import make_optimizers, set_schedule
 from nas_budget.train.optim.recipe import RECIPES, Recipe
@@ -62,7 +63,7 @@ def test_an_easy_problem_is_learned_one_result_an_epoch() -> None:
     assert epochs[-1].train_loss < 0.5 * epochs[0].train_loss
     assert epochs[-1].accuracy > 0.9
     assert min(r.seconds for r in epochs) > 0
-    assert not any(diverged(r) for r in epochs)
+    assert not any(r.diverged for r in epochs)
 
 
 def test_results_come_before_training_ends_and_it_goes_on_in_training_mode() -> None:
@@ -116,7 +117,7 @@ def test_evaluation_is_a_plain_computation_without_dropout_that_changes_nothing(
 
 @pytest.mark.parametrize(("loss", "expected"), [(0.0, False), (9e9, False), (math.nan, True), (math.inf, True)])
 def test_diverged_is_a_loss_that_is_no_number(loss: float, expected: bool) -> None:
-    assert diverged(EpochResult(1, loss, 0.1, 2.3, 0.1, 1.0)) is expected
+    assert EpochResult(1, loss, 0.1, 2.3, 0.1, 1.0).diverged is expected
 
 
 def test_a_network_that_diverges_says_so_and_does_not_fail() -> None:
@@ -124,7 +125,7 @@ def test_a_network_that_diverges_says_so_and_does_not_fail() -> None:
     nn.init.constant_(network.fc.bias, math.nan)
     found = list(train(network, EASY, BRIEF))
     assert [r.epoch for r in found] == [1, 2, 3]
-    assert all(diverged(r) and r.learning_rate > 0 for r in found)
+    assert all(r.diverged and r.learning_rate > 0 for r in found)
 
 
 @pytest.mark.parametrize(("clip_value", "least", "most"), [(0.01, 0.0099, 0.0101), (0.0, 0.02, math.inf)])
@@ -158,7 +159,7 @@ def test_a_batch_is_all_images_at_most_and_one_that_would_be_too_small_is_left_o
     with each_step(steps.append):
         epochs = list(train(build(SPEC), split(n_train, 11), replace(BRIEF, batch_size=batch_size)))
     assert len(steps) == 3 * n_steps
-    assert not any(diverged(r) for r in epochs)
+    assert not any(r.diverged for r in epochs)
 
 
 KINDS: list[dict[str, Any]] = [

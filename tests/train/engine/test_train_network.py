@@ -8,10 +8,11 @@ import torch
 
 from nas_budget import Recipe, ResNetSpec, build, train_network
 from nas_budget.errors import DataError
+from nas_budget.records.training_run import EpochResult
 from nas_budget.train.data.split import split_images
 from nas_budget.train.data.synthetic import synthetic
 from nas_budget.train.engine.evaluate import evaluate
-from nas_budget.train.engine.loop import EpochResult, train
+from nas_budget.train.engine.loop import train
 from nas_budget.train.engine.weights import load_model, save_model
 
 SPEC, DATASET, RECIPE = ResNetSpec((4, 8), blocks=1), synthetic(84), Recipe(batch_size=32, epochs=2)
