@@ -1,4 +1,4 @@
-"""Networks and search results as HTML, for Jupyter, Colab and Kaggle notebooks.
+"""Networks, search results and reports as HTML, for Jupyter, Colab and Kaggle notebooks.
 
 `import nas_budget` in a notebook registers these views with IPython, by the names of the types. So nothing below has to
 know about them. Where IPython starts later, `%load_ext nas_budget.report.notebook` does the same.
@@ -7,6 +7,7 @@ know about them. Where IPython starts later, `%load_ext nas_budget.report.notebo
 from __future__ import annotations
 
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from nas_budget.arch.cost import PartCost, cost
@@ -27,6 +28,15 @@ def load_ipython_extension(shell: Any) -> None:
         html = shell.display_formatter.formatters["text/html"]
         html.for_type_by_name("nas_budget.arch.spec", "ResNetSpec", spec_html)
         html.for_type_by_name("nas_budget.search.api", "SearchResult", result_html)
+
+
+def page_html(page: str | Path, height: int = 800) -> str:
+    """A report, such as `runs/quickstart/report.html`, in a frame of `height` pixels: `IPython.display.HTML` shows it.
+
+    The whole page is in it, as a notebook cannot read files of the machine that it runs on.
+    """
+    content = escape(Path(page).read_text(encoding="utf-8"))
+    return f'<div><iframe srcdoc="{content}" style="width: 100%; height: {height}px; border: 0"></iframe></div>'
 
 
 def spec_html(spec: ResNetSpec) -> str:

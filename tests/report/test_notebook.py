@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,8 +15,10 @@ from hypothesis import given
 from nas_budget import Budget, ResNetSpec, cost
 from nas_budget.records.finalists import FinalistSummary
 from nas_budget.records.time_ledger import TimeLedger
-from nas_budget.records.trials import best_of, pareto_front_of
-from nas_budget.report.notebook import HEIGHT, UNIT, result_html, spec_html
+from nas_budget.records.trials import best_of, pareto_front_of, write_table
+from nas_budget.report.notebook import HEIGHT, UNIT, page_html, result_html, spec_html
+from nas_budget.report.pages.study import write_page
+from nas_budget.report.tables.studies import read_studies
 from nas_budget.search.api import SearchResult
 from tests.report.browsing import words
 from tests.report.trials import EVIL, by_proxies, many, mixed, record
@@ -95,3 +98,20 @@ assert not {{"torch", "pandas", "optuna"}} & set(sys.modules)
     classes = {ResNetSpec: "spec_html", SearchResult: "result_html"}
     expected = [f"{of.__module__} {of.__name__} {draw}" for of, draw in classes.items()]
     assert ran.stdout.splitlines() == (expected if "shell" in begins else [])
+
+
+@pytest.mark.browser
+def test_a_report_works_in_the_frame_of_a_cell(browser: Any, tmp_path: Path) -> None:
+    write_table(tmp_path / "trials.csv", mixed(channels=EVIL))
+    write_page(read_studies([tmp_path]), tmp_path / "report.html")
+    window, trouble = browser.new_page(), []
+    window.on("pageerror", lambda error: trouble.append(str(error)))
+    window.set_content(page_html(tmp_path / "report.html", height=700))
+    assert window.locator("iframe").bounding_box()["height"] == 700
+    page = window.frame_locator("iframe")
+    page.locator("#tradeoff .scatterlayer .point").first.wait_for(timeout=120_000)
+    page.locator("#table tr[data-id='3']").click()
+    page.locator("#table tr.pinned[data-id='3']").wait_for()
+    assert page.locator("body").evaluate("() => location.hash") == "#trial=3"
+    assert EVIL in page.locator("#trial-body").inner_text()
+    assert trouble == []

@@ -14,7 +14,8 @@ const remember = () => {
   const kept = {...valuesOf(({value}) => value), trial: nameOfTrial(pinned), with: nameOfTrial(other), sort: `${order.name}${order.down ? "-" : ""}`, show: document.getElementById("state").value, filter: document.getElementById("filter").value};
   const usual = {...valuesOf(({options}) => options[0]?.value), trial: nameOfTrial(page.best), with: null, sort: "accuracy-", show: "", filter: ""};
   const changed = Object.entries(kept).filter(([name, value]) => value !== null && value !== usual[name]);
-  history.replaceState(null, "", changed.length ? `#${new URLSearchParams(changed)}` : location.href.split("#")[0]);
+  const [address] = location.href.split("#");  // whole: in a notebook "#..." alone would be relative to the notebook's own
+  history.replaceState(null, "", changed.length ? `${address}#${new URLSearchParams(changed)}` : address);
 };
 
 const recall = () => {
