@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.utils.deterministic
-from torch import nn
+from torch import Tensor, nn
 
 from nas_budget.errors import UsageError
 from nas_budget.train.optim.muon import BF16_SINCE
@@ -127,6 +127,33 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
         return nullcontext()
     # Each weight is used once a pass: nothing to cache, and a CUDA graph must not have a cache.
     return torch.autocast(device.type, PRECISIONS[precision], cache_enabled=False)
+
+
+class CastTogether(torch.autograd.Function):
+    """Tensors in another number format, and their gradients back in their own: one call each way for all of them.
+
+    `apply(dtype, *tensors)` gives what `tensor.to(dtype)` gives of each, which on a GPU is a launch for each, and
+    another in the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The tensors, of one type, in that of `dtype`."""
+        ctx.dtype = tensors[0].dtype
+        ctx.set_materialize_grads(False)
+        return _cast(tensors, dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        """The gradients in the type of the tensors; None of what was not used."""
+        cast = iter(_cast([gradient for gradient in gradients if gradient is not None], ctx.dtype))
+        return None, *(None if gradient is None else next(cast) for gradient in gradients)
+
+
+def _cast(tensors: tuple[Tensor, ...] | list[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    made = tuple(torch.empty_like(tensor, dtype=dtype) for tensor in tensors)
+    torch._foreach_copy_(made, tensors)
+    return made
 
 
 @contextmanager

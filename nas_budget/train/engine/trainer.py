@@ -7,11 +7,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F  # noqa: N812
 
 from nas_budget.train.data.augment import Augmentation
 from nas_budget.train.data.split import SplitImages
-from nas_budget.train.engine.device import autocast, free_memory, is_out_of_memory, memory_format
+from nas_budget.train.engine.device import (
+    PRECISIONS,
+    CastTogether,
+    autocast,
+    free_memory,
+    is_out_of_memory,
+    memory_format,
+)
 from nas_budget.train.engine.step_graph import StepGraph, distance, rewinder
 from nas_budget.train.optim.ema import WeightEMA
 from nas_budget.train.optim.lr_schedule import lr_schedule
@@ -61,6 +69,7 @@ class Trainer:
         network.to(self.device, memory_format=memory_format(self.device))  # type: ignore[call-overload]
         self.network, self.images, self.recipe, self.seed, self.precision = network, images, recipe, seed, precision
         self.compute: Any = network
+        self.convolutions = _convolutions(network) if precision != "fp32" else {}
         self.batch_size = min(recipe.batch_size, len(images.train))
         self.n_steps = len(images.train) // self.batch_size
         self.augmentation = Augmentation(images, recipe, seed)
@@ -205,11 +214,19 @@ class Trainer:
     def _micro_batch(self, inputs: Tensor, targets: Tensor, n: int) -> Tensor:
         """Add a micro-batch's gradients to those that are there; its share of the mean loss of `n` images."""
         with autocast(self.device, self.precision):
-            logits = self.compute(inputs)
+            logits = self._logits(inputs)
             loss = F.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
         share = loss * (len(inputs) / n)
         self.scaler.scale(share).backward()
         return share.detach()
+
+    def _logits(self, inputs: Tensor) -> Any:
+        """What the network makes of images."""
+        if self.compute is not self.network or not self.convolutions:
+            return self.compute(inputs)  # a compiled network casts within its kernels
+        cast = CastTogether.apply(PRECISIONS[self.precision], *self.convolutions.values())
+        weights = dict(zip(self.convolutions, cast, strict=True))
+        return functional_call(self.network, weights, (inputs,), tie_weights=False)
 
     def _update(self) -> None:
         if self.recipe.clip_value:
@@ -223,3 +240,10 @@ class Trainer:
 
     def _new_scaler(self) -> torch.amp.GradScaler:
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+
+def _convolutions(network: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights of convolutions, by name, which `autocast` would cast one by one."""
+    parameters = dict(network.named_parameters(remove_duplicate=False))
+    names = [f"{name}.weight" for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
+    return {name: parameters[name] for name in names if name in parameters}

@@ -80,6 +80,35 @@ def test_micro_batches_with_mixed_targets_give_the_same_loss() -> None:
     assert torch.allclose(*losses)
 
 
+class Unused(nn.Module):
+    """A network that has a convolution more than it needs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.spare = build(replace(SPEC, dropout=0.0)), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_casting_weights_together_changes_no_number(micro_batches: int) -> None:
+    together, one_by_one = (Trainer(Unused(), EASY, STILL, precision="bf16") for _ in range(2))
+    assert len(together.convolutions) == sum(isinstance(module, nn.Conv2d) for module in together.network.modules())
+    one_by_one.convolutions = {}
+    found = []
+    for trainer in together, one_by_one:
+        trainer.network.train()
+        trainer.micro_batches = micro_batches
+        loss = trainer._gradients(*trainer.augmentation.batch(torch.arange(20)))
+        found.append((loss, [parameter.grad for parameter in trainer.network.parameters()]))
+    (loss, gradients), (expected_loss, expected) = found
+    assert torch.equal(loss, expected_loss)
+    for ours, theirs in zip(gradients, expected, strict=True):
+        assert ours is theirs is None or torch.equal(ours, theirs)
+    assert together.network.spare.weight.grad is None  # not used, so that it is not trained
+
+
 def test_ema_weights_are_the_exponential_average() -> None:
     network = nn.Linear(2, 1)
     ema, expected = WeightEMA(network, horizon=4), None
