@@ -39,7 +39,7 @@ oldest:
 	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable '.[dashboard,images,onnx,parquet]' \
 		--group test
 	$(OLDEST)/bin/python -m pytest --numprocesses 2 -W default -m "not slow and not browser" tests/arch tests/space tests/records \
-		tests/train tests/search tests/cli
+		tests/train tests/search tests/optuna tests/report tests/cli
 
 lint: $(VENV)/.developed
 	$(BIN)/ruff check .

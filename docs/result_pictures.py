@@ -11,6 +11,8 @@ from typing import Any
 import plotly.graph_objects as go
 from results import GRIDS, RESULTS, SHAPES, grid, shape_words, studies
 
+from nas_budget.records.statistics import interval
+
 IMAGES = Path(__file__).with_name("images")
 FIRST, SECOND, INK = "#94a3b8", "#2563eb", "#334155"
 LAYOUT: dict[str, Any] = {
@@ -40,18 +42,23 @@ def shapes(name: str) -> go.Figure:
 
 
 def recipes(size: str) -> go.Figure:
-    """Networks under two recipes: two dots for each, on test images."""
+    """Networks under two recipes: two dots for each, on test images, with their 95 % intervals."""
     rows = grid(size)
     figure = go.Figure(layout=LAYOUT | {"height": 130 + 60 * len(rows)})
     labels = [f"{words}<br>{results[0].params:,} parameters" for words, results in rows.items()]
     for place, color in enumerate((FIRST, SECOND)):
         results = [row[place] for row in rows.values()]
         accuracies = [100 * (result.mean() or 0.0) for result in results]
+        ends = [interval(result.mean() or 0.0, result.test_images) for result in results]
         figure.add_scatter(
             x=accuracies, y=labels, mode="markers+text", marker={"size": 14, "color": color},
             name=f"recipe {GRIDS[size][0][place]}", text=[f"{accuracy:.1f}" for accuracy in accuracies],
             textposition="top center",
-            error_x={"array": [100 * (result.deviation() or 0.0) for result in results], "thickness": 1.5},
+            error_x={
+                "array": [100 * high - accuracy for accuracy, (_, high) in zip(accuracies, ends, strict=True)],
+                "arrayminus": [accuracy - 100 * low for accuracy, (low, _) in zip(accuracies, ends, strict=True)],
+                "thickness": 1.5,
+            },
         )  # fmt: skip
     epochs = next(iter(rows.values()))[0].recipe["epochs"]
     figure.update_xaxes(title_text=f"accuracy on CIFAR-10 test images, %, after {epochs} epochs", nticks=12)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from nas_budget.records.statistics import interval
 from tests.conftest import script
 
 ROOT = Path(__file__).parents[1]
 results = script(ROOT / "docs" / "results.py")
+pictures = script(ROOT / "docs" / "result_pictures.py")
 RUN = ROOT / "studies" / "results" / "cifar10-150k-best-fast"
 STUDY = ROOT / "studies" / "results" / "cifar10-150k"
 
@@ -64,6 +66,14 @@ def test_a_search_has_the_mean_of_its_best_finalist_and_its_time(folder: Path) -
     shutil.copytree(STUDY, folder / "cifar10-150k")
     assert "| `cifar10-150k` | 150k parameters | 60 | 24 | 60.6 ± 2.1 % | 97,044 | 27 min |" in results.searches()
     assert "| 11-28-43 | 1-1-1 | 5-5-5 | 125,623 |" in results.fronts()
+
+
+def test_the_bars_of_the_picture_are_the_intervals_of_the_table() -> None:
+    for place, trace in enumerate(pictures.recipes("150k").data):
+        for at, row in enumerate(results.grid("150k").values()):
+            low, high = interval(row[place].mean(), row[place].test_images)
+            bars = trace.x[at] - trace.error_x.arrayminus[at], trace.x[at] + trace.error_x.array[at]
+            assert bars == pytest.approx((100 * low, 100 * high))
 
 
 def test_networks_of_one_budget_stand_beside_the_first(folder: Path) -> None:

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 import nas_budget
+from nas_budget.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -42,7 +44,10 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_command_works_outside_a_clone(command: Path, tmp_path: Path) -> None:
+    tried = set()
+
     def run(*arguments: str) -> str:
+        tried.add(arguments[0])
         home = {"HOME": str(tmp_path)}
         done = subprocess.run(
             [command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False, env=home
@@ -74,6 +79,7 @@ def test_every_command_works_outside_a_clone(command: Path, tmp_path: Path) -> N
     run("export", "best", "--format", "python")
     assert "shapes" in run("data")
     run("dashboard", "--help")
+    assert tried == {*typer.main.get_command(app).commands, "--version"}  # type: ignore[attr-defined]
 
 
 def test_all_presets_are_in_the_wheel(tmp_path: Path) -> None:

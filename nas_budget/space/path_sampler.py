@@ -94,6 +94,7 @@ class PathSampler:
         edges, table = self.edges[place], self.tables[place + 1]
         # Paths at the same node with as much left have the same choice before them: one table of sums serves them all.
         same, member = np.unique(np.vstack([nodes, cells]), axis=1, return_inverse=True)
+        member = member.ravel()  # NumPy 2.0, and no other, gives it two axes
         order = np.argsort(member, kind="stable")
         chosen = np.empty(len(nodes), np.int64)
         for (node, *cell), paths in zip(same.T, np.split(order, np.cumsum(np.bincount(member))[:-1]), strict=True):

@@ -2,7 +2,7 @@
 
     python studies/evidence/collect.py [--plan studies/evidence/gpu.toml] [--runs-dir runs/evidence]
 
-Of each step that is done: the tables and records of its folder, the study file it was given, and a image of its page
+Of each step that is done: the tables and records of its folder, the study file it was given, and an image of its page
 where Chromium is installed. `docs/results.py` makes the page of results from these files.
 """
 
@@ -15,7 +15,6 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from run import DONE, FAILED, PLAN, TO_DO, Step, read_notes, read_plan
 
@@ -26,8 +25,7 @@ COPIED = (
     "result.json", "run.json", "spec.json", "metrics.jsonl", "confusion.csv",  # of a training
     "gpu.json", "training.json", "comparison.json",  # of a benchmark
 )  # fmt: skip
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-SIZE = "1280,1500"
+SCREENSHOTS = Path(__file__).parents[2] / "docs" / "screenshots.py"
 
 
 def collect(step: Step, runs: Path, results: Path) -> None:
@@ -42,24 +40,8 @@ def collect(step: Step, runs: Path, results: Path) -> None:
             shutil.copyfile(source / name, target / name)
     for study in (word for word in words if word.endswith(".toml")):
         shutil.copyfile(study, target / "study.toml")
-    if kind_of(target):
-        draw(target)
-
-
-def draw(folder: Path) -> None:
-    """Draw the page of a study or a training as a image beside it, where there is a browser to do it."""
-    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if browser is None:
-        print("no Chromium: the page is not drawn")
-        return
-    with TemporaryDirectory() as place:
-        page = Path(place) / "page.html"
-        command = [sys.executable, "-m", "nas_budget", "report", str(folder), "--quiet", "--output", str(page)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=15000"]
-        image = (folder / "page.png").resolve()
-        options = [f"--user-data-dir={place}/profile", f"--window-size={SIZE}", f"--screenshot={image}"]
-        subprocess.run([browser, *flags, *options, page.as_uri()], check=True, capture_output=True, timeout=120)
+    if kind_of(target):  # a page is not drawn where there is no browser; the rest is there
+        subprocess.run([sys.executable, SCREENSHOTS, str(target)], check=False)
 
 
 def main(arguments: list[str] | None = None) -> None:

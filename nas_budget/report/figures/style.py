@@ -100,7 +100,7 @@ def lay_out(figure: go.Figure, **layout: object) -> go.Figure:
     )
     figure.update_layout(**layout)
     figure.update_xaxes(gridcolor=GRID, zeroline=False, title_font_size=13)
-    figure.update_yaxes(gridcolor=GRID, zeroline=False, title_font_size=13, ticklabelstandoff=5)
+    figure.update_yaxes(gridcolor=GRID, zeroline=False, title_font_size=13, title_standoff=8, ticklabelstandoff=5)
     return figure
 
 

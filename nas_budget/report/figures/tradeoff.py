@@ -233,16 +233,17 @@ def accuracy_title(table: pd.DataFrame) -> str:
 
 
 def _add_finalists(figure: go.Figure, drawn: pd.DataFrame, finalists: Sequence[FinalistSummary]) -> None:
-    """Means of the finalists' runs, with the 95 % interval of Student's t where a deviation is known."""
+    """Means of the finalists' runs, with the bars that trials have; what the seeds leave stands in words."""
     known = drawn.reset_index(names="id").set_index("number")
     shown = [f for f in finalists if f.trial in known.index]
     if not shown:
         return
     images = int(drawn["validation_images"].iloc[0])
+    means = pd.DataFrame({"accuracy": [f.mean for f in shown], "validation_images": images})
     figure.add_scatter(
-        x=[float(known["cost"][f.trial]) for f in shown], y=[f.mean for f in shown], mode="markers",
+        x=[float(known["cost"][f.trial]) for f in shown], y=[*means["accuracy"]], mode="markers",
         name="finalists, trained again", customdata=[int(known["id"][f.trial]) for f in shown],
-        error_y={"array": [f.interval or 0 for f in shown], "color": INK, "thickness": 1.5, "width": 5},
+        error_y=_error_bars(means, INK),
         marker={"size": 11, "symbol": "diamond", "color": CARD, "line": {"width": 2, "color": INK}},
         text=[_finalist_in_words(f, images) for f in shown],
         hovertemplate="%{text}<extra></extra>",

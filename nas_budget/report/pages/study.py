@@ -62,7 +62,7 @@ def page(studies: Sequence[StudyTable], live: str = "") -> str:
     figures = figures_of_studies(studies)
     return render(
         "page.html", {"network": network, "budget": budget_in_words, "trained_as": trained_as}, SCRIPTS,
-        title=" and ".join(study.name for study in studies), first=table.iloc[0], only=only, best=best,
+        title=_listed([study.name for study in studies]), first=table.iloc[0], only=only, best=best,
         studies=[_summary(study) for study in studies],
         margins=list(_margins(best.trial)) if best else [], found=_found(only) if only else "",
         commands=_commands(only) if only else {}, finalists=summarize_finalists(only.finalists) if only else [],
@@ -80,6 +80,11 @@ def page(studies: Sequence[StudyTable], live: str = "") -> str:
 
 
 SCRIPTS = ("common.js", "figures.js", "trial.js", "tradeoff.js", "trials.js", "page.js")
+
+
+def _listed(names: list[str]) -> str:
+    """Names in a sentence: "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def budget_in_words(trial: pd.Series[Any]) -> str:

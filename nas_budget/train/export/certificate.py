@@ -105,6 +105,7 @@ class Certificate:
             "network": str(self.spec),
             "spec": self.spec.to_dict(),
             "params": used.params,
+            "buffers": used.buffers,
             "macs": used.macs,
             "weight_bytes": used.weight_bytes,
             "activation_bytes": used.activation_bytes,

@@ -53,17 +53,20 @@ def test_json_is_the_result_with_means(train: Run) -> None:
     assert written["accuracy"]["deviation"] is not None
 
 
+@pytest.mark.parametrize(("weight_format", "kilobytes"), [("fp16", 12), ("int8", 6)])
 def test_the_limits_of_a_study_stay_with_its_network_to_the_certificate(
-    run: Run, train: Run, quick: list[object], tmp_path: Path
+    run: Run, train: Run, quick: list[object], tmp_path: Path, weight_format: str, kilobytes: int
 ) -> None:
-    limits = ["--budget", "6k", "--max-macs", "400k", "--max-weight-bytes", "12kB", "--weight-format", "fp16"]
+    limits = ["--budget", "6k", "--max-macs", "400k", "--max-weight-bytes", f"{kilobytes}kB"]
+    limits += ["--weight-format", weight_format]
     assert run(*quick, *limits, "--max-activation-bytes", "90k", "--trials", 1).code == 0
     (study,) = [path.parent for path in tmp_path.glob("*/trials.csv")]
     ran = run("train", "--study", study, "--runs-dir", tmp_path, "--epochs", 1, "--name", "kept")
     assert ran.code == 0, ran.err
-    words = "6,000 parameters, 400,000 MACs, 12,000 bytes of fp16 weights, 90,000 bytes of activations"
-    budget = {"params": 6_000, "macs": 400_000, "weight_bytes": 12_000, "activation_bytes": 90_000}
-    budget |= {"weight_format": "fp16"}
+    weights = f"{kilobytes},000 bytes of {weight_format} weights"
+    words = f"6,000 parameters, 400,000 MACs, {weights}, 90,000 bytes of activations"
+    budget = {"params": 6_000, "macs": 400_000, "weight_bytes": 1_000 * kilobytes, "activation_bytes": 90_000}
+    budget |= {"weight_format": weight_format}
     assert f"limits   {words}" in ran.err
     folder = tmp_path / "kept"
     settings = json.loads((folder / "run.json").read_text())

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from nas_budget.records.finalists import FinalistRun
 from nas_budget.records.predictions import ExpectedNetwork
+from nas_budget.records.statistics import interval
 from nas_budget.report.figures.axes import round_numbers
 from nas_budget.report.figures.tradeoff import tradeoff
 from tests.report.trials import by_proxies, many, mixed, record, table_of
@@ -104,7 +105,7 @@ def test_the_front_belongs_to_its_axis(tmp_path: Path) -> None:
         assert line.x[0] == first
 
 
-def test_finalists_have_the_interval_of_their_mean(tmp_path: Path) -> None:
+def test_bars_of_finalists_mean_what_those_of_trials_mean(tmp_path: Path) -> None:
     runs = [
         FinalistRun(trial, seed, accuracy, 6, 1, 1.0, 0.0, "", "", "")
         for trial, accuracies in ((3, (0.60, 0.62)), (5, (0.70, 0.74)))
@@ -113,8 +114,11 @@ def test_finalists_have_the_interval_of_their_mean(tmp_path: Path) -> None:
     (means,) = (t for t in tradeoff(table_of(tmp_path, mixed()), "params", runs).data if "finalists" in (t.name or ""))
     assert list(means.customdata) == [5, 3]
     assert list(means.y) == pytest.approx([0.72, 0.61])
+    low, high = interval(0.72, mixed()[0].validation_images)
+    assert (means.error_y.arrayminus[0], means.error_y.array[0]) == pytest.approx((0.72 - low, high - 0.72))
     pooled = ((0.02**2 / 2 + 0.04**2 / 2) / 2) ** 0.5
-    assert means.error_y.array[0] == pytest.approx(4.302653 * pooled / 2**0.5)
+    half = 4.302653 * pooled / 2**0.5
+    assert f"the seeds leave {0.72 - half:.1%} to {0.72 + half:.1%} (95 %)" in means.text[0]
 
 
 def test_the_axis_shows_the_front_and_counts_what_is_below(tmp_path: Path) -> None:

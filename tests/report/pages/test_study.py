@@ -185,6 +185,9 @@ def test_studies_are_put_side_by_side(tmp_path: Path) -> None:
     assert "the studies differ in validation images, epochs, device." in text
     assert "4,000 + 1,000 6" in text
     assert "4,000 + 500 8" in text
+    assert "one and two" in text
+    third = study_of(tmp_path / "c", mixed(study="three"))
+    assert "one, two and three" in words(page([*studies, *third]))
 
 
 def test_each_study_has_its_own_images_and_trials(tmp_path: Path) -> None:

@@ -65,6 +65,23 @@ def test_every_figure_of_a_thousand_trials_is_drawn_and_the_axis_chosen(open_pag
         assert window.locator("#tradeoff .scatterlayer .point").count() > 900
 
 
+def test_an_accuracy_has_the_same_digits_wherever_it_stands(open_page: Open, tmp_path: Path) -> None:
+    window = open_page(made(tmp_path, [record(0, accuracy=0.6425, validation_images=2_000)]))
+    assert window.locator(".headline b").inner_text() == "64.2%"
+    assert " 64.2% with" in window.locator(".trial-title").inner_text()
+    assert window.locator("#table td.of-accuracy").inner_text() == "64.2%"
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_titles_of_axes_keep_clear_of_their_ticks(open_page: Open, thousand: str, width: int) -> None:
+    window = open_page(thousand, width=width)
+    scroll_through(window)
+    for name in "tradeoff", "trial-curve", "progress", "curves", "predictions":
+        title = window.locator(f"#{name} .ytitle").bounding_box()
+        ticks = [tick.bounding_box()["x"] for tick in window.locator(f"#{name} .yaxislayer-above .ytick text").all()]
+        assert title["x"] + title["width"] + 4 <= min(ticks), name
+
+
 def test_curves_and_progress_are_switched_and_the_address_remembers(open_page: Open, tmp_path: Path) -> None:
     address = made(tmp_path, many(60))
     titles = {"curves": "training loss", "progress": "trials, complete or pruned"}

@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas_budget import Budget, ResNetSpec, cost
+from nas_budget import Budget, ResNetSpec, build, cost
 from nas_budget.errors import ModelError, UsageError
 from nas_budget.records.paths import CERTIFICATE
 from nas_budget.train.engine.weights import Model, load_model, weights_digest
@@ -133,6 +133,9 @@ def test_a_network_over_budget_is_exported_and_said_to_be_and_what_is_not_known_
     assert not made.verdict.fits
     assert load_model(tmp_path).spec == SMALL
     found = made.to_dict()
+    network = build(SMALL)
+    everything = [*network.parameters(), *network.buffers()]
+    assert found["params"] + found["buffers"] == sum(t.numel() for t in everything if t.is_floating_point())
     assert found["margins"]["params"]["margin"] == 100 - cost(SMALL).params
     assert (found["test_accuracy"], found["test_data"], found["training"]) == (None, None, {})
     assert set(found["versions"]) == {"nas-budget", "torch"}

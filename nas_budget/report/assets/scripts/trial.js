@@ -2,7 +2,8 @@
 const cell = (name, id) => { const column = page.columns[name]; return Array.isArray(column) ? column[id] : column.all; };
 const nTrials = page.hover.length;
 const count = (value) => Math.round(value).toLocaleString("en-US");
-const percent = (share, digits) => `${(100 * share).toFixed(digits)}%`;
+// Halves are rounded to even, as Python does: a page must not say 64.3% below a headline of 64.2%.
+const percent = (share, digits) => `${(100 * share).toLocaleString("en-US", {minimumFractionDigits: digits, maximumFractionDigits: digits, roundingMode: "halfEven"})}%`;
 const accuracy = (id, name = "accuracy") => cell(name, id) === null ? "" : percent(cell(name, id), page.decimals[id]);
 const curveOf = (id, column = "curve") => String(cell(column, id) ?? "").split(" ").filter(Boolean).map(Number);
 const several = page.studies.length > 1;
@@ -85,7 +86,7 @@ const curveFigure = (id) => {
   const data = shown.map((one) => ({y: curveOf(one), x: curveOf(one).map((_, i) => i + 1), mode: "lines+markers", name: escaped(nameOfBoth(one)), ...marksOf(one),
     hovertemplate: `%{y:.${page.decimals[one]}%} after epoch %{x}<extra></extra>`}));
   const longest = Math.max(...shown.map((one) => cell("max_epochs", one)));
-  const layout = {...base, shapes: [], height: 250, showlegend: shown.length > 1, margin: {l: 60, r: 12, t: shown.length > 1 ? 32 : 8, b: 44}, xaxis: {...base.xaxis, range: [0.5, longest + 0.5]}, yaxis: {...base.yaxis, title: {text: "accuracy", font: {size: 13}}, autorangeoptions: {}}};
+  const layout = {...base, shapes: [], height: 250, showlegend: shown.length > 1, margin: {l: 60, r: 12, t: shown.length > 1 ? 32 : 8, b: 44}, xaxis: {...base.xaxis, range: [0.5, longest + 0.5]}, yaxis: {...base.yaxis, title: {...base.yaxis.title, text: "accuracy"}, autorangeoptions: {}}};
   return {data, layout};
 };
 
