@@ -10,7 +10,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from nas_budget.errors import TableError
+from nas_budget.errors import StorageError, TableError
 from nas_budget.records.atomic_write import from_spreadsheet, write_csv
 from nas_budget.records.paths import trials_table
 from nas_budget.records.statistics import pareto_front
@@ -285,9 +285,9 @@ def write_table(path: Path, records: Iterable[TrialRecord]) -> None:
     """Write the table to `path`; a reader never sees half of it.
 
     Raises:
-        TableError: The folder cannot be written.
+        StorageError: The folder cannot be written.
     """
     try:
         write_csv(path, COLUMNS, (vars(record).values() for record in records))
     except OSError as error:
-        raise TableError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from None

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from nas_budget.arch.budget import Budget
@@ -136,11 +135,10 @@ def _print_front(records: Sequence[TrialRecord]) -> None:
     lines = plot(points, records[0].budget_params, line_width())
     limit = f", {draw['limit']} limit" if any(draw["limit"] in line for line in lines) else ""
     out(f"\naccuracy against parameters: {draw['lead']} Pareto front, {draw['other']} other complete trials{limit}")
-    console = Console(highlight=False, soft_wrap=True)
     for line in lines:
         text = Text(line)
         text.highlight_words([draw["lead"]], "bold green")
-        console.print(text)
+        show(text)
 
 
 def _next(folder: Path, best: TrialRecord | None) -> list[str]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nas_budget.arch.budget import NO_LIMIT, Budget
 from nas_budget.arch.spec import AnySpec, spec_from_dict
-from nas_budget.errors import DataError, ModelError, QuantityError, SpecError
+from nas_budget.errors import DataError, ModelError, QuantityError, SpecError, StorageError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import EMA_WEIGHTS, WEIGHTS
 from nas_budget.train.data.dataset import Dataset
@@ -95,7 +95,7 @@ def check_images(spec: AnySpec, dataset: Dataset) -> None:
 
 
 def save_model(path: Path, model: Model) -> None:
-    """Write a model to `path`, all of it or nothing; a `ModelError` says why it cannot be written."""
+    """Write a model to `path`, all of it or nothing; a `StorageError` says why it cannot be written."""
     kept = {name: getattr(model, name) for name in ("classes", "mean", "std", "about")}
     save_tensors(path, model.network.state_dict(), FORMAT, {"spec": model.spec.to_dict(), **kept})
 
@@ -144,7 +144,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, values: M
     try:
         write_whole(path, save(plain, header))
     except OSError as error:
-        raise ModelError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -84,7 +84,7 @@ def test_a_study_is_resumed_with_its_own_settings_and_data(run: Run, quick: list
         (["--data", tmp_path / "other.npz"], ["data.name"]),
     ):
         ran = run(*quick, "--trials", 3, "--name", "a", *options)
-        assert ran.code == 1
+        assert ran.code == 2
         assert [word for word in words if word not in ran.err] == []
     ran = run(*quick, "--trials", 4, "--name", "a", "--json")
     assert "resumed, 2 of 4 trials done" in ran.err
@@ -115,7 +115,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(run: Run, quick: list[obje
         (["--device", "tpu"], 2, "device"),
         (["--precision", "fp16"], 2, "fp16"),
         (["--data", "nothing"], 2, "unknown"),
-        (["--data", "nothing.npz"], 1, "no such file"),
+        (["--data", "nothing.npz"], 2, "no such file"),
         (["--storage", "redis"], 2, "storage"),
         (["--storage", "sqlite:////nowhere/at/all.db"], 1, "cannot be used"),
         (["--images", "100k"], 2, "training images"),
