@@ -37,12 +37,25 @@ from collections.abc import Sequence
 
 N_SHOWN = 20
 """Mistakes of a study file that its error shows; the others are counted."""
+LONGEST, N_FIRST, N_LAST = 900, 600, 200
+"""Characters of a line of an error, and those that are left of a longer one at its beginning and end."""
 
 
 class NasBudgetError(Exception):
-    """Base of all errors of this package; `str(error)` is made for the user."""
+    """Base of all errors of this package; `str(error)` is made for the user.
+
+    What of a file is repeated in it may be of any length, so the middle of long lines is left out.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The message, each line of it short enough to be read."""
+        return "\n".join(_shortened(line) for line in super().__str__().splitlines())
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= LONGEST else f"{line[:N_FIRST]} ... {line[-N_LAST:]}"
 
 
 class UsageError(NasBudgetError):

@@ -6,6 +6,7 @@ import json
 import tomllib
 import unicodedata
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from nas_budget.errors import UsageError
@@ -18,6 +19,8 @@ COMMANDS = ("Cc", "Cs", "Zl", "Zp")
 """Categories of characters that are no text: control characters, halves of surrogate pairs, separators of lines."""
 TURNS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Characters that turn the direction of text."""
+MOST_BYTES = 2**24
+"""Of a file that describes a network or how it was trained; they have some thousands."""
 TOO_DEEP = "nested too deeply"
 
 
@@ -77,6 +80,20 @@ def printable(text: str) -> str:
 
 def _is_command(character: str) -> bool:
     return character != "\n" and (unicodedata.category(character) in COMMANDS or character in TURNS)
+
+
+def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
+    """The text of a file in UTF-8; not more of it is read than allowed, so that none fills the memory.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is larger, or no UTF-8.
+    """
+    with path.open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"has more than {most_bytes:,} bytes, which nothing needs that belongs there")
+    return content.decode()
 
 
 def read_json(text: str, parse_int: Callable[[str], Any] | None = None) -> Any:

@@ -12,11 +12,12 @@ from typing import Any
 
 from nas_budget.arch.budget import LIMITS, Budget
 from nas_budget.errors import InputError, NasBudgetError
+from nas_budget.records.field_table import is_strange
 from nas_budget.records.finalists import FinalistRun, read_finalists
 from nas_budget.records.paths import FINALISTS_TABLE, JOURNAL, METRICS, RESULT, RUN_SETTINGS, TRIALS_TABLE, WEIGHTS
 from nas_budget.records.training_run import read_metrics, read_result
 from nas_budget.records.trials import STATES, read_columns
-from nas_budget.untrusted import printable, read_json
+from nas_budget.untrusted import printable, read_json, read_text
 
 STUDY, RUN = "study", "run"
 CHANGING = (TRIALS_TABLE, FINALISTS_TABLE, JOURNAL, RESULT, METRICS, RUN_SETTINGS)
@@ -160,6 +161,8 @@ def _study(folder: Path) -> dict[str, Any]:
         images, data, weight_format, *limits = rows[0][5:]
         budget = {name: int(limit) for name, limit in zip(LIMITS, limits, strict=True) if limit}
         about |= {"images": int(images), "data": data, "budget": budget | {"weight_format": weight_format}}
+    if strange := [value for value in (*about.values(), *about.get("budget", {}).values()) if is_strange(value)]:
+        raise ValueError(f"a number is {strange[0]!r:.60}")
     return about
 
 
@@ -181,7 +184,7 @@ def _run(folder: Path) -> dict[str, Any]:
 
 def unfinished(folder: Path) -> dict[str, Any]:
     """How far a run has come that has not ended, as fields of an entry."""
-    held = read_json((folder / RUN_SETTINGS).read_text(encoding="utf-8"))
+    held = read_json(read_text(folder / RUN_SETTINGS))
     rows = read_metrics(folder)
     done = {row.seed for row in rows if row.epoch == held["recipe.epochs"]}
     last = rows[-1].epoch if rows and rows[-1].seed not in done else 0

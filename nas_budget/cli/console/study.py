@@ -22,6 +22,7 @@ from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import TimeLedger, ledger
 from nas_budget.records.training_run import read_result
 from nas_budget.records.trials import STATES, TrialRecord, best_of, pareto_front_of, proposed_of, read_trials
+from nas_budget.untrusted import read_text
 
 INDENT = 7
 
@@ -157,7 +158,7 @@ def _next(folder: Path, best: TrialRecord | None) -> list[str]:
 def run_of(folder: Path) -> Path | None:
     """A finished run, beside a study, of its best network."""
     try:
-        best = spec_from_json((folder / BEST_SPEC).read_text(encoding="utf-8"))
+        best = spec_from_json(read_text(folder / BEST_SPEC))
         runs = [path for path in folders(folder.parent) if kind_of(path) == RUN and has_weights(path)]
         return next((run for run in sorted(runs) if spec_from_dict(read_result(run).spec) == best), None)
     except (OSError, ValueError):

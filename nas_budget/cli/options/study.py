@@ -14,7 +14,7 @@ from nas_budget.cli.options.completion import AIMS, DATA, DEVICES, PRECISIONS, P
 from nas_budget.cli.options.completion import WEIGHT_FORMATS as FORMATS
 from nas_budget.cli.options.declare import BUDGET, SEARCH, STORAGE, TRAINING, option
 from nas_budget.errors import UsageError
-from nas_budget.untrusted import read_json, read_toml
+from nas_budget.untrusted import read_json, read_text, read_toml
 
 
 def toml_value(text: str) -> Any:
@@ -47,7 +47,7 @@ def parse_seed_spec(text: str) -> dict[str, Any]:
     with suppress(ValueError):
         return {"channels": [int(width) for width in text.split(",")]}
     try:
-        values: Any = read_json(Path(text).read_text(encoding="utf-8"))
+        values: Any = read_json(read_text(Path(text)))
     except (OSError, ValueError) as error:
         raise UsageError(
             f"--seed-spec {text}: {getattr(error, 'strerror', None) or 'not JSON'}; "

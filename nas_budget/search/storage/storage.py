@@ -15,7 +15,7 @@ import sqlalchemy.exc
 from filelock import FileLock, Timeout
 from optuna.exceptions import DuplicatedStudyError
 from optuna.samplers import RandomSampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -25,7 +25,7 @@ from nas_budget.records.paths import JOURNAL, LOCK
 from nas_budget.search.config.settings import StudyConfig, differences
 from nas_budget.search.pruners.factory import make_pruner
 from nas_budget.search.samplers.optuna_samplers import optuna_warnings_only
-from nas_budget.search.storage.journal import Journal
+from nas_budget.search.storage.journal import journal_storage
 from nas_budget.search.storage.optuna_adapter import describe_study
 from nas_budget.search.storage.url import ADDRESSES, database_file, failure, parse_address, shown, trouble
 
@@ -169,7 +169,7 @@ def _exists(storage: str, folder: Path) -> bool:
 
 def _open(storage: str, folder: Path) -> BaseStorage:
     if storage == "journal":
-        return JournalStorage(Journal(folder / JOURNAL))
+        return journal_storage(folder / JOURNAL)
     if "://" not in storage:
         raise UsageError(
             f'storage: {storage!r} is unknown; allowed are "journal" or a database address such as {ADDRESSES}'
