@@ -14,6 +14,7 @@ from typing import Any
 
 import typer
 
+from nas_budget import errors
 from nas_budget.cli.app import app
 
 PAGE = Path(__file__).parent / "reference" / "commands.md"
@@ -27,7 +28,9 @@ OPENING = """\
 This page lists every command and option. `nas-budget --help` and `nas-budget search --help` print the same. Newcomers
 start with the [tutorial](../tutorial.md).
 
-**Exit codes**: 0 done, 1 failed, 2 wrong usage or a wrong study file, 3 over budget or nothing fits, 130 interrupted.
+## Exit codes
+
+{exit_codes}
 
 **Output**: results go to stdout, messages to stderr. `--json` prints results for programs. An error is one line.
 `nas-budget --debug` with any command adds the traceback.
@@ -46,7 +49,19 @@ def commands() -> str:
     group: Any = typer.main.get_command(app)
     names = ", ".join(f"[`{name}`](#nas-budget-{name})" for name in group.commands)
     own = "\n".join(["## nas-budget", "", group.help, "", f"Commands: {names}.", "", *_tables(group)])
-    return "\n".join([OPENING, own, *(_command(name, command) for name, command in group.commands.items())])
+    opening = OPENING.format(exit_codes=exit_codes())
+    return "\n".join(
+        [
+            opening,
+            own,
+            *(_command(name, command) for name, command in group.commands.items()),
+        ]
+    )
+
+
+def exit_codes() -> str:
+    """The table of exit codes, which the docstring of `nas_budget.errors` holds."""
+    return "\n".join(line for line in (errors.__doc__ or "").splitlines() if line.startswith("|"))
 
 
 def _command(name: str, command: Any) -> str:

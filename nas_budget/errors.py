@@ -1,20 +1,34 @@
-"""Every error a user can cause, each with one clear line and an exit code.
+"""Every error a user can cause, each with one clear line, and the exit codes of every command.
 
-NasBudgetError          1  something went wrong
+| exit code | meaning |
+| --- | --- |
+| 0 | done |
+| 1 | something went wrong on the way: a full disk, a database that is down, a training that diverged |
+| 2 | what was asked makes no sense, or an input that it names is missing, damaged or of another version |
+| 3 | no network is inside the budget, or the one that was named is not |
+| 4 | the search ended, and some of what was asked for is missing |
+| 128 + N | stopped by signal N, and resumable: 129 terminal closed, 130 Ctrl-C, 143 `kill` |
+| 141 | whoever read the output has closed it, such as `head` |
+
+NasBudgetError          1
 ├── UsageError          2  what was asked for makes no sense
 │   ├── SettingsError      values out of range, all of them listed
 │   │   └── SpecError          a network that cannot be built
 │   ├── SpaceTooLargeError a space with too many networks to count in reasonable time
 │   ├── QuantityError      a limit or number that cannot be read
 │   └── StudyFileError     a study file with mistakes, all of them listed
-├── StudyError          1  a study that cannot be opened or continued
-├── ModelError          1  weights, a checkpoint or a run folder that cannot be used
+├── InputError          2  something named cannot be used: missing, damaged, of another version or with other settings
+│   ├── StudyError         a study
+│   ├── ModelError         weights, a checkpoint or a run of train
+│   ├── TableError         a table of trials
+│   └── DataError          images
+│       └── DownloadError  1  images that cannot be fetched
+├── StorageError        1  a file, folder or database that cannot be written or reached, or that another process uses
 ├── TrainingError       1  a training that cannot go on: a loss that is no number, too little memory
-├── TableError          1  a trials table that cannot be read or written
-├── DataError           1  images that are missing, damaged or cannot be written
-│   └── DownloadError      images that cannot be fetched
-├── NothingFitsError    3  no network of the space is inside the budget
-└── StoppedError      130  stopped by the user; everything so far is kept
+├── NothingFitsError    3
+├── UnfinishedError     4
+├── StoppedError      130
+└── NoReaderError     141
 """
 
 from __future__ import annotations
@@ -23,12 +37,25 @@ from collections.abc import Sequence
 
 N_SHOWN = 20
 """Mistakes of a study file that its error shows; the others are counted."""
+LONGEST, N_FIRST, N_LAST = 900, 600, 200
+"""Characters of a line of an error, and those that are left of a longer one at its beginning and end."""
 
 
 class NasBudgetError(Exception):
-    """Base of all errors of this package; `str(error)` is made for the user."""
+    """Base of all errors of this package; `str(error)` is made for the user.
+
+    What of a file is repeated in it may be of any length, so the middle of long lines is left out.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The message, each line of it short enough to be read."""
+        return "\n".join(_shortened(line) for line in super().__str__().splitlines())
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= LONGEST else f"{line[:N_FIRST]} ... {line[-N_LAST:]}"
 
 
 class UsageError(NasBudgetError):
@@ -74,32 +101,44 @@ class StudyFileError(UsageError):
         return type(self), (self.problems,)
 
 
-class StudyError(NasBudgetError):
-    """A study that cannot be opened or continued."""
+class InputError(NasBudgetError):
+    """Something that was named cannot be used: it is missing, damaged, of another version or with other settings."""
+
+    exit_code = 2
 
 
-class SpoiledDeviceError(StudyError):
-    """This process can no longer use its GPU, since an error spoiled it; another process can."""
+class StudyError(InputError):
+    """A study that cannot be opened or resumed."""
 
 
-class ModelError(NasBudgetError):
+class ModelError(InputError):
     """Weights, a checkpoint or a run folder that cannot be used."""
+
+
+class TableError(InputError):
+    """A table that cannot be read."""
+
+
+class DataError(InputError):
+    """Images that are missing or damaged."""
+
+
+class DownloadError(DataError):
+    """Images that cannot be fetched."""
+
+    exit_code = 1
+
+
+class StorageError(NasBudgetError):
+    """A file, folder or database that cannot be written or reached, or that another process uses."""
 
 
 class TrainingError(NasBudgetError):
     """A training that cannot go on."""
 
 
-class TableError(NasBudgetError):
-    """A trials table that cannot be read or written."""
-
-
-class DataError(NasBudgetError):
-    """Images that are missing, damaged or cannot be written."""
-
-
-class DownloadError(DataError):
-    """Images that cannot be fetched."""
+class SpoiledDeviceError(TrainingError):
+    """This process can no longer use its GPU, since an error spoiled it; another process can."""
 
 
 class NothingFitsError(NasBudgetError):
@@ -108,7 +147,19 @@ class NothingFitsError(NasBudgetError):
     exit_code = 3
 
 
+class UnfinishedError(NasBudgetError):
+    """The search ended, and some of what was asked for is missing; the same command tries it again."""
+
+    exit_code = 4
+
+
 class StoppedError(NasBudgetError):
     """Stopped by the user; everything finished so far is kept."""
 
     exit_code = 130
+
+
+class NoReaderError(NasBudgetError):
+    """Whoever read the output has closed it, and wants no more of it."""
+
+    exit_code = 141

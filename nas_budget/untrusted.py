@@ -1,4 +1,4 @@
-"""What may come from strangers: names, and texts of JSON and TOML."""
+"""What may come from strangers: names, texts in a terminal, JSON and TOML."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import tomllib
 import unicodedata
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from nas_budget.errors import UsageError
@@ -14,6 +15,12 @@ MARKS = "._-"
 """What a name of a study or run may hold beside letters and digits of any alphabet; not as its first character."""
 LONGEST = 120
 """Bytes of a name in UTF-8. File systems allow 255, and names of runs are made longer by what was trained."""
+COMMANDS = ("Cc", "Cs", "Zl", "Zp")
+"""Categories of characters that are no text: control characters, halves of surrogate pairs, separators of lines."""
+TURNS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that turn the direction of text."""
+MOST_BYTES = 2**24
+"""Of a file that describes a network or how it was trained; they have some thousands."""
 TOO_DEEP = "nested too deeply"
 
 
@@ -59,6 +66,34 @@ def name_from(text: str) -> str:
 def _allowed(character: str) -> bool:
     # Marks of the category M belong to letters of many alphabets, such as Devanagari.
     return character in MARKS or unicodedata.category(character)[0] in "LNM"
+
+
+def printable(text: str) -> str:
+    r"""A text without what a terminal would obey, such as colors, or text that runs backwards; line ends stay.
+
+    Examples:
+        >>> printable("red\x1b[31m cat")
+        'red?[31m cat'
+    """
+    return text if text.isascii() and text.isprintable() else "".join("?" if _is_command(c) else c for c in text)
+
+
+def _is_command(character: str) -> bool:
+    return character != "\n" and (unicodedata.category(character) in COMMANDS or character in TURNS)
+
+
+def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
+    """The text of a file in UTF-8; not more of it is read than allowed, so that none fills the memory.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is larger, or no UTF-8.
+    """
+    with path.open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"has more than {most_bytes:,} bytes, which nothing needs that belongs there")
+    return content.decode()
 
 
 def read_json(text: str, parse_int: Callable[[str], Any] | None = None) -> Any:

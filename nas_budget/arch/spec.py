@@ -14,8 +14,11 @@ from nas_budget.arch.family_spec import FamilySpec
 from nas_budget.errors import SpecError
 from nas_budget.untrusted import read_json
 
+MAX_STAGES = 100
 MAX_CHANNELS = 65_536
 MAX_BLOCKS = 1_000
+MAX_BLOCKS_IN_ALL = 10_000
+"""Those of every stage together: counting them is a matter of a second."""
 MAX_KERNEL = 31
 MAX_STRIDE = 8
 MAX_IMAGE_SIZE = 4_096
@@ -245,10 +248,15 @@ def _problems(spec: ResNetSpec) -> Iterable[str]:
     if not n_stages:
         yield f"channels: {spec.channels!r} is not a list of widths, one for each stage, such as 32,64,128"
         return
+    if n_stages > MAX_STAGES:
+        yield f"channels: {n_stages:,} stages; allowed are 1 to {MAX_STAGES}"
+        return
     wrong = [*_stage_problems(spec, n_stages), *_number_problems(spec)]
     yield from wrong
     if not wrong:
         yield from _pool_problems(spec)
+        if (n := sum(spec.blocks)) > MAX_BLOCKS_IN_ALL:
+            yield f"blocks: {n:,} in all; allowed are up to {MAX_BLOCKS_IN_ALL:,}"
 
 
 def _stage_problems(spec: ResNetSpec, n_stages: int) -> Iterable[str]:

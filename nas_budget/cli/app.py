@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -24,7 +23,7 @@ from nas_budget.cli.commands import (
     show,
     train,
 )
-from nas_budget.cli.console.output import log
+from nas_budget.cli.console.output import log, out
 from nas_budget.cli.console.progress import set_up_downloads
 from nas_budget.cli.options.declare import expand
 from nas_budget.cli.options.help import Command, Group, examples
@@ -73,7 +72,7 @@ def _options(
     if version:
         from importlib.metadata import version as installed
 
-        print(installed("nas-budget"))  # noqa: T201
+        out(installed("nas-budget"))
         raise typer.Exit
 
 
@@ -85,10 +84,7 @@ def _replace_unknown() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and give its exit code.
-
-    0 is done, 1 failed, 2 wrong usage, 3 over budget or nothing fits, 130 interrupted.
-    """
+    """Run the command line and give its exit code, one of those listed in `nas_budget.errors`."""
     own_process()
     _replace_unknown()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -107,9 +103,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if message := " ".join(error.format_message().split()):
             log(f"error: {message} (nas-budget --help shows what is allowed)")
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:
         if debug:
             raise

@@ -12,6 +12,8 @@ from nas_budget.errors import TableError
 from nas_budget.records.atomic_write import write_csv
 
 Row = TypeVar("Row")
+LARGEST = 10**15
+"""Of a number in a table, as of a limit: what draws tables takes none that a float or 64 bits cannot hold."""
 
 
 def write_rows(path: Path, kind: type[Row], rows: Iterable[Row]) -> None:
@@ -39,10 +41,17 @@ def read_rows(path: Path, kind: type[Row], words: str) -> list[Row]:
         if missing := kinds.keys() - {*(reader.fieldnames or ())}:
             raise ValueError(f"no column {', '.join(sorted(missing))}")
         rows = [kind(**{name: convert(row[name]) for name, convert in kinds.items()}) for row in cells]
+        if strange := [cell for row in rows for cell in vars(row).values() if is_strange(cell)]:
+            raise ValueError(f"a number is {strange[0]}")
         if strange := [row["accuracy"] for row in cells if not 0 <= float(row["accuracy"]) <= 1]:
             raise ValueError(f"an accuracy is {strange[0]}, not from 0 to 1")
         return rows
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise TableError(f"{path}: cannot be read as a table of {words} ({error})") from None
+
+
+def is_strange(cell: Any) -> bool:
+    """Whether a cell is a number that no table of ours holds: NaN, infinite, or beyond all counts."""
+    return isinstance(cell, int | float) and not -LARGEST <= cell <= LARGEST

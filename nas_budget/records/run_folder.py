@@ -11,12 +11,13 @@ from statistics import fmean
 from typing import Any
 
 from nas_budget.arch.budget import LIMITS, Budget
-from nas_budget.errors import NasBudgetError
+from nas_budget.errors import InputError, NasBudgetError
+from nas_budget.records.field_table import is_strange
 from nas_budget.records.finalists import FinalistRun, read_finalists
 from nas_budget.records.paths import FINALISTS_TABLE, JOURNAL, METRICS, RESULT, RUN_SETTINGS, TRIALS_TABLE, WEIGHTS
 from nas_budget.records.training_run import read_metrics, read_result
 from nas_budget.records.trials import STATES, read_columns
-from nas_budget.untrusted import read_json
+from nas_budget.untrusted import printable, read_json, read_text
 
 STUDY, RUN = "study", "run"
 CHANGING = (TRIALS_TABLE, FINALISTS_TABLE, JOURNAL, RESULT, METRICS, RUN_SETTINGS)
@@ -78,7 +79,7 @@ def entries(runs: Path) -> list[Entry]:
     """Every study and run in a folder of runs, the last changed first; damaged ones say so.
 
     Raises:
-        NasBudgetError: The folder cannot be read.
+        InputError: The folder cannot be read.
     """
     found = [entry_of(folder, kind) for folder in folders(runs) if (kind := kind_of(folder))]
     return sorted(found, key=lambda entry: (-entry.changed, entry.name))
@@ -88,14 +89,14 @@ def folders(runs: Path) -> list[Path]:
     """The folders in a folder; none where it is not there.
 
     Raises:
-        NasBudgetError: It cannot be read.
+        InputError: It cannot be read.
     """
     try:
         return [path for path in runs.iterdir() if path.is_dir()]
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise NasBudgetError(f"{runs}: cannot be read as a folder of runs ({error.strerror})") from None
+        raise InputError(f"{runs}: cannot be read as a folder of runs ({error.strerror})") from None
 
 
 def kind_of(folder: Path) -> str:
@@ -125,12 +126,7 @@ def entry_of(folder: Path, kind: str) -> Entry:
         about = summed_up(folder)
     except (NasBudgetError, OSError, ValueError, KeyError, TypeError) as error:
         about = {"problem": " ".join(str(error).split()) or type(error).__name__}
-    return Entry(printable(folder.name), folder, kind, _changed(folder), **about)
-
-
-def printable(text: str) -> str:
-    """A text on one line, without what a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return Entry(printable(folder.name.replace("\n", "?")), folder, kind, _changed(folder), **about)
 
 
 def _changed(folder: Path) -> float:
@@ -165,6 +161,8 @@ def _study(folder: Path) -> dict[str, Any]:
         images, data, weight_format, *limits = rows[0][5:]
         budget = {name: int(limit) for name, limit in zip(LIMITS, limits, strict=True) if limit}
         about |= {"images": int(images), "data": data, "budget": budget | {"weight_format": weight_format}}
+    if strange := [value for value in (*about.values(), *about.get("budget", {}).values()) if is_strange(value)]:
+        raise ValueError(f"a number is {strange[0]!r:.60}")
     return about
 
 
@@ -186,7 +184,7 @@ def _run(folder: Path) -> dict[str, Any]:
 
 def unfinished(folder: Path) -> dict[str, Any]:
     """How far a run has come that has not ended, as fields of an entry."""
-    held = read_json((folder / RUN_SETTINGS).read_text(encoding="utf-8"))
+    held = read_json(read_text(folder / RUN_SETTINGS))
     rows = read_metrics(folder)
     done = {row.seed for row in rows if row.epoch == held["recipe.epochs"]}
     last = rows[-1].epoch if rows and rows[-1].seed not in done else 0

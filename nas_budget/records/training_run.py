@@ -17,9 +17,11 @@ from nas_budget.errors import ModelError, NasBudgetError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.formatting import percent_with_interval
 from nas_budget.records.paths import METRICS, RESULT
-from nas_budget.untrusted import read_json
+from nas_budget.untrusted import read_json, read_text
 
 MOST_DIGITS = 18
+MOST_BYTES = 2**27
+"""Of a result, whose confusions of 2,000 classes are 40 MB, and of the epochs of a run."""
 KINDS: dict[str, Any] = {
     "str": str, "int": int, "bool": bool, "float": (int, float), "float | None": (int, float, NoneType),
     "dict[str, Any]": dict, "dict[str, Any] | None": (dict, NoneType),
@@ -226,7 +228,7 @@ def read_result(folder: Path) -> RunResult:
     """
     path = folder / RESULT
     try:
-        values = read_json(path.read_text(encoding="utf-8"), _whole)
+        values = read_json(read_text(path, MOST_BYTES), _whole)
         json.dumps(values, ensure_ascii=False).encode()  # half of a surrogate pair could be written nowhere
         # Runs of before have no limits in their result. They stay readable, and are shown without.
         known = {f.name: values[f.name] for f in fields(RunResult) if f.name in values or f.default is MISSING}
@@ -319,7 +321,7 @@ def read_metrics(folder: Path) -> list[EpochRow]:
     if not path.exists():
         return []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = read_text(path, MOST_BYTES).splitlines(keepends=True)
         whole = [line for line in lines if line.endswith("\n")]  # a kill may tear the last one
         rows = [EpochRow(**read_json(line, _whole)) for line in whole]
         for problem in (problem for row in rows for problem in _misfits(row)):

@@ -6,12 +6,12 @@ import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from nas_budget.errors import TableError
+from nas_budget.errors import StorageError, TableError
 from nas_budget.records.atomic_write import from_spreadsheet, write_csv
+from nas_budget.records.field_table import is_strange
 from nas_budget.records.paths import trials_table
 from nas_budget.records.statistics import pareto_front
 
@@ -222,7 +222,10 @@ def _of_another_version(missing: Sequence[str]) -> str:
 def _converted(file: Path, name: str, cells: Sequence[str]) -> list[Any]:
     """The values of a column."""
     try:
-        return [*map(READERS[KINDS[name]], cells)]
+        values = [*map(READERS[KINDS[name]], cells)]
+        if strange := next(filter(is_strange, values), None):
+            raise TableError(f"{file}: column {name} holds {strange!r:.60}; the table is damaged")
+        return values
     except ValueError:
         wanted = {"i": "whole numbers", "f": "numbers"}[KINDS[name][0]]
         strange = next(cell for cell in cells if not _reads(name, cell))
@@ -244,8 +247,6 @@ def _problems(columns: Mapping[str, Sequence[Any]]) -> Iterator[str]:
         "state": lambda state: state in STATES,
         "accuracy": lambda accuracy: accuracy is None or 0 <= accuracy <= 1,
         "params": lambda params: params > 0,
-        "seconds": isfinite,
-        "repeated_seconds": isfinite,
         "curve": CURVE.fullmatch,
         "train_losses": LOSSES.fullmatch,
         "rungs": RUNGS.fullmatch,
@@ -285,9 +286,9 @@ def write_table(path: Path, records: Iterable[TrialRecord]) -> None:
     """Write the table to `path`; a reader never sees half of it.
 
     Raises:
-        TableError: The folder cannot be written.
+        StorageError: The folder cannot be written.
     """
     try:
         write_csv(path, COLUMNS, (vars(record).values() for record in records))
     except OSError as error:
-        raise TableError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from None

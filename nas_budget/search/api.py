@@ -118,7 +118,9 @@ def search(
 
     Raises:
         UsageError: Settings that make no sense.
-        StudyError: A study made with other settings, one another process runs, trials that all fail.
+        StudyError: A study made with other settings.
+        StorageError: A study that another process runs, or that cannot be written.
+        TrainingError: Trials that all fail.
         NothingFitsError: No network of the space is inside the budget.
     """
     file = Path(study) if isinstance(study, str | Path) else None

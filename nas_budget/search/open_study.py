@@ -120,7 +120,8 @@ def open_search(
 
     Raises:
         UsageError: Settings that make no sense; every mistake of a file at once.
-        StudyError: A study made with other settings, or a storage that cannot be reached.
+        StudyError: A study made with other settings.
+        StorageError: A storage that cannot be reached.
         DataError: Images that are missing or damaged.
     """
     sections = read_study_file(file, overrides)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
-from nas_budget.arch.spec import spec_from_dict
-from nas_budget.errors import NothingFitsError, StudyError, TableError, UsageError
+from nas_budget.arch.spec import spec_from_dict, spec_from_json
+from nas_budget.errors import NothingFitsError, SpecError, StudyError, TableError, UsageError
 from nas_budget.records.formatting import in_short
 from nas_budget.records.paths import BEST_SPEC, STUDY_SETTINGS, TRIAL_SETTINGS, TRIALS_TABLE, trial_folder
 from nas_budget.records.trials import TrialRecord, read_trials
@@ -22,7 +21,7 @@ from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.split import split_sizes
 from nas_budget.train.engine.run_config import RunConfig
 from nas_budget.train.optim.recipe import RECIPES, Recipe
-from nas_budget.untrusted import check_name, name_from, read_json
+from nas_budget.untrusted import check_name, name_from, read_json, read_text
 
 DEFAULT_RECIPE = "strong"
 STUDY_RECIPE = "study"
@@ -71,16 +70,15 @@ def select_from_study(folder: Path, trial: int | None = None, budget: Budget | N
         NothingFitsError: No network that was trained to the end fits.
     """
     if trial is not None:
-        found = _read(trial_folder(folder, trial) / TRIAL_SETTINGS, f"{folder} has no trial {trial}")
-        return Selection(f"{folder.name}-trial{trial}", found["spec"], found["recipe"])
-    best = _read(folder / BEST_SPEC, f"{folder} holds no study with a complete trial")
+        return Selection(f"{folder.name}-trial{trial}", *_read_trial(folder, trial, f"{folder} has no trial {trial}"))
+    best = _read_object(folder / BEST_SPEC, f"{folder} holds no study with a complete trial")
     name, trials = f"{folder.name}-best", _complete_trials(folder)
     if budget and (over := _limits_passed(budget, best)):
         best = _best_within(folder, trials, budget)
         name += "".join(f"-{in_short(limit)}{'' if kind == 'params' else '-' + kind}" for kind, limit in over)
-    for number in (one.number for one in trials if json.loads(one.spec) == best):
-        if (path := trial_folder(folder, number) / TRIAL_SETTINGS).exists():
-            return Selection(name, best, _read(path, f"trial {number} is damaged")["recipe"])
+    for number in (one.number for one in trials if _values_of(one) == best):
+        if (trial_folder(folder, number) / TRIAL_SETTINGS).exists():
+            return Selection(name, best, _read_trial(folder, number, f"trial {number} is damaged")[1])
     return Selection(name, best)
 
 
@@ -91,7 +89,7 @@ def _limits_passed(budget: Budget, values: Mapping[str, Any]) -> list[tuple[str,
 
 
 def _best_within(folder: Path, trials: Sequence[TrialRecord], budget: Budget) -> dict[str, Any]:
-    specs: list[dict[str, Any]] = [json.loads(trial.spec) for trial in trials]
+    specs = [_values_of(trial) for trial in trials]
     if within := next((spec for spec in specs if not _limits_passed(budget, spec)), None):
         return within
     if not trials:
@@ -138,11 +136,32 @@ def limits_beside(file: Path) -> dict[str, Any]:
     return {key: value for key, value in study_defaults(file.parent).items() if key.startswith("budget.")}
 
 
-def _read(path: Path, problem: str) -> Any:
+def _read_trial(folder: Path, number: int, problem: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Network and recipe of a trial, as its folder has them; `problem` is what an error begins with."""
+    path = trial_folder(folder, number) / TRIAL_SETTINGS
+    found = _read_object(path, problem)
+    spec, recipe = (found.get(key) for key in ("spec", "recipe"))
+    if not isinstance(spec, dict) or not isinstance(recipe, dict) or recipe.keys() - asdict(Recipe()).keys():
+        raise StudyError(f"{problem} ({path}: holds no spec and recipe)")
+    return spec, recipe
+
+
+def _read_object(path: Path, problem: str) -> dict[str, Any]:
     try:
-        return read_json(path.read_text(encoding="utf-8"))
+        found = read_json(read_text(path))
     except (OSError, ValueError) as error:
         raise StudyError(f"{problem} ({path}: {getattr(error, 'strerror', None) or error})") from None
+    if not isinstance(found, dict):
+        raise StudyError(f"{problem} ({path}: holds no object)")
+    return found
+
+
+def _values_of(trial: TrialRecord) -> dict[str, Any]:
+    """The network of a trial, as plain values."""
+    try:
+        return spec_from_json(trial.spec).to_dict()
+    except SpecError as error:
+        raise StudyError(f"trial {trial.number} of {TRIALS_TABLE} has no network ({error})") from None
 
 
 def select_from_file(sections: Sections, file: Path) -> Selection:

@@ -117,6 +117,6 @@ def _specs(files: list[Path], widths: list[str], network: ImageNetworkOptions) -
         if values := network.values(",".join(widths)):
             raise UsageError(f"{files[0]} describes the whole network; leave out --{min(values).replace('_', '-')}")
         return [_residual(file) for file in files]
-    if not widths:
+    if not all(widths or [""]):
         raise UsageError("no network given; write --channels 32,64,96,128,185, or name a spec file")
     return [ResNetSpec(**network.values(text)) for text in widths]

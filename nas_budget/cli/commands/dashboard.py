@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nas_budget.cli.options.completion import complete_journal
+from nas_budget.cli.options.declare import STORAGE
 from nas_budget.cli.options.runs import find_run
 from nas_budget.errors import UsageError
 from nas_budget.records.run_folder import STUDY
@@ -19,7 +21,10 @@ def dashboard(
         typer.Argument(help="A run folder such as runs/quickstart.", autocompletion=complete_journal),
     ] = None,
     storage: Annotated[
-        str | None, typer.Option(help="Instead of a folder, the database of a study, such as sqlite:///trials.db.")
+        str | None,
+        typer.Option(
+            help="Instead of a folder, the database of a study, such as sqlite:///trials.db; or NAS_BUDGET_STORAGE."
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any that is free.", min=0, max=65_535)] = 8080,
@@ -32,6 +37,7 @@ def dashboard(
     from nas_budget.cli.serve.dashboard import open_database, show_dashboard
     from nas_budget.search.storage.journal import open_journal
 
+    storage = storage or (None if folder else os.environ.get(STORAGE))
     if folder and not storage:
         opened = open_journal(find_run(folder, STUDY))
     elif storage and not folder:

@@ -10,7 +10,7 @@ import typer
 from nas_budget.cli.console.output import command, out, show, table
 from nas_budget.cli.options.completion import complete_preset
 from nas_budget.cli.options.declare import OUTPUT, option
-from nas_budget.errors import NasBudgetError, UsageError
+from nas_budget.errors import StorageError, UsageError
 from nas_budget.records.presets import preset, presets
 
 
@@ -38,7 +38,7 @@ def init(
     except FileExistsError:
         raise UsageError(f"{path}: is there already; give another --output, or remove it") from None
     except OSError as error:
-        raise NasBudgetError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from None
     out(f"{path}: {_about(path)}\nnext: {command('search', path)}")
 
 

@@ -22,6 +22,7 @@ from nas_budget.cli.options.declare import (
 )
 from nas_budget.cli.options.study import StudyKeys
 from nas_budget.cli.serve.signals import signals
+from nas_budget.errors import UnfinishedError
 
 Keys = Annotated[
     dict[str, Any],
@@ -50,6 +51,7 @@ def search(
     """Train networks that fit the budget, and report the best.
 
     Trials that fall behind are pruned. Run the same command again to resume a study.
+    Exit code 4 when trials are missing that no stop rule left out.
     """
     from nas_budget.cli.jobs.search import plan_json, plan_lines, plan_search, print_result, run_search
 
@@ -61,6 +63,8 @@ def search(
             return
         logger(quiet)(text)
         interrupt.wait_for_step = True
-        finished = run_search(planned, interrupt.stop.is_set, quiet)
+        found, missing = run_search(planned, interrupt.stop.is_set, quiet)
         interrupt.wait_for_step = False
-        print_result(planned, finished, as_json)
+        print_result(planned, found, as_json)
+    if missing:
+        raise UnfinishedError(f"the search has ended, and {missing}; run the same command again for what is missing")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from math import isfinite
 from textwrap import wrap
-from typing import Any
+from typing import Any, TextIO
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from nas_budget.errors import NoReaderError, StorageError
+from nas_budget.untrusted import printable
 
 LABEL = re.compile(r"(?:\S+ {2,}| +)?")
 """A label with the space behind it, or the space that stands for one."""
@@ -24,11 +29,48 @@ WIDEST = 80
 """Columns that labelled lines take at most."""
 
 
+class Messages:
+    """A stream for messages that nobody has to read: where it is closed, as a terminal or `tee` may be, they are lost.
+
+    A search that trains for nights does not end by that.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text, or lose it."""
+        try:
+            return self.stream.write(text)
+        except OSError:
+            mute(self.stream.fileno())
+            return len(text)
+
+    def flush(self) -> None:
+        """Hand on what was written, or lose it."""
+        try:
+            self.stream.flush()
+        except OSError:
+            mute(self.stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        """All else is the stream's own."""
+        return getattr(self.stream, name)
+
+
+def mute(stream: int) -> None:
+    """Have what goes to a stream, by its number, go nowhere, also what waits to be written."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream)
+    os.close(nowhere)
+
+
 def log(text: str) -> None:
     """Print a message on stderr; a long line is broken between words if that is a terminal."""
+    text = printable(text)
     if sys.stderr.isatty():
         text = folded(text, Console(stderr=True).width)
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    print(text, file=Messages(sys.stderr), flush=True)
 
 
 def folded(text: str, width: int) -> str:
@@ -47,8 +89,25 @@ def logger(quiet: bool) -> Callable[[str], None]:
 
 
 def out(text: str) -> None:
-    """A line of data, on stdout."""
-    print(text, flush=True)  # noqa: T201
+    """A line of data, on stdout.
+
+    Raises:
+        NoReaderError: Whoever reads it has ended.
+        StorageError: It cannot be written, such as to a file on a full disk.
+    """
+    with _on_stdout():
+        print(printable(text), flush=True)  # noqa: T201
+
+
+@contextmanager
+def _on_stdout() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        mute(sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise NoReaderError from None
+        raise StorageError(f"the output cannot be written ({error.strerror or error})") from None
 
 
 def out_json(values: Any) -> None:
@@ -82,16 +141,17 @@ def table(
         made.add_column(column, justify="left" if place in left else "right", no_wrap=not wraps, overflow="fold")
     rows = list(rows)
     for place, row in enumerate(rows):
-        made.add_row(*map(Text, row), end_section=total and place == len(rows) - 2)
+        made.add_row(*(Text(printable(cell)) for cell in row), end_section=total and place == len(rows) - 2)
     return made
 
 
-def show(table_: Table) -> None:
-    """Print a table on stdout, as wide as it needs where that is no terminal."""
+def show(drawn: Table | Text) -> None:
+    """Print a table on stdout, as wide as it needs where that is no terminal, or a line in color."""
     console = Console(highlight=False, width=terminal_width())
-    with console.capture() as captured:
-        console.print(table_)
-    out("\n".join(line.rstrip() for line in captured.get().rstrip().splitlines()))
+    with _on_stdout():
+        with console.capture() as captured:
+            console.print(drawn, soft_wrap=isinstance(drawn, Text))
+        print("\n".join(line.rstrip() for line in captured.get().rstrip().splitlines()), flush=True)  # noqa: T201
 
 
 def terminal_width() -> int:
@@ -111,7 +171,7 @@ def writes(characters: str) -> bool:
 
 def verdict_line(verdict: bool, text: str) -> None:
     """Print a verdict on stdout, green or red on a terminal."""
-    Console(highlight=False, soft_wrap=True).print(Text(text, style="bold green" if verdict else "bold red"))
+    show(Text(printable(text), style="bold green" if verdict else "bold red"))
 
 
 def field(label: str, text: str, indent: int = 9) -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -17,8 +17,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from nas_budget.cli.console.output import log
+from nas_budget.cli.console.output import Messages, log
 from nas_budget.records.formatting import seconds_in_words
+from nas_budget.untrusted import printable
 
 T = TypeVar("T")
 
@@ -56,7 +57,7 @@ def display(quiet: bool = False, first_line_s: float = 0.0) -> Iterator[Show]:
     elif not sys.stderr.isatty():
         yield print_line
     else:
-        with Live(console=Console(stderr=True), transient=True, refresh_per_second=4) as live:
+        with Live(console=Console(file=cast(Any, Messages(sys.stderr))), transient=True, refresh_per_second=4) as live:
             yield lambda text, share=None, table=None, **_: live.update(_drawn(text, share, table))
 
 
@@ -64,7 +65,7 @@ def _drawn(text: str, share: float | None, table: Draw | None) -> RenderableType
     """The line with a bar before it, or a spinner where no share is known, below the table."""
     line = Table.grid(padding=(0, 1))
     mark = Spinner("dots") if share is None else ProgressBar(total=1.0, completed=share, width=BAR_COLUMNS)
-    line.add_row(mark, Text(text))
+    line.add_row(mark, Text(printable(text)))
     return Group(table(), line) if table else line
 
 

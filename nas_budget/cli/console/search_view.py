@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from nas_budget.arch.spec import spec_from_json
 from nas_budget.cli.console.progress import Show
@@ -14,6 +15,7 @@ from nas_budget.records.trials import TrialRecord, best_of, proposed_of
 from nas_budget.search.config.plan import TimeLeft
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.workers import events
+from nas_budget.untrusted import printable
 
 N_SHOWN = 8
 
@@ -106,10 +108,15 @@ class SearchView:
             accuracy = "" if r.accuracy is None else percent(r.accuracy, r.validation_images)
             accuracy += f" at {factor_in_words(r.proxy)}" if r.proxy < 1 and accuracy else ""
             network = f"{r.channels} x {r.blocks}" if r.channels else spec_from_json(r.spec).brief
-            table.add_row(str(r.number), accuracy, f"{r.params:,}", f"{r.macs:,}", network, r.state, style=style)
+            table.add_row(str(r.number), accuracy, f"{r.params:,}", f"{r.macs:,}", _text(network), r.state, style=style)
         for (is_finalist, number), (started, state) in sorted(self.running.items())[:N_SHOWN]:
             name = f"final {number}" if is_finalist else str(number)
-            table.add_row(name, "", f"{started.params:,}", "", started.spec.brief, state, style="cyan")
+            table.add_row(name, "", f"{started.params:,}", "", _text(started.spec.brief), state, style="cyan")
         if len(self.running) > N_SHOWN:
             table.add_row("", "", "", "", f"and {len(self.running) - N_SHOWN} more", "", style="cyan")
         return table
+
+
+def _text(network: str) -> Text:
+    """The words of a network, whose choices may be anybody's texts."""
+    return Text(printable(network))

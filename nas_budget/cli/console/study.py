@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from nas_budget.arch.budget import Budget
@@ -23,6 +22,7 @@ from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import TimeLedger, ledger
 from nas_budget.records.training_run import read_result
 from nas_budget.records.trials import STATES, TrialRecord, best_of, pareto_front_of, proposed_of, read_trials
+from nas_budget.untrusted import read_text
 
 INDENT = 7
 
@@ -136,11 +136,10 @@ def _print_front(records: Sequence[TrialRecord]) -> None:
     lines = plot(points, records[0].budget_params, line_width())
     limit = f", {draw['limit']} limit" if any(draw["limit"] in line for line in lines) else ""
     out(f"\naccuracy against parameters: {draw['lead']} Pareto front, {draw['other']} other complete trials{limit}")
-    console = Console(highlight=False, soft_wrap=True)
     for line in lines:
         text = Text(line)
         text.highlight_words([draw["lead"]], "bold green")
-        console.print(text)
+        show(text)
 
 
 def _next(folder: Path, best: TrialRecord | None) -> list[str]:
@@ -159,7 +158,7 @@ def _next(folder: Path, best: TrialRecord | None) -> list[str]:
 def run_of(folder: Path) -> Path | None:
     """A finished run, beside a study, of its best network."""
     try:
-        best = spec_from_json((folder / BEST_SPEC).read_text(encoding="utf-8"))
+        best = spec_from_json(read_text(folder / BEST_SPEC))
         runs = [path for path in folders(folder.parent) if kind_of(path) == RUN and has_weights(path)]
         return next((run for run in sorted(runs) if spec_from_dict(read_result(run).spec) == best), None)
     except (OSError, ValueError):

@@ -51,7 +51,7 @@ def plot(points: Sequence[Point], limit: int | None, width: int) -> list[str]:
     draw, n_columns = characters(), max(LEAST_COLUMNS, width - LABEL - 2)
     sizes = [point.params for point in points]
     near = [limit] if limit and limit <= 4 * max(sizes) else []
-    left, right = log10(min(sizes)) - 0.02, log10(max(sizes + near)) + 0.02
+    left, right = log10(min(sizes + near)) - 0.02, log10(max(sizes + near)) + 0.02
     ticks = _accuracy_ticks([point.accuracy for point in points])
     bottom, top = ticks[0], ticks[-1]
 

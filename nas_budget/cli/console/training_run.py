@@ -18,7 +18,7 @@ from nas_budget.records.formatting import in_short, percent, seconds_in_words
 from nas_budget.records.paths import LOCK, RESULT, RUN_SETTINGS
 from nas_budget.records.run_folder import has_weights, limits_of, unfinished
 from nas_budget.records.training_run import EpochRow, RunResult, read_metrics, read_result
-from nas_budget.untrusted import read_json
+from nas_budget.untrusted import read_json, read_text
 
 FIGURES = {
     "accuracy": "test accuracy, one forward pass",
@@ -126,7 +126,7 @@ def _print_curve(rows: Sequence[EpochRow], images: int) -> None:
 
 def _show_unfinished(folder: Path, as_json: bool) -> None:
     try:
-        held = read_json((folder / RUN_SETTINGS).read_text(encoding="utf-8"))
+        held = read_json(read_text(folder / RUN_SETTINGS))
         about = unfinished(folder)
         about |= {name: int(held[f"data.{name}"]) for name in ("images", "validation_images")}
         limits = limits_of(held)

@@ -19,7 +19,7 @@ from nas_budget.records.paths import TRIAL_SETTINGS, TRIALS_TABLE, trial_folder
 from nas_budget.records.statistics import half_width
 from nas_budget.records.trials import TrialRecord, read_trials
 from nas_budget.report.pages.next_steps import network_options
-from nas_budget.untrusted import read_json
+from nas_budget.untrusted import read_json, read_text
 
 PER_LINE = 10
 """Accuracies of a curve in one line."""
@@ -121,7 +121,7 @@ def _next(folder: Path, record: TrialRecord, spec: AnySpec) -> list[str]:
 def _recipe(folder: Path, number: int) -> dict[str, Any]:
     """The whole recipe, which the trial's own folder has; empty where it is not there."""
     try:
-        recipe = read_json((trial_folder(folder, number) / TRIAL_SETTINGS).read_text(encoding="utf-8"))["recipe"]
+        recipe = read_json(read_text(trial_folder(folder, number) / TRIAL_SETTINGS))["recipe"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return recipe if isinstance(recipe, dict) else {}

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from nas_budget.cli.console.output import log, logger
 from nas_budget.cli.console.progress import each, progress, progress_if_any
-from nas_budget.errors import DataError, UsageError
+from nas_budget.errors import DataError, StorageError, UsageError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.train.data.conversion.images import images_of_arrays
 from nas_budget.train.data.conversion.options import ReadOptions, split_options
@@ -119,7 +119,7 @@ def write_submission(
     try:
         write_whole(csv_file, text.getvalue())
     except OSError as error:
-        raise DataError(f"{csv_file}: cannot be written ({error.strerror or error})") from None
+        raise StorageError(f"{csv_file}: cannot be written ({error.strerror or error})") from None
     return len(ids)
 
 

@@ -29,6 +29,7 @@ from nas_budget.search.open_study import Opened, open_search, torch_threads
 from nas_budget.search.selection import DEFAULT_RECIPE
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.storage import Finished, count_finished
+from nas_budget.search.workers.events import Event, FinalistFinished, SearchEnded, TrialFinished
 from nas_budget.search.workers.search_runner import Search
 from nas_budget.train.engine.device import describe_device
 from nas_budget.train.optim.recipe import RECIPES
@@ -111,16 +112,20 @@ def plan_json(planned: PlannedSearch) -> dict[str, Any]:
     return {**about, "plan": asdict(plan), "settings": opened.settings.to_dict()}
 
 
-def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: bool) -> Search:
-    """Run the trials that are left and show progress; the page is written however it ends."""
+def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: bool) -> tuple[Search, str]:
+    """Run the trials that are left and show progress; the page is written however it ends.
+
+    With the search comes what of it is missing, in words: it is empty where all was done, or a stop rule ended it.
+    """
     settings, plan = planned.opened.settings, planned.plan
-    search = planned.opened.search(should_stop)
+    search, missing = planned.opened.search(should_stop), ""
     try:
         with display(quiet) as show, closing(search.events()) as events:
             left = TimeLeft(settings, plan.trial_s, plan.speed, plan.ladder_s)
             view = SearchView(search.tables.rows(), settings, left, show, logger(quiet))
             for event in events:
                 view.update(event)
+                missing = missing or _missing(event)
     except (StoppedError, KeyboardInterrupt):
         raise StoppedError(
             f"stopped with {search.tables.finished()} of {settings.trials} trials done; nothing is lost. "
@@ -131,7 +136,18 @@ def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: b
             from nas_budget.cli.jobs.report import try_to_write_page  # loads what draws, at last
 
             try_to_write_page(search.folder)
-    return search
+    return search, missing
+
+
+def _missing(event: Event) -> str:
+    """What an event leaves undone that was asked for, in words. Another network takes the place of one that failed."""
+    if isinstance(event, SearchEnded) and not event.is_complete:
+        return event.reason
+    if isinstance(event, FinalistFinished) and event.run is None:
+        return f"a run of finalist {event.trial} failed"
+    if isinstance(event, TrialFinished) and event.record.state == "failed" and event.record.of is not None:
+        return f"the network of trial {event.record.of} failed to train wider"
+    return ""
 
 
 def _next_steps(planned: PlannedSearch, spec: AnySpec) -> Iterator[str]:

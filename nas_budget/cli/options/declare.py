@@ -18,11 +18,13 @@ from nas_budget.records.presets import preset as preset_file
 
 BUDGET, NETWORK, OUTPUT, SEARCH, TRAINING = "Budget", "Network", "Output", "Search", "Training"
 """Panels of the help."""
+STORAGE = "NAS_BUDGET_STORAGE"
+"""Variable of the environment with the address of a database: what is typed, every user of a machine can read."""
 
 
 def option(
     text: str, panel: str | None, default: str = "", flag: str = "", choices: Sequence[str] = (),
-    offers: Callable[..., list[str]] | None = None, least: int | None = None,
+    offers: Callable[..., list[str]] | None = None, least: int | None = None, variable: str = "",
 ) -> Any:  # fmt: skip
     """An option of a command.
 
@@ -34,11 +36,19 @@ def option(
         choices: Values that the shell offers.
         offers: Completes its value in the shell instead.
         least: The smallest number allowed.
+        variable: Of the environment, that has its value where the option is not given.
     """
     shown = True if default == "value" else default or False
     offers = offers or (one_of(*choices) if choices else None)
     return typer.Option(
-        *flag.split(), help=text, rich_help_panel=panel, autocompletion=offers, show_default=shown, min=least
+        *flag.split(),
+        help=text,
+        rich_help_panel=panel,
+        autocompletion=offers,
+        show_default=shown,
+        min=least,
+        envvar=variable or None,
+        show_envvar=False,
     )
 
 

@@ -11,6 +11,7 @@ from nas_budget.arch.spec import AnySpec, spec_from_json
 from nas_budget.cli.options.completion import BLOCKS, WEIGHT_FORMATS
 from nas_budget.cli.options.declare import BUDGET, NETWORK, option
 from nas_budget.errors import SpecError, UsageError
+from nas_budget.untrusted import read_text
 
 EXAMPLES = {
     "channels": "32,64,128",
@@ -136,8 +137,8 @@ def _value(name: str, text: str) -> Any:
 def read_spec(file: Path) -> AnySpec:
     """The spec of a JSON file."""
     try:
-        return spec_from_json(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        return spec_from_json(read_text(file))
+    except (OSError, ValueError) as error:
         raise UsageError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     except SpecError as error:
         raise SpecError([f"{file}: {problem}" for problem in error.problems]) from None

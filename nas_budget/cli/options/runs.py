@@ -7,7 +7,7 @@ from pathlib import Path
 from nas_budget.cli.options.completion import RUNS
 from nas_budget.errors import UsageError
 from nas_budget.records.paths import TRIALS_TABLE, WEIGHTS
-from nas_budget.records.run_folder import RUN, STUDY, folders, is_file, kind_of, printable
+from nas_budget.records.run_folder import RUN, STUDY, folders, is_file, kind_of
 
 N_NAMED = 8
 OTHERS = {
@@ -32,8 +32,7 @@ def find_run(folder: Path, kind: str = "") -> Path:
     found = next((place for place in (folder, RUNS / folder) if kind_of(place)), None)
     if found is None:
         raise UsageError(
-            f"{printable(str(folder))}: {'holds no study or run' if folder.is_dir() else 'no such folder'}; "
-            f"{_known(folder, kind)}"
+            f"{folder}: {'holds no study or run' if folder.is_dir() else 'no such folder'}; {_known(folder, kind)}"
         )
     if kind and kind_of(found) != kind:
         raise UsageError(f"{found} {OTHERS[kind].format(found)}")

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 from nas_budget.cli.options.completion import AIMS, DATA, DEVICES, PRECISIONS, PRUNERS, RECIPES, SAMPLERS
 from nas_budget.cli.options.completion import WEIGHT_FORMATS as FORMATS
-from nas_budget.cli.options.declare import BUDGET, SEARCH, TRAINING, option
+from nas_budget.cli.options.declare import BUDGET, SEARCH, STORAGE, TRAINING, option
 from nas_budget.errors import UsageError
-from nas_budget.untrusted import read_json, read_toml
+from nas_budget.untrusted import read_json, read_text, read_toml
 
 
 def toml_value(text: str) -> Any:
@@ -47,7 +47,7 @@ def parse_seed_spec(text: str) -> dict[str, Any]:
     with suppress(ValueError):
         return {"channels": [int(width) for width in text.split(",")]}
     try:
-        values: Any = read_json(Path(text).read_text(encoding="utf-8"))
+        values: Any = read_json(read_text(Path(text)))
     except (OSError, ValueError) as error:
         raise UsageError(
             f"--seed-spec {text}: {getattr(error, 'strerror', None) or 'not JSON'}; "
@@ -70,6 +70,7 @@ class Key:
         choices: The words it may be, offered in the shell.
         parse: Reads the text that is given.
         repeated: Whether it may be given several times; the value is then a list.
+        variable: Of the environment, that has its value where the option is not given.
     """
 
     key: str
@@ -79,12 +80,15 @@ class Key:
     choices: tuple[str, ...] = ()
     parse: Callable[[str], Any] = toml_value
     repeated: bool = False
+    variable: str = ""
 
     @property
     def annotation(self) -> Any:
         """The type of the parameter."""
         kind = list[str] if self.repeated else str
-        return Annotated[kind | None, option(self.text, self.panel, self.default, choices=self.choices)]
+        return Annotated[
+            kind | None, option(self.text, self.panel, self.default, choices=self.choices, variable=self.variable)
+        ]
 
 
 def _words(names: tuple[str, ...]) -> str:
@@ -133,7 +137,10 @@ OPTIONS = {
     "device_time": Key("search.device_time", "Time of all trials together after which none starts.", SEARCH, "none"),
     "patience": Key("search.patience", "Trials without progress after which none starts.", SEARCH, "none"),
     "target": Key("search.target", "Accuracy that ends the search, such as 0.95.", SEARCH, "none"),
-    "storage": Key("search.storage", "journal, or the URL of a database for Optuna.", SEARCH, "journal"),
+    "storage": Key(
+        "search.storage", "journal, or the URL of a database for Optuna; or NAS_BUDGET_STORAGE.", SEARCH, "journal",
+        variable=STORAGE,
+    ),
     "data": Key("data.name", f"{', '.join(DATA)} or a path: images by class, .npz, CSV.", TRAINING, "auto", DATA),
     "images": Key("data.images", "Images to train on, or all.", TRAINING, "by time"),
     "epochs": Key("recipe.epochs", "Passes over the images.", TRAINING, "by recipe"),

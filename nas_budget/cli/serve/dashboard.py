@@ -7,9 +7,9 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 
 from nas_budget.cli.serve.server import THIS_MACHINE, serve
-from nas_budget.errors import NasBudgetError, StudyError, UsageError
+from nas_budget.errors import NasBudgetError, StorageError, StudyError, UsageError
 from nas_budget.search.storage.storage import FINALISTS_STUDY
-from nas_budget.search.storage.url import ADDRESSES, database_file, shown, trouble
+from nas_budget.search.storage.url import ADDRESSES, database_file, failure, shown, trouble
 
 
 def open_database(address: str) -> BaseStorage:
@@ -22,13 +22,13 @@ def open_database(address: str) -> BaseStorage:
     except sqlalchemy.exc.NoSuchModuleError:
         raise UsageError(f"storage: no kind of database known here: {where}; write such as {ADDRESSES}") from None
     except ImportError:
-        raise StudyError(
+        raise StorageError(
             f"storage: the driver of {where} is not installed; for PostgreSQL: pip install 'nas-budget[postgresql]'"
         ) from None
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, RuntimeError) as error:
-        cause = trouble(error)
-        cause = "holds no study of Optuna's yet" if "version_info" in cause else f"cannot be used: {cause}"
-        raise StudyError(f"storage: {where} {cause}") from None
+        if "version_info" in (cause := trouble(error)):
+            raise StudyError(f"storage: {where} holds no study of Optuna's yet") from None
+        raise failure(error)(f"storage: {where} cannot be used: {cause}") from None
 
 
 def show_dashboard(storage: BaseStorage, host: str, port: int, browser: bool) -> None:

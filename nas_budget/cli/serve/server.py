@@ -30,8 +30,28 @@ class _QuietHandler(WSGIRequestHandler):
         """Print nothing about a request."""
 
 
+def for_this_machine(app: Any) -> Any:
+    """The application, which answers no page of another site that a browser here shows.
+
+    Such a page cannot read what another address answers, unless its own name leads to this machine. The header `Host`
+    has that name.
+    """
+
+    def answer(request: dict[str, Any], start_response: Any) -> Any:
+        if request.get("HTTP_HOST", "").rpartition(":")[0] in THIS_MACHINE:
+            return app(request, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])
+        return [b"only this machine is answered"]
+
+    return answer
+
+
 def serve(app: Any, what: str, host: str, port: int, path: str, browser: bool, notes: Sequence[str] = ()) -> None:
-    """Serve a WSGI application until Ctrl-C, and open a path of it; messages say `what` is where, then `notes`."""
+    """Serve a WSGI application until Ctrl-C, and open a path of it; messages say `what` is where, then `notes`.
+
+    Where the host is this machine, only requests to it by that name are answered.
+    """
+    app = for_this_machine(app) if host in THIS_MACHINE else app
     try:
         server = make_server(host, port, app, _Server, _QuietHandler)
     except OSError as error:

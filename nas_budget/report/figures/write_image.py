@@ -7,7 +7,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from nas_budget.errors import NasBudgetError, UsageError
+from nas_budget.errors import NasBudgetError, StorageError, UsageError
 
 KINDS = (".svg", ".png", ".pdf", ".jpg", ".webp")
 WIDTH, PIXELS_PER_POINT = 900, 2
@@ -25,7 +25,8 @@ def write_image(figures: Mapping[str, go.Figure], name: str, path: Path) -> None
 
     Raises:
         UsageError: There is no such figure, or the ending is of no known format.
-        NasBudgetError: Kaleido or a browser is not installed, or the file cannot be written.
+        NasBudgetError: Kaleido or a browser is not installed.
+        StorageError: The file cannot be written.
     """
     if path.suffix.lower() not in KINDS:
         raise UsageError(f"--image {path}: unknown image format; end it in {', '.join(KINDS)}")
@@ -39,7 +40,7 @@ def write_image(figures: Mapping[str, go.Figure], name: str, path: Path) -> None
     except (ImportError, RuntimeError) as error:
         raise NasBudgetError(_needed(str(error))) from None
     except OSError as error:
-        raise NasBudgetError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def _needed(problem: str) -> str:

@@ -15,7 +15,7 @@ def write_space_page(found: Exploration, path: Path, title: str) -> None:
     """Write the page of an exploration to `path`, all of it or nothing.
 
     Raises:
-        TableError: The file cannot be written.
+        StorageError: The file cannot be written.
     """
     write_page(path, space_page(found, title))
 

@@ -43,7 +43,7 @@ def write_page(studies: Sequence[StudyTable], path: Path) -> None:
     """Write the page of studies to `path`, all of it or nothing.
 
     Raises:
-        TableError: The file cannot be written.
+        StorageError: The file cannot be written.
     """
     rendering.write_page(path, page(studies))
 

@@ -14,7 +14,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 from plotly.utils import PlotlyJSONEncoder
 
-from nas_budget.errors import TableError
+from nas_budget.errors import StorageError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.formatting import duration, percent, percent_with_interval
 from nas_budget.report.assets import asset
@@ -54,12 +54,12 @@ def write_page(path: Path, html: str) -> None:
     """Write a page, all of it or nothing.
 
     Raises:
-        TableError: It cannot be written.
+        StorageError: It cannot be written.
     """
     try:
         write_whole(path, html)
     except OSError as error:
-        raise TableError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 @cache

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import AnySpec, ResNetSpec, spec_from_dict
-from nas_budget.errors import ModelError, NasBudgetError
+from nas_budget.errors import ModelError, NasBudgetError, StorageError
 from nas_budget.records.atomic_write import write_csv, write_whole
 from nas_budget.records.formatting import duration
 from nas_budget.records.paths import CONFUSION_TABLE, MISTAKES, PAGE
@@ -48,14 +48,15 @@ def write_run_page(folder: Path, path: Path | None = None) -> Path:
     """Write the page of a run, by default into its folder, and its confusions beside its result; the page's path.
 
     Raises:
-        ModelError: The folder holds no finished run, or a file cannot be written.
+        ModelError: The folder holds no finished run.
+        StorageError: A file cannot be written.
     """
     result, path = read_result(folder), path or folder / PAGE
     try:
         write_confusion(folder, result)
         write_whole(path, run_page(result, read_metrics(folder), folder))
     except OSError as error:
-        raise ModelError(f"{error.filename or path}: cannot be written ({error.strerror or error})") from None
+        raise StorageError(f"{error.filename or path}: cannot be written ({error.strerror or error})") from None
     return path
 
 

@@ -27,7 +27,7 @@ from nas_budget.space.spec_factory import contains
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.modules.family import family_space
 from nas_budget.train.optim.recipe import RECIPES, Recipe
-from nas_budget.untrusted import read_json
+from nas_budget.untrusted import read_json, read_text
 
 REFERENCE: dict[str, Any] = {"channels": (32, 64, 96, 128, 185)}
 """The reference paper's network, but for its images."""
@@ -43,7 +43,7 @@ def read_config(folder: Path) -> StudyConfig:
     """
     path = folder / STUDY_SETTINGS
     try:
-        sections = read_json(path.read_text(encoding="utf-8"))
+        sections = read_json(read_text(path))
         if sections.pop("format", None) != FORMAT:
             raise StudyError(f"{path}: written by another version; this one reads {FORMAT!r}; run the study again")
         return build_config(folder.name, sections, {key: sections["space"][key] for key in FROM_DATA})

@@ -14,9 +14,11 @@ from nas_budget.errors import SettingsError, StudyFileError
 from nas_budget.search.config.sections import SECTIONS
 from nas_budget.space.space import SearchSpace
 from nas_budget.train.optim.recipe import RECIPES, Recipe
-from nas_budget.untrusted import read_toml
+from nas_budget.untrusted import read_text, read_toml
 
 COMMAND_LINE = "command line"
+MOST_BYTES = 2**20
+"""Of a study file, which is read slowly."""
 
 Sections = dict[str, dict[str, Any]]
 """A study's settings by section and key, as plain values; "auto" where the device is to decide."""
@@ -62,9 +64,12 @@ def read_study_file(
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        return read_toml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StudyFileError([f"{path}: cannot be read ({error.strerror}); give the path of a .toml file"]) from None
+        text = read_text(path, MOST_BYTES)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StudyFileError([f"{path}: cannot be read ({reason}); give the path of a .toml file"]) from None
+    try:
+        return read_toml(text)
     except ValueError as error:
         raise StudyFileError([f"{path}: not TOML: {error}"]) from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -13,6 +12,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from nas_budget.errors import StudyError, UsageError
 from nas_budget.records.paths import JOURNAL
+from nas_budget.untrusted import read_json
 
 BLOCK_BYTES = 4096
 
@@ -63,7 +63,7 @@ class Journal(JournalFileBackend):
         """
         try:
             yield from super().read_logs(log_number_from)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise StudyError(f"{self.path}: {_damage(self.path)}") from None
 
 
@@ -100,10 +100,9 @@ def _damage(path: Path) -> str:
 
 def _is_record(line: bytes) -> bool:
     try:
-        json.loads(line)
+        return isinstance(read_json(line.decode()), dict)
     except ValueError:
         return False
-    return True
 
 
 def open_journal(folder: Path) -> BaseStorage:
@@ -120,8 +119,18 @@ def open_journal(folder: Path) -> BaseStorage:
             "or --storage and the address of the database that holds the study"
         )
     try:
-        return JournalStorage(Journal(path))
+        return journal_storage(path)
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError):
+
+
+def journal_storage(path: Path) -> BaseStorage:
+    """The storage of a journal, which is made where it is missing.
+
+    Raises:
+        StudyError: Its lines are no records of Optuna's.
+    """
+    try:
+        return JournalStorage(Journal(path))
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError):
         raise StudyError(f"{path}: damaged, or not a journal of Optuna's") from None

@@ -15,19 +15,19 @@ import sqlalchemy.exc
 from filelock import FileLock, Timeout
 from optuna.exceptions import DuplicatedStudyError
 from optuna.samplers import RandomSampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.arch.family_spec import FamilySpace
-from nas_budget.errors import StudyError, UsageError
+from nas_budget.errors import StorageError, UsageError
 from nas_budget.records.paths import JOURNAL, LOCK
 from nas_budget.search.config.settings import StudyConfig, differences
 from nas_budget.search.pruners.factory import make_pruner
 from nas_budget.search.samplers.optuna_samplers import optuna_warnings_only
-from nas_budget.search.storage.journal import Journal
+from nas_budget.search.storage.journal import journal_storage
 from nas_budget.search.storage.optuna_adapter import describe_study
-from nas_budget.search.storage.url import ADDRESSES, database_file, parse_address, shown, trouble
+from nas_budget.search.storage.url import ADDRESSES, database_file, failure, parse_address, shown, trouble
 
 SETTINGS_S = 10.0
 """Seconds to wait for the settings of a study that another machine has just created."""
@@ -60,7 +60,8 @@ def recorded_settings(storage: str, folder: Path, name: str) -> dict[str, Any] |
 
     Raises:
         UsageError: An unknown kind of storage.
-        StudyError: A storage that cannot be opened or read.
+        StudyError: A storage that is damaged.
+        StorageError: A storage that cannot be opened or read.
     """
     with clear_errors(storage):
         if not _exists(storage, folder):
@@ -107,7 +108,8 @@ def open_study(settings: StudyConfig, folder: Path, versions: str, part: str = "
 
     Raises:
         UsageError: An unknown kind of storage.
-        StudyError: A storage that cannot be opened or written.
+        StudyError: A storage that is damaged.
+        StorageError: A storage that cannot be opened or written.
     """
     with clear_errors(settings.storage):
         if settings.storage == "journal":
@@ -136,13 +138,13 @@ def _check_same(study: Study, settings: StudyConfig) -> None:
     """Check that whoever began the study decided as this process did.
 
     Raises:
-        StudyError: It did not: two machines began it at the same moment.
+        StorageError: It did not: two machines began it at the same moment.
     """
     end = time.monotonic() + SETTINGS_S
     while not (recorded := study.user_attrs.get("settings")) and time.monotonic() < end:
         time.sleep(0.1)  # whoever created it is about to record them
     if recorded and (changes := [*differences(recorded, settings.to_dict())]):
-        raise StudyError(
+        raise StorageError(
             f"study {settings.name} was begun by another machine at the same moment, with other choices: "
             f"{'; '.join(changes)}; run the command again, which takes those of the study"
         )
@@ -167,7 +169,7 @@ def _exists(storage: str, folder: Path) -> bool:
 
 def _open(storage: str, folder: Path) -> BaseStorage:
     if storage == "journal":
-        return JournalStorage(Journal(folder / JOURNAL))
+        return journal_storage(folder / JOURNAL)
     if "://" not in storage:
         raise UsageError(
             f'storage: {storage!r} is unknown; allowed are "journal" or a database address such as {ADDRESSES}'
@@ -199,13 +201,13 @@ def only_runner(folder: Path) -> Iterator[None]:
     """Keep a second search away from the folder; the lock goes with the process, however it ends.
 
     Raises:
-        StudyError: Another process runs the study.
+        StorageError: Another process runs the study.
     """
     try:
         with FileLock(folder / LOCK, timeout=0):
             yield
     except Timeout:
-        raise StudyError(
+        raise StorageError(
             f"{folder}: another process is running this study; wait for it, or use another --name"
         ) from None
 
@@ -216,7 +218,8 @@ def clear_errors(storage: str) -> Iterator[None]:
 
     Raises:
         UsageError: An unknown kind of storage.
-        StudyError: A storage that cannot be opened, read or written.
+        StudyError: A storage that is damaged.
+        StorageError: A storage that cannot be opened, read or written.
     """
     try:
         yield
@@ -226,11 +229,11 @@ def clear_errors(storage: str) -> Iterator[None]:
             "allowed are journal, sqlite:///..., postgresql+psycopg://..., mysql+pymysql://..."
         ) from None
     except ImportError:
-        raise StudyError(
+        raise StorageError(
             f"storage: the driver of {shown(storage)} is not installed; "
             "for PostgreSQL: pip install 'nas-budget[postgresql]'"
         ) from None
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise StudyError(f"storage: {shown(storage)} cannot be used: {trouble(error)}") from None
+        raise failure(error)(f"storage: {shown(storage)} cannot be used: {trouble(error)}") from None
     except OSError as error:
-        raise StudyError(f"{error.filename or storage}: cannot be written ({error.strerror or error})") from None
+        raise StorageError(f"{error.filename or storage}: cannot be written ({error.strerror or error})") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlalchemy.exc
 from sqlalchemy.engine import URL, make_url
 
-from nas_budget.errors import UsageError
+from nas_budget.errors import NasBudgetError, StorageError, StudyError, UsageError
 
 ADDRESSES = "sqlite:///trials.db or postgresql+psycopg://user@host/name"
 
@@ -52,3 +52,10 @@ def trouble(error: BaseException) -> str:
     """What a database said, without the wrapping of Optuna and SQLAlchemy."""
     wrapped = error.__cause__ or error
     return next(iter(str(getattr(wrapped, "orig", None) or wrapped).splitlines()), type(error).__name__)
+
+
+def failure(error: BaseException) -> type[NasBudgetError]:
+    """What an error of a database is: `StudyError` where its content is at fault, else `StorageError`."""
+    found = error if isinstance(error, sqlalchemy.exc.SQLAlchemyError) else error.__cause__
+    is_passing = isinstance(found, sqlalchemy.exc.OperationalError)  # no connection, a lock, a full disk
+    return StudyError if isinstance(found, sqlalchemy.exc.DatabaseError) and not is_passing else StorageError

@@ -49,9 +49,13 @@ class FinalistFinished:
 
 @dataclass(frozen=True)
 class SearchEnded:
-    """No more trials begin, and why. It does not come where as many as were asked for have ended."""
+    """No more trials begin, and why. It does not come where as many as were asked for have ended.
+
+    `is_complete` is false where trials are left that others train.
+    """
 
     reason: str
+    is_complete: bool = True
 
 
 @dataclass(frozen=True)

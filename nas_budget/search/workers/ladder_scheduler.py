@@ -49,7 +49,7 @@ class LadderScheduler(TrialsOfStudy):
             # The machine that ends the last trial of the level below has them all to choose from.
             below = [trial for trial in self.store.running() if is_ours(trial) and level_of(trial) < self.level]
             if elsewhere := self._elsewhere(below):
-                return NoMoreTrials(elsewhere)
+                return NoMoreTrials(elsewhere, is_complete=False)
             while best := self._next():
                 if why := reason_to_stop(self.settings, self.stats, self.deadline, wider=True):
                     return NoMoreTrials(why)

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, TypeAlias
 
-from nas_budget.errors import NasBudgetError, SpoiledDeviceError, StoppedError, StudyError
+from nas_budget.errors import NasBudgetError, SpoiledDeviceError, StoppedError, TrainingError
 from nas_budget.search.workers.events import Event, WorkerLost
 from nas_budget.train.engine.process import child_environment, keep_freed_memory
 
@@ -60,7 +60,7 @@ class WorkerPool:
 
         Raises:
             StoppedError: `should_stop` said so.
-            StudyError: Workers were lost in each of several rounds.
+            TrainingError: Workers were lost in each of several rounds.
             NasBudgetError: What a worker raised; the others are stopped first.
         """
         for _ in range(ROUNDS):
@@ -70,7 +70,7 @@ class WorkerPool:
                 yield event
             if not lost:
                 return
-        raise StudyError(
+        raise TrainingError(
             f"workers were lost in {ROUNDS} rounds, by lack of memory perhaps; nothing finished is lost; "
             "resume with fewer --workers"
         )
@@ -87,7 +87,7 @@ def run_processes(
     Raises:
         StoppedError: `should_stop` said so, and every worker has stopped between two steps.
         NasBudgetError: What a worker raised; the others are stopped first.
-        StudyError: No worker is left.
+        TrainingError: No worker is left.
     """
     context = multiprocessing.get_context("spawn")
     stop = context.RawValue(c_bool, False)  # without a lock, which a worker that is killed could take with it
@@ -116,7 +116,7 @@ def run_processes(
         if failure:
             raise failure
         if all(dict(ended).values()):
-            raise StudyError(
+            raise TrainingError(
                 f"all {n} workers ended unexpectedly; nothing finished is lost, run the same command again"
             )
 
@@ -170,14 +170,16 @@ def _processes(
         for process in started:
             process.join(PATIENCE_S if not workers else LOOK_S)
             if process.is_alive():
-                process.terminate()
+                process.kill()
                 process.join()
 
 
 def _work(job: Job, number: int, channel: Connection, stop: Any, parent: int) -> None:
     """A worker's whole life."""
     keep_freed_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the parent decides what it means
+    for name in "SIGINT", "SIGTERM", "SIGHUP":  # terminals and job managers send them to all; the parent decides
+        if number_of := getattr(signal, name, None):
+            signal.signal(number_of, signal.SIG_IGN)
     try:
         for event in job(number, lambda: stop.value or os.getppid() != parent):
             channel.send(event)

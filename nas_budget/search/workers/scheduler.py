@@ -59,9 +59,13 @@ class Assignment:
 
 @dataclass(frozen=True)
 class NoMoreTrials:
-    """No trial is left to begin; `reason` says why, and is empty where as many as were asked for have ended."""
+    """No trial is left to begin; `reason` says why, and is empty where as many as were asked for have ended.
+
+    `is_complete` is false where trials are left that others train.
+    """
 
     reason: str = ""
+    is_complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -278,7 +282,8 @@ class SearchScheduler(TrialsOfStudy):
         running = [trial for trial in self.store.running() if is_ours(trial) and not level_of(trial)]
         if self.stats.ended + len(running) < self.settings.trials:
             return None
-        return NoMoreTrials(self._elsewhere(running))
+        elsewhere = self._elsewhere(running)
+        return NoMoreTrials(elsewhere, is_complete=not elsewhere)
 
     def _propose(self) -> Proposal | None:
         queued = (Candidate(spec, self.settings.recipe) for spec in self.settings.queue)

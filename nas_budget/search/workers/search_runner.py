@@ -140,7 +140,8 @@ class Search:
 
         Raises:
             StoppedError: `should_stop` said so. The trials under way are trained again when the study resumes.
-            StudyError: Several trials in a row failed, or another process runs the study.
+            TrainingError: Several trials in a row failed.
+            StorageError: Another process runs the study, or where it lies cannot be written.
         """
         with only_runner(self.folder):
             write_config(self.settings, self.folder)

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas_budget.arch.cost import cost
-from nas_budget.errors import NasBudgetError, SpoiledDeviceError, StudyError
+from nas_budget.errors import NasBudgetError, SpoiledDeviceError, TrainingError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import TRIAL_EPOCHS, TRIAL_ERROR, TRIAL_SETTINGS
 from nas_budget.records.training_run import EpochResult
@@ -33,7 +33,7 @@ def run_trials(scheduler: Scheduler, trainer: CandidateTrainer) -> Iterator[Even
 
     Raises:
         StoppedError: The trainer was asked to stop. The trials under way are trained again when the study resumes.
-        StudyError: Several trials in a row failed.
+        TrainingError: Several trials in a row failed.
         SpoiledDeviceError: This process can use its GPU no more. Its trial is trained again, in another; where that
             trial has spoiled one before, it has failed.
     """
@@ -46,11 +46,11 @@ def run_trials(scheduler: Scheduler, trainer: CandidateTrainer) -> Iterator[Even
                 failures = failures + 1 if event.record.state == "failed" else 0
                 if failures == FAILURES_IN_A_ROW:
                     why = event.record.reason
-                    raise StudyError(f"{failures} trials failed in a row, the last because: {why}")
+                    raise TrainingError(f"{failures} trials failed in a row, the last because: {why}")
         if runner.spoiled:
             raise runner.spoiled
     if trial.reason:
-        yield SearchEnded(trial.reason)
+        yield SearchEnded(trial.reason, trial.is_complete)
 
 
 class TrialRunner:

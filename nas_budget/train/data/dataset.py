@@ -15,7 +15,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from nas_budget.errors import DataError
+from nas_budget.train.data.forms.form import check_room
 
+IMAGES = ("train_images", "test_images")
 KEYS = ("train_images", "train_labels", "test_images", "test_labels", "classes")
 UNREADABLE = (
     OSError, zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError, MemoryError, SyntaxError, TokenError,
@@ -77,6 +79,7 @@ def open_npz(path: Path, name: str) -> Dataset:
 
     def read(part: str) -> tuple[Images, Labels]:
         try:
+            check_room(f"{path}: {part}_images", prod(headers[f"{part}_images"][0]))
             images, labels = (_array(path, f"{part}_{kind}") for kind in ("images", "labels"))
         except UNREADABLE as error:
             raise DataError(f"{path}: {part}_images cannot be read ({error}); the file is damaged") from None
@@ -97,6 +100,8 @@ def _header(archive: zipfile.ZipFile, key: str, path: Path) -> tuple[tuple[int, 
     if held != claimed and not dtype.hasobject:
         found = f"claims {claimed:,} bytes and holds {held:,}"
         raise DataError(f"{path}: {key} cannot be read (it {found}); the file is damaged")
+    if key not in IMAGES:
+        check_room(f"{path}: {key}", claimed)
     return shape, dtype
 
 

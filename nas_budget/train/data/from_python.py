@@ -55,7 +55,8 @@ def dataset_from(
 
     Raises:
         UsageError: Something that is no images and labels.
-        DataError: Images or labels that cannot be used, or a file that cannot be written.
+        DataError: Images or labels that cannot be used.
+        StorageError: A file that cannot be written.
     """
     options = options or ReadOptions()
     if classes is None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from nas_budget.arch.cost import cost
-from nas_budget.errors import ModelError, TrainingError
+from nas_budget.errors import StorageError, TrainingError
 from nas_budget.records import paths
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.training_run import EpochRow, RunResult, SeedResult, read_metrics, read_result, write_result
@@ -91,7 +91,8 @@ class FullTraining:
         Raises:
             StoppedError: `should_stop` returned true; the last checkpoint is kept.
             TrainingError: The loss is no longer a number, or memory does not suffice.
-            ModelError: The folder holds a run with other settings, is in use, or a checkpoint is damaged.
+            ModelError: The folder holds a run with other settings, or a checkpoint is damaged.
+            StorageError: Another process trains this run.
         """
         s = self.settings
         with _lock(self.folder), deterministic(s.deterministic), _explain_lack_of_memory(self.device):
@@ -256,7 +257,7 @@ def _lock(folder: Path) -> Iterator[None]:
         with FileLock(folder / paths.LOCK, timeout=0):
             yield
     except Timeout:
-        raise ModelError(f"{folder}: another process trains this run; wait for it, or use another --name") from None
+        raise StorageError(f"{folder}: another process trains this run; wait for it, or use another --name") from None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from nas_budget.records.formatting import time_text
 from nas_budget.records.paths import RUN_SETTINGS, TRIAL_FOLDERS, TRIALS_TABLE
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.optim.recipe import Recipe
-from nas_budget.untrusted import read_json
+from nas_budget.untrusted import read_json, read_text
 
 STUDY_FILES = (TRIAL_FOLDERS, TRIALS_TABLE)
 LIMIT_KEYS = "budget."
@@ -68,7 +68,7 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        before = read_json(path.read_text(encoding="utf-8"))
+        before = read_json(read_text(path))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read ({error}); remove the folder, or give another --name") from None
     if not isinstance(before, dict):

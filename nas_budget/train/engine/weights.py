@@ -19,11 +19,13 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from nas_budget.arch.budget import NO_LIMIT, Budget
+from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import AnySpec, spec_from_dict
-from nas_budget.errors import DataError, ModelError, QuantityError, SpecError
+from nas_budget.errors import DataError, ModelError, QuantityError, SpecError, StorageError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import EMA_WEIGHTS, WEIGHTS
 from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.data.forms.form import check_room
 from nas_budget.train.engine.model import build
 from nas_budget.untrusted import read_json
 
@@ -95,7 +97,7 @@ def check_images(spec: AnySpec, dataset: Dataset) -> None:
 
 
 def save_model(path: Path, model: Model) -> None:
-    """Write a model to `path`, all of it or nothing; a `ModelError` says why it cannot be written."""
+    """Write a model to `path`, all of it or nothing; a `StorageError` says why it cannot be written."""
     kept = {name: getattr(model, name) for name in ("classes", "mean", "std", "about")}
     save_tensors(path, model.network.state_dict(), FORMAT, {"spec": model.spec.to_dict(), **kept})
 
@@ -112,10 +114,13 @@ def load_model(source: Path, ema: bool = False) -> Model:
         spec = spec_from_dict(values["spec"])
         classes, mean, std = (tuple(values[key]) for key in ("classes", "mean", "std"))
         about = dict(values["about"])
-    except (SpecError, KeyError, TypeError) as error:
+    except (SpecError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: its header describes no network ({error})") from None
     if ema and about.get("weights") != "ema":
         raise ModelError(f"{path}: holds plain weights; for EMA weights name the run folder, or their own file")
+    if (n := cost(spec).params) > (held := sum(tensor.numel() for tensor in tensors.values())):
+        # Before memory is taken for it: a header may name any network.
+        raise ModelError(f"{path}: holds the weights of another network ({held:,} numbers, needed are {n:,} at least)")
     network = build(spec)
     fit_tensors(network, tensors, path)
     return Model(spec, network.eval(), classes, mean, std, about)
@@ -144,12 +149,13 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, values: M
     try:
         write_whole(path, save(plain, header))
     except OSError as error:
-        raise ModelError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and values that `save_tensors` wrote, on the CPU; a `ModelError` says what is wrong with a file."""
     try:
+        check_room(path, 2 * path.stat().st_size)
         content = path.read_bytes()
         tensors = load(content)
         header = read_json(content[8 : 8 + int.from_bytes(content[:8], "little")].decode()).get("__metadata__", {})
@@ -164,7 +170,12 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
         )
     if header.get("digest") != _file_digest(tensors, header.get("values", "")):
         raise ModelError(f"{path}: its content is not what was written; the file is damaged")
-    values: dict[str, Any] = json.loads(header["values"])
+    try:
+        values = read_json(header["values"])
+        if not isinstance(values, dict):
+            raise ValueError("no object")
+    except ValueError as error:
+        raise ModelError(f"{path}: its header cannot be read ({error})") from None
     return tensors, values
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
 from nas_budget.arch.family_spec import FamilySpec
-from nas_budget.errors import ModelError, NasBudgetError, UsageError
+from nas_budget.errors import ModelError, NasBudgetError, StorageError, UsageError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import CERTIFICATE, SPEC, WEIGHTS
 from nas_budget.train.engine.evaluate import predict_logits
@@ -58,7 +58,8 @@ def export(model: Model, folder: Path, budget: Budget | None = None, formats: Se
 
     Raises:
         UsageError: An unknown format, or packages that are missing.
-        ModelError: A file that cannot be written, or does not hold the network: it is removed.
+        ModelError: A file does not hold the network: it is removed.
+        StorageError: A file cannot be written.
 
     Examples:
         >>> import tempfile
@@ -92,7 +93,7 @@ def export(model: Model, folder: Path, budget: Budget | None = None, formats: Se
         )
         write_whole(folder / CERTIFICATE, json.dumps(made.to_dict(), indent=2) + "\n")
     except OSError as error:
-        raise ModelError(f"{folder}: cannot be written to ({error.strerror or error})") from None
+        raise StorageError(f"{folder}: cannot be written to ({error.strerror or error})") from None
     return made
 
 

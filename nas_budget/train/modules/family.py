@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from nas_budget.arch.family_spec import Choice, FamilySpace, FamilySpec
-from nas_budget.errors import ModelError, NasBudgetError, UsageError
+from nas_budget.errors import InputError, ModelError, NasBudgetError, UsageError
 from nas_budget.records.trials import COLUMNS, OF_RESIDUAL
 from nas_budget.train.modules.load_module import describe_error, find, isolated
 
@@ -57,7 +57,7 @@ def load_family(target: str) -> Any:
 
     Raises:
         UsageError: The target names no family.
-        NasBudgetError: Its module cannot be imported, or its class not be called.
+        InputError: Its module cannot be imported, or its class not be called.
     """
     module_name, _, path = target.partition(":")
     try:
@@ -70,7 +70,7 @@ def load_family(target: str) -> Any:
     except NasBudgetError as error:
         raise type(error)(f"family {target}: {error}") from None
     except Exception as error:
-        raise NasBudgetError(f"family {target}: calling it failed ({describe_error(error)})") from None
+        raise InputError(f"family {target}: calling it failed ({describe_error(error)})") from None
 
 
 def family_space(target: str, image_size: int, in_channels: int, classes: int) -> FamilySpace:
@@ -78,7 +78,7 @@ def family_space(target: str, image_size: int, in_channels: int, classes: int) -
 
     Raises:
         UsageError: The target names no family, or its space or knob makes no sense.
-        NasBudgetError: Its module cannot be imported.
+        InputError: Its module cannot be imported.
     """
     with isolated():
         family = load_family(target)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nas_budget.errors import NasBudgetError, UsageError
+from nas_budget.errors import InputError, NasBudgetError, UsageError
 
 Arguments = tuple[list[Any], dict[Any, Any]]
 """Positional and named arguments of a call."""
@@ -108,10 +108,8 @@ def _import_error(name: str, error: BaseException) -> NasBudgetError:
         advice = "leave out .py" if name.endswith(".py") else "start from the folder that holds it, or install it"
         return UsageError(f"there is no module {name!r}; {advice}")
     if missing:
-        return NasBudgetError(f"{name} needs the module {missing!r}, which is not installed; install it")
-    return NasBudgetError(
-        f"importing {name} failed ({describe_error(error)}); python -c 'import {name}' must work first"
-    )
+        return InputError(f"{name} needs the module {missing!r}, which is not installed; install it")
+    return InputError(f"importing {name} failed ({describe_error(error)}); python -c 'import {name}' must work first")
 
 
 def _build(path: str, factory: Any, arguments: Arguments | None) -> nn.Module:
@@ -135,9 +133,7 @@ def build_on_meta(make: Callable[[], object], name: str) -> nn.Module:
         if isinstance(built, nn.Module):
             return built if all(tensor.is_meta for tensor in _tensors(built)) else _on_meta(built)
     except (Exception, SystemExit) as error:
-        raise NasBudgetError(
-            f"building {name} failed ({describe_error(error)}); check the arguments given to it"
-        ) from None
+        raise InputError(f"building {name} failed ({describe_error(error)}); check the arguments given to it") from None
     kind = type(built).__name__
     raise UsageError(f"{name} gives an object of type {kind}; name a torch.nn.Module or what returns one")
 

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nas_budget.arch.budget import Budget, Verdict
 from nas_budget.arch.cost import BYTES_PER_WEIGHT
-from nas_budget.errors import NasBudgetError, UsageError
+from nas_budget.errors import InputError, NasBudgetError, UsageError
 from nas_budget.train.modules.load_module import build_on_meta, describe_error, isolated, load_module
 from nas_budget.train.profile.op_counts import UncountedOps, rules
 
@@ -233,7 +233,7 @@ def _count(target: str, module: nn.Module, inputs: Sequence[ModuleInput]) -> Mod
             )
         except Exception as error:
             problems.append(_problem(error, inputs))
-    raise NasBudgetError(problems[0])
+    raise InputError(problems[0])
 
 
 def _weight_bytes(module: nn.Module) -> tuple[int, dict[str, int]]:

@@ -56,7 +56,7 @@ FOUND = Measurement(
         ("--channels 8 --input 3,32,32", 2, "--input goes with --module"),
         ("--channels 8 --input-dtype int64", 2, "--input-dtype goes with --module"),
         ("--module torch.nn:Identity --max-activation-bytes 5", 2, "--max-activation-bytes: not counted"),
-        ("--module torch.nn:Conv2d", 1, "building Conv2d failed"),
+        ("--module torch.nn:Conv2d", 2, "building Conv2d failed"),
         ("--channels 8 --channels 16 --measure", 2, "--measure takes one network, not 2"),
         ("--module torch.nn:Identity --measure", 2, "--module"),
         ("--channels 8 --device cpu", 2, "--device goes with --measure"),

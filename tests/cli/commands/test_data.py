@@ -29,4 +29,4 @@ def test_data_checks_a_file(run: Run, npz: Path) -> None:
 def test_data_refuses_a_damaged_file(run: Run, npz: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(npz.read_bytes()[:-1000])
-    assert run("data", damaged).refused(1, f"error: {damaged}")
+    assert run("data", damaged).refused(2, f"error: {damaged}")

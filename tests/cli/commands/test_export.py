@@ -107,7 +107,7 @@ def test_the_limits_of_the_run_are_certified_and_options_replace_one_each(run: R
 @pytest.mark.parametrize("budget", [7, {"params": "many"}, {"apples": 3}])
 def test_limits_that_cannot_be_read_are_said_to_be(run: Run, folder: Path, budget: object) -> None:
     with_limits(folder, budget)
-    assert run("export", folder).refused(1, "the limits recorded with the network cannot be read")
+    assert run("export", folder).refused(2, "the limits recorded with the network cannot be read")
 
 
 def test_over_budget_is_written_all_the_same_and_exits_with_3(run: Run, folder: Path) -> None:
@@ -135,10 +135,10 @@ def test_files_of_an_earlier_export_are_not_passed_off_as_certified(run: Run, fo
         ("run --format tflite", 2, "'tflite' is unknown; allowed are safetensors, onnx, torch, python"),
         ("run --output run", 2, "--output: run holds what is exported; give another folder, such as run/export"),
         ("run/model.safetensors -o run/../run", 2, "holds what is exported"),
-        ("run/model.safetensors --ema", 1, "run/model.safetensors: holds plain weights"),
+        ("run/model.safetensors --ema", 2, "run/model.safetensors: holds plain weights"),
         ("run --budget 5Q", 2, "--budget: cannot read '5Q'"),
         ("run --output file/below", 1, "file/below: cannot be written to"),
-        ("file", 1, "file: is no whole safetensors file"),
+        ("file", 2, "file: is no whole safetensors file"),
         ("", 2, "source"),
     ],
 )

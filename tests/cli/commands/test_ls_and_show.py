@@ -207,7 +207,7 @@ def test_a_table_no_search_writes_is_damaged(run: Run, runs: Path) -> None:
     path = runs / "cifar10-150k" / TRIALS_TABLE
     write_table(path, [replace(row, accuracy=97.5) for row in read_trials(path)])
     for more in [], ["3"], ["--json"]:
-        assert run("show", "cifar10-150k", *more).refused(1, "error: runs/cifar10-150k/trials.csv: ")
+        assert run("show", "cifar10-150k", *more).refused(2, "error: runs/cifar10-150k/trials.csv: ")
     assert run("ls", "--json").code == 0  # and is JSON
 
 
@@ -262,8 +262,8 @@ def test_a_run_of_one_seed_gives_what_chance_in_the_images_allows(run: Run, runs
         ("cifar10-150k 99", 2, "no trial 99; there are 0 to 29"),
         ("cifar10-150k 40", 2, "trial 40 has not ended yet"),
         ("long 3", 2, "has no trials"),
-        ("torn", 1, "runs/torn"),
-        ("torn-run", 1, "runs/torn-run"),
+        ("torn", 2, "runs/torn"),
+        ("torn-run", 2, "runs/torn-run"),
     ],
 )
 def test_what_cannot_be_shown_is_said_in_one_line(run: Run, runs: Path, arguments: str, code: int, said: str) -> None:

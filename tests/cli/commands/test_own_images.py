@@ -36,7 +36,7 @@ def test_a_folder_of_photographs_is_checked(run: Run, photos: Path, tmp_path: Pa
     found = run("data", f"{photos},size=16,fit=pad", "--data-dir", tmp_path, "--json").json
     assert (found["image_size"], found["counts"]) == (16, {"train": [32] * 3, "test": [8] * 3})
     assert run("data", f"{photos},size=none", "--data-dir", tmp_path).refused(2, "size=none: needed is a whole number")
-    assert run("data", tmp_path / "none", "--data-dir", tmp_path).refused(1, "no such file or folder")
+    assert run("data", tmp_path / "none", "--data-dir", tmp_path).refused(2, "no such file or folder")
 
 
 def test_a_search_and_a_training_on_a_folder_of_photographs(run: Run, photos: Path, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_search_and_a_training_on_a_folder_of_photographs(run: Run, photos: Pa
     predicted = run("predict", best, photos / CLASSES[0], photos / CLASSES[1] / "0.jpg", "--json").json
     assert len(predicted) == 41
     assert {*predicted[0]["classes"]} <= {*CLASSES[:3]}
-    assert run("predict", best, tmp_path / "store").refused(1, "holds no images")
+    assert run("predict", best, tmp_path / "store").refused(2, "holds no images")
 
 
 def test_a_study_refuses_to_resume_with_other_images(run: Run, photos: Path, tmp_path: Path) -> None:
@@ -96,5 +96,5 @@ def test_a_study_refuses_to_resume_with_other_images(run: Run, photos: Path, tmp
     assert run("search", "--data", own, *plan).code == 0
     Image.new("RGB", (8, 8)).save(own / "a" / "0.png")
     ran = run("search", "--data", own, *plan)
-    assert ran.code == 1
+    assert ran.code == 2
     assert "the images are others" in ran.err

@@ -84,7 +84,7 @@ def test_what_cannot_be_read_is_one_line_and_nothing_is_run(run: Run, trained: P
         "ids.npz": "3 images but 2 IDs",
     }.items():  # fmt: skip
         ran = run("predict", trained, tmp_path / name, "--csv", made)
-        assert ran.refused(1, f"error: {tmp_path / name}: ")
+        assert ran.refused(2, f"error: {tmp_path / name}: ")
         assert said in ran.err
     assert run("predict", trained, tmp_path, "--csv", made, "--columns", "ID").refused(2, "error: --columns: ")
     assert run("predict", trained, tmp_path, "--mirrored").refused(2, "error: --mirrored goes with --csv")

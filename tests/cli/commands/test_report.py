@@ -74,9 +74,9 @@ def test_damaged_predictions_are_one_line_and_the_page_is_written(run: Run, stud
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ("nowhere", 1, "nowhere"),
-        ("empty", 1, "empty"),
-        ("notes.txt", 1, "notes.txt"),
+        ("nowhere", 2, "nowhere"),
+        ("empty", 2, "empty"),
+        ("notes.txt", 2, "notes.txt"),
         ("nowhere --watch --no-open", 2, "no such folder or table"),
         ("begun", 2, "has not ended; see how far it is with nas-budget show"),
         ("begun --watch", 2, "has not ended; see how far it is with nas-budget show"),

@@ -43,7 +43,7 @@ def test_a_run_prints_its_figures_and_leaves_its_page(train: Run, tmp_path: Path
     again = train()
     assert again.out == ran.out
     assert "this run is finished; nothing was trained" in again.err
-    assert train("--name", "4-8-brief", "--epochs", 3, "--quiet").refused(1, "recipe.epochs was 2, not 3")
+    assert train("--name", "4-8-brief", "--epochs", 3, "--quiet").refused(2, "recipe.epochs was 2, not 3")
 
 
 def test_json_is_the_result_with_means(train: Run) -> None:
@@ -83,7 +83,7 @@ def test_the_limits_of_a_study_stay_with_its_network_to_the_certificate(
     assert entry["budget"] == budget
     assert words in (folder / "report.html").read_text(encoding="utf-8")
     again = run("train", "--study", study, "--runs-dir", tmp_path, "--epochs", 1, "--name", "kept", "--budget", "7k")
-    assert again.code == 1
+    assert again.code == 2
     assert "budget.params was 6000, not 7000" in again.err
 
 
@@ -146,7 +146,7 @@ def test_a_time_gives_the_epochs_and_a_resumed_run_keeps_them(
     again = train("1m", epoch_s=1)
     assert again.out == ran.out
     assert "about 2 s of training, from a few timed steps; the run keeps its 2 epochs, chosen for 1m" in again.err
-    assert train("2m", "--name", "4-8-brief-1m").refused(1, "time was 1m, not 2m")
+    assert train("2m", "--name", "4-8-brief-1m").refused(2, "time was 1m, not 2m")
     assert train("1m", "--name", "other", epoch_s=100).refused(2, "an epoch takes about 1 min 40 s here")
 
 
@@ -215,7 +215,7 @@ def test_evaluate_agrees_with_the_run_and_tells_what_does_not_fit(run: Run, trai
     assert (plain["images"], plain["part"], ema["weights"]) == (100, "test", "ema")
     assert "of 500 train images" in run(*evaluate, "--part", "train").out
     save_npz(tmp_path / "more.npz", classes=np.array([f"c{i}" for i in range(12)]))
-    assert run(*evaluate, "--data", tmp_path / "more.npz").refused(1, "12 classes; the network takes")
+    assert run(*evaluate, "--data", tmp_path / "more.npz").refused(2, "12 classes; the network takes")
     assert run(*evaluate, "--part", "all").refused(2, "allowed are test, train")
     assert run("evaluate", tmp_path / "nowhere").refused(2, "nowhere: no such folder")
 

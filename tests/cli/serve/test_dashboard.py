@@ -127,7 +127,7 @@ def test_an_address_that_cannot_be_listened_on_is_said(run: Run, folder: Path) -
         (["empty", "--storage", "sqlite:///trials.db"], 2, "give the folder of a run"),
         (["nowhere"], 2, "nowhere: no such folder"),
         (["empty"], 2, "empty: holds no study or run"),
-        (["damaged"], 1, "line 1 is damaged"),
+        (["damaged"], 2, "line 1 is damaged"),
         (["damaged", "--port", "99999"], 2, "--port"),
         (["--storage", "trials.db"], 2, "'trials.db' is no address"),
         (["--storage", "postgresql://someone:secret"], 2, "postgresql://... is no address"),
@@ -135,8 +135,8 @@ def test_an_address_that_cannot_be_listened_on_is_said(run: Run, folder: Path) -
         (["--storage", "postgresql+psycopg://someone:sec@secret@host/name"], 2, "%40"),
         (["--storage", "postgresql+psycopg://someone:secret@127.0.0.1:1/name?password=secret"], 1, "someone:***@"),
         (["--storage", "sqlite:///nowhere.db"], 2, "no such file"),
-        (["--storage", "sqlite:///empty.db"], 1, "holds no study"),
-        (["--storage", "sqlite:///damaged/study.journal"], 1, "not a database"),
+        (["--storage", "sqlite:///empty.db"], 2, "holds no study"),
+        (["--storage", "sqlite:///damaged/study.journal"], 2, "not a database"),
     ],
 )
 def test_what_cannot_be_shown_is_said_in_one_line_and_nothing_is_made(

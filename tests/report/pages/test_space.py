@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nas_budget.arch.budget import Budget
-from nas_budget.errors import TableError
+from nas_budget.errors import StorageError
 from nas_budget.report.figures.space import (
     choice_groups,
     choices_figure,
@@ -106,7 +106,7 @@ def test_small_shares_are_said_as_one_in_so_many(share: float, said: str) -> Non
 
 def test_a_folder_that_cannot_be_written(found: Exploration, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(TableError, match="cannot be written"):
+    with pytest.raises(StorageError, match="cannot be written"):
         write_space_page(found, tmp_path / "file" / "page.html", "mine")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_budget.errors import TableError
+from nas_budget.errors import StorageError
 from nas_budget.records.finalists import FinalistRun, write_finalists
 from nas_budget.records.trials import COLUMNS, TrialRecord, write_table
 from nas_budget.report.pages.study import page, write_page
@@ -210,6 +210,6 @@ def test_studies_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> 
 
 def test_a_place_that_cannot_be_written_is_said_and_nothing_left_behind(tmp_path: Path) -> None:
     (tmp_path / "report.html").mkdir()
-    with pytest.raises(TableError, match=r"report.html: cannot be written \([^\n]*\)$"):
+    with pytest.raises(StorageError, match=r"report.html: cannot be written \([^\n]*\)$"):
         write_page(study_of(tmp_path, mixed()), tmp_path / "report.html")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "trials.csv"]

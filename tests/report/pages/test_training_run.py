@@ -17,7 +17,7 @@ from PIL import Image
 
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.errors import ModelError
+from nas_budget.errors import ModelError, StorageError
 from nas_budget.report.pages.training_run import commands, figures_of_run, run_page, write_run_page
 from tests.report.browsing import fetches, json_of, words
 from tests.report.runs import MISTAKE, RECIPE, SEEDS, SPEC, as_paper, epochs, of_many_classes, result, write
@@ -139,7 +139,7 @@ def test_what_cannot_be_read_or_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"result.json: no such file"):
         write_run_page(tmp_path)
     write(tmp_path, result(), epochs())
-    with pytest.raises(ModelError, match="cannot be written"):
+    with pytest.raises(StorageError, match="cannot be written"):
         write_run_page(tmp_path, tmp_path / "result.json" / "report.html")
 
 

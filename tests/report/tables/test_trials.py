@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nas_budget.errors import TableError
+from nas_budget.errors import StorageError, TableError
 from nas_budget.records.trials import COLUMNS, KINDS, best_of, pareto_front_of, proposed_of, read_trials, write_table
 from nas_budget.report.tables.trials import best, complete, ladder, network, pareto_trials, read_table, trained_as
 from tests.report.trials import EVIL, by_proxies, mixed, record, table_of
@@ -83,7 +83,7 @@ def test_a_place_that_cannot_be_written_is_said_and_nothing_left_behind(tmp_path
     (tmp_path / "file").touch()
     (tmp_path / "trials.csv").mkdir()
     for path in tmp_path / "file" / "trials.csv", tmp_path / "trials.csv":
-        with pytest.raises(TableError, match=r"trials.csv: cannot be written [^\n]*$"):
+        with pytest.raises(StorageError, match=r"trials.csv: cannot be written [^\n]*$"):
             write_table(path, [record()])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "trials.csv"]
 

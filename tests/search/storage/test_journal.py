@@ -16,7 +16,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileOpenLock
 from optuna.trial import TrialState
 
-from nas_budget.errors import StudyError
+from nas_budget.errors import StorageError, StudyError
 from nas_budget.search.storage.journal import BLOCK_BYTES, Journal, MendingLock, cut_torn_line
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.storage import count_finished, recorded_settings
@@ -125,7 +125,7 @@ def test_a_torn_journal_that_cannot_be_written_is_said_in_one_line(
     content = (done / "study.journal").read_bytes() + TORN
     (tmp_path / "study.journal").write_bytes(content)
     monkeypatch.setattr("os.truncate", refuses)
-    with pytest.raises(StudyError, match=r"study\.journal: cannot be written \(Permission denied\)"):
+    with pytest.raises(StorageError, match=r"study\.journal: cannot be written \(Permission denied\)"):
         make(dataset, tmp_path, **ONE_BY_ONE)
     assert [entry.name for entry in tmp_path.iterdir()] == ["study.journal"]  # no lock is left
     assert (tmp_path / "study.journal").read_bytes() == content

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_budget.errors import StudyError
+from nas_budget.errors import StorageError
 from nas_budget.search.storage import storage
 from nas_budget.search.storage.storage import Finished, count_finished, open_study, recorded_settings
 from nas_budget.train.data.dataset import Dataset
@@ -21,7 +21,7 @@ def test_of_two_machines_that_begin_a_study_the_later_takes_the_choices_of_the_f
     first = settings(dataset, tmp_path, search__storage=url)
     other = replace(first, n_train=90, trials=9)  # resolved before the first had created the study
     open_study(first, tmp_path, "of today")
-    with pytest.raises(StudyError, match=r"begun by another machine .* data.images is 100, not 90; run the command"):
+    with pytest.raises(StorageError, match=r"begun by another machine .* data.images is 100, not 90; run the command"):
         open_study(other, tmp_path, "of today")
     assert recorded_settings(url, tmp_path, "s") == first.to_dict()
     more = replace(first, trials=9)

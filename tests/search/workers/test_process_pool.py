@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nas_budget.errors import SpecError, SpoiledDeviceError, StoppedError, StudyError, StudyFileError
+from nas_budget.errors import SpecError, SpoiledDeviceError, StoppedError, StudyError, StudyFileError, TrainingError
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.workers import process_pool
 from nas_budget.search.workers.events import Event, SearchEnded, TrialFinished, WorkerLost
@@ -125,7 +125,7 @@ def test_a_worker_lost_at_the_end_is_replaced(
         yield WorkerLost(0, -9)
 
     monkeypatch.setattr(process_pool, "run_processes", always)
-    with pytest.raises(StudyError, match="lost in 3 rounds"):
+    with pytest.raises(TrainingError, match="lost in 3 rounds"):
         list(search.events())
 
 
@@ -147,7 +147,7 @@ def test_one_that_can_use_its_gpu_no_more_is_replaced_a_few_times(monkeypatch: p
 
 @pytest.mark.slow
 def test_all_killed_is_an_error() -> None:
-    with pytest.raises(StudyError, match="all 2 workers ended unexpectedly"):
+    with pytest.raises(TrainingError, match="all 2 workers ended unexpectedly"):
         list(run_processes(dies, 2, never))
 
 

@@ -15,7 +15,7 @@ import torch
 from optuna.trial import TrialState
 
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.errors import SpoiledDeviceError, StoppedError, StudyError
+from nas_budget.errors import SpoiledDeviceError, StoppedError, StorageError, TrainingError
 from nas_budget.records.predictions import read_predictions
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.tables import StudyTables, candidate_of
@@ -173,7 +173,7 @@ def test_a_storage_that_fails_ends_the_search_and_not_the_trial(
     def locked(*_: Any) -> None:
         raise sqlalchemy.exc.OperationalError("statement", {}, Exception("database is locked"))
 
-    with monkeypatch.context() as patch, pytest.raises(StudyError, match="cannot be used: database is locked"):
+    with monkeypatch.context() as patch, pytest.raises(StorageError, match="cannot be used: database is locked"):
         patch.setattr(optuna.trial.Trial, "report", locked)
         list(make(dataset, tmp_path, search__storage=f"sqlite:///{tmp_path}/trials.db").events())
     search = make(dataset, tmp_path, search__storage=f"sqlite:///{tmp_path}/trials.db")
@@ -269,7 +269,7 @@ def test_a_search_in_which_everything_fails_gives_up(
         raise RuntimeError("no device")
 
     monkeypatch.setattr(trainer, "build", broken)
-    with pytest.raises(StudyError, match="5 trials failed in a row.*no device"):
+    with pytest.raises(TrainingError, match="5 trials failed in a row.*no device"):
         list(make(dataset, tmp_path).events())
 
 
@@ -379,7 +379,7 @@ def test_two_searches_do_not_run_one_study_at_once(dataset: Dataset, tmp_path: P
     first, second = make(dataset, tmp_path), make(dataset, tmp_path)
     events = first.events()
     next(events)
-    with pytest.raises(StudyError, match="another process"):
+    with pytest.raises(StorageError, match="another process"):
         next(second.events())
     events.close()
     assert isinstance(next(second.events()), TrialStarted)

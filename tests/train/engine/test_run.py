@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from nas_budget import Recipe, ResNetSpec, cost
-from nas_budget.errors import ModelError, StoppedError, TrainingError
+from nas_budget.errors import ModelError, StoppedError, StorageError, TrainingError
 from nas_budget.records.training_run import EpochRow, RunResult, read_metrics, read_result
 from nas_budget.train.engine import run as full_training
 from nas_budget.train.engine import trainer
@@ -318,7 +318,7 @@ def test_no_memory_at_all_is_one_clear_error(
 def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
     going = make(tmp_path).epochs()
     next(going)
-    with pytest.raises(ModelError, match="another process trains this run"):
+    with pytest.raises(StorageError, match="another process trains this run"):
         to_end(tmp_path)
     going.close()
     assert to_end(tmp_path).seeds

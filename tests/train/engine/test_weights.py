@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nas_budget import ResNetSpec, build
-from nas_budget.errors import DataError, ModelError
+from nas_budget.errors import DataError, ModelError, StorageError
 from nas_budget.records.paths import EMA_WEIGHTS, WEIGHTS
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.engine.weights import (
@@ -99,7 +99,7 @@ def test_missing_weights_those_of_another_origin_and_folders_that_cannot_be_writ
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(ModelError, match="format is 'not one of nas-budget', this version reads 'nas-budget model 2'"):
         load_model(tmp_path / "other.safetensors")
-    with pytest.raises(ModelError, match="cannot be written"):
+    with pytest.raises(StorageError, match="cannot be written"):
         save_model(tmp_path / "other.safetensors" / WEIGHTS, model())
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from nas_budget import Budget, ResNetSpec, build, cost
-from nas_budget.errors import ModelError, UsageError
+from nas_budget.errors import ModelError, StorageError, UsageError
 from nas_budget.records.paths import CERTIFICATE
 from nas_budget.train.engine.weights import Model, load_model, weights_digest
 from nas_budget.train.export import certificate, export
@@ -254,7 +254,7 @@ def test_a_model_that_does_not_know_its_classes_or_images_is_refused(change: dic
 
 def test_what_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ModelError, match="cannot be written"):
+    with pytest.raises(StorageError, match="cannot be written"):
         export.export(model(), tmp_path / "file", Budget())
     monkeypatch.setattr(onnx_file, "MOST_BYTES", 1_000)
     with pytest.raises(ModelError, match="are more than the 1,000 that ONNX holds in a file"):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_budget.errors import DataError
+from nas_budget.errors import DataError, StorageError
 from nas_budget.train.data.conversion.convert import convert
 from nas_budget.train.data.conversion.options import ReadOptions
 from nas_budget.train.data.dataset import Dataset, open_npz
@@ -41,7 +41,8 @@ def open_converted(
         on_share: Called with the share of a conversion that is done, 0 to 1.
 
     Raises:
-        DataError: Files that cannot be read or are no images with labels, or a folder that cannot be written.
+        DataError: Files that cannot be read or are no images with labels.
+        StorageError: A folder that cannot be written.
     """
     cached = folder / FOLDER / f"{_plain(path)}-{source_key(path, form, options)}.npz"
     found = _kept(cached, name)
@@ -98,6 +99,6 @@ def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
             np.savez(part, allow_pickle=False, **arrays)
             part.replace(path)
     except OSError as error:
-        raise DataError(
+        raise StorageError(
             f"{path}: cannot be written ({error.strerror or error}); choose another folder with --data-dir"
         ) from None

@@ -15,6 +15,7 @@ from nas_budget.train.data.dataset import Labels
 FEW = 5
 """Names that a message lists."""
 LARGEST = 2**62
+MOST_DIGITS = 18
 MANY_CLASSES = 100
 """From here on it is asked whether the labels are classes at all."""
 
@@ -161,7 +162,7 @@ def _by_name(
     found = np.unique(np.concatenate(parts)).tolist()
     if classes is None:
         # "10" belongs behind "9".
-        numbers = all(name.isascii() and name.isdigit() for name in found)
+        numbers = all(name.isascii() and name.isdigit() and len(name) <= MOST_DIGITS for name in found)
         classes = sorted(found, key=lambda name: (int(name), name)) if numbers else found
         notes.append(f"labels are names: {len(found):,} classes in their order ({few_of(classes)})")
     if unknown := [name for name in found if name not in set(classes)]:

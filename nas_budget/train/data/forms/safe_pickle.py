@@ -108,7 +108,7 @@ def read_pickle(path: Path) -> Any:
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"{path}: has more than {MOST_BYTES >> 30} GB, so it is no part of a known data set")
         content = path.read_bytes()
-        return _plain(_Reader(io.BytesIO(content), encoding="bytes").load(), path)
+        return _Plain(path).of(_Reader(io.BytesIO(content), encoding="bytes").load())
     except DataError:
         raise
     except _RefusedError as error:
@@ -122,19 +122,34 @@ def read_pickle(path: Path) -> Any:
         raise DataError(f"{path}: cannot be read ({words}); it is damaged or no pickle") from None
 
 
-def _plain(value: Any, path: Path, depth: int = 0) -> Any:
-    """A value with arrays in place of what stands for them; anything but plain values is refused."""
-    if depth > DEEPEST:
-        raise _RefusedError("holds lists in lists without end")
-    if value is None or isinstance(value, bool | int | float | str | bytes):
-        return value
-    if isinstance(value, list | tuple):
-        return type(value)(_plain(one, path, depth + 1) for one in value)
-    if isinstance(value, dict):
-        return {_plain(key, path, depth + 1): _plain(one, path, depth + 1) for key, one in value.items()}
-    if isinstance(value, _Array):
-        return _array(value, path)
-    raise _RefusedError(f"holds a {type(value).__name__.strip('_')}")
+class _Plain:
+    """Values with arrays in place of what stands for them.
+
+    A few bytes can name a list of lists of lists that all are one: each is made once, or there would be no end to it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.made: dict[int, Any] = {}
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        """A plain value; anything else is refused."""
+        if depth > DEEPEST:
+            raise _RefusedError("holds lists in lists without end")
+        if value is None or isinstance(value, bool | int | float | str | bytes):
+            return value
+        if id(value) not in self.made:
+            self.made[id(value)] = self._new(value, depth)
+        return self.made[id(value)]
+
+    def _new(self, value: Any, depth: int) -> Any:
+        if isinstance(value, list | tuple):
+            return type(value)(self.of(one, depth + 1) for one in value)
+        if isinstance(value, dict):
+            return {self.of(key, depth + 1): self.of(one, depth + 1) for key, one in value.items()}
+        if isinstance(value, _Array):
+            return _array(value, self.path)
+        raise _RefusedError(f"holds a {type(value).__name__.strip('_')}")
 
 
 def _array(value: _Array, path: Path) -> NDArray[Any]:

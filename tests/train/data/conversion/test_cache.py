@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas_budget.errors import DataError, UsageError
+from nas_budget.errors import DataError, StorageError, UsageError
 from nas_budget.train.data.conversion import cache
 from nas_budget.train.data.conversion.options import split_options
 from nas_budget.train.data.open import open_dataset
@@ -62,7 +62,7 @@ def test_a_damaged_file_is_made_again_and_a_failed_one_leaves_nothing(tmp_path: 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     path = image_folder(tmp_path / "pets")
     (tmp_path / "store").touch()
-    with pytest.raises(DataError, match=r"cannot be written \(.*\); choose another folder with --data-dir"):
+    with pytest.raises(StorageError, match=r"cannot be written \(.*\); choose another folder with --data-dir"):
         open_dataset(str(path), tmp_path / "store", lambda _: None)
 
 
