@@ -48,7 +48,7 @@ from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.options.study import parse_assignment, toml_value
 from nas_budget.errors import StoppedError, UsageError
-from nas_budget.records.training_run import EpochResult
+from nas_budget.records.trials import EpochResult
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.open_study import Opened, open_search
 from nas_budget.search.samplers.candidate import Candidate

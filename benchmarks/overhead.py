@@ -28,7 +28,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.records.training_run import EpochResult
+from nas_budget.records.trials import EpochResult
 from nas_budget.search.config.resolve import resolve
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.config.study_file import read_study_file

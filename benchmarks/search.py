@@ -29,7 +29,7 @@ from plotly.subplots import make_subplots
 from trainings import BUDGET, RECIPE, SPACE, TABLE, every_spec, joined
 
 from nas_budget import ResNetSpec
-from nas_budget.records.training_run import EpochResult
+from nas_budget.records.trials import EpochResult
 from nas_budget.search.config.resolve import resolve
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.samplers.candidate import Candidate

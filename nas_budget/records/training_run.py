@@ -1,4 +1,4 @@
-"""What an epoch gives, and what a run of `train` leaves in its folder: written by training, read to show it."""
+"""What a run of `train` leaves in its folder: written by training, read by whoever shows it."""
 
 from __future__ import annotations
 
@@ -27,34 +27,6 @@ KINDS: dict[str, Any] = {
     "dict[str, Any]": dict, "dict[str, Any] | None": (dict, NoneType),
 }  # fmt: skip
 """What a field of a simple type may hold, read from JSON."""
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What one epoch gave.
-
-    Attributes:
-        epoch: Its number, from 1.
-        train_loss: Mean loss over its steps; not finite when the network diverged.
-        accuracy: On validation images, 0 to 1, of one forward pass without dropout; NaN when there are none.
-        validation_loss: Mean cross-entropy on them, without label smoothing; NaN likewise.
-        learning_rate: At its last step.
-        seconds: Training and evaluation together.
-        micro_batches: In how many parts each batch was computed; above 1 where memory did not suffice for a whole one.
-    """
-
-    epoch: int
-    train_loss: float
-    accuracy: float
-    validation_loss: float
-    learning_rate: float
-    seconds: float
-    micro_batches: int = 1
-
-    @property
-    def diverged(self) -> bool:
-        """Whether the loss is no longer a finite number."""
-        return not isfinite(self.train_loss)
 
 
 @dataclass(frozen=True)

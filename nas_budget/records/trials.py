@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,34 @@ from nas_budget.records.atomic_write import from_spreadsheet, write_csv
 from nas_budget.records.field_table import is_strange
 from nas_budget.records.paths import trials_table
 from nas_budget.records.statistics import pareto_front
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch gave.
+
+    Attributes:
+        epoch: Its number, from 1.
+        train_loss: Mean loss over its steps; not finite when the network diverged.
+        accuracy: On validation images, 0 to 1, of one forward pass without dropout; NaN when there are none.
+        validation_loss: Mean cross-entropy on them, without label smoothing; NaN likewise.
+        learning_rate: At its last step.
+        seconds: Training and evaluation together.
+        micro_batches: In how many parts each batch was computed; above 1 where memory did not suffice for a whole one.
+    """
+
+    epoch: int
+    train_loss: float
+    accuracy: float
+    validation_loss: float
+    learning_rate: float
+    seconds: float
+    micro_batches: int = 1
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss is no longer a finite number."""
+        return not isfinite(self.train_loss)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from nas_budget.arch.spec import AnySpec
 from nas_budget.records.finalists import FinalistRun
-from nas_budget.records.training_run import EpochResult
-from nas_budget.records.trials import TrialRecord
+from nas_budget.records.trials import EpochResult, TrialRecord
 
 
 @dataclass(frozen=True)

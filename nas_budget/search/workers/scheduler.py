@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas_budget.arch.cost import cost
 from nas_budget.arch.scale import scale_widths
 from nas_budget.records.paths import TRIAL_EPOCHS, TRIAL_FOLDERS
-from nas_budget.records.training_run import EpochResult
+from nas_budget.records.trials import EpochResult
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.factory import make_candidate_sampler

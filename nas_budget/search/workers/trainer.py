@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from nas_budget.arch.spec import AnySpec
-from nas_budget.records.training_run import EpochResult
+from nas_budget.records.trials import EpochResult
 from nas_budget.search.samplers.candidate import Candidate
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.engine.device import describe_device, free_memory

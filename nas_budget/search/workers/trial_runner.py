@@ -18,7 +18,7 @@ from nas_budget.arch.cost import cost
 from nas_budget.errors import NasBudgetError, SpoiledDeviceError, TrainingError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import TRIAL_EPOCHS, TRIAL_ERROR, TRIAL_SETTINGS
-from nas_budget.records.training_run import EpochResult
+from nas_budget.records.trials import EpochResult
 from nas_budget.search.storage.tables import versions
 from nas_budget.search.workers.events import Event, SearchEnded, TrialEpoch, TrialFinished, TrialStarted
 from nas_budget.search.workers.scheduler import GO_ON, Assignment, Decision, NoMoreTrials, Scheduler

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nas_budget.errors import StoppedError
-from nas_budget.records.training_run import EpochResult
+from nas_budget.records.trials import EpochResult
 from nas_budget.train.data.augment import seed_of
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.engine.device import seeded

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nas_budget.arch.spec import AnySpec
-from nas_budget.records.training_run import EpochResult
+from nas_budget.records.trials import EpochResult
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.split import split_images
 from nas_budget.train.engine.device import choose_device, choose_precision

@@ -14,7 +14,7 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.console.progress import display
 from nas_budget.cli.console.search_view import N_SHOWN, SearchView
 from nas_budget.records.formatting import seconds_in_words
-from nas_budget.records.training_run import EpochResult
+from nas_budget.records.trials import EpochResult
 from nas_budget.search.config.plan import TimeLeft, trial_seconds
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.workers import events

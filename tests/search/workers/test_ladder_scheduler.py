@@ -178,7 +178,7 @@ def test_the_ladder_waits_for_the_trials_of_other_machines(
         store = TrialStore(search.study, {}, shared=True)
         number = store.create(search.study.get_trials()[0].user_attrs | store.about)
     told = scheduler_of(search, 1).suggest()
-    assert told == NoMoreTrials("the trials that are left are under way on another")
+    assert told == NoMoreTrials("the trials that are left are under way on another", is_complete=False)
     store.report(number, 3, 0.1)
     store.finish(number, TrialState.COMPLETE, 1.0)
     assert isinstance(scheduler_of(search, 1).suggest(), Assignment)

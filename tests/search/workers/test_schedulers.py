@@ -15,7 +15,7 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
-from nas_budget.records.training_run import EpochResult
+from nas_budget.records.trials import EpochResult
 from nas_budget.search.storage import trial_store
 from nas_budget.search.storage.storage import FINALISTS_STUDY, open_study
 from nas_budget.search.storage.tables import finalists

@@ -140,7 +140,7 @@ def test_a_trial_of_another_machine_is_taken_over_in_a_folder_and_left_alone_in_
             assert isinstance(events[0], TrialStarted)
             assert events[0].resumed
         else:
-            assert events == [SearchEnded("the trials that are left are under way on elsewhere")]
+            assert events == [SearchEnded("the trials that are left are under way on elsewhere", is_complete=False)]
 
 
 def test_a_trial_that_had_come_to_its_end_is_not_trained_again(

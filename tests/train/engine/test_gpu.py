@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nas_budget import ResNetSpec, build
-from nas_budget.records.training_run import EpochResult
+from nas_budget.records.trials import EpochResult
 from nas_budget.search import search
 from nas_budget.train.data.augment import crop_and_flip
 from nas_budget.train.data.split import SplitImages, channel_statistics, split_images

@@ -16,7 +16,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from nas_budget import build
 from nas_budget.errors import StoppedError
-from nas_budget.records.training_run import EpochResult
+from nas_budget.records.trials import EpochResult
 from nas_budget.train.engine.evaluate import evaluate
 from nas_budget.train.engine.loop import train
 from nas_budget.train.optim.lr_schedule import lr_schedule

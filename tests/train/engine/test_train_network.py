@@ -8,7 +8,7 @@ import torch
 
 from nas_budget import Recipe, ResNetSpec, build, train_network
 from nas_budget.errors import DataError
-from nas_budget.records.training_run import EpochResult
+from nas_budget.records.trials import EpochResult
 from nas_budget.train.data.split import split_images
 from nas_budget.train.data.synthetic import synthetic
 from nas_budget.train.engine.evaluate import evaluate
