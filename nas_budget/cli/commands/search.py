@@ -61,6 +61,6 @@ def search(
             return
         logger(quiet)(text)
         interrupt.wait_for_step = True
-        finished = run_search(planned, interrupt.stop.is_set, quiet)
+        finished, has_page = run_search(planned, interrupt.stop.is_set, quiet)
         interrupt.wait_for_step = False
-        print_result(planned, finished, as_json)
+        print_result(planned, finished, has_page, as_json)

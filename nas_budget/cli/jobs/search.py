@@ -111,10 +111,13 @@ def plan_json(planned: PlannedSearch) -> dict[str, Any]:
     return {**about, "plan": asdict(plan), "settings": opened.settings.to_dict()}
 
 
-def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: bool) -> Search:
-    """Run the trials that are left and show progress; the page is written however it ends."""
+def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: bool) -> tuple[Search, bool]:
+    """Run the trials that are left and show progress; the search, and whether its page was written.
+
+    The page is written however the search ends.
+    """
     settings, plan = planned.opened.settings, planned.plan
-    search = planned.opened.search(should_stop)
+    search, has_page = planned.opened.search(should_stop), False
     try:
         with display(quiet) as show, closing(search.events()) as events:
             left = TimeLeft(settings, plan.trial_s, plan.speed, plan.ladder_s)
@@ -130,8 +133,8 @@ def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: b
         if search.tables.rows():
             from nas_budget.cli.jobs.report import try_to_write_page  # loads what draws, at last
 
-            try_to_write_page(search.folder)
-    return search
+            has_page = try_to_write_page(search.folder)
+    return search, has_page
 
 
 def _next_steps(planned: PlannedSearch, spec: AnySpec) -> Iterator[str]:
@@ -172,13 +175,13 @@ def _pruning(settings: StudyConfig) -> str:
     return f"trials pruned by {settings.pruner}"
 
 
-def print_result(planned: PlannedSearch, search: Search, as_json: bool) -> None:
-    """Print the best network, its cost and margin, the time, the files and the next command."""
+def print_result(planned: PlannedSearch, search: Search, has_page: bool, as_json: bool) -> None:
+    """Print the best network, its cost and margin, the time, the files that were written and the next command."""
     found = result_of(search)
     counts = counts_of(found.trials)
     verdict = found.settings.budget.check(found.best_spec) if found.best_spec else Verdict(())
-    names = [TRIALS_TABLE, BEST_SPEC, PAGE, *([FINALISTS_TABLE] if found.finalists else [])]
-    files = {name: str(found.folder / name) for name in names}
+    written = {TRIALS_TABLE: True, BEST_SPEC: found.best, PAGE: has_page, FINALISTS_TABLE: found.finalists}
+    files = {name: str(found.folder / name) for name, is_there in written.items() if is_there}
     if as_json:
         out_json(
             {
