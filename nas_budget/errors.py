@@ -8,6 +8,7 @@ NasBudgetError          1  something went wrong
 │   ├── QuantityError      a limit or number that cannot be read
 │   └── StudyFileError     a study file with mistakes, all of them listed
 ├── StudyError          1  a study that cannot be opened or continued
+│   └── StorageError       a database that cannot be reached or used
 ├── ModelError          1  weights, a checkpoint or a run folder that cannot be used
 ├── TrainingError       1  a training that cannot go on: a loss that is no number, too little memory
 ├── TableError          1  a trials table that cannot be read or written
@@ -76,6 +77,10 @@ class StudyFileError(UsageError):
 
 class StudyError(NasBudgetError):
     """A study that cannot be opened or continued."""
+
+
+class StorageError(StudyError):
+    """A database that cannot be reached or used, also after a wait."""
 
 
 class SpoiledDeviceError(StudyError):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import optuna
 import psutil
 import pytest
 
@@ -48,9 +49,7 @@ def files_of_at_most(n_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_page_that_could_not_be_written_is_not_among_the_files(
-    run: Run, quick: list[object], tmp_path: Path
-) -> None:
+def test_a_page_that_could_not_be_written_is_not_among_the_files(run: Run, quick: list[object], tmp_path: Path) -> None:
     asked = [*quick, "--trials", 2, "--name", "full"]
     page = tmp_path / "full" / "report.html"
     with files_of_at_most(500_000):
@@ -173,6 +172,14 @@ def test_what_cannot_be_done_is_said_in_lines_and_leaves_nothing(
     assert "Traceback" not in ran.err
     assert "secret" not in ran.out + ran.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_joins_the_study_of_a_database_is_told(run: Run, quick: list[object], tmp_path: Path) -> None:
+    asked = [*quick, "--trials", 1, "--name", "a", "--storage", f"sqlite:///{tmp_path}/s.db"]
+    assert "shared" not in run(*asked).err
+    study = optuna.load_study(study_name="a", storage=f"sqlite:///{tmp_path}/s.db")
+    study.ask().set_user_attr("worker", {"host": "hive", "pid": 7, "started": 0.0})
+    assert "shared   trials are under way on hive: this command works beside them" in run(*asked, "--dry-run").out
 
 
 def test_a_network_can_be_tried_first(run: Run, quick: list[object], tmp_path: Path) -> None:
