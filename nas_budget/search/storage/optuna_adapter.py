@@ -15,6 +15,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._rdb import models
+from optuna.storages.journal._storage import JournalOperation as JournalOperation
 from optuna.study import Study
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState, create_trial
 

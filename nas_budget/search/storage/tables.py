@@ -12,6 +12,7 @@ import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import Cost, cost
 from nas_budget.arch.scale import scale_widths
 from nas_budget.arch.spec import AnySpec, ResNetSpec
@@ -44,11 +45,12 @@ class StudyTables:
         folder: Where the files go.
         versions: As they are noted with a study.
         should_stop: Ends the wait for a database that is gone.
+        read_only: Whether a study of finalists that is not there yet is left so.
     """
 
     def __init__(
         self, settings: StudyConfig, study: Study, folder: Path, versions: str,
-        should_stop: Callable[[], bool] = lambda: False,
+        should_stop: Callable[[], bool] = lambda: False, read_only: bool = False,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.study = study
@@ -56,7 +58,7 @@ class StudyTables:
         self.tracker = TrialTracker(study)
         self._rows: dict[int, TrialRecord] = {}
         self.next_write = 0.0
-        if settings.finalists:
+        if settings.finalists and not read_only:
             self.finalists_study: Study | None = open_study(settings, folder, versions, FINALISTS_STUDY, should_stop)
         else:
             self.finalists_study = existing_study(settings, folder, FINALISTS_STUDY, should_stop)
@@ -189,6 +191,15 @@ def is_ours(trial: FrozenTrial) -> bool:
 def candidate_of(trial: FrozenTrial) -> Candidate | None:
     """What a trial trains; None of a trial that nas-budget did not make."""
     return Candidate.from_dict(trial.user_attrs) if is_ours(trial) else None
+
+
+def figures_of(spec: AnySpec, budget: Budget) -> dict[str, Any]:
+    """A network in words, its cost and margins, as they are noted with its trial: as a dashboard shows them."""
+    used = cost(spec)
+    verdict = budget.check(used)
+    figures = {name: getattr(used, name) for name in ("params", "macs", "activation_bytes")}
+    margins = {f"margin_{m.name}": m.margin for m in verdict.margins}
+    return {"network": str(spec), **figures, **margins, "feasible": verdict.fits}
 
 
 def row_of(trial: FrozenTrial, settings: StudyConfig) -> TrialRecord:
