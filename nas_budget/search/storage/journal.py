@@ -63,7 +63,7 @@ class Journal(JournalFileBackend):
         """
         try:
             for record in super().read_logs(log_number_from):
-                if not _is_record(record):
+                if not isinstance(record, dict):
                     raise ValueError
                 yield record
         except ValueError:
