@@ -63,8 +63,8 @@ def search(
             return
         logger(quiet)(text)
         interrupt.wait_for_step = True
-        found, missing = run_search(planned, interrupt.stop.is_set, quiet)
+        found, missing, has_page = run_search(planned, interrupt.stop.is_set, quiet)
         interrupt.wait_for_step = False
-        print_result(planned, found, as_json)
+        print_result(planned, found, has_page, as_json)
     if missing:
         raise UnfinishedError(f"the search has ended, and {missing}; run the same command again for what is missing")

@@ -40,11 +40,11 @@ EVENING_S, SHORT_EPOCHS = 10_800.0, 20
 
 
 class PlannedSearch(NamedTuple):
-    """A study ready to start or to resume, what to expect of the trials left, how many are done; cores to train on."""
+    """A study ready to start or to resume, what to expect of the trials left, what is done; cores to train on."""
 
     opened: Opened
     plan: Plan
-    n_before: int
+    done: Finished
     n_cores: int
 
 
@@ -64,13 +64,13 @@ def plan_search(
     n_left = max(0, settings.trials - done.trials)
     images = opened.images_to_time(settings.recipe.batch_size)
     plan = make_plan(settings, images, n_left, done.wider, done.finalist_runs)
-    return PlannedSearch(opened, plan, done.trials, n_cores)
+    return PlannedSearch(opened, plan, done, n_cores)
 
 
 def plan_lines(planned: PlannedSearch) -> list[str]:
     """The plan for a person."""
-    opened, plan, n_before, _ = planned
-    s, recipe = opened.settings, opened.settings.recipe
+    opened, plan, done, _ = planned
+    s, recipe, n_before = opened.settings, opened.settings.recipe, done.trials
     how_far = f"resumed, {n_before} of {s.trials} trials done" if n_before else "new"
     n_left = max(0, s.trials - n_before)
     fitting = f"{plan.share_fitting:.0%}" if plan.share_fitting >= 0.01 else "under 1%"
@@ -99,6 +99,8 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
     if s.finalists:
         seeds = f"{s.finalist_seeds} more seeds, {s.finalist_epochs} epochs each"
         lines.insert(-1, f"finals   the best {s.finalists} with {seeds}")
+    if done.elsewhere:
+        lines.insert(1, f"shared   trials are under way on {', '.join(done.elsewhere)}: this command works beside them")
     if s.chosen:
         settings = ", ".join(f"{key}={value}" for key, value in s.chosen_values.items())
         lines.append(f"chosen for this device (change with --set): {settings}")
@@ -107,18 +109,19 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
 
 def plan_json(planned: PlannedSearch) -> dict[str, Any]:
     """The plan for a program."""
-    opened, plan, n_before, _ = planned
-    about = {"study": opened.settings.name, "device": describe_device(opened.device), "finished": n_before}
+    opened, plan, done, _ = planned
+    about = {"study": opened.settings.name, "device": describe_device(opened.device), "finished": done.trials}
     return {**about, "plan": asdict(plan), "settings": opened.settings.to_dict()}
 
 
-def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: bool) -> tuple[Search, str]:
+def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: bool) -> tuple[Search, str, bool]:
     """Run the trials that are left and show progress; the page is written however it ends.
 
-    With the search comes what of it is missing, in words: it is empty where all was done, or a stop rule ended it.
+    With the search comes what of it is missing, in words: it is empty where all was done, or a stop rule ended it; and
+    whether its page was written.
     """
     settings, plan = planned.opened.settings, planned.plan
-    search, missing = planned.opened.search(should_stop), ""
+    search, missing, has_page = planned.opened.search(should_stop), "", False
     try:
         with display(quiet) as show, closing(search.events()) as events:
             left = TimeLeft(settings, plan.trial_s, plan.speed, plan.ladder_s)
@@ -132,11 +135,11 @@ def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: b
             f"Resume with: {this_command()}"
         ) from None
     finally:
-        if search.tables.rows():
+        if search.tables.known_rows():
             from nas_budget.cli.jobs.report import try_to_write_page  # loads what draws, at last
 
-            try_to_write_page(search.folder)
-    return search, missing
+            has_page = try_to_write_page(search.folder)
+    return search, missing, has_page
 
 
 def _missing(event: Event) -> str:
@@ -188,13 +191,13 @@ def _pruning(settings: StudyConfig) -> str:
     return f"trials pruned by {settings.pruner}"
 
 
-def print_result(planned: PlannedSearch, search: Search, as_json: bool) -> None:
-    """Print the best network, its cost and margin, the time, the files and the next command."""
+def print_result(planned: PlannedSearch, search: Search, has_page: bool, as_json: bool) -> None:
+    """Print the best network, its cost and margin, the time, the files that were written and the next command."""
     found = result_of(search)
     counts = counts_of(found.trials)
     verdict = found.settings.budget.check(found.best_spec) if found.best_spec else Verdict(())
-    names = [TRIALS_TABLE, BEST_SPEC, PAGE, *([FINALISTS_TABLE] if found.finalists else [])]
-    files = {name: str(found.folder / name) for name in names}
+    written = {TRIALS_TABLE: True, BEST_SPEC: found.best, PAGE: has_page, FINALISTS_TABLE: found.finalists}
+    files = {name: str(found.folder / name) for name, is_there in written.items() if is_there}
     if as_json:
         out_json(
             {

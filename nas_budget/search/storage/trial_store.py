@@ -71,7 +71,7 @@ class TrialStore:
         worker = trial.user_attrs["worker"]
         if worker["host"] != socket.gethostname():
             return not self.shared
-        return worker["pid"] == os.getpid() or not _is_alive(worker)
+        return worker["pid"] == os.getpid() or not is_alive(worker)
 
     def get(self, number: int) -> FrozenTrial:
         """A trial of this worker as it is stored now."""
@@ -188,7 +188,7 @@ def this_worker() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
 
 
-def _is_alive(worker: Mapping[str, Any]) -> bool:
+def is_alive(worker: Mapping[str, Any]) -> bool:
     """Whether a process of this machine still runs: the same one, not a later one with its number."""
     try:
         process = psutil.Process(worker["pid"])

@@ -11,7 +11,6 @@ from filelock import FileLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_budget.arch.cost import cost
 from nas_budget.arch.scale import scale_widths
 from nas_budget.records.paths import TRIAL_EPOCHS, TRIAL_FOLDERS
 from nas_budget.records.training_run import EpochResult
@@ -19,7 +18,7 @@ from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.factory import make_candidate_sampler
 from nas_budget.search.samplers.sampler import Proposal
-from nas_budget.search.storage.tables import candidate_of, is_ours, level_of, row_of
+from nas_budget.search.storage.tables import candidate_of, figures_of, is_ours, level_of, row_of
 from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.workers.events import Event, TrialFinished
 from nas_budget.search.workers.stop_rules import Deadline, TrialStats, reason_to_stop
@@ -207,12 +206,8 @@ class TrialsOfStudy(StoredTrials):
         return f"the trials that are left are under way on {', '.join(others)}" if others else ""
 
     def figures(self, candidate: Candidate) -> dict[str, Any]:
-        """The network in words, its cost and margins, as a dashboard shows them, in that order."""
-        used = cost(candidate.spec)
-        verdict = self.settings.budget.check(used)
-        figures = {name: getattr(used, name) for name in ("params", "macs", "activation_bytes")}
-        margins = {f"margin_{m.name}": m.margin for m in verdict.margins}
-        return {"network": str(candidate.spec), **figures, **margins, "feasible": verdict.fits}
+        """The network in words, its cost and margins."""
+        return figures_of(candidate.spec, self.settings.budget)
 
     def on_rung(self, trial: Assignment, epoch: int) -> Decision:  # noqa: ARG002
         """Complete: the last epoch is the only rung."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from optuna.study import Study
 
+from nas_budget.errors import StoppedError, StorageError
 from nas_budget.records.formatting import seconds_in_words
 from nas_budget.search.config.proxy import BASE_SHARE
 from nas_budget.search.config.settings import StudyConfig, write_config
@@ -65,22 +66,22 @@ class Phase:
             torch.set_num_threads(self.settings.threads)
         data = open_dataset(self.settings.data_name, self.data_dir, lambda _: None)
         images = split_images(data, device, self.settings.n_train, self.settings.n_validation)
-        yield from self.events(torch_trainer(self.settings, images, should_stop), index)
+        yield from self.events(torch_trainer(self.settings, images, should_stop), should_stop, index)
 
-    def events(self, trainer: CandidateTrainer, index: int = 0) -> Iterator[Event]:
+    def events(self, trainer: CandidateTrainer, should_stop: Callable[[], bool], index: int = 0) -> Iterator[Event]:
         """The events of the worker of this index, with this trainer."""
         with clear_errors(self.settings.storage):
-            yield from run_trials(self.scheduler(trainer.device, index), trainer)
+            yield from run_trials(self.scheduler(trainer.device, should_stop, index), trainer)
 
-    def scheduler(self, device: str, index: int) -> Scheduler:
+    def scheduler(self, device: str, should_stop: Callable[[], bool], index: int) -> Scheduler:
         """What gives the worker of this index its trials."""
         about = {"device": device, "versions": versions(), "worker_index": index}
-        study = open_study(self.settings, self.folder, versions())
+        study = open_study(self.settings, self.folder, versions(), should_stop=should_stop)
         if self.level == 0:
             return SearchScheduler(self.settings, study, self.folder, about, self.deadline)
         if self.level is not None:
             return LadderScheduler(self.settings, study, self.folder, about, self.level, self.deadline)
-        again = open_study(self.settings, self.folder, versions(), FINALISTS_STUDY)
+        again = open_study(self.settings, self.folder, versions(), FINALISTS_STUDY, should_stop)
         best = finalists(study, self.settings.finalists)
         return FinalistScheduler(self.settings, again, self.folder, about, best, self.deadline)
 
@@ -130,8 +131,8 @@ class Search:
         self.should_stop = should_stop
         self.data_dir = data_dir
         self.gpus = gpus
-        self.study: Study = open_study(settings, folder, versions())
-        self.tables = StudyTables(settings, self.study, folder, versions())
+        self.study: Study = open_study(settings, folder, versions(), should_stop=should_stop)
+        self.tables = StudyTables(settings, self.study, folder, versions(), should_stop)
 
     def events(self) -> Generator[Event, None, None]:
         """Run trials until the asked number is complete or pruned or a stop rule holds, the ladder, then the finalists.
@@ -141,20 +142,27 @@ class Search:
         Raises:
             StoppedError: `should_stop` said so. The trials under way are trained again when the study resumes.
             TrainingError: Several trials in a row failed.
-            StorageError: Another process runs the study, or where it lies cannot be written.
+            StorageError: Another process runs the study, where it lies cannot be written, or its database was gone for
+                too long. Every trial that had ended is in it.
         """
-        with only_runner(self.folder):
+        with only_runner(self.folder), clear_errors(self.settings.storage):
             write_config(self.settings, self.folder)
             self.tables.write()
-            told = set[str]()
+            told, is_gone = set[str](), False
             try:
                 for level, deadline in self._phases():
                     yield from self._phase(
                         Phase(self.settings, self.folder, self.data_dir, deadline, level, self.gpus), told
                     )
+            except StorageError:
+                is_gone = True
+                if self.should_stop():
+                    raise StoppedError("stopped while the storage did not answer") from None
+                raise
             finally:
-                self.tables.write()
-                self.tables.write_predictions()
+                if not is_gone:  # or there is nothing to derive the tables from
+                    self.tables.write()
+                    self.tables.write_predictions()
 
     def _phases(self) -> Iterator[tuple[int | None, Deadline | None]]:
         """The parts of the search, each with the time from which it begins nothing more."""
@@ -177,7 +185,7 @@ class Search:
         """The events of one worker in this process, or of several in their own; each reason of an end only once."""
         n = self.settings.workers
         pool = WorkerPool(n, self.should_stop, phase.environment)
-        for event in phase.events(self.trainer) if n == 1 else pool.events(phase):
+        for event in phase.events(self.trainer, self.should_stop) if n == 1 else pool.events(phase):
             if isinstance(event, SearchEnded):
                 if event.reason in told:
                     continue

@@ -375,8 +375,10 @@ def test_a_table_that_was_lost_is_written_again(dataset: Dataset, tmp_path: Path
     assert (tmp_path / "best.json").exists()
 
 
-def test_two_searches_do_not_run_one_study_at_once(dataset: Dataset, tmp_path: Path) -> None:
-    first, second = make(dataset, tmp_path), make(dataset, tmp_path)
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_two_searches_do_not_run_one_study_at_once(dataset: Dataset, tmp_path: Path, kind: str) -> None:
+    storage = "journal" if kind == "journal" else f"sqlite:///{tmp_path}/s.db"
+    first, second = (make(dataset, tmp_path, search__storage=storage) for _ in range(2))
     events = first.events()
     next(events)
     with pytest.raises(StorageError, match="another process"):
