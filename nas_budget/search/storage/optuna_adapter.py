@@ -108,6 +108,11 @@ def frozen_trial(trial: Trial) -> FrozenTrial:
     return trial.study._storage.get_trial(trial._trial_id)
 
 
+def report(trial: Trial, step: int, value: float) -> None:
+    """Store the value of a step, in place of another one that may be there. `Trial.report` would leave that one."""
+    trial.study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
+
+
 def sampler_of(trial: BaseTrial) -> BaseSampler | None:
     """What samples the values of a trial, inside a `PartialFixedSampler` too; None of a trial without a study."""
     sampler = trial.study.sampler if isinstance(trial, Trial) else None

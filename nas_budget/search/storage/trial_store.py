@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psutil
@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas_budget.search.pruners.factory import explain_pruning
 from nas_budget.search.pruners.front import loss_key
-from nas_budget.search.storage.optuna_adapter import create_running_trial, frozen_trial, live_trial
+from nas_budget.search.storage.optuna_adapter import create_running_trial, frozen_trial, live_trial, report
 
 
 class TrialStore:
@@ -47,7 +47,7 @@ class TrialStore:
         self.shared = shared
         self.tracker = TrialTracker(study)
         self._live: dict[int, Trial] = {}
-        self._reported: dict[int, set[int]] = {}
+        self._reported: dict[int, dict[int, tuple[float, float | None]]] = {}
 
     @property
     def n_trials(self) -> int:
@@ -90,24 +90,23 @@ class TrialStore:
         """
         return self._hold(create_running_trial(self.study, {**attributes, **self.about}, params, distributions))
 
-    def resume(self, lost: FrozenTrial, repeated_seconds: float) -> None:
-        """Make a lost trial this worker's.
+    def resume(self, lost: FrozenTrial) -> None:
+        """Make a lost trial this worker's."""
+        self.note(self._hold(live_trial(self.study, lost), lost), **self.about, resumed=True)
 
-        Args:
-            lost: The trial.
-            repeated_seconds: What the lost attempt took; added to what earlier ones took.
-        """
-        number = self._hold(live_trial(self.study, lost), lost.intermediate_values)
-        repeated = lost.user_attrs.get("repeated_seconds", 0.0) + repeated_seconds
-        self.note(number, **self.about, resumed=True, repeated_seconds=repeated)
+    def note_repeated(self, number: int, seconds: float) -> None:
+        """Add to the time of epochs that earlier attempts at a trial of this worker trained in vain."""
+        self.note(number, repeated_seconds=self.get(number).user_attrs.get("repeated_seconds", 0.0) + seconds)
 
     def finish_lost(self, lost: FrozenTrial, seconds: float, train_losses: Sequence[float] = ()) -> None:
         """Complete a lost trial that had come to its end, with the accuracy of its last epoch."""
         number = self._hold(live_trial(self.study, lost))
         self.finish(number, TrialState.COMPLETE, seconds, train_losses=train_losses)
 
-    def _hold(self, trial: Trial, reported: Iterable[int] = ()) -> int:
-        self._live[trial.number], self._reported[trial.number] = trial, {*reported}
+    def _hold(self, trial: Trial, lost: FrozenTrial | None = None) -> int:
+        curve, attrs = (lost.intermediate_values, lost.user_attrs) if lost else ({}, {})
+        self._live[trial.number] = trial
+        self._reported[trial.number] = {epoch: (curve[epoch], attrs.get(loss_key(epoch))) for epoch in curve}
         return trial.number
 
     def note(self, number: int, **attributes: Any) -> None:
@@ -116,7 +115,7 @@ class TrialStore:
             self._live[number].set_user_attr(name, value)
 
     def report(self, number: int, epoch: int, accuracy: float, train_loss: float | None = None) -> None:
-        """Store what an epoch gave. An epoch that is there already stays: a resumed trial repeats it.
+        """Store what an epoch gave. A resumed trial that trains an epoch again stores it in place of the first time.
 
         Args:
             number: Of the trial.
@@ -124,12 +123,12 @@ class TrialStore:
             accuracy: On validation images, 0 to 1.
             train_loss: Stored only where trials are compared by it, at rungs.
         """
-        if epoch in self._reported[number]:
+        if self._reported[number].get(epoch) == (accuracy, train_loss):
             return
         if train_loss is not None:
             self.note(number, **{loss_key(epoch): train_loss})
-        self._live[number].report(accuracy, epoch)
-        self._reported[number].add(epoch)
+        report(self._live[number], epoch, accuracy)
+        self._reported[number][epoch] = accuracy, train_loss
 
     def prune_reason(self, number: int, epoch: int) -> str:
         """Why the study's pruner ends a trial at this epoch; empty where it goes on.

@@ -12,7 +12,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.arch.scale import scale_widths
-from nas_budget.records.paths import TRIAL_EPOCHS, TRIAL_FOLDERS
+from nas_budget.records.paths import TRIAL_CHECKPOINT, TRIAL_EPOCHS, TRIAL_FOLDERS
 from nas_budget.records.training_run import EpochResult
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
@@ -89,8 +89,14 @@ class Scheduler(Protocol):
     def suggest(self) -> Assignment | NoMoreTrials:
         """The next trial, or why there is none."""
 
-    def on_start(self, trial: Assignment, latency_s: float | None) -> None:
-        """A trial begins to train; one image through its network takes `latency_s`, None where it was not timed."""
+    def on_start(self, trial: Assignment, latency_s: float | None, repeated_s: float = 0.0) -> None:
+        """A trial begins to train, or to train on.
+
+        Args:
+            trial: The trial.
+            latency_s: Seconds of one image through its network; None where it was not timed.
+            repeated_s: Seconds of epochs that an interrupted attempt trained and that are trained again.
+        """
 
     def on_epoch(self, trial: Assignment, result: EpochResult) -> Decision:
         """Take in an epoch: the trial goes on, or it has diverged."""
@@ -123,15 +129,18 @@ class StoredTrials:
         self.losses: dict[int, list[float]] = {}
         self.level = 0
 
-    def on_start(self, trial: Assignment, latency_s: float | None) -> None:
-        """Note the latency."""
+    def on_start(self, trial: Assignment, latency_s: float | None, repeated_s: float = 0.0) -> None:
+        """Note the latency, and what is repeated."""
+        self.losses[trial.number] = []
         self.store.note(trial.number, latency_s=latency_s)
+        if repeated_s:
+            self.store.note_repeated(trial.number, repeated_s)
 
     def on_epoch(self, trial: Assignment, result: EpochResult) -> Decision:
         """Store what an epoch gave; a trial whose loss is no number ends."""
         if result.micro_batches > 1:
             self.store.note(trial.number, micro_batches=result.micro_batches)
-        self.losses.setdefault(trial.number, []).append(result.train_loss)
+        self.losses[trial.number].append(result.train_loss)
         self.store.report(trial.number, result.epoch, result.accuracy, self._compared_by(result))
         if not result.diverged:
             return GO_ON
@@ -151,12 +160,14 @@ class StoredTrials:
         """The next trial whose process is gone, made this worker's; those that had come to their end are finished."""
         for lost in self.store.running():
             if is_ours(lost) and level_of(lost) == self.level and self.store.is_lost(lost):
-                epochs = _epochs_in(self.folder / str(lost.number) / TRIAL_EPOCHS)
-                seconds = sum(epoch["seconds"] for epoch in epochs)
                 if not was_done(lost):
-                    self.store.resume(lost, seconds)
+                    self.store.resume(lost)
                     return lost
-                self.store.finish_lost(lost, seconds, [epoch["train_loss"] for epoch in epochs])
+                folder = self.folder / str(lost.number)
+                epochs = epochs_in(folder)
+                seconds = sum(epoch.seconds for epoch in epochs)
+                self.store.finish_lost(lost, seconds, [epoch.train_loss for epoch in epochs])
+                drop_checkpoint(folder)
                 self.look()
         return None
 
@@ -337,13 +348,20 @@ def was_done(lost: FrozenTrial) -> bool:
     return "diverged" not in lost.user_attrs and lost.user_attrs["recipe"]["epochs"] in lost.intermediate_values
 
 
-def _epochs_in(file: Path) -> list[dict[str, Any]]:
+def epochs_in(folder: Path) -> list[EpochResult]:
     """The epochs written down in a trial's folder; the last line may be cut off."""
-    found: list[dict[str, Any]] = []
-    if file.exists():
-        for line in file.read_text(encoding="utf-8").splitlines():
+    found: list[EpochResult] = []
+    if (file := folder / TRIAL_EPOCHS).exists():
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                found.append(read_json(line))
-            except ValueError:
+                found.append(EpochResult(**read_json(line)))
+            except (ValueError, TypeError):
                 break
     return found
+
+
+def drop_checkpoint(folder: Path, but: str = "") -> None:
+    """Remove the checkpoint from a trial's folder, and what a kill left of one half written; not the file `but`."""
+    for file in folder.glob(f"*{TRIAL_CHECKPOINT}*"):
+        if file.name != but:
+            file.unlink(missing_ok=True)

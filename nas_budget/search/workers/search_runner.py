@@ -11,9 +11,11 @@ from pathlib import Path
 
 import torch
 from optuna.study import Study
+from optuna.trial import TrialState
 
 from nas_budget.errors import StoppedError, StorageError
 from nas_budget.records.formatting import seconds_in_words
+from nas_budget.records.paths import FINALIST_FOLDERS, TRIAL_CHECKPOINT, TRIAL_FOLDERS
 from nas_budget.search.config.proxy import BASE_SHARE
 from nas_budget.search.config.settings import StudyConfig, write_config
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
@@ -23,7 +25,7 @@ from nas_budget.search.workers.events import Event, FinalistFinished, SearchEnde
 from nas_budget.search.workers.finalist_scheduler import FinalistScheduler
 from nas_budget.search.workers.ladder_scheduler import LadderScheduler
 from nas_budget.search.workers.process_pool import WorkerPool
-from nas_budget.search.workers.scheduler import Scheduler, SearchScheduler
+from nas_budget.search.workers.scheduler import Scheduler, SearchScheduler, drop_checkpoint
 from nas_budget.search.workers.stop_rules import Deadline
 from nas_budget.search.workers.trainer import CandidateTrainer, TorchTrainer
 from nas_budget.search.workers.trial_runner import run_trials
@@ -147,6 +149,7 @@ class Search:
         """
         with only_runner(self.folder), clear_errors(self.settings.storage):
             write_config(self.settings, self.folder)
+            self._tidy()
             self.tables.write()
             told, is_gone = set[str](), False
             try:
@@ -163,6 +166,15 @@ class Search:
                 if not is_gone:  # or there is nothing to derive the tables from
                     self.tables.write()
                     self.tables.write_predictions()
+
+    def _tidy(self) -> None:
+        """Remove what a kill left of checkpoints beside those of trials that are resumed."""
+        for study, folders in (self.study, TRIAL_FOLDERS), (self.tables.finalists_study, FINALIST_FOLDERS):
+            left = {file.parent for file in (self.folder / folders).glob(f"*/*{TRIAL_CHECKPOINT}*")}
+            open_now = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if study and left else []
+            kept = {str(trial.number) for trial in open_now}
+            for folder in left:
+                drop_checkpoint(folder, but=TRIAL_CHECKPOINT if folder.name in kept else "")
 
     def _phases(self) -> Iterator[tuple[int | None, Deadline | None]]:
         """The parts of the search, each with the time from which it begins nothing more."""

@@ -26,7 +26,7 @@ from nas_budget.records.versions import package_versions
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.image_files import write_row
 from nas_budget.train.data.split import LabelledImages, labelled_images, split_images
-from nas_budget.train.engine.checkpoint import load_checkpoint, save_checkpoint
+from nas_budget.train.engine.checkpoint import RegularCheckpoints, load_checkpoint
 from nas_budget.train.engine.device import describe_device, deterministic, is_out_of_memory
 from nas_budget.train.engine.evaluate import accuracy_of, confusion_of, evaluate, mistakes_of, predict_logits
 from nas_budget.train.engine.loop import train_epoch
@@ -36,8 +36,6 @@ from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.engine.weights import Model, save_model, weights_digest
 
 N_MISTAKES = 24
-CHECKPOINT_SHARE = 20
-"""A checkpoint is written after each epoch, unless that would take more than one part in so many of the time."""
 
 
 class FullTraining:
@@ -124,25 +122,23 @@ class FullTraining:
             trainer.compile()
         if self.settings.graphed:
             trainer.record()
-        next_write, last = 0.0, self.settings.recipe.epochs
+        checkpoints, last = RegularCheckpoints(), self.settings.recipe.epochs
         for epoch in range(self.place["epoch"] + 1, last + 1):
             row = self._epoch(trainer, epoch)
             self.place |= {"epoch": epoch, "spent_s": self.place["spent_s"] + row.seconds}
             self.rows.append(row)
             with (self.folder / paths.METRICS).open("a") as file:
                 file.write(_line(row))
-            start = time.monotonic()
-            if start >= next_write or epoch == last:
-                save_checkpoint(paths.checkpoint(self.folder, trainer.seed), trainer, self.place)
+            if checkpoints.due or epoch == last:
+                checkpoints.save(paths.checkpoint(self.folder, trainer.seed), [trainer], self.place)
                 self.saved = trainer.seed, epoch
-                next_write = time.monotonic() + CHECKPOINT_SHARE * (time.monotonic() - start)
             yield row
 
     def _resume(self, trainer: Trainer) -> None:
         """Load the seed's checkpoint if there is one. Rows of epochs after it are lost, their time is counted."""
         self.place = {"epoch": 0, "spent_s": 0.0, "lost_s": 0.0}
         if (path := paths.checkpoint(self.folder, trainer.seed)).exists():
-            self.place = load_checkpoint(path, trainer)
+            self.place = load_checkpoint(path, [trainer])
             self.saved = trainer.seed, self.place["epoch"]
         before = [row for row in read_metrics(self.folder) if row.seed == trainer.seed]
         self.rows += [row for row in before if row.epoch <= self.place["epoch"]]

@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import SpoiledDeviceError, StoppedError, StorageError, TrainingError
 from nas_budget.records.predictions import read_predictions
+from nas_budget.search.storage import trial_store
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.tables import StudyTables, candidate_of
 from nas_budget.search.storage.trial_store import this_worker
@@ -174,7 +175,7 @@ def test_a_storage_that_fails_ends_the_search_and_not_the_trial(
         raise sqlalchemy.exc.OperationalError("statement", {}, Exception("database is locked"))
 
     with monkeypatch.context() as patch, pytest.raises(StorageError, match="cannot be used: database is locked"):
-        patch.setattr(optuna.trial.Trial, "report", locked)
+        patch.setattr(trial_store, "report", locked)
         list(make(dataset, tmp_path, search__storage=f"sqlite:///{tmp_path}/trials.db").events())
     search = make(dataset, tmp_path, search__storage=f"sqlite:///{tmp_path}/trials.db")
     list(search.events())
