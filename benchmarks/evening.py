@@ -76,6 +76,14 @@ def whiten(network: Any, images: SplitImages) -> None:
         weight[: 2 * n] = torch.cat([filters[:n], -filters[:n]])
 
 
+def pool_maps(network: Any, images: SplitImages) -> None:  # noqa: ARG001
+    """Halve maps by max pooling after a convolution of stride 1: four times the work of that convolution."""
+    for block in (block for stage in (network.layer1, network.layer2, network.layer3) for block in stage):
+        if block.conv1.stride == (2, 2):
+            block.conv1.stride = (1, 1)
+            block.conv1 = nn.Sequential(block.conv1, nn.MaxPool2d(2))
+
+
 def fast_biases(factor: float) -> Callable[[Trainer], None]:
     """Biases of batch norm learn so many times as fast."""
 
@@ -116,7 +124,9 @@ VARIANTS: dict[str, Variant] = {
     "other rate 0.03": Variant({"other_lr": 0.03}),
     "weight decay 0.03": Variant({"weight_decay": 0.03}),
     "rise over 10 % of the steps": Variant({"warmup": 0.1}),
+    "rise over 30 % of the steps": Variant({"warmup": 0.3}),
     "cosine": Variant({"schedule": "cosine"}),
+    "max pooling instead of stride": Variant(network=pool_maps),
     "together: batch 256, other rate 0.3, only convolutions decay": Variant(TOGETHER),
     "... and crop 2": Variant({**TOGETHER, "crop_pad": 2}),
     "... and SiLU": Variant(TOGETHER, activation=F.silu),

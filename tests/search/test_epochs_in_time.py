@@ -33,7 +33,7 @@ def options(dataset: Dataset, time_s: float = HOUR, **given: Any) -> tuple[RunCo
 @pytest.fixture
 def speed(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Seconds of an epoch by the recipe's name; any other fails."""
-    seconds = {"strong": 30.0, "fast": 20.0}
+    seconds = {"strong": 30.0, "evening": 20.0}
     monkeypatch.setattr(epochs_in_time, "epoch_seconds", lambda s, *_: seconds[s.recipe_name])
     return seconds
 
@@ -45,7 +45,7 @@ def fit(dataset: Dataset, folder: Path, time_s: float = HOUR, **given: Any) -> T
 def test_a_recipe_left_open_is_a_long_one_or_a_short_one_under_one_name(dataset: Dataset) -> None:
     long, short = options(dataset)
     assert (long.recipe_name, long.recipe) == ("strong", RECIPES["strong"])
-    assert (short.recipe_name, short.recipe.batch_size, short.recipe.label_smoothing) == ("fast", 512, 0.1)
+    assert (short.recipe_name, short.recipe) == ("evening", RECIPES["evening"])
     assert {option.name for option in (long, short)} == {"w-1h"}
     assert {option.time_s for option in (long, short)} == {HOUR}
     _, own = options(dataset, recipe__label_smoothing=0.0, recipe__learning_rate=0.3, name="own")
@@ -60,7 +60,7 @@ def test_a_recipe_that_is_named_is_kept(dataset: Dataset) -> None:
 
 
 def test_sixty_epochs_of_the_long_recipe_are_enough(dataset: Dataset, tmp_path: Path, speed: dict[str, float]) -> None:
-    del speed["fast"]  # which needs no timing
+    del speed["evening"]  # which needs no timing
     speed["strong"] = 0.95 * HOUR / 60.5
     found = fit(dataset, tmp_path)
     assert (found.settings.recipe_name, found.settings.recipe.epochs, found.epoch_s) == ("strong", 60, speed["strong"])
@@ -73,7 +73,7 @@ def test_where_fewer_fit_it_is_the_short_one_and_twice_the_time_may_be_long(
 ) -> None:
     speed["strong"] = 0.95 * HOUR / 59.5
     found = fit(dataset, tmp_path)
-    assert (found.settings.recipe_name, found.settings.recipe.epochs, found.epoch_s) == ("fast", 171, 20.0)
+    assert (found.settings.recipe_name, found.settings.recipe.epochs, found.epoch_s) == ("evening", 171, 20.0)
     assert found.twice
     assert (found.twice.recipe_name, found.twice.recipe.epochs) == ("strong", 119)
 
@@ -95,7 +95,7 @@ def test_no_more_epochs_are_chosen_than_a_recipe_takes(
 def test_a_time_too_short_for_an_epoch_is_told(
     dataset: Dataset, tmp_path: Path, speed: dict[str, float], epoch_s: float, given: dict[str, Any], words: str
 ) -> None:
-    speed["strong"] = speed["fast"] = epoch_s
+    speed["strong"] = speed["evening"] = epoch_s
     with pytest.raises(UsageError, match=words):
         fit(dataset, tmp_path, 9.0, **given)
 
@@ -121,15 +121,15 @@ class TestResuming:
 
     def test_it_keeps_recipe_and_epochs(self, dataset: Dataset, folder: Path) -> None:
         found = fit(dataset, folder, n_seeds=2)
-        assert (found.settings.recipe_name, found.settings.recipe.epochs) == ("fast", 171)
+        assert (found.settings.recipe_name, found.settings.recipe.epochs) == ("evening", 171)
         assert (found.epoch_s, found.twice) == (None, None)
 
     @pytest.mark.parametrize(
         ("given", "words"),
         [
             ({"time_s": 2 * HOUR}, "time was 1h, not 2h"),
-            ({"recipe__name": "paper"}, "recipe was fast, not paper"),
-            ({"recipe__batch_size": 64}, "recipe.batch_size was 512, not 64"),
+            ({"recipe__name": "paper"}, "recipe was evening, not paper"),
+            ({"recipe__batch_size": 64}, "recipe.batch_size was 256, not 64"),
         ],
     )
     def test_other_settings_are_told(self, dataset: Dataset, folder: Path, given: dict[str, Any], words: str) -> None:
@@ -151,6 +151,6 @@ def test_seconds_of_an_epoch_are_those_of_every_seed_and_of_both_evaluations(
     monkeypatch.setattr(epochs_in_time, "calibrate", lambda *_: TimeModel(per_image=1.0))
     long, short = options(dataset, n_seeds=2)  # 450 images, 50 for validation
     assert epoch_seconds(long, dataset, CPU) == pytest.approx(2 * (3 * 128 + 2 * 50 / 3))
-    assert epoch_seconds(short, dataset, CPU) == pytest.approx(2 * (450 + 50 / 3))
+    assert epoch_seconds(short, dataset, CPU) == pytest.approx(2 * (256 + 50 / 3))
     whole, _ = options(dataset, all_images=True, recipe__batch_size=500)
     assert epoch_seconds(whole, dataset, CPU) == pytest.approx(500)

@@ -26,7 +26,7 @@ Keys = Annotated[
         "max_weight_bytes", "weight_format", "max_activation_bytes",
         set_panel=TRAINING,
         recipe={
-            "text": "strong, fast, brief, paper, or study for that of the trial.", "default": "strong",
+            "text": "strong, evening, fast, brief, paper, or study for that of the trial.", "default": "strong",
             "choices": (*RECIPES, STUDY_RECIPE),
         },
         images={"default": "all"},

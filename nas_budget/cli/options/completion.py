@@ -14,7 +14,7 @@ from nas_budget.records.presets import presets
 from nas_budget.records.run_folder import RUN, STUDY, folders, kind_of
 
 RUNS = Path("runs")
-RECIPES = ("fast", "brief", "paper", "strong")
+RECIPES = ("fast", "brief", "evening", "paper", "strong")
 SAMPLERS = ("bayes", "tpe", "gp", "nsga2", "cmaes", "evolution", "random")
 AIMS = ("front", "best")
 PRUNERS = ("front", "halving", "hyperband", "median", "none")

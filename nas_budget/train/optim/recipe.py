@@ -1,4 +1,4 @@
-"""`Recipe`: the hyperparameters of a training, and `RECIPES`: four tested ones by name."""
+"""`Recipe`: the hyperparameters of a training, and `RECIPES`: five tested ones by name."""
 
 from __future__ import annotations
 
@@ -122,6 +122,12 @@ RECIPES = {
     ),
     # The same for a few thousand images on a CPU: small batches, so that there are steps enough to learn.
     "brief": Recipe(optimizer="muon", learning_rate=0.05, weight_decay=0.01, batch_size=64, epochs=6),
+    # For a final run of some hours without a GPU: what was worth something alone in eight epochs, together
+    # (benchmarks/evening.py). Smaller batches than 256 cost large networks more of the optimizer's time.
+    "evening": Recipe(
+        optimizer="muon", learning_rate=0.1, other_lr=0.3, weight_decay=0.01, batch_size=256, epochs=30,
+        decays="convolutions", label_smoothing=0.1, crop_pad=2, flip="alternate",
+    ),
     # For the final run. CutMix (Yun et al. 2019, arXiv:1905.04899), TrivialAugment (Müller and Hutter 2021,
     # arXiv:2103.10158), decay of convolutions only and label smoothing (He et al. 2018, arXiv:1812.01187),
     # EMA weights (Polyak and Juditsky 1992).
