@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import psutil
@@ -31,6 +31,7 @@ class TrialStore:
     Attributes:
         study: Optuna's study.
         about: What is noted with each trial, with the worker's identity.
+        is_gone: Whether nobody trains a running trial that this store does not hold.
 
     Examples:
         >>> import optuna
@@ -45,6 +46,7 @@ class TrialStore:
         self.study = study
         self.about = {**(about or {}), "worker": this_worker()}
         self.shared = shared
+        self.is_gone: Callable[[FrozenTrial], bool] = self._is_of_a_process_that_is_gone
         self.tracker = TrialTracker(study)
         self._live: dict[int, Trial] = {}
         self._reported: dict[int, dict[int, tuple[float, float | None]]] = {}
@@ -63,7 +65,11 @@ class TrialStore:
         return self.tracker.running()
 
     def is_lost(self, trial: FrozenTrial) -> bool:
-        """Whether a running trial of ours was left by a process that is gone, or by this one.
+        """Whether a running trial was left by whoever trained it."""
+        return trial.number not in self._live and self.is_gone(trial)
+
+    def _is_of_a_process_that_is_gone(self, trial: FrozenTrial) -> bool:
+        """Whether a trial was left by a process that is gone, or by this one.
 
         In a run folder only one search runs at a time. A trial of another machine was then left by a process that is
         gone, such as a container under its old name. In a shared storage it is left alone.
@@ -93,6 +99,14 @@ class TrialStore:
     def resume(self, lost: FrozenTrial) -> None:
         """Make a lost trial this worker's."""
         self.note(self._hold(live_trial(self.study, lost), lost), **self.about, resumed=True)
+
+    def adopt(self, running: FrozenTrial) -> None:
+        """Hold a running trial that another process held for the same worker."""
+        self._hold(live_trial(self.study, running), running)
+
+    def let_go(self, number: int) -> None:
+        """Hold a trial no more: whoever trained it is gone."""
+        del self._live[number], self._reported[number]
 
     def note_repeated(self, number: int, seconds: float) -> None:
         """Add to the time of epochs that earlier attempts at a trial of this worker trained in vain."""

@@ -152,6 +152,11 @@ class StoredTrials:
         """The training loss where trials are compared by it."""
         return None
 
+    def adopt(self, running: FrozenTrial) -> None:
+        """Go on with a running trial that another process scheduled."""
+        self.store.adopt(running)
+        self.losses[running.number] = [epoch.train_loss for epoch in epochs_in(self.folder / str(running.number))]
+
     def look(self) -> None:
         """Take in what is new in the store."""
         self.store.look()

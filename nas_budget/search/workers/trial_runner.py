@@ -6,7 +6,7 @@ import json
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 
 from optuna.exceptions import StorageInternalError
@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas_budget.arch.cost import cost
-from nas_budget.errors import NasBudgetError, SpoiledDeviceError, TrainingError
+from nas_budget.errors import NasBudgetError, SpoiledDeviceError, TrainingError, TrialLostError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import TRIAL_CHECKPOINT, TRIAL_EPOCHS, TRIAL_ERROR, TRIAL_SETTINGS
 from nas_budget.records.training_run import EpochResult
@@ -47,13 +47,14 @@ def run_trials(scheduler: Scheduler, trainer: CandidateTrainer) -> Iterator[Even
     failures = 0
     while not isinstance(trial := scheduler.suggest(), NoMoreTrials):
         runner = TrialRunner(trial, scheduler, trainer)
-        for event in runner.events():
-            yield event
-            if isinstance(event, TrialFinished):
-                failures = failures + 1 if event.record.state == "failed" else 0
-                if failures == FAILURES_IN_A_ROW:
-                    why = event.record.reason
-                    raise TrainingError(f"{failures} trials failed in a row, the last because: {why}")
+        with suppress(TrialLostError):
+            for event in runner.events():
+                yield event
+                if isinstance(event, TrialFinished):
+                    failures = failures + 1 if event.record.state == "failed" else 0
+                    if failures == FAILURES_IN_A_ROW:
+                        why = event.record.reason
+                        raise TrainingError(f"{failures} trials failed in a row, the last because: {why}")
         if runner.spoiled:
             raise runner.spoiled
     if trial.reason:
