@@ -18,7 +18,7 @@ from nas_budget.cli.console.output import images_in_words, log, logger, out, out
 from nas_budget.cli.console.progress import display, progress_if_any
 from nas_budget.cli.console.search_view import SearchView
 from nas_budget.cli.console.study import counts_of, print_finalists
-from nas_budget.errors import StoppedError
+from nas_budget.errors import StoppedError, UsageError
 from nas_budget.records.formatting import in_short, percent_with_interval, seconds_in_words, width_in_words
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, PAGE, TRIALS_TABLE
 from nas_budget.search.api import result_of
@@ -30,7 +30,7 @@ from nas_budget.search.selection import DEFAULT_RECIPE
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.storage import Finished, count_finished
 from nas_budget.search.workers.events import Event, FinalistFinished, SearchEnded, TrialFinished
-from nas_budget.search.workers.search_runner import Search
+from nas_budget.search.workers.search_runner import Search, Workers
 from nas_budget.train.engine.device import describe_device
 from nas_budget.train.optim.recipe import RECIPES
 from nas_budget.train.profile.time_model import calibrate
@@ -114,14 +114,24 @@ def plan_json(planned: PlannedSearch) -> dict[str, Any]:
     return {**about, "plan": asdict(plan), "settings": opened.settings.to_dict()}
 
 
-def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: bool) -> tuple[Search, str, bool]:
+def run_search(
+    planned: PlannedSearch, should_stop: Callable[[], bool], quiet: bool, engine: str = "local", **cluster: Any
+) -> tuple[Search, str, bool]:
     """Run the trials that are left and show progress; the page is written however it ends.
 
     With the search comes what of it is missing, in words: it is empty where all was done, or a stop rule ended it; and
     whether its page was written.
+
+    Args:
+        planned: The study.
+        should_stop: Asked before every step.
+        quiet: Whether progress is not shown.
+        engine: "local", or "ray" for workers on a cluster.
+        cluster: The options of such workers.
     """
-    settings, plan = planned.opened.settings, planned.plan
-    search, missing, has_page = planned.opened.search(should_stop), "", False
+    opened, settings, plan = planned.opened, planned.opened.settings, planned.plan
+    workers = _ray_workers(opened, should_stop, **cluster) if engine == "ray" else None
+    search, missing, has_page = opened.search(should_stop, workers), "", False
     try:
         with display(quiet) as show, closing(search.events()) as events:
             left = TimeLeft(settings, plan.trial_s, plan.speed, plan.ladder_s)
@@ -151,6 +161,25 @@ def _missing(event: Event) -> str:
     if isinstance(event, TrialFinished) and event.record.state == "failed" and event.record.of is not None:
         return f"the network of trial {event.record.of} failed to train wider"
     return ""
+
+
+def _ray_workers(
+    opened: Opened, should_stop: Callable[[], bool], ray_address: str | None, gpus_per_worker: float | None,
+    cpus_per_worker: float | None,
+) -> Workers:  # fmt: skip
+    """The workers on a Ray cluster.
+
+    Raises:
+        UsageError: The study lies in a database, for which Ray is of no use.
+    """
+    from nas_budget.search.cluster.ray_engine import RayWorkers  # loads what only clusters need
+
+    settings = opened.settings
+    if settings.storage != "journal":
+        raise UsageError("--engine ray: its coordinator keeps the study in the run folder; leave out --storage")
+    n_workers = None if "search.workers" in settings.chosen else settings.workers
+    cpus = float(settings.threads) if cpus_per_worker is None else cpus_per_worker
+    return RayWorkers(n_workers, should_stop, ray_address, gpus_per_worker, cpus, opened.data_dir, log)
 
 
 def _next_steps(planned: PlannedSearch, spec: AnySpec) -> Iterator[str]:

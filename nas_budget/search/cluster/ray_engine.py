@@ -149,22 +149,22 @@ class RayWorkers:
     """The workers of a search as actors of Ray. One coordinator on the head node owns the study.
 
     Args:
-        n_workers: Trainings at once, over all machines.
+        n_workers: Trainings at once, over all machines; None for as many as the cluster has room for.
         should_stop: Asked several times a second.
         address: Of a cluster that runs, such as "auto"; None for this machine alone.
-        gpus: Share of a GPU for each worker; 0 for none.
+        gpus: Share of a GPU for each worker; None for 1 where the cluster has GPUs.
         cpus: Processors for each worker.
         data_dir: Folder of the data sets on every machine.
         on_message: Gets a line for a person.
     """
 
     def __init__(
-        self, n_workers: int, should_stop: Callable[[], bool] = lambda: False, address: str | None = None,
-        gpus: float = 0.0, cpus: float = 1.0, data_dir: str | None = None,
+        self, n_workers: int | None = None, should_stop: Callable[[], bool] = lambda: False, address: str | None = None,
+        gpus: float | None = None, cpus: float = 1.0, data_dir: str | None = None,
         on_message: Callable[[str], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self.n_workers, self.should_stop, self.address = n_workers, should_stop, address
-        self.options = {"num_gpus": gpus, "num_cpus": cpus}
+        self.gpus, self.cpus = gpus, cpus
         self.data_dir, self.on_message = data_dir, on_message
 
     def events(self, part: SearchPart) -> Iterator[Event]:
@@ -184,19 +184,33 @@ class RayWorkers:
             answer(coordinator.look.remote(stop=False))
             yield from _Round(self, ray, coordinator, part).events()
 
+    def options(self, ray: Any) -> dict[str, float]:
+        """What Ray sets aside for each worker."""
+        gpus = float("GPU" in ray.cluster_resources()) if self.gpus is None else self.gpus
+        return {"num_gpus": gpus, "num_cpus": self.cpus}
+
+    def n_places(self, ray: Any) -> int:
+        """How many workers the cluster has room for now, at least one."""
+        there, wanted = ray.cluster_resources(), self.options(ray)
+        places = [
+            there.get(kind, 0.0) / share for kind, share in zip(("GPU", "CPU"), wanted.values(), strict=True) if share
+        ]
+        return max(1, int(min(places, default=1)))
+
 
 class _Round:
     """The workers of one part of a search, from the first trial to the last."""
 
     def __init__(self, about: RayWorkers, ray: Any, coordinator: Any, part: SearchPart) -> None:
         self.about, self.ray, self.coordinator, self.part = about, ray, coordinator, part
-        self.actor = ray.remote(WorkerActor)
+        self.actor = ray.remote(WorkerActor).options(**about.options(ray))
+        self.n_workers = about.n_workers or about.n_places(ray)
         self.running: dict[Any, tuple[str, int, Any]] = {}
         self.n_replaced = 0
         self.failure: NasBudgetError | None = None
 
     def events(self) -> Iterator[Event]:
-        for index in range(self.about.n_workers):
+        for index in range(self.n_workers):
             self._start(index)
         began, said, called = time.monotonic(), False, set[str]()
         try:
@@ -228,9 +242,7 @@ class _Round:
 
     def _start(self, index: int) -> None:
         name = f"{index}-{uuid.uuid4().hex[:8]}"
-        worker = self.actor.options(**self.about.options).remote(
-            name, index, self.part.settings, self.about.data_dir, self.coordinator
-        )
+        worker = self.actor.remote(name, index, self.part.settings, self.about.data_dir, self.coordinator)
         self.running[worker.run.remote()] = name, index, worker
 
     def _ended(self, ref: Any, stopping: bool) -> Iterator[Event]:
@@ -246,7 +258,7 @@ class _Round:
             answer(self.coordinator.ask.remote("release", name))
             yield WorkerLost(index, 1)
             self.n_replaced += 1
-            if not stopping and self.n_replaced > MOST_REPLACED * self.about.n_workers:
+            if not stopping and self.n_replaced > MOST_REPLACED * self.n_workers:
                 self.failure = StudyError(f"{self.n_replaced} workers were lost; nothing finished is lost")
             elif not stopping:
                 self._start(index)
