@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial
@@ -162,7 +163,8 @@ class RemoteScheduler:
 
     def __init__(self, calls: Calls, worker: str, about: Mapping[str, Any]) -> None:
         self.calls, self.worker, self.about = calls, worker, about
-        self.home = TemporaryDirectory(prefix="nas-budget-")
+        self.home = Path(mkdtemp(prefix="nas-budget-"))
+        weakref.finalize(self, shutil.rmtree, self.home, ignore_errors=True)
         self.given: Assignment | None = None
 
     def suggest(self) -> Assignment | NoMoreTrials:
@@ -171,7 +173,7 @@ class RemoteScheduler:
         if isinstance(answer, NoMoreTrials):
             return answer
         self.given = answer.trial
-        folder = Path(self.home.name) / answer.trial.folder.name
+        folder = self.home / answer.trial.folder.name
         folder.mkdir(parents=True, exist_ok=True)
         write_files(folder, answer.files)
         return replace(answer.trial, folder=folder)

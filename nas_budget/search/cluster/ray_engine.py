@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 import uuid
@@ -282,7 +283,7 @@ def _connected(address: str | None) -> Iterator[Any]:
         ray.init(
             address=address,
             include_dashboard=False if address is None else None,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             log_to_driver=False,
         )
     except (ConnectionError, ValueError, RuntimeError) as error:

@@ -108,7 +108,7 @@ class Scheduler(Protocol):
         """A trial has ended after so many seconds; what to tell of it."""
 
 
-class StoredTrials:
+class StoredTrials(Scheduler):
     """What schedulers have in common: trials in a store, and files in a folder.
 
     Args:

@@ -23,8 +23,9 @@ from nas_budget.search.storage.tables import StudyTables, candidate_of
 from nas_budget.search.storage.trial_store import this_worker
 from nas_budget.search.workers import trainer
 from nas_budget.search.workers.events import SearchEnded, TrialFinished, TrialStarted
+from nas_budget.search.workers.part import SearchPart
 from nas_budget.search.workers.scheduler import SearchScheduler, was_done
-from nas_budget.search.workers.search_runner import Phase, Search, visible_gpus
+from nas_budget.search.workers.search_runner import LocalWorker, Search, visible_gpus
 from nas_budget.search.workers.trial_runner import TrialRunner
 from nas_budget.train.data.dataset import Dataset
 from tests.search.studies import make
@@ -258,9 +259,10 @@ def test_gpus_are_dealt_out_by_the_names_that_cuda_has_for_them(
 
 def test_each_worker_sees_one_gpu(dataset: Dataset, tmp_path: Path) -> None:
     settings = make(dataset, tmp_path).settings
-    phase = Phase(settings, tmp_path, None, None, 0, ("4", "MIG-a"))
-    assert [phase.environment(i)["CUDA_VISIBLE_DEVICES"] for i in range(3)] == ["4", "MIG-a", "4"]
-    assert Phase(settings, tmp_path, None, None, 0).environment(1) == {}
+    part = SearchPart(settings, tmp_path, None, 0)
+    worker = LocalWorker(part, None, ("4", "MIG-a"))
+    assert [worker.environment(i)["CUDA_VISIBLE_DEVICES"] for i in range(3)] == ["4", "MIG-a", "4"]
+    assert LocalWorker(part, None).environment(1) == {}
 
 
 def test_a_search_in_which_everything_fails_gives_up(
