@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from nas_budget.arch.spec import AnySpec
-from nas_budget.search.config.proxy import Measure
+from nas_budget.search.config.plan import Plan, make_plan
 from nas_budget.search.config.resolve import resolve
 from nas_budget.search.config.settings import StudyConfig, study_name
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.storage.storage import recorded_settings
+from nas_budget.search.workers.apart import apart
 from nas_budget.search.workers.search_runner import Search, visible_gpus
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.open import open_dataset
-from nas_budget.train.data.split import LabelledImages, SplitImages, channel_statistics, first_images, split_images
-from nas_budget.train.engine.device import choose_device
+from nas_budget.train.data.split import LabelledImages, SplitImages, channel_statistics, split_images
+from nas_budget.train.engine.device import choose_device, choose_precision, describe_device, has_gpus, why_unusable
 from nas_budget.train.optim.recipe import Recipe
 from nas_budget.train.profile.time_model import TimeModel, calibrate
 from nas_budget.untrusted import check_name
@@ -37,7 +39,7 @@ class Opened:
         settings: Of the study.
         dataset: Where its images come from.
         images: The images on the device; on the CPU where GPUs are dealt out to workers.
-        device: Where it trains.
+        found: Where it trains.
         data_dir: Folder of the data sets.
         folder: Where its files go.
         exists: Whether it was started before.
@@ -46,10 +48,20 @@ class Opened:
     settings: StudyConfig
     dataset: Dataset
     images: SplitImages
-    device: torch.device
+    found: FoundDevice
     data_dir: str | None
     folder: Path
     exists: bool
+
+    @property
+    def device(self) -> torch.device:
+        """Where it trains."""
+        return self.found.device
+
+    @property
+    def device_name(self) -> str:
+        """Where it trains, in words."""
+        return self.found.name if self.is_dealt_out else describe_device(self.device)
 
     def threads(self) -> AbstractContextManager[None]:
         """Torch uses the study's count of threads within it, where it trains on a CPU; the caller's comes back."""
@@ -57,7 +69,7 @@ class Opened:
 
     def search(self, should_stop: Callable[[], bool] | None = None) -> Search:
         """The search; its study is created or resumed."""
-        gpus = visible_gpus(self.settings.device) if self.is_dealt_out else ()
+        gpus = visible_gpus(self.settings.device, self.found.unusable) if self.is_dealt_out else ()
         return Search(self.settings, self.images, self.folder, should_stop, self.data_dir, gpus)
 
     @property
@@ -65,9 +77,51 @@ class Opened:
         """Whether GPUs are dealt out to worker processes, so that this one keeps no images on any."""
         return self.device.type == "cuda" and self.settings.workers > 1
 
-    def images_to_time(self, batch_size: int) -> SplitImages:
-        """Images for training steps that are timed, on the device: a batch of them where the others lie elsewhere."""
-        return first_images(self.images, batch_size, self.device) if self.is_dealt_out else self.images
+    def plan(self, n_left: int, n_wider: Sequence[int] = (), n_runs: int = 0) -> Plan:
+        """What to expect of the trials, the levels of the ladder and the finalists' runs that the study lacks."""
+        measure = timer(self.dataset, self.device, self.settings.graph, True) if self.is_dealt_out else None
+        return make_plan(self.settings, self.images, n_left, n_wider, n_runs, measure)
+
+    def time_model(self, specs: Sequence[AnySpec], recipe: Recipe) -> TimeModel:
+        """The time model of the device, fitted to steps of these networks by another recipe."""
+        precision = self.settings.precision
+        if self.is_dealt_out:
+            return timer(self.dataset, self.device, apart=True)(specs, recipe, precision)
+        return calibrate(specs, self.images, recipe, precision)
+
+
+@dataclass(frozen=True)
+class FoundDevice:
+    """A device that computes, and what is asked of it before a search.
+
+    Attributes:
+        device: Such as cpu or cuda:1.
+        name: In words.
+        precision: The number format that suits it.
+        unusable: GPUs that do not compute.
+        notes: On each of these, what is wrong.
+    """
+
+    device: torch.device
+    name: str
+    precision: str
+    unusable: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def find_device(name: str, precision: str) -> FoundDevice:
+    """The device of a name, and its number format where that is "auto".
+
+    Raises:
+        UsageError: A device that is not there or does not compute.
+    """
+    notes: list[str] = []
+    device = choose_device(name, notes.append)
+    unusable: tuple[int, ...] = ()
+    if name == "auto" and device.type == "cuda":
+        unusable = tuple(i for i in range(torch.cuda.device_count()) if why_unusable(torch.device("cuda", i)))
+    precision = choose_precision(precision, device) if precision == "auto" else precision
+    return FoundDevice(device, describe_device(device), precision, unusable, tuple(notes))
 
 
 @contextmanager
@@ -82,23 +136,43 @@ def torch_threads(n: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def timer(dataset: Dataset, device: torch.device, graphed: bool = False) -> Measure:
-    """What times networks on the device, on images of noise: how long a step takes does not depend on them.
+@dataclass(frozen=True)
+class Timer:
+    """Times networks on a device, on images of noise: how long a step takes does not depend on what they show.
 
     A CPU is timed on one thread: as many trainings, or threads of one, as it has cores share the work later.
+
+    Attributes:
+        device: To time on.
+        shape: Of the images, (number, height, width, channels).
+        n_classes: Of the images.
+        graphed: Whether steps are replayed from a CUDA graph.
+        apart: Whether that is done in a process of its own, so that this one does not use the device.
     """
 
-    def measure(specs: Sequence[AnySpec], recipe: Recipe, precision: str) -> TimeModel:
-        shape = (min(dataset.n_train, N_NOISE), dataset.image_size, dataset.image_size, dataset.in_channels)
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
-        labels = torch.randint(len(dataset.classes), shape[:1], generator=generator)
-        part = LabelledImages(noise.to(device), labels.to(device))
-        images = SplitImages(part, part, *channel_statistics(part.images), len(dataset.classes))
-        with torch_threads(1 if device.type == "cpu" else None):
-            return calibrate(specs, images, recipe, precision, graphed)
+    device: torch.device
+    shape: tuple[int, int, int, int]
+    n_classes: int
+    graphed: bool
+    apart: bool
 
-    return measure
+    def __call__(self, specs: Sequence[AnySpec], recipe: Recipe, precision: str) -> TimeModel:
+        """The time model of the device, fitted to steps of these networks."""
+        if self.apart:
+            return apart(replace(self, apart=False), specs, recipe, precision)
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randint(256, self.shape, generator=generator, dtype=torch.uint8)
+        labels = torch.randint(self.n_classes, self.shape[:1], generator=generator)
+        part = LabelledImages(noise.to(self.device), labels.to(self.device))
+        images = SplitImages(part, part, *channel_statistics(part.images), self.n_classes)
+        with torch_threads(1 if self.device.type == "cpu" else None):
+            return calibrate(specs, images, recipe, precision, self.graphed)
+
+
+def timer(dataset: Dataset, device: torch.device, graphed: bool = False, apart: bool = False) -> Timer:
+    """What times networks on the device, on images of noise like those of the data set."""
+    shape = (min(dataset.n_train, N_NOISE), dataset.image_size, dataset.image_size, dataset.in_channels)
+    return Timer(device, shape, len(dataset.classes), graphed, apart)
 
 
 def open_search(
@@ -127,7 +201,13 @@ def open_search(
     sections = read_study_file(file, overrides)
     if in_process and sections["search"]["workers"] == "auto":
         sections["search"]["workers"] = 1
-    device = choose_device(sections["search"]["device"], on_message)
+    asked = sections["search"]
+    # Several workers use GPUs in processes of their own. This one then asks nothing of a GPU, as it would stay there.
+    is_apart = asked["workers"] not in ("auto", 1) and asked["device"] not in ("cpu", "mps") and has_gpus()
+    found = (partial(apart, find_device) if is_apart else find_device)(asked["device"], asked["precision"])
+    for note in found.notes:
+        on_message(note)
+    device = found.device
     name = study_name(file, sections) if name is None else check_name(name)
     folder = runs_dir / name
     recorded = recorded_settings(sections["search"]["storage"], folder, name)
@@ -135,7 +215,10 @@ def open_search(
     if wanted == "auto" and recorded:
         wanted = recorded["data"]["name"]
     dataset = open_dataset(wanted, data_dir, on_message, on_share)
-    settings = resolve(name, sections, device, dataset, recorded, timer(dataset, device, sections["search"]["graph"]))
+    if is_apart and not recorded:
+        asked["precision"] = found.precision
+    measure = timer(dataset, device, asked["graph"], is_apart and device.type == "cuda")
+    settings = resolve(name, sections, device, dataset, recorded, measure)
     home = torch.device("cpu") if device.type == "cuda" and settings.workers > 1 else device
     images = split_images(dataset, home, settings.n_train, settings.n_validation)
-    return Opened(settings, dataset, images, device, data_dir, folder, recorded is not None)
+    return Opened(settings, dataset, images, found, data_dir, folder, recorded is not None)

@@ -61,17 +61,23 @@ def recipe(request: pytest.FixtureRequest) -> str:
 def found(recipe: str, shared: Path) -> dict[str, Any]:
     """What the recipe does in each case, from one process."""
     kept = shared / f"{recipe}.json"
+    with FileLock(shared / f"{recipe}.lock"):
+        if not kept.exists():
+            kept.write_text(json.dumps(ran("steps", shared, recipe)))
+    return dict(json.loads(kept.read_text()))
+
+
+def ran(module: str, shared: Path, given: str) -> dict[str, Any]:
+    """What a module of this folder prints, in a process with the device that is not there."""
+    library = shared / "libfakecuda.so"
     with FileLock(shared / "lock"):
-        library = shared / "libfakecuda.so"
         if not library.exists():
             build(shared)
-        if not kept.exists():
-            command = [sys.executable, "-m", "tests.gpu_without_gpu.steps", str(library), recipe]
-            environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-            ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
-            assert ran.returncode == 0, ran.stderr
-            kept.write_text(ran.stdout)
-    return dict(json.loads(kept.read_text()))
+    command = [sys.executable, "-m", f"tests.gpu_without_gpu.{module}", str(library), given]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 @pytest.fixture
@@ -112,3 +118,14 @@ def test_steps_are_recorded_on_the_device_that_was_asked_for_and_replayed_in_few
     assert recorded["graphs"] == [one, one]  # which share their memory
     assert {*recorded["faults"]} <= ON_THE_HOST | AT_THE_FIRST_REPLAY
     assert recorded["launches"] <= MOST_LAUNCHES_OF_A_REPLAY, recorded["counts"]
+
+
+def test_a_search_with_workers_uses_no_gpu_in_its_parent_process(shared: Path, tmp_path: Path) -> None:
+    found = ran("planning", shared, str(tmp_path))
+    assert found == {
+        "device": "H100",
+        "precision": "bf16",
+        "images": "cpu",
+        "gpus": ["0", "1"],
+        "predicts": "TimeModel",
+    }

@@ -22,7 +22,7 @@ from nas_budget.errors import StoppedError
 from nas_budget.records.formatting import in_short, percent_with_interval, seconds_in_words, width_in_words
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, PAGE, TRIALS_TABLE
 from nas_budget.search.api import result_of
-from nas_budget.search.config.plan import Plan, TimeLeft, make_plan
+from nas_budget.search.config.plan import Plan, TimeLeft
 from nas_budget.search.config.proxy import TRAINED, levels
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.open_study import Opened, open_search, torch_threads
@@ -31,9 +31,7 @@ from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.storage import Finished, count_finished
 from nas_budget.search.workers.events import Event, FinalistFinished, SearchEnded, TrialFinished
 from nas_budget.search.workers.search_runner import Search
-from nas_budget.train.engine.device import describe_device
 from nas_budget.train.optim.recipe import RECIPES
-from nas_budget.train.profile.time_model import calibrate
 
 EVENING_S, SHORT_EPOCHS = 10_800.0, 20
 """Seconds that a person may wait for a full training, and epochs without which it is none."""
@@ -62,8 +60,7 @@ def plan_search(
         torch.set_num_threads(settings.threads)
     done = count_finished(settings.storage, opened.folder, settings.name) if opened.exists else Finished()
     n_left = max(0, settings.trials - done.trials)
-    images = opened.images_to_time(settings.recipe.batch_size)
-    plan = make_plan(settings, images, n_left, done.wider, done.finalist_runs)
+    plan = opened.plan(n_left, done.wider, done.finalist_runs)
     return PlannedSearch(opened, plan, done.trials, n_cores)
 
 
@@ -77,7 +74,7 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
     at_once = f", {s.workers} at once" if s.workers > 1 else ""
     lines = [
         f"study    {s.name} ({how_far}), in {opened.folder}",
-        f"device   {describe_device(opened.device)}, {s.precision}",
+        f"device   {opened.device_name}, {s.precision}",
         f"data     {images_in_words(opened.dataset.name, s.n_train, s.n_validation)}; test images not read",
         f"budget   {s.budget}",
         f"space    {s.space.in_words}",
@@ -108,7 +105,7 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
 def plan_json(planned: PlannedSearch) -> dict[str, Any]:
     """The plan for a program."""
     opened, plan, n_before, _ = planned
-    about = {"study": opened.settings.name, "device": describe_device(opened.device), "finished": n_before}
+    about = {"study": opened.settings.name, "device": opened.device_name, "finished": n_before}
     return {**about, "plan": asdict(plan), "settings": opened.settings.to_dict()}
 
 
@@ -154,7 +151,7 @@ def _next_steps(planned: PlannedSearch, spec: AnySpec) -> Iterator[str]:
     """The full training of the best network, how long it takes here, and what to do where that is long."""
     opened, recipe = planned.opened, RECIPES[DEFAULT_RECIPE]
     with torch_threads(planned.n_cores if opened.device.type == "cpu" else None):
-        speed = calibrate([spec], opened.images_to_time(recipe.batch_size), recipe, opened.settings.precision)
+        speed = opened.time_model([spec], recipe)
     epoch_s = speed.epoch_seconds(spec, recipe, opened.dataset.n_train)
     command = f"nas-budget train --study {opened.folder}"
     if not epoch_s:  # memory did not suffice for a step

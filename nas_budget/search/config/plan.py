@@ -15,7 +15,7 @@ from nas_budget.arch.cost import cost
 from nas_budget.arch.scale import scale_widths
 from nas_budget.arch.spec import AnySpec, spec_from_json
 from nas_budget.records.trials import TrialRecord
-from nas_budget.search.config.proxy import DEAR, elapsed_s, levels
+from nas_budget.search.config.proxy import DEAR, Measure, elapsed_s, levels
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.network_space import NetworkSpace
 from nas_budget.train.data.split import SplitImages
@@ -75,9 +75,10 @@ class Plan:
 
 
 def make_plan(
-    settings: StudyConfig, images: SplitImages, n_left: int, n_wider: Sequence[int] = (), n_runs: int = 0
-) -> Plan:
-    """The plan of what a study lacks, timed on the device of the images.
+    settings: StudyConfig, images: SplitImages, n_left: int, n_wider: Sequence[int] = (), n_runs: int = 0,
+    measure: Measure | None = None,
+) -> Plan:  # fmt: skip
+    """The plan of what a study lacks, timed on the device of the images, unless `measure` times elsewhere.
 
     Args:
         settings: Of the study.
@@ -85,6 +86,7 @@ def make_plan(
         n_left: Trials that it lacks.
         n_wider: Trials that each further level of the ladder has.
         n_runs: Finalists' runs that it has.
+        measure: Times networks on a GPU that this process does not use.
 
     Raises:
         NothingFitsError: No network of the space is inside the budget.
@@ -94,8 +96,11 @@ def make_plan(
     filled = [networks.decode_largest(_point(networks, rng)) for _ in range(N_FILLED)]
     proposals = propose(settings, N_PROPOSED)
     proxies = [scale_widths(spec, settings.proxy) for spec in proposals]
-    timed = to_time(proxies, cheaper=images.mean.device.type == "cpu")
-    speed = calibrate(timed, images, settings.recipe, settings.precision, settings.graph)
+    timed = to_time(proxies, cheaper=measure is None and images.mean.device.type == "cpu")
+    if measure:
+        speed = measure(timed, settings.recipe, settings.precision)
+    else:
+        speed = calibrate(timed, images, settings.recipe, settings.precision, settings.graph)
     trial_s = _mean_seconds(proposals, speed, settings, n_left)
     ladder_s = tuple(
         _typical(settings, [trial_seconds(speed, spec, settings, proxy=factor) for spec in proposals])

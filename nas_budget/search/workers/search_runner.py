@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -90,8 +90,10 @@ def torch_trainer(settings: StudyConfig, images: SplitImages, should_stop: Calla
     return TorchTrainer(images, settings.precision, should_stop, settings.graph)
 
 
-def visible_gpus(name: str) -> tuple[str, ...]:
+def visible_gpus(name: str, unusable: Collection[int] = ()) -> tuple[str, ...]:
     """The GPUs of the device of a name, "auto", "cuda" or "cuda:1", by what CUDA_VISIBLE_DEVICES calls them.
+
+    Those that do not compute are left out, by their index.
 
     Of slices of a GPU (MIG) a process sees only the first, so all are taken that the variable names.
     """
@@ -100,7 +102,7 @@ def visible_gpus(name: str) -> tuple[str, ...]:
     is_sliced = bool(given) and given[0].startswith("MIG-")
     gpus = given if is_sliced else given[:n] or [str(i) for i in range(n)]
     index = torch.device(name).index if name.startswith("cuda:") else None
-    return tuple(gpus if index is None else gpus[index : index + 1])
+    return tuple(gpu for i, gpu in enumerate(gpus) if (i not in unusable if index is None else i == index))
 
 
 class Search:

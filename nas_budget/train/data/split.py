@@ -75,15 +75,6 @@ def split_images(
     return SplitImages(ours, held, mean, std, len(dataset.classes))
 
 
-def first_images(images: SplitImages, n: int, device: torch.device) -> SplitImages:
-    """The first `n` images of each part on a device."""
-    train, validation = (
-        LabelledImages(part.images[:n].to(device), part.labels[:n].to(device))
-        for part in (images.train, images.validation)
-    )
-    return SplitImages(train, validation, images.mean.to(device), images.std.to(device), images.n_classes)
-
-
 def labelled_images(dataset: Dataset, part: str, device: torch.device) -> LabelledImages:
     """All images of "train" or "test" on the device, in their own order."""
     images, labels = dataset.read(part)

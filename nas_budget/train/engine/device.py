@@ -62,6 +62,11 @@ def choose_device(name: str = "auto", on_message: Callable[[str], None] = lambda
     raise UsageError(f"device: {name!r} is not available{why}; allowed are {', '.join(here)}")
 
 
+def has_gpus() -> bool:
+    """Whether there are CUDA GPUs, whether they compute or not; to ask leaves nothing of this process on one."""
+    return torch.cuda.is_available()
+
+
 def why_unusable(device: torch.device) -> str:
     """Why nothing is computed on a device, in words; empty where a kernel runs."""
     if device.type == "cuda" and not (torch.version.cuda or torch.version.hip):
