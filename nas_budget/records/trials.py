@@ -29,6 +29,7 @@ class EpochResult:
         learning_rate: At its last step.
         seconds: Training and evaluation together.
         micro_batches: In how many parts each batch was computed; above 1 where memory did not suffice for a whole one.
+        not_recorded: Why steps were not replayed from a CUDA graph although that was asked for; empty else.
     """
 
     epoch: int
@@ -38,6 +39,7 @@ class EpochResult:
     learning_rate: float
     seconds: float
     micro_batches: int = 1
+    not_recorded: str = ""
 
     @property
     def diverged(self) -> bool:

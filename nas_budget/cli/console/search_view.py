@@ -37,6 +37,7 @@ class SearchView:
             self.left.add(record)
         self.running: dict[tuple[bool, int], tuple[events.TrialStarted, str]] = {}
         self.micro_batches: dict[tuple[bool, int], int] = {}
+        self.not_recorded: set[str] = set()
         self.n_finalist_runs, self.n_runs = 0, settings.finalists * settings.finalist_seeds
 
     def update(self, event: events.Event) -> None:
@@ -46,6 +47,7 @@ class SearchView:
         elif isinstance(event, events.TrialEpoch):
             started, _ = self.running[event.finalist, event.number]
             self._note_split(started, event.result.micro_batches)
+            self._note_launches(started, event.result.not_recorded)
             state = f"epoch {event.result.epoch}, {percent(event.result.accuracy, self.settings.n_validation)}"
             self.running[event.finalist, event.number] = started, state
         elif isinstance(event, events.TrialFinished):
@@ -76,6 +78,15 @@ class SearchView:
             self.log(
                 f"NOTE: trial {started.number} ({started.params:,} parameters) ran out of memory; "
                 f"each of its batches is now computed as {n} micro-batches"
+            )
+
+    def _note_launches(self, started: events.TrialStarted, why: str) -> None:
+        """Print once for each reason that steps could not be replayed from a CUDA graph."""
+        if why and why not in self.not_recorded:
+            self.not_recorded.add(why)
+            self.log(
+                f"NOTE: trial {started.number} ({started.params:,} parameters) launches its kernels one by one, which "
+                f"is slower: a step cannot be recorded as a CUDA graph ({why}); others like it are not listed"
             )
 
     def status(self) -> str:

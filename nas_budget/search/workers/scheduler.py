@@ -132,6 +132,8 @@ class StoredTrials:
         """Store what an epoch gave; a trial whose loss is no number ends."""
         if result.micro_batches > 1:
             self.store.note(trial.number, micro_batches=result.micro_batches)
+        if result.not_recorded:
+            self.store.note(trial.number, not_recorded=result.not_recorded)
         self.losses.setdefault(trial.number, []).append(result.train_loss)
         self.store.report(trial.number, result.epoch, result.accuracy, self._compared_by(result))
         if not result.diverged:

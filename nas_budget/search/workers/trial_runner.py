@@ -142,9 +142,12 @@ class TrialRunner:
 
 
 def mean_of(results: tuple[EpochResult, ...]) -> EpochResult:
-    """The mean of the same epoch of several trainings, with the sum of their seconds and the most micro-batches."""
+    """The mean of the same epoch of several trainings, with the sum of their seconds and what befell any of them."""
     means: dict[str, Any] = {
         name: fmean(getattr(r, name) for r in results) for name in ("train_loss", "accuracy", "validation_loss")
     }
-    micro_batches = max(r.micro_batches for r in results)
-    return replace(results[0], **means, seconds=sum(r.seconds for r in results), micro_batches=micro_batches)
+    how: dict[str, Any] = {
+        "micro_batches": max(r.micro_batches for r in results),
+        "not_recorded": next((r.not_recorded for r in results if r.not_recorded), ""),
+    }
+    return replace(results[0], **means, seconds=sum(r.seconds for r in results), **how)

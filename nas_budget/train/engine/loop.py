@@ -47,4 +47,5 @@ def train_epoch(trainer: Trainer, epoch: int, should_stop: Callable[[], bool] = 
             total += trainer.step(indices)  # stays on the device: no wait for it within an epoch
     accuracy, loss = evaluate(trainer.network, trainer.images.validation, trainer.images, trainer.precision)
     mean, seconds = total.item() / trainer.n_steps, time.perf_counter() - start
-    return EpochResult(epoch, mean, accuracy, loss, trainer.learning_rate, seconds, trainer.micro_batches)
+    how = trainer.micro_batches, trainer.not_recorded
+    return EpochResult(epoch, mean, accuracy, loss, trainer.learning_rate, seconds, *how)

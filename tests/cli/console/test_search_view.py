@@ -71,6 +71,18 @@ def test_a_split_batch_is_noted_once_a_trial(settings: StudyConfig) -> None:
     assert shown.messages == [said.format(2), said.format(4)]
 
 
+def test_steps_that_are_not_replayed_are_noted_once_for_each_reason(settings: StudyConfig) -> None:
+    shown = Shown(settings)
+    for trial, why in (3, "it waits"), (3, "it waits"), (4, "it waits"), (5, "other numbers"), (6, ""):
+        shown.view.update(started(trial))
+        shown.view.update(events.TrialEpoch(trial, replace(EPOCH, not_recorded=why)))
+    said = (
+        "NOTE: trial {} (1,234 parameters) launches its kernels one by one, which is slower: a step cannot be recorded"
+    )
+    said += " as a CUDA graph ({}); others like it are not listed"
+    assert shown.messages == [said.format(3, "it waits"), said.format(5, "other numbers")]
+
+
 def test_what_happens_once_is_a_message(settings: StudyConfig) -> None:
     shown = Shown(replace(settings, finalists=1, finalist_seeds=2))
     failed = replace(ended(SMALL, settings, state="failed", reason="out of memory"), number=7)

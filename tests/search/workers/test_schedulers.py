@@ -151,13 +151,14 @@ def test_a_failed_trial_ends_too(new: Make) -> None:
     assert reason == "no memory"
 
 
-def test_a_batch_that_was_split_is_noted(new: Make) -> None:
+def test_a_batch_that_was_split_and_steps_that_were_not_replayed_are_noted(new: Make) -> None:
     scheduler = new()
     trial = next_of(scheduler)
     scheduler.on_start(trial, None)
-    scheduler.on_epoch(trial, result(1, micro_batches=4))
+    scheduler.on_epoch(trial, result(1, micro_batches=4, not_recorded="it waits"))
     store = scheduler.store  # type: ignore[attr-defined]
     assert store.get(trial.number).user_attrs["micro_batches"] == 4
+    assert store.get(trial.number).user_attrs["not_recorded"] == "it waits"
 
 
 def test_schedulers_need_no_torch() -> None:

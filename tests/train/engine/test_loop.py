@@ -115,6 +115,14 @@ def test_evaluation_is_a_plain_computation_without_dropout_that_changes_nothing(
     assert loss == pytest.approx(float(nn.functional.cross_entropy(scores, images.validation.labels)), rel=1e-4)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU records steps")
+def test_results_say_why_steps_were_not_replayed() -> None:
+    asked = [*train(build(SPEC), split(50, 20), BRIEF, graphed=True)]
+    assert asked[0].not_recorded == ""  # its steps are those before the one that is recorded
+    assert {result.not_recorded != "" for result in asked[1:]} == {True}
+    assert {result.not_recorded for result in train(build(SPEC), split(50, 20), BRIEF)} == {""}
+
+
 @pytest.mark.parametrize(("loss", "expected"), [(0.0, False), (9e9, False), (math.nan, True), (math.inf, True)])
 def test_diverged_is_a_loss_that_is_no_number(loss: float, expected: bool) -> None:
     assert EpochResult(1, loss, 0.1, 2.3, 0.1, 1.0).diverged is expected
