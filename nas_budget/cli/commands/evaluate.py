@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 from nas_budget.cli.console.output import out, out_json, show, table
 from nas_budget.cli.options.completion import DATA, PARTS
-from nas_budget.cli.options.declare import AsJson, DataDir, Device, Ema, Quiet, Source, option
+from nas_budget.cli.options.declare import AnyTrained, AsJson, DataDir, Device, Ema, Quiet, option
 from nas_budget.errors import UsageError
 from nas_budget.records.formatting import percent, percent_with_interval
 
 
 def evaluate(
-    source: Source,
+    source: AnyTrained,
     *,
     data: Annotated[
         str | None,
@@ -50,4 +50,5 @@ def _print(found: dict[str, Any]) -> None:
     plain, flipped = (percent_with_interval(found[name], images) for name in ("accuracy", "flipped"))
     out(f"\n{plain} (95 %) of {images:,} {found['part']} images of {found['data']}, one forward pass")
     out(f"{flipped} (95 %) with the mean of each image and its mirror image")
-    out(f"loss {found['loss']:.4f}; {found['weights']} weights; {found['device']}")
+    precision = "" if found["precision"] == "fp32" else f" in {found['precision']}"
+    out(f"loss {found['loss']:.4f}; {found['weights']} weights{precision}; {found['device']}")

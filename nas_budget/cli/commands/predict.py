@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from nas_budget.cli.console.output import logger, out, out_json, show, table
-from nas_budget.cli.options.declare import NETWORK, OUTPUT, AsJson, Ema, Quiet, Source, option
+from nas_budget.cli.options.declare import NETWORK, OUTPUT, AnyTrained, AsJson, Ema, Quiet, option
 from nas_budget.errors import UsageError
 
 
 def predict(
-    source: Source,
+    source: AnyTrained,
     images: Annotated[
         list[Path], typer.Argument(help="Image files or folders of them; with --csv one folder, .npy, .npz or pickle.")
     ],

@@ -24,14 +24,21 @@ from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import labelled_images
 from nas_budget.train.engine.device import choose_device, describe_device
 from nas_budget.train.engine.evaluate import EVALUATION_BATCH, accuracy_of, confusion_of, predict_logits
-from nas_budget.train.engine.weights import check_images, load_model
+from nas_budget.train.engine.weights import check_images
+from nas_budget.train.export.load import is_exported, load_trained
 
 
 def measure(
     source: Path, ema: bool, data: str | None, part: str, device_name: str, data_dir: str | None, quiet: bool
 ) -> dict[str, Any]:
     """Accuracy, loss and confusion matrix of a trained network on a part of a data set (None: its own)."""
-    model = load_model(source, ema)
+    model = load_trained(source, ema)
+    if is_exported(source):
+        if device_name not in ("auto", "cpu"):
+            raise UsageError(f"--device {device_name}: {source.name} is run on the CPU; leave --device out")
+        device_name = "cpu"
+        if data is None and "data" not in model.about:
+            raise UsageError(f"{source}: does not name the images that it was trained on; give them by --data")
     # Other images take the size and channels of the network where they may have any.
     channels = model.spec.in_channels if model.spec.in_channels in MODES else None
     like = ReadOptions(model.spec.image_size, channels) if data else None
@@ -55,6 +62,7 @@ def measure(
         flipped = predict(True, 1 / 3, 1)  # twice the work: each image and its mirror image
     return {
         "data": dataset.name, "part": part, "images": len(images), "weights": model.about.get("weights", "plain"),
+        "precision": model.about.get("precision", "fp32"),
         "accuracy": accuracy_of(plain, images.labels), "flipped": accuracy_of(flipped, images.labels),
         "loss": cross_entropy(plain, images.labels).item(), "classes": list(dataset.classes),
         "confusion": confusion_of(plain, images.labels), "device": describe_device(device),
@@ -66,7 +74,7 @@ def classify(source: Path, ema: bool, paths: Sequence[Path], top: int, quiet: bo
 
     Of a folder, every image below it is taken. Images that are no squares become some as the training images did.
     """
-    model = load_model(source, ema)
+    model = load_trained(source, ema)
     fit = split_options(model.about.get("data", ""))[1].fit
     paths = [image for path in paths for image in _images_of(path)]
     size, channels = model.spec.image_size, model.spec.in_channels
@@ -96,7 +104,7 @@ def write_submission(
     names = [name.strip() for name in columns.split(",")]
     if len(names) != 2 or not all(names):
         raise UsageError(f"--columns: {columns!r} is not two names; write such as ID,Labels")
-    model = load_model(source, ema)
+    model = load_trained(source, ema)
     fit = split_options(model.about.get("data", ""))[1].fit
     options = ReadOptions(model.spec.image_size, model.spec.in_channels, fit)
     with progress(f"predicting the images of {path}", quiet) as on_share:

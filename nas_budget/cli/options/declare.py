@@ -16,7 +16,7 @@ from nas_budget.cli.options.runs import find_trained
 from nas_budget.errors import UsageError
 from nas_budget.records.presets import preset as preset_file
 
-BUDGET, NETWORK, OUTPUT, SEARCH, TRAINING = "Budget", "Network", "Output", "Search", "Training"
+BUDGET, INT8, NETWORK, OUTPUT, SEARCH, TRAINING = "Budget", "int8", "Network", "Output", "Search", "Training"
 """Panels of the help."""
 STORAGE = "NAS_BUDGET_STORAGE"
 """Variable of the environment with the address of a database: what is typed, every user of a machine can read."""
@@ -99,6 +99,13 @@ Source = Annotated[
     Path,
     typer.Argument(
         help="Run folder of nas-budget train, its name in runs, or a model.safetensors.",
+        autocompletion=complete_trained, callback=find_trained,
+    ),
+]  # fmt: skip
+AnyTrained = Annotated[
+    Path,
+    typer.Argument(
+        help="Run folder of nas-budget train, its name in runs, a model.safetensors or an exported .onnx.",
         autocompletion=complete_trained, callback=find_trained,
     ),
 ]  # fmt: skip

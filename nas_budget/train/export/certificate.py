@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from nas_budget.arch.budget import Budget, Verdict
+from nas_budget.arch.budget import Budget, Margin, Verdict
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import AnySpec, spec_from_json
 from nas_budget.train.engine.evaluate import predict_logits
 from nas_budget.train.engine.weights import load_model
+from nas_budget.train.export.onnx_network import raw, run_onnx
+
+if TYPE_CHECKING:
+    from nas_budget.train.export.quantize import LayerCost
 
 TOLERANCE = 1e-4
 """Greatest difference of logits that is allowed, as a share of the greatest logit, or of 1 where that is less."""
@@ -48,6 +52,46 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
+class Int8Record:
+    """An exported file of int8, as it was read back and run on the test images.
+
+    Attributes:
+        accuracy: Of the file, 0 to 1.
+        same_class: Share of the test images that it and the network in fp32 put into the same class.
+    """
+
+    file: str
+    format: str
+    bytes: int
+    sha256: str
+    accuracy: float
+    same_class: float
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """What became of the network in int8, measured beside fp32 on the same test images.
+
+    Attributes:
+        data: The data set of all these images.
+        test_images: How many the accuracies are of.
+        fp32_accuracy: Accuracy before quantization, 0 to 1.
+        calibration_images: How many training images the ranges were measured on.
+        calibration_seed: Which of them were drawn.
+        files: Each file of int8, in the order they were written.
+        layers: What each layer alone costs in int8, where that was asked for.
+    """
+
+    data: str
+    test_images: int
+    fp32_accuracy: float
+    calibration_images: int
+    calibration_seed: int
+    files: tuple[Int8Record, ...]
+    layers: tuple[LayerCost, ...] = ()
+
+
+@dataclass(frozen=True)
 class Certificate:
     """What was exported, with proof that each file holds the same network, as `export` returns it.
 
@@ -63,6 +107,7 @@ class Certificate:
         files: Each file, in the order they were written.
         versions: Version of each package that took part.
         date: Date and time, in UTC.
+        quantization: The files of int8 and their accuracy; None without such files.
 
     Examples:
         >>> from nas_budget import ResNetSpec
@@ -79,6 +124,19 @@ class Certificate:
     files: tuple[FileRecord, ...]
     versions: dict[str, str]
     date: str
+    quantization: Quantization | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether the network fits the budget, and each file of int8 the limits that are in int8."""
+        return self.verdict.fits and all(verdict.fits for verdict in self.int8_verdicts.values())
+
+    @property
+    def int8_verdicts(self) -> dict[str, Verdict]:
+        """Whether each file of int8, by its name, keeps the limit on bytes of int8 weights, where there is one."""
+        limit = self.budget.weight_bytes if self.budget.weight_format == "int8" else None
+        files = self.quantization.files if self.quantization else ()
+        return {f.file: Verdict((Margin("weight_bytes", limit, f.bytes),) if limit else ()) for f in files}
 
     @property
     def verdict(self) -> Verdict:
@@ -111,6 +169,7 @@ class Certificate:
             "activation_bytes": used.activation_bytes,
             "budget": self.budget.to_dict(),
             **self.verdict.to_dict(),
+            "fits": self.fits,
             "test_accuracy": self.accuracy,
             "test_images": self.test_images,
             "test_data": self.about.get("data"),
@@ -118,9 +177,16 @@ class Certificate:
             "weights_digest": self.weights_digest,
             "files": [asdict(record) | {"params_equal": record.params == used.params} for record in self.files],
             "tolerance": TOLERANCE,
+            "quantization": self.quantization and self._quantization_dict(self.quantization),
             "versions": self.versions,
             "date": self.date,
         }
+
+    def _quantization_dict(self, made: Quantization) -> dict[str, Any]:
+        values = asdict(made)
+        for record in values["files"]:
+            record |= self.int8_verdicts[record["file"]].to_dict()
+        return values
 
 
 def max_difference(logits: Tensor, expected: Tensor) -> float:
@@ -150,18 +216,13 @@ def read_onnx(path: Path, batches: Batches) -> Reading:
     standard deviation of the images (constants of a subtraction and a division).
     """
     import onnx
-    from onnxruntime import InferenceSession, SessionOptions
 
     graph = onnx.load(path).graph
     buffers = {name for node in graph.node if node.op_type == "BatchNormalization" for name in node.input[3:5]}
     buffers |= {name for node in graph.node if node.op_type in ("Sub", "Div") for name in node.input}
     stored = [t for t in graph.initializer if t.name not in buffers and t.data_type == onnx.TensorProto.FLOAT]
-    options = SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    logits = [session.run(["logits"], {"images": _raw(batch).numpy()})[0] for batch in batches]
-    return sum(prod(tensor.dims) for tensor in stored), torch.cat([*map(torch.from_numpy, logits)])
+    content = path.read_bytes()
+    return sum(prod(tensor.dims) for tensor in stored), torch.cat([run_onnx(content, batch) for batch in batches])
 
 
 def read_torch(path: Path, batches: Batches) -> Reading:
@@ -169,10 +230,5 @@ def read_torch(path: Path, batches: Batches) -> Reading:
     program = torch.export.load(path)
     run = program.module()
     with torch.inference_mode():
-        logits = [run(_raw(batch)) for batch in batches]
+        logits = [run(torch.from_numpy(raw(batch))) for batch in batches]
     return sum(p.numel() for p in program.parameters()), torch.cat(logits)
-
-
-def _raw(images: Tensor) -> Tensor:
-    """uint8 (n, size, size, channels) to float32 (n, channels, size, size) of the same values, 0..255."""
-    return images.permute(0, 3, 1, 2).float().contiguous()

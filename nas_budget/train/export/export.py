@@ -11,6 +11,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,17 +22,32 @@ from nas_budget.arch.family_spec import FamilySpec
 from nas_budget.errors import ModelError, NasBudgetError, StorageError, UsageError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import CERTIFICATE, SPEC, WEIGHTS
-from nas_budget.train.engine.evaluate import predict_logits
+from nas_budget.train.engine.evaluate import accuracy_of, predict_logits
 from nas_budget.train.engine.weights import Model, save_model, weights_digest
 from nas_budget.train.export import certificate
-from nas_budget.train.export.certificate import TOLERANCE, Batches, Certificate, FileRecord, Reading
+from nas_budget.train.export.certificate import (
+    TOLERANCE,
+    Batches,
+    Certificate,
+    FileRecord,
+    Int8Record,
+    Quantization,
+    Reading,
+)
 from nas_budget.train.export.onnx_export import write_onnx
+from nas_budget.train.export.onnx_network import run_onnx
+from nas_budget.train.export.quantize import QuantizationImages, quantize
 from nas_budget.train.export.standalone import run_standalone, standalone_text
 from nas_budget.train.export.torch_export import write_torch
 from nas_budget.train.modules.load_module import describe_error
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
 BATCHES = (1, 2, 7)
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {"onnx": ("onnx", ONNX_PACKAGES), "onnx-int8": ("onnx", ONNX_PACKAGES)}
+"""The extra of `nas-budget` that a format needs, and the packages in it."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +60,19 @@ class Format:
     counted: str
 
 
-def export(model: Model, folder: Path, budget: Budget | None = None, formats: Sequence[str] = ()) -> Certificate:
+@dataclass(frozen=True)
+class Int8Format:
+    """How a graph of int8 is written to a file of this name, and the file run on images, uint8, to logits."""
+
+    file: str
+    write: Callable[[Path, ModelProto], None]
+    predict: Callable[[Path, Tensor], Tensor]
+
+
+def export(
+    model: Model, folder: Path, budget: Budget | None = None, formats: Sequence[str] = (),
+    images: QuantizationImages | None = None, per_layer: bool = False,
+) -> Certificate:  # fmt: skip
     """Write a model to a folder in each format, check every file, and certify them.
 
     `spec.json` and `model.safetensors` are always written; the certificate is written last, to `certificate.json`.
@@ -54,10 +82,13 @@ def export(model: Model, folder: Path, budget: Budget | None = None, formats: Se
         model: The trained network, as `load_model` reads it.
         folder: Where the files go; it is made.
         budget: The limits that the certificate checks; None for those that the network was trained under.
-        formats: Any of "onnx", "torch" (a `torch.export` program) and "python" (a file that needs PyTorch alone).
+        formats: Any of "onnx", "torch" (a `torch.export` program), "python" (a file that needs PyTorch alone) and
+            "onnx-int8".
+        images: Images to quantize with, from `quantization_images`; formats of int8 need them.
+        per_layer: Also measure what each layer alone costs in int8.
 
     Raises:
-        UsageError: An unknown format, or packages that are missing.
+        UsageError: An unknown format, packages that are missing, or no images where they are needed.
         ModelError: A file does not hold the network: it is removed.
         StorageError: A file cannot be written.
 
@@ -75,7 +106,11 @@ def export(model: Model, folder: Path, budget: Budget | None = None, formats: Se
     _check_model(model)
     budget = model.budget if budget is None else budget
     chosen = {name: form for name, form in FORMATS.items() if name == "safetensors" or name in formats}
-    packages = ("nas-budget", "torch", *(ONNX_PACKAGES if "onnx" in formats else ()))
+    int8 = [name for name in INT8_FORMATS if name in formats]
+    if int8 and images is None:
+        raise UsageError(f"--format {int8[0]} needs images to measure ranges on; give quantization_images(...)")
+    needed = {package for name in formats for package in EXTRAS.get(name, ("", ()))[1]}
+    packages = ("nas-budget", "torch", *sorted(needed))
     batches, expected = _examples(model)
     try:
         (folder / CERTIFICATE).unlink(missing_ok=True)
@@ -90,6 +125,7 @@ def export(model: Model, folder: Path, budget: Budget | None = None, formats: Se
             ),
             versions={name: version(name) for name in packages},
             date=datetime.now(UTC).isoformat(timespec="seconds"),
+            quantization=_write_int8(folder, model, images, int8, per_layer) if int8 and images else None,
         )
         write_whole(folder / CERTIFICATE, json.dumps(made.to_dict(), indent=2) + "\n")
     except OSError as error:
@@ -100,16 +136,20 @@ def export(model: Model, folder: Path, budget: Budget | None = None, formats: Se
 def check_formats(formats: Sequence[str]) -> None:
     """Check that formats are known and their packages installed; a `UsageError` says which is not."""
     for name in formats:
-        if name not in FORMATS:
-            raise UsageError(f"--format: {name!r} is unknown; allowed are {', '.join(FORMATS)}")
-    if "onnx" in formats and not all(map(find_spec, ONNX_PACKAGES)):
-        raise UsageError("--format onnx needs onnx, onnxscript and onnxruntime: pip install 'nas-budget[onnx]'")
+        if name not in (*FORMATS, *INT8_FORMATS):
+            raise UsageError(f"--format: {name!r} is unknown; allowed are {', '.join((*FORMATS, *INT8_FORMATS))}")
+        extra, packages = EXTRAS.get(name, ("", ()))
+        if not all(map(find_spec, packages)):
+            listed = f"{', '.join(packages[:-1])} and {packages[-1]}"
+            raise UsageError(f"--format {name} needs {listed}: pip install 'nas-budget[{extra}]'")
 
 
 def left_over(folder: Path, made: Certificate) -> list[str]:
     """Files of an earlier export that a certificate does not list."""
-    certified = {record.file for record in made.files}
-    return [f.file for f in FORMATS.values() if f.file not in certified and (folder / f.file).exists()]
+    int8 = made.quantization.files if made.quantization else ()
+    certified = {*(record.file for record in made.files), *(record.file for record in int8)}
+    known = [*(form.file for form in FORMATS.values()), *(form.file for form in INT8_FORMATS.values())]
+    return [file for file in known if file not in certified and (folder / file).exists()]
 
 
 def _check_model(model: Model) -> None:
@@ -153,6 +193,26 @@ def _write(path: Path, name: str, form: Format, model: Model, batches: Batches, 
     return FileRecord(path.name, name, len(content), digest, found, form.counted, difference)
 
 
+def _write_int8(
+    folder: Path, model: Model, images: QuantizationImages, names: Sequence[str], per_layer: bool
+) -> Quantization:
+    """Quantize a model, write it in formats of int8, and run each file on the test images."""
+    graph, layers = quantize(model, images, per_layer)
+    test = images.test
+    expected = predict_logits(model.network, test.images, model.normalized)
+    records = []
+    for name in names:
+        form = INT8_FORMATS[name]
+        path = folder / form.file
+        form.write(path, graph)
+        content, logits = path.read_bytes(), form.predict(path, test.images)
+        accuracy, same = accuracy_of(logits, test.labels), accuracy_of(logits, expected.argmax(1))
+        digest = hashlib.sha256(content).hexdigest()
+        records.append(Int8Record(form.file, name, len(content), digest, accuracy, same))
+    n, accuracy = len(images.calibration), accuracy_of(expected, test.labels)
+    return Quantization(images.data, len(test), accuracy, n, images.seed, tuple(records), layers)
+
+
 def _examples(model: Model) -> tuple[Batches, Tensor]:
     """Batches of random images, and torch's logits of all of them, (n, classes)."""
     spec = model.spec
@@ -184,3 +244,11 @@ FORMATS = {
     ),
 }
 """By name; the weights first, which the others may read."""
+INT8_FORMATS = {
+    "onnx-int8": Int8Format(
+        "model-int8.onnx",
+        lambda path, graph: write_whole(path, graph.SerializeToString()),
+        lambda path, images: run_onnx(path.read_bytes(), images),
+    ),
+}
+"""By name; their parameters are not counted again, as batch norm is folded and the numbers are rounded."""

@@ -24,19 +24,24 @@ MOST_BYTES = 2**31 - 2**20
 
 def write_onnx(path: Path, model: Model) -> None:
     """Write a model, its weights within, for any number of raw images at a time."""
-    import onnx
-
     size = cost(model.spec).weight_bytes["fp32"]
     if size > MOST_BYTES:
         raise ModelError(
             f"{path}: {size:,} bytes of weights are more than the {MOST_BYTES:,} that ONNX holds in a file"
         )
+    write_whole(path, onnx_model(model).SerializeToString())
+
+
+def onnx_model(model: Model) -> ModelProto:
+    """The graph of a model, checked, with its metadata; tensors have the names that the network has for them."""
+    import onnx
+
     made = _converted(model)
     _tidy(made.graph)
     made = _without_rest(made)
     onnx.helper.set_model_props(made, describe(model))
     onnx.checker.check_model(made, full_check=True)
-    write_whole(path, made.SerializeToString())
+    return made
 
 
 def _converted(model: Model) -> ModelProto:

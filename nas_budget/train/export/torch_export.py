@@ -13,8 +13,12 @@ from torch import Tensor, nn
 
 from nas_budget.arch.cost import cost
 from nas_budget.records.atomic_write import write_whole
+from nas_budget.train.data.open import NAMED
 from nas_budget.train.engine.model import PointwiseConv2d
 from nas_budget.train.engine.weights import Model, weights_digest
+
+ABOUT = ("weights", "accuracy", "test_images")
+"""What is known of a training and goes into exported files."""
 
 
 class RawImages(nn.Module):
@@ -57,7 +61,7 @@ def program(model: Model) -> torch.export.ExportedProgram:
 
 
 def describe(model: Model) -> dict[str, str]:
-    """Metadata of an exported file: inputs, outputs, classes, parameters, spec, digest."""
+    """Metadata of an exported file: inputs, outputs, classes, parameters, spec, digest, training."""
     spec = model.spec
     shape = f"{spec.in_channels}, {spec.image_size}, {spec.image_size}"
     return {
@@ -67,7 +71,14 @@ def describe(model: Model) -> dict[str, str]:
         "params": str(cost(spec).params),
         "spec": spec.to_json(),
         "weights_digest": weights_digest(model.network.state_dict()),
+        "about": json.dumps({name: model.about[name] for name in ABOUT if name in model.about} | _named_data(model)),
     }
+
+
+def _named_data(model: Model) -> dict[str, str]:
+    """The data set where it has a name: a path would tell of the machine that trained."""
+    data = model.about.get("data")
+    return {"data": data} if data in (*NAMED, "shapes") else {}
 
 
 def write_torch(path: Path, model: Model) -> None:

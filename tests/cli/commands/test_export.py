@@ -15,6 +15,8 @@ from nas_budget.records.paths import EMA_WEIGHTS, WEIGHTS
 from nas_budget.train.engine.model import build
 from nas_budget.train.engine.weights import Model, load_model, save_model, weights_digest
 from tests.conftest import Run
+from tests.train.export.exported_models import model
+from tests.train.export.quantized import save_images
 
 SPEC = ResNetSpec((4, 8), blocks=1, image_size=8, classes=3, pool="global")
 PARAMS = cost(SPEC).params
@@ -156,3 +158,40 @@ def test_unknown_accuracy_is_said_to_be(run: Run, folder: Path) -> None:
     made = load_model(folder)
     save_model(folder / WEIGHTS, replace(made, about={"accuracy": "high"}))
     assert "accuracy     unknown, plain weights" in run("export", folder).out
+
+
+def test_int8_is_measured_beside_fp32_and_its_bytes_are_held_to_the_limit(run: Run, tmp_path: Path) -> None:
+    made = model()
+    save_images(tmp_path / "own.npz", made)
+    save_model(tmp_path / WEIGHTS, replace(made, about={}))
+    asked = ("export", tmp_path / WEIGHTS, "-f", "onnx-int8", "--calibration-images", 40)
+    assert run(*asked).refused(2, "--data: the weights do not name their images; give those to quantize with")
+    limits = ("--max-weight-bytes", "1MB", "--weight-format", "int8", "--data", tmp_path / "own.npz")
+    shown = run(*asked, *limits, "--per-layer")
+    assert (shown.code, shown.err) == (0, "")
+    file = tmp_path / "model-export" / "model-int8.onnx"
+    size = file.stat().st_size
+    assert f"model-int8.onnx: fits: {size:,} of 1,000,000 bytes of weights, {1_000_000 - size:,} to spare" in shown.out
+    assert "layer1.0.conv1" in shown.out
+    certified = json.loads((tmp_path / "model-export" / "certificate.json").read_text())
+    found = certified["quantization"]
+    assert (found["test_images"], found["fp32_accuracy"], found["calibration_images"]) == (30, 1, 40)
+    assert next(cost["layer"] for cost in found["layers"]) == "normalize"
+    (record,) = found["files"]
+    evaluated = run("evaluate", file, "--data", tmp_path / "own.npz", "--json").json
+    assert (evaluated["accuracy"], evaluated["precision"]) == (record["accuracy"], "int8")
+    assert run("evaluate", file).refused(2, "does not name the images that it was trained on; give them by --data")
+    over = run(*asked, *limits[2:], "--max-weight-bytes", size - 1, "--json")
+    assert (over.code, over.json["fits"]) == (3, False)
+    assert over.json["quantization"]["files"][0]["margins"]["weight_bytes"]["margin"] == -1
+
+
+def test_options_of_int8_without_a_file_of_int8_are_refused(run: Run, folder: Path) -> None:
+    said = "--per-layer goes with a format of int8; add --format onnx-int8"
+    assert run("export", folder, "--format", "onnx", "--per-layer").refused(2, said)
+
+
+def test_images_that_the_network_does_not_take_are_refused(run: Run, folder: Path, npz: Path) -> None:
+    ran = run("export", folder, "--format", "onnx-int8", "--data", npz)
+    assert ran.refused(1, "images of 32 pixels, 3 channels and 10 classes; the network takes 8 pixels")
+    assert not (folder / "export").exists()
