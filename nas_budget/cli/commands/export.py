@@ -144,12 +144,14 @@ def _print(made: Certificate, folder: Path) -> None:
 def _print_int8(made: Quantization) -> None:
     """Each file of int8 beside fp32 on the same test images, and what each layer costs."""
     n = made.test_images
-    rows = [("fp32", "", percent_with_interval(made.fp32_accuracy, n), "")]
+    rows = [("fp32", "", "", percent_with_interval(made.fp32_accuracy, n), "")]
     for f in made.files:
-        accuracy = percent_with_interval(f.accuracy, n)
-        rows.append((f.file, f"{f.bytes:,}", accuracy, percent(f.same_class, n)))
+        accuracy, arena = percent_with_interval(f.accuracy, n), f"{f.arena_bytes:,}" if f.arena_bytes else ""
+        rows.append((f.file, f"{f.model_bytes:,}", arena, accuracy, percent(f.same_class, n)))
     out("")
-    show(table(("int8", "bytes", "accuracy", "same class as fp32"), rows))
+    show(table(("int8", "bytes", "RAM", "accuracy", "same class as fp32"), rows))
+    if any(f.format != "onnx-int8" and f.arena_bytes is None for f in made.files):
+        out("RAM: not known, as TensorFlow Lite Micro is not installed here or cannot run this network")
     out(f"{n:,} test images of {made.data}; ranges of {made.calibration_images:,} training images")
     if made.layers:
         n_calibration = made.calibration_images

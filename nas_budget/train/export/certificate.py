@@ -56,16 +56,21 @@ class Int8Record:
     """An exported file of int8, as it was read back and run on the test images.
 
     Attributes:
+        model_bytes: What a device holds of it: of a C file its array, of the others the whole file.
         accuracy: Of the file, 0 to 1.
         same_class: Share of the test images that it and the network in fp32 put into the same class.
+        arena_bytes: RAM that TensorFlow Lite Micro takes to run it; None for other formats, or where it is not
+            installed.
     """
 
     file: str
     format: str
     bytes: int
+    model_bytes: int
     sha256: str
     accuracy: float
     same_class: float
+    arena_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,7 @@ class Certificate:
         """Whether each file of int8, by its name, keeps the limit on bytes of int8 weights, where there is one."""
         limit = self.budget.weight_bytes if self.budget.weight_format == "int8" else None
         files = self.quantization.files if self.quantization else ()
-        return {f.file: Verdict((Margin("weight_bytes", limit, f.bytes),) if limit else ()) for f in files}
+        return {f.file: Verdict((Margin("weight_bytes", limit, f.model_bytes),) if limit else ()) for f in files}
 
     @property
     def verdict(self) -> Verdict:

@@ -25,6 +25,7 @@ from nas_budget.records.paths import CERTIFICATE, SPEC, WEIGHTS
 from nas_budget.train.engine.evaluate import accuracy_of, predict_logits
 from nas_budget.train.engine.weights import Model, save_model, weights_digest
 from nas_budget.train.export import certificate
+from nas_budget.train.export.c_export import array_in, write_c
 from nas_budget.train.export.certificate import (
     TOLERANCE,
     Batches,
@@ -34,6 +35,8 @@ from nas_budget.train.export.certificate import (
     Quantization,
     Reading,
 )
+from nas_budget.train.export.litert_export import write_litert
+from nas_budget.train.export.litert_network import arena_bytes, run_litert
 from nas_budget.train.export.onnx_export import write_onnx
 from nas_budget.train.export.onnx_network import run_onnx
 from nas_budget.train.export.quantize import QuantizationImages, quantize
@@ -46,7 +49,13 @@ if TYPE_CHECKING:
 
 BATCHES = (1, 2, 7)
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {"onnx": ("onnx", ONNX_PACKAGES), "onnx-int8": ("onnx", ONNX_PACKAGES)}
+LITERT_PACKAGES = (*ONNX_PACKAGES, "ai_edge_litert", "flatbuffers")
+EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "onnx": ("onnx", ONNX_PACKAGES),
+    "onnx-int8": ("onnx", ONNX_PACKAGES),
+    "litert-int8": ("litert", LITERT_PACKAGES),
+    "c": ("litert", LITERT_PACKAGES),
+}
 """The extra of `nas-budget` that a format needs, and the packages in it."""
 
 
@@ -62,11 +71,19 @@ class Format:
 
 @dataclass(frozen=True)
 class Int8Format:
-    """How a graph of int8 is written to a file of this name, and the file run on images, uint8, to logits."""
+    """How a graph of int8 is written to a file of this name, and what a device holds of the file is run.
+
+    Attributes:
+        content: What a device holds, read back from the file.
+        predict: The logits of images, uint8, by that content.
+        arena: The RAM that a microcontroller needs for it.
+    """
 
     file: str
     write: Callable[[Path, ModelProto], None]
-    predict: Callable[[Path, Tensor], Tensor]
+    predict: Callable[[bytes, Tensor], Tensor]
+    content: Callable[[Path], bytes] = Path.read_bytes
+    arena: Callable[[bytes], int | None] = lambda _: None
 
 
 def export(
@@ -83,7 +100,7 @@ def export(
         folder: Where the files go; it is made.
         budget: The limits that the certificate checks; None for those that the network was trained under.
         formats: Any of "onnx", "torch" (a `torch.export` program), "python" (a file that needs PyTorch alone) and
-            "onnx-int8".
+            "onnx-int8", "litert-int8" and "c".
         images: Images to quantize with, from `quantization_images`; formats of int8 need them.
         per_layer: Also measure what each layer alone costs in int8.
 
@@ -205,10 +222,20 @@ def _write_int8(
         form = INT8_FORMATS[name]
         path = folder / form.file
         form.write(path, graph)
-        content, logits = path.read_bytes(), form.predict(path, test.images)
-        accuracy, same = accuracy_of(logits, test.labels), accuracy_of(logits, expected.argmax(1))
-        digest = hashlib.sha256(content).hexdigest()
-        records.append(Int8Record(form.file, name, len(content), digest, accuracy, same))
+        written, content = path.read_bytes(), form.content(path)
+        logits = form.predict(content, test.images)
+        records.append(
+            Int8Record(
+                file=form.file,
+                format=name,
+                bytes=len(written),
+                model_bytes=len(content),
+                sha256=hashlib.sha256(written).hexdigest(),
+                accuracy=accuracy_of(logits, test.labels),
+                same_class=accuracy_of(logits, expected.argmax(1)),
+                arena_bytes=form.arena(content),
+            )
+        )
     n, accuracy = len(images.calibration), accuracy_of(expected, test.labels)
     return Quantization(images.data, len(test), accuracy, n, images.seed, tuple(records), layers)
 
@@ -248,7 +275,9 @@ INT8_FORMATS = {
     "onnx-int8": Int8Format(
         "model-int8.onnx",
         lambda path, graph: write_whole(path, graph.SerializeToString()),
-        lambda path, images: run_onnx(path.read_bytes(), images),
+        run_onnx,
     ),
+    "litert-int8": Int8Format("model-int8.tflite", write_litert, run_litert, arena=arena_bytes),
+    "c": Int8Format("model.h", write_c, run_litert, array_in, arena_bytes),
 }
 """By name; their parameters are not counted again, as batch norm is folded and the numbers are rounded."""

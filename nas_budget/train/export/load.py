@@ -6,9 +6,10 @@ from pathlib import Path
 
 from nas_budget.errors import UsageError
 from nas_budget.train.engine.weights import Model, load_model
+from nas_budget.train.export.litert_network import open_litert
 from nas_budget.train.export.onnx_network import open_onnx
 
-EXPORTED = {".onnx": open_onnx}
+EXPORTED = {".onnx": open_onnx, ".tflite": open_litert}
 """What opens exported files, by suffix; they run on the CPU."""
 
 

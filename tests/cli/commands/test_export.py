@@ -186,6 +186,29 @@ def test_int8_is_measured_beside_fp32_and_its_bytes_are_held_to_the_limit(run: R
     assert over.json["quantization"]["files"][0]["margins"]["weight_bytes"]["margin"] == -1
 
 
+def test_files_for_microcontrollers_say_their_ram_and_are_held_to_the_limit(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
+    pytest.importorskip("tflite_micro", reason="TensorFlow Lite Micro is not installed")
+    made = model()
+    save_images(tmp_path / "own.npz", made)
+    save_model(tmp_path / WEIGHTS, replace(made, about={}))
+    limits = ("--max-weight-bytes", "1MB", "--weight-format", "int8", "--data", tmp_path / "own.npz")
+    asked = ("export", tmp_path / WEIGHTS, "-f", "litert-int8", "-f", "c", "--calibration-images", 40)
+    shown = run(*asked, *limits)
+    assert (shown.code, shown.err) == (0, "")
+    certified = json.loads((tmp_path / "model-export" / "certificate.json").read_text())
+    litert, header = certified["quantization"]["files"]
+    file = tmp_path / "model-export" / "model-int8.tflite"
+    assert litert["bytes"] == litert["model_bytes"] == header["model_bytes"] == file.stat().st_size < header["bytes"]
+    assert litert["arena_bytes"] == header["arena_bytes"] > 0
+    assert f"#define MODEL_ARENA_BYTES {header['arena_bytes']}\n" in (file.parent / "model.h").read_text()
+    assert f"{litert['arena_bytes']:,}" in shown.out and "model.h: fits" in shown.out
+    evaluated = run("evaluate", file, "--data", tmp_path / "own.npz", "--json").json
+    assert (evaluated["accuracy"], evaluated["precision"]) == (litert["accuracy"], "int8")
+    over = run(*asked, *limits[2:], "--max-weight-bytes", litert["bytes"] - 1, "--json")
+    assert (over.code, over.json["fits"]) == (3, False)
+
+
 def test_options_of_int8_without_a_file_of_int8_are_refused(run: Run, folder: Path) -> None:
     said = "--per-layer goes with a format of int8; add --format onnx-int8"
     assert run("export", folder, "--format", "onnx", "--per-layer").refused(2, said)
@@ -193,5 +216,5 @@ def test_options_of_int8_without_a_file_of_int8_are_refused(run: Run, folder: Pa
 
 def test_images_that_the_network_does_not_take_are_refused(run: Run, folder: Path, npz: Path) -> None:
     ran = run("export", folder, "--format", "onnx-int8", "--data", npz)
-    assert ran.refused(1, "images of 32 pixels, 3 channels and 10 classes; the network takes 8 pixels")
+    assert ran.refused(2, "images of 32 pixels, 3 channels and 10 classes; the network takes 8 pixels")
     assert not (folder / "export").exists()
