@@ -82,6 +82,7 @@ class FeasibleSpace:
         space, n = self.space, self.space.stages[1]
         most = {name: max(getattr(space, name)) for name in ("stem_kernel", "shortcut_kernel", "stem_width")}
         most |= {"pool": 1, "stem_stride": min(space.stem_stride), "activation": space.activation[0]}
+        # Groups widen a narrow inside and spare weights elsewhere, and a head may do either: all of them are counted.
         free = ("block", "se_reduction", "groups", "head_width")
         width, blocks, kernel = ((value,) * n for value in (width_grid(space)[-1], space.blocks[1], max(space.kernels)))
         strides = (min(space.first_stride), *[min(space.strides)] * (n - 1))

@@ -232,6 +232,7 @@ def _counted(
     """What the edges of each layer cost, in arrays of shape (from, to, variants)."""
     columns = [*dict.fromkeys(name for names, _ in resources for name in names), "live_elements"]
     blocks, kernels, expansions = map(np.array, zip(*variants, strict=True))
+    # Axes of every array: what comes before, what comes after, what a stage has besides its width.
     pools, head_widths, _ = (np.array(values)[None, :, None] for values in zip(*heads, strict=True))
     (stem_kernels, stem_widths), (size, *maps) = np.array(stems).T[:, :, None, None], layout_maps(space, layout)
     block, n_out = layout["block"], widths[None, :, None]

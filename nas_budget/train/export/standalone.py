@@ -57,7 +57,7 @@ SPEC_NAMES = (
     "expansions", "stem_stride", "head_width",
 )  # fmt: skip
 """What `ResNet` reads from a spec."""
-SQUEEZE = re.compile(r"SqueezeExcite\(.*\) if spec.se_reduction else nn.Identity\(\)")
+OPTIONAL_SE = re.compile(r"SqueezeExcite\(.*\) if spec.se_reduction else nn.Identity\(\)")
 """Where a block has a squeeze-excitation, if any network of it has."""
 PROBE = """
 import json, runpy, sys
@@ -107,7 +107,7 @@ def _source_for(spec: ResNetSpec, what: Any) -> str:
     source = inspect.getsource(what).replace("spec: ResNetSpec", "spec: SimpleNamespace")
     source = source.replace("BLOCKS[spec.block]", network_source.BLOCKS[spec.block].__name__)
     source = source.replace("ACTIVATIONS[spec.activation]", f"F.{network_source.ACTIVATIONS[spec.activation].__name__}")
-    return source if spec.se_reduction else SQUEEZE.sub("nn.Identity()", source)
+    return source if spec.se_reduction else OPTIONAL_SE.sub("nn.Identity()", source)
 
 
 def _constants(model: Model, spec_values: dict[str, Any]) -> Iterator[str]:
