@@ -190,8 +190,11 @@ def _values(space: SearchSpace) -> Iterator[tuple[str, int, list[Any]]]:
 
 
 def _of_any_block(space: SearchSpace, name: str) -> list[Any]:
-    """The values of a field that some network has."""
-    return sorted({value for block in space.block for value in choices_of(space, block, name)})
+    """The values of a field where a kind of block has a choice between several; none where no kind has."""
+    of_each = [choices_of(space, block, name) for block in space.block]
+    if all(len(values) == 1 for values in of_each):
+        return []
+    return sorted({value for values in of_each for value in values if name != "expansions" or value})
 
 
 def _chosen(rows: Rows, name: str, stage: int) -> NDArray[Any]:
