@@ -18,14 +18,17 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import torch
 from PIL import Image
 
+from nas_budget import ResNetSpec, cost
 from tests.conftest import Ran, script
 from tests.report.browsing import CHROMIUM
 
 ROOT = Path(__file__).parents[1]
 evidence = script(ROOT / "studies" / "evidence" / "run.py")
 collect = script(ROOT / "studies" / "evidence" / "collect.py")
+gather = script(ROOT / "studies" / "evidence" / "gather.py")
 PLANS = sorted((ROOT / "studies" / "evidence").glob("*.toml"))
 NETWORK = "--channels 4,8 --blocks 1 --strides 2,2 --pool global --recipe brief"
 
@@ -71,6 +74,8 @@ def test_every_step_is_a_command_that_is_there(path: Path, run: Callable[..., Ra
         program, *words = step.words(Path("runs"))
         for word in words:
             assert not word.endswith((".toml", ".py")) or (ROOT / word).exists(), word
+        if words[:2] == ["-m", "pytest"]:
+            continue
         known = run(words[0], "--help").out if program == "nas-budget" else help_of(words[0])
         assert all(word.split("=")[0] in known for word in words if word.startswith("--")), step.command
 
@@ -295,3 +300,62 @@ def test_a_step_that_is_stopped_resumes_on_another_machine(
 def test_every_benchmark_finds_what_it_imports() -> None:
     names = ", ".join(sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py")))
     subprocess.run([sys.executable, "-c", f"import {names}"], cwd=ROOT / "benchmarks", check=True)
+
+
+def test_benchmarks_wait_for_their_own_gpu_and_give_a_slow_one_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    training, trials = (script(ROOT / "benchmarks" / f"{name}.py") for name in ("training", "gpu_trials"))
+    waited: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    training.images_per_second(lambda: 1, torch.device("cuda:1"))
+    assert waited == [torch.device("cuda:1")] * 2
+    t4, epochs = 4e12, 8  # operations a second in fp32, which is what it falls back to
+    operations = 6 * cost(ResNetSpec((32, 64, 96, 128, 185))).macs  # of an image: forward and twice that backward
+    assert 3 * epochs * 45_000 * operations / t4 < trials.TRIAL_LIMIT_S
+
+
+def test_a_gpu_machine_is_carried_what_the_project_needs_but_for_torch() -> None:
+    found = gather.needed("3.12", [*gather.THERE, "scipy"])
+    assert {"optuna", "torchinfo", "numpy", "pandas", "safetensors", "pydantic-core", "pytest", "pillow"} <= {*found}
+    assert not {"torch", "torchvision", "scipy", "triton", "sympy", "nas-budget"} & {*found}
+    assert not [name for name in found if name.startswith(("nvidia", "cuda"))]
+    pinned = (ROOT / "constraints.txt").read_text().split()
+    assert {f"{name}=={version}" for name, version in found.items() if version} <= {
+        line.lower().replace("_", "-") for line in pinned
+    }
+
+
+def test_images_are_carried_in_two_loads_and_come_out_as_they_were(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather, "SIDE", 4)
+    rng = np.random.default_rng(0)
+    before = {"classes": np.array(["a", "b"])}
+    for part, n in ("train", 50), ("test", 21):
+        before[f"{part}_images"] = rng.integers(0, 256, (n, 8, 8, 3), np.uint8)
+        before[f"{part}_labels"] = rng.integers(0, 2, n)
+    data, loads, parts = tmp_path / "data.npz", [tmp_path / "load-1", tmp_path / "load-2"], tmp_path / "home" / "parts"
+    np.savez(data, **before)
+    for load in loads:
+        load.mkdir()
+    gather.gather_images(data, loads)
+    assert [len([*load.glob("*.webp")]) for load in loads] == [3, 2]
+    assert gather.main(["unpack", str(loads[1]), "--into", str(tmp_path / "home")]) == 0
+    assert "2 of 5 parts; unpack the next load" in capsys.readouterr().out
+    for file in loads[0].iterdir():
+        (parts / file.name).write_bytes(file.read_bytes())
+    target = tmp_path / "home" / "cifar10.npz"
+    assert gather.main(["join", str(parts), str(target)]) == 0
+    with np.load(target) as after:
+        assert {*after.files} == {*before}
+        assert all(np.array_equal(after[name], value) for name, value in before.items())
+    (parts / "images-000.webp").write_bytes((parts / "images-001.webp").read_bytes())
+    assert gather.main(["join", str(parts), str(target)]) == 1
+    assert "not those that were packed" in capsys.readouterr().err
+
+
+def test_what_cannot_be_packed_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "old").touch()
+    assert gather.main(["pack", str(tmp_path), "--data", "cifar10.npz"]) == 1
+    assert "is not empty; give another folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        gather.main(["pack", str(tmp_path), "--data", "cifar10.npz", "--python", "two"])

@@ -25,7 +25,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nas_budget import Recipe, ResNetSpec, build
-from nas_budget.train.data.split import LabelledImages, SplitImages
+from nas_budget.train.data.split import LabelledImages, SplitImages, channel_statistics
 from nas_budget.train.engine.loop import train_epoch
 from nas_budget.train.engine.trainer import N_WARM_UP, Trainer
 from nas_budget.train.optim.recipe import RECIPES
@@ -74,6 +74,7 @@ def epoch(trainer: Trainer) -> dict[str, Any]:
         "faults": sorted({*in_steps}),
         "faults_between": sorted({*watch.faults[: marks[0][1]], *watch.faults[marks[-1][1] :]}),
         "launches": len(third),
+        "evaluation": sum(n for name, n in watch.counts(marks[-1][0]).items() if name.startswith("conv")),
         "counts": Counter(name for name, _, _ in third),
         "same_operators": [each[:2] for each in second] == [each[:2] for each in third],
         "other_numbers": sorted({a[0] for a, b in zip(second, third, strict=False) if a[2] != b[2]}),
@@ -105,6 +106,14 @@ def recorded(recipe: Recipe) -> dict[str, Any]:
     return found
 
 
+def statistics() -> list[str]:
+    """What is wrong in the statistics of images, but for the transfers of a few numbers."""
+    torch.bincount = lambda given, minlength: torch.zeros(minlength, dtype=torch.long, device=given.device)
+    with Watch() as watch:
+        channel_statistics(images("cuda", 4).train.images)
+    return [fault for fault in watch.faults if not fault.startswith("copies")]
+
+
 def main(recipe: Recipe) -> None:
     """Print what the recipe does in each case, what it does with the reference in bf16, and what it records."""
     found: dict[str, Any] = {}
@@ -115,6 +124,7 @@ def main(recipe: Recipe) -> None:
             found[case] = epoch(trainer)
         found["reference"] = epoch(trainer_of(REFERENCE, recipe, "bf16"))
         found["recorded"] = recorded(recipe)
+        found["statistics"] = statistics()
     sys.stdout.write(json.dumps(found) + "\n")
 
 

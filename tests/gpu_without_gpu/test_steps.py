@@ -27,6 +27,8 @@ ON_THE_HOST = {
     "draws on the host by randint, train/data/trivial_augment:trivial_augment",
 }
 """Which operation goes to which share of a batch: a recorded step keeps what it was when it was recorded."""
+OF_TORCHS_SCALER = {f"makes float64 by {name}, train/engine/trainer:_update" for name in ("_to_copy", "reciprocal")}
+"""Where losses are scaled and gradients clipped, which is on NVIDIA's GPUs alone."""
 AT_THE_FIRST_REPLAY = {"waits for _local_scalar_dense, train/engine/trainer:_compare"}
 CHANGING = {"_fused_adam_", "_fused_sgd_"}
 """Operators whose numbers differ from step to step: learning rate and momentum."""
@@ -83,12 +85,12 @@ def ran(module: str, shared: Path, given: str) -> dict[str, Any]:
 @pytest.fixture
 def steps(found: dict[str, Any]) -> dict[str, Any]:
     """What its steps do in each case."""
-    return {case: epoch for case, epoch in found.items() if case != "recorded"}
+    return {case: epoch for case, epoch in found.items() if case not in ("recorded", "statistics")}
 
 
 def test_no_step_waits_mixes_devices_copies_between_them_or_is_refused(steps: dict[str, Any]) -> None:
     for case, epoch in steps.items():
-        assert {*epoch["faults"]} <= ON_THE_HOST, case
+        assert {*epoch["faults"]} <= ON_THE_HOST | OF_TORCHS_SCALER, case
         assert {*epoch["faults_between"]} == AT_THE_END, case
 
 
@@ -106,6 +108,16 @@ def test_a_step_launches_no_more_than_is_known(found: dict[str, Any], recipe: st
     small, reference = MOST_LAUNCHES[recipe]
     assert found["bf16"]["launches"] <= small, found["bf16"]["counts"]
     assert found["reference"]["launches"] <= reference, found["reference"]["counts"]
+
+
+def test_the_statistics_of_images_need_no_float64_of_a_gpu(found: dict[str, Any]) -> None:
+    assert found["statistics"] == []
+
+
+def test_an_epoch_is_evaluated_in_large_batches(found: dict[str, Any]) -> None:
+    n_convolutions = 1 + 2 * 4 + 2  # stem, two of each block, and the shortcuts that change shape
+    for case in "fp32", "bf16":
+        assert found[case]["evaluation"] == n_convolutions  # all 1,536 images at once, or fewer
 
 
 def test_steps_are_recorded_on_the_device_that_was_asked_for_and_replayed_in_few_launches(

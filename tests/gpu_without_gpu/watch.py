@@ -41,8 +41,8 @@ class Watch(TorchDispatchMode):
 
     Attributes:
         operators: Those that start a kernel, in order: name, shapes and types of tensors, and the numbers given.
-        faults: Waits, transfers, operands on two devices, refused operators and random numbers of the host, each with
-            the function of ours.
+        faults: Waits, transfers, operands on two devices, refused operators, float64 and random numbers of the host,
+            each with the function of ours.
         devices: Where results lay.
     """
 
@@ -52,9 +52,9 @@ class Watch(TorchDispatchMode):
         self.faults: list[str] = []
         self.devices: set[str] = set()
 
-    def counts(self) -> Counter[str]:
-        """How often each operator ran."""
-        return Counter(name for name, _, _ in self.operators)
+    def counts(self, start: int = 0) -> Counter[str]:
+        """How often each operator ran, from the one of this number on."""
+        return Counter(name for name, _, _ in self.operators[start:])
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -73,6 +73,8 @@ class Watch(TorchDispatchMode):
             self.fault(f"draws on the host by {name}")
         if "cuda" not in places:
             return out
+        if any(t.dtype == torch.float64 and t.device.type == "cuda" for t in made):
+            self.fault(f"makes float64 by {name}")  # which Apple's GPUs do not have
         self.devices |= {str(tensor.device) for tensor in made if tensor.device.type == "cuda"}
         for fault in self.faults_of(name, args, given, places):
             self.fault(fault)

@@ -197,6 +197,20 @@ def deterministic(wanted: bool) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def cudnn_benchmark() -> Iterator[None]:
+    """Within it cuDNN, which is on GPUs alone, times its algorithms for each new shape and takes the fastest.
+
+    That pays in a full training, whose shapes stay the same. A trial of a search would end before it has paid.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
 def free_memory(device: torch.device) -> None:
     """Give back the memory of a GPU that nothing holds any longer."""
     if device.type != "cpu":

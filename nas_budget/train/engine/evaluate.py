@@ -12,7 +12,8 @@ from torch.nn import functional as F  # noqa: N812
 from nas_budget.train.data.split import LabelledImages, SplitImages, normalized
 from nas_budget.train.engine.device import autocast, is_out_of_memory
 
-EVALUATION_BATCH = 500
+EVALUATION_BATCH, GPU_EVALUATION_BATCH = 500, 2_500
+"""Images at once: a GPU waits less for the host with more, and a CPU's cache holds fewer."""
 
 
 @torch.inference_mode()
@@ -33,7 +34,7 @@ def predict_logits(
             return (plain + network(batch.flip(3)).float()) / 2 if mirrored else plain
 
     network.eval()
-    size = EVALUATION_BATCH
+    size = EVALUATION_BATCH if images.device.type == "cpu" else GPU_EVALUATION_BATCH
     while True:
         try:
             return torch.cat([logits(normalize(part)) for part in images.split(size)])

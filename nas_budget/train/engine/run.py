@@ -27,7 +27,7 @@ from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.image_files import write_row
 from nas_budget.train.data.split import LabelledImages, labelled_images, split_images
 from nas_budget.train.engine.checkpoint import load_checkpoint, save_checkpoint
-from nas_budget.train.engine.device import describe_device, deterministic, is_out_of_memory
+from nas_budget.train.engine.device import cudnn_benchmark, describe_device, deterministic, is_out_of_memory
 from nas_budget.train.engine.evaluate import accuracy_of, confusion_of, evaluate, mistakes_of, predict_logits
 from nas_budget.train.engine.loop import train_epoch
 from nas_budget.train.engine.model import build
@@ -95,7 +95,8 @@ class FullTraining:
             StorageError: Another process trains this run.
         """
         s = self.settings
-        with _lock(self.folder), deterministic(s.deterministic), _explain_lack_of_memory(self.device):
+        choices = deterministic(True) if s.deterministic else cudnn_benchmark()
+        with _lock(self.folder), choices, _explain_lack_of_memory(self.device):
             seeds_left = self._open()
             self.trained = bool(seeds_left)
             if seeds_left:

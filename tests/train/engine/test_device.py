@@ -99,6 +99,14 @@ def test_a_step_in_fp16_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not module.trains_in_fp16(CPU)
 
 
+def test_the_gpu_that_was_asked_for_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[object] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    for device in CPU, torch.device("cuda:1"):
+        module.wait_for(device)
+    assert waited == [torch.device("cuda:1")]
+
+
 def test_apples_gpus_have_networks_contiguous() -> None:
     assert module.memory_format(torch.device("mps")) == torch.contiguous_format
     assert module.memory_format(CPU) == module.memory_format(CUDA) == torch.channels_last

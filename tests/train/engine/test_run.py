@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -313,6 +314,15 @@ def test_no_memory_at_all_is_one_clear_error(
     monkeypatch.undo()
     assert len(to_end(tmp_path).seeds) == 1
     assert epochs_in(tmp_path) == [1, 2, 3, 4]  # none was trained again
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_cudnn_may_time_its_algorithms_unless_numbers_have_to_be_the_same(tmp_path: Path, exact: bool) -> None:
+    before = torch.backends.cudnn.benchmark
+    with closing(make(tmp_path, replace(SETTINGS, deterministic=exact)).epochs()) as epochs:
+        next(epochs)
+        assert torch.backends.cudnn.benchmark is not exact
+    assert torch.backends.cudnn.benchmark is before
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from nas_budget import Recipe, build
 from nas_budget.train.data.augment import Augmentation
 from nas_budget.train.engine import trainer as module
+from nas_budget.train.engine.checkpoint import load_checkpoint, save_checkpoint
 from nas_budget.train.engine.loop import train_epoch
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.recipe import RECIPES
@@ -50,6 +52,26 @@ def test_a_recorded_step_gives_the_same_numbers_epoch_after_epoch(
     assert isinstance(recorded.graph, ReplayedOnCpu)
     assert recorded.micro_batches == micro_batches
     assert_same(recorded, plain)
+
+
+@pytest.mark.parametrize("recipe", [MUON, PAPER], ids=["muon", "paper"])
+def test_a_training_in_micro_batches_resumes_with_recorded_steps(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = trained(recipe, recorded=False, micro_batches=2)
+    first = Trainer(build(SPEC), EASY, recipe)
+    first.micro_batches = 2
+    train_epoch(first, 1)
+    save_checkpoint(tmp_path / "first.safetensors", first, {})
+    monkeypatch.setattr(module, "StepGraph", ReplayedOnCpu)
+    resumed = Trainer(build(SPEC, seed=9), EASY, recipe)
+    load_checkpoint(tmp_path / "first.safetensors", resumed)
+    resumed.record()
+    for epoch in range(2, recipe.epochs + 1):
+        train_epoch(resumed, epoch)
+    assert isinstance(resumed.graph, ReplayedOnCpu)
+    assert resumed.micro_batches == 2
+    assert_same(resumed, plain)
 
 
 @pytest.mark.parametrize("recipe", [MUON, PAPER], ids=["muon", "paper"])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from nas_budget import Recipe
+from nas_budget.train.optim import muon as module
 from nas_budget.train.optim.muon import Muon, orthogonalize_
 from nas_budget.train.optim.optimizers import make_optimizers
 
@@ -104,3 +105,12 @@ def test_a_gradient_laid_out_otherwise_makes_the_same_step_and_a_strange_paramet
     turned.grad = torch.ones(2, 4)
     with pytest.raises(ValueError, match=r"Muon: a parameter has strides \(1, 2\); give contiguous or channels-last"):
         Muon([turned]).step()
+
+
+def test_a_gpu_without_bf16_iterates_in_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = {}
+    for capability in (7, 5), (8, 0):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, capability=capability: capability)
+        of[capability] = module._iteration_type.__wrapped__(torch.device("cuda"), torch.float32)
+    assert of == {(7, 5): torch.float16, (8, 0): torch.bfloat16}
+    assert module._iteration_type(torch.device("cpu"), torch.float32) == torch.float32
