@@ -53,7 +53,7 @@ from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.open_study import Opened, open_search
 from nas_budget.search.samplers.candidate import Candidate
 from nas_budget.search.workers.search_runner import Search, torch_trainer
-from nas_budget.search.workers.trainer import TorchTrainer
+from nas_budget.search.workers.trainer import CandidateTraining, Kept, TorchTrainer
 from nas_budget.space.dimensions import Dimension
 from nas_budget.space.space import OPTIONS
 from nas_budget.space.spec_factory import make_spec, smallest_specs, width_grid
@@ -100,15 +100,17 @@ class TimedTrainer:
         """Seconds of one image through a network."""
         return float(self.timed(lambda: self.trainer.latency_s(spec)))
 
-    def train(self, candidate: Candidate, seed: int) -> Iterator[EpochResult]:
-        """The epochs of a training."""
+    def train(self, candidate: Candidate, seeds: Sequence[int], kept: Kept | None = None) -> CandidateTraining:
+        """Train a candidate, timed."""
         self.started.append(candidate)
-        epochs = self.timed(lambda: self.trainer.train(candidate, seed))
-        with closing(epochs):  # or a pruned network keeps its memory
-            while result := self.timed(lambda: next(epochs, None)):
-                if result.epoch == candidate.recipe.epochs:
-                    self.found.append((self.seconds, cost(candidate.spec).params, result.accuracy))
-                yield result
+        training = self.timed(lambda: self.trainer.train(candidate, seeds, kept))
+        return replace(training, left=self._timed_epochs(candidate, training.left))
+
+    def _timed_epochs(self, candidate: Candidate, epochs: Iterator[EpochResult]) -> Iterator[EpochResult]:
+        while result := self.timed(lambda: next(epochs, None)):
+            if result.epoch == candidate.recipe.epochs:
+                self.found.append((self.seconds, cost(candidate.spec).params, result.accuracy))
+            yield result
 
 
 def ours(settings: StudyConfig, trainer: TimedTrainer) -> None:
@@ -126,7 +128,8 @@ def usual(settings: StudyConfig, trainer: TimedTrainer) -> None:
         if not settings.budget.check(candidate.spec).fits:
             trainer.n_over_budget += 1
             raise optuna.TrialPruned
-        with closing(trainer.train(candidate, settings.seed)) as results:  # type: ignore[type-var]
+        training = trainer.train(candidate, [settings.seed])
+        with closing(training.left) as results:  # type: ignore[type-var]  # or a pruned network keeps its memory
             for result in results:
                 trial.report(result.accuracy, result.epoch)
                 if result.epoch < candidate.recipe.epochs and trial.should_prune():

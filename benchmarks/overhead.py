@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -36,6 +36,7 @@ from nas_budget.search.samplers.candidate import Candidate
 from nas_budget.search.samplers.sampler import distribution
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.workers.search_runner import Search
+from nas_budget.search.workers.trainer import CandidateTraining, Kept
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.engine.process import child_environment
 
@@ -50,9 +51,12 @@ class NoTrainer:
     def latency_s(self, spec: ResNetSpec) -> None:
         """Nothing runs that could be timed."""
 
-    def train(self, candidate: Candidate, seed: int) -> Iterator[EpochResult]:
+    def train(self, candidate: Candidate, seeds: Sequence[int], kept: Kept | None = None) -> CandidateTraining:
         """One epoch of nothing, with an accuracy that follows the widths."""
-        yield EpochResult(1, 1.0, min(0.99, sum(candidate.spec.channels) / 4_000 + seed), 1.0, 0.0, 0.0)
+        del seeds, kept
+        return CandidateTraining(
+            iter([EpochResult(1, 1.0, min(0.99, sum(candidate.spec.channels) / 4_000), 1.0, 0.0, 0.0)])
+        )
 
     def release(self) -> None:
         """Nothing is held."""

@@ -14,7 +14,7 @@ import csv
 import random
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from math import log
@@ -35,6 +35,7 @@ from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.samplers.candidate import Candidate
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.workers.search_runner import Search
+from nas_budget.search.workers.trainer import CandidateTraining, Kept
 from nas_budget.space.space import OPTIONS
 from nas_budget.space.spec_factory import make_spec
 from nas_budget.train.data.dataset import Dataset
@@ -122,13 +123,14 @@ class TableTrainer:
     def latency_s(self, spec: ResNetSpec) -> None:
         """Nothing runs that could be timed."""
 
-    def train(self, candidate: Candidate, seed: int) -> Iterator[EpochResult]:
+    def train(self, candidate: Candidate, seeds: Sequence[int], kept: Kept | None = None) -> CandidateTraining:
         """The epochs of the candidate's training, which the table has with one seed."""
-        del seed
+        del seeds, kept
         row = self.table[candidate.spec]
-        for epoch in self.spending.train(candidate.spec, self.table):
-            i = epoch - 1
-            yield EpochResult(epoch, row.train_loss[i], row.accuracy[i], row.validation_loss[i], 0.0, 0.0)
+        return CandidateTraining(
+            EpochResult(epoch, row.train_loss[i], row.accuracy[i], row.validation_loss[i], 0.0, 0.0)
+            for i, epoch in enumerate(self.spending.train(candidate.spec, self.table))
+        )
 
     def release(self) -> None:
         """Nothing is held."""

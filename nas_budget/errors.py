@@ -147,6 +147,10 @@ class NothingFitsError(NasBudgetError):
     exit_code = 3
 
 
+class TrialLostError(StorageError):
+    """A trial is no longer this worker's: another one has taken it over."""
+
+
 class UnfinishedError(NasBudgetError):
     """The search ended, and some of what was asked for is missing; the same command tries it again."""
 

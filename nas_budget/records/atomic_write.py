@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,7 @@ FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader, or a crash, never meets half of it; folders are made as needed.
+    """Write a file so that a reader, a crash or a power cut never meets half of it; folders are made as needed.
 
     A text is written in UTF-8, its line ends as they are.
 
@@ -27,6 +28,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
         part = Path(file.name)
         try:
             file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())  # a file system may store the new name before the content
             file.close()
             part.chmod(0o644)
             part.replace(path)

@@ -18,11 +18,14 @@ BEST_SPEC = "best.json"
 STUDY_SETTINGS = "settings.json"
 JOURNAL = "study.journal"
 TRIAL_FOLDERS = "trials"
+FINALIST_FOLDERS = "finalists"
 
 # One trial of a search, in a folder of its own.
 TRIAL_SETTINGS = "trial.json"
 TRIAL_EPOCHS = "epochs.jsonl"
 TRIAL_ERROR = "error.txt"
+TRIAL_CHECKPOINT = "checkpoint.safetensors"
+"""Where an interrupted trial goes on; there only while it runs."""
 
 # A full training.
 RUN_SETTINGS = "run.json"

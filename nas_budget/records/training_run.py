@@ -283,6 +283,15 @@ def _is_mistake(value: Any, n: int) -> bool:
     )
 
 
+def read_epoch(line: bytes) -> EpochRow | None:
+    """The epoch of a line of `metrics.jsonl`; None where the line is damaged."""
+    try:
+        row = EpochRow(**read_json(line.decode(), _whole))
+    except (ValueError, TypeError):
+        return None
+    return None if any(_misfits(row)) else row
+
+
 def read_metrics(folder: Path) -> list[EpochRow]:
     """Every whole line of `metrics.jsonl`, in its order; none where there is no such file.
 

@@ -18,7 +18,7 @@ from nas_budget.search.config.settings import StudyConfig, study_name
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.storage.storage import recorded_settings
 from nas_budget.search.workers.apart import apart
-from nas_budget.search.workers.search_runner import Search, visible_gpus
+from nas_budget.search.workers.search_runner import Search, Workers, visible_gpus
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import LabelledImages, SplitImages, channel_statistics, split_images
@@ -67,10 +67,10 @@ class Opened:
         """Torch uses the study's count of threads within it, where it trains on a CPU; the caller's comes back."""
         return torch_threads(self.settings.threads if self.device.type == "cpu" else None)
 
-    def search(self, should_stop: Callable[[], bool] | None = None) -> Search:
-        """The search; its study is created or resumed."""
+    def search(self, should_stop: Callable[[], bool] | None = None, workers: Workers | None = None) -> Search:
+        """The search; its study is created or resumed. `workers` train in place of this machine."""
         gpus = visible_gpus(self.settings.device, self.found.unusable) if self.is_dealt_out else ()
-        return Search(self.settings, self.images, self.folder, should_stop, self.data_dir, gpus)
+        return Search(self.settings, self.images, self.folder, should_stop, self.data_dir, gpus, workers)
 
     @property
     def is_dealt_out(self) -> bool:

@@ -61,6 +61,9 @@ class SearchView:
             self.n_finalist_runs += 1
             if event.run is None:
                 self.log(f"a run of finalist {event.trial} failed: {event.reason}")
+        elif isinstance(event, events.TrialNote):
+            name = "finalist's training" if event.finalist else "trial"
+            self.log(f"NOTE: {name} {event.number}: {event.text}")
         elif isinstance(event, events.SearchEnded):
             self.log(f"the search ends: {event.reason}")
         else:

@@ -2,20 +2,91 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import wraps
 from typing import Any
 
 import optuna
+import sqlalchemy.exc
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._rdb import models
+from optuna.storages.journal._storage import JournalOperation as JournalOperation
 from optuna.study import Study
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState, create_trial
+
+from nas_budget.errors import StorageError, UsageError
+from nas_budget.search.storage.patience import Patience
+from nas_budget.search.storage.url import failure, shown, trouble
 
 METRIC_NAMES = "study:metric_names"
 NOTE_VERSION, NOTE_TEXT = "dashboard:note_ver", "dashboard:note_str:0"
 """Keys under which Optuna keeps the names of objectives, and optuna-dashboard a note (of at most 2,045 characters)."""
+
+CALLS = (
+    *BaseStorage.__abstractmethods__, "get_trial_id_from_study_id_trial_number", "_create_new_trial",
+    "_set_trial_param", "_get_trials", "_get_best_trial_id",
+)  # fmt: skip
+"""What Optuna calls of a database."""
+
+
+class PatientStorage(RDBStorage):
+    """A database that may be gone for a while: its calls are made again, and nothing is stored twice.
+
+    Where a connection is lost while something is stored, nobody can tell whether it was. So each call can be repeated.
+    Values of a key are stored over each other anyway.
+
+    Args:
+        url: Its address.
+        patience: How long it may be gone.
+    """
+
+    def __init__(self, url: str, patience: Patience) -> None:
+        self.patience = patience
+        connect = super().__init__
+        options = {"pool_pre_ping": True} if url.startswith("postgresql") else {}
+        patience(lambda: connect(url, engine_kwargs=options))
+
+    def _get_prepared_new_trial(
+        self, study_id: int, template_trial: FrozenTrial | None, session: Any
+    ) -> models.TrialModel:
+        """A new trial, or the same one where an earlier attempt stored it; the study is locked meanwhile."""
+        if template_trial and template_trial.datetime_start:
+            asked = {name: json.dumps(value) for name, value in template_trial.user_attrs.items()}
+            moment = template_trial.datetime_start.astimezone().replace(tzinfo=None)
+            trial: models.TrialModel
+            for trial in session.query(models.TrialModel).filter_by(study_id=study_id, state=TrialState.RUNNING):
+                known = {attribute.key: attribute.value_json for attribute in trial.user_attributes}
+                if trial.datetime_start == moment and known == asked:
+                    return trial
+        return super()._get_prepared_new_trial(study_id, template_trial, session)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """End a trial, unless an earlier attempt did."""
+        try:
+            return super().set_trial_state_values(trial_id, state, values)
+        except UpdateFinishedTrialError:
+            if self.get_trial(trial_id).state != state:
+                raise
+            return True
+
+
+def _patient(call: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(call)
+    def patient(self: PatientStorage, *arguments: Any, **named: Any) -> Any:
+        return self.patience(lambda: call(self, *arguments, **named))
+
+    return patient
+
+
+for _name in CALLS:
+    setattr(PatientStorage, _name, _patient(getattr(PatientStorage, _name)))
 
 
 def create_running_trial(
@@ -39,6 +110,12 @@ def live_trial(study: Study, trial: FrozenTrial) -> Trial:
 def frozen_trial(trial: Trial) -> FrozenTrial:
     """The trial as it is stored now. `study.trials` would read all of them."""
     return trial.study._storage.get_trial(trial._trial_id)
+
+
+def report(trial: Trial, step: int, value: float) -> None:
+    """Store the value of a step, in place of another one that may be there. `Trial.report` would leave that one."""
+    trial.study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
+    trial._cached_frozen_trial.intermediate_values[step] = value  # which pruners look at
 
 
 def sampler_of(trial: BaseTrial) -> BaseSampler | None:
@@ -68,3 +145,30 @@ def quiet_optuna() -> None:
     optuna.logging.disable_default_handler()
     optuna.logging.enable_propagation()
     optuna.logging.set_verbosity(logging.WARNING)
+
+
+@contextmanager
+def clear_errors(storage: str) -> Iterator[None]:
+    """Whatever a database or file system raises within, as one line.
+
+    Raises:
+        UsageError: An unknown kind of storage.
+        StudyError: A storage that is damaged.
+        StorageError: A storage that cannot be opened, read or written.
+    """
+    try:
+        yield
+    except (sqlalchemy.exc.NoSuchModuleError, sqlalchemy.exc.ArgumentError):
+        raise UsageError(
+            f"storage: {shown(storage)!r} names no kind of database known here; "
+            "allowed are journal, sqlite:///..., postgresql+psycopg://..., mysql+pymysql://..."
+        ) from None
+    except ImportError:
+        raise StorageError(
+            f"storage: the driver of {shown(storage)} is not installed; "
+            "for PostgreSQL: pip install 'nas-budget[postgresql]'"
+        ) from None
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise failure(error)(f"storage: {shown(storage)} cannot be used: {trouble(error)}") from None
+    except OSError as error:
+        raise StorageError(f"{error.filename or storage}: cannot be written ({error.strerror or error})") from None

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-import sqlalchemy.exc
 from filelock import FileLock, Timeout
 from optuna.exceptions import DuplicatedStudyError
 from optuna.samplers import RandomSampler
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -26,8 +26,10 @@ from nas_budget.search.config.settings import StudyConfig, differences
 from nas_budget.search.pruners.factory import make_pruner
 from nas_budget.search.samplers.optuna_samplers import optuna_warnings_only
 from nas_budget.search.storage.journal import journal_storage
-from nas_budget.search.storage.optuna_adapter import describe_study
-from nas_budget.search.storage.url import ADDRESSES, database_file, failure, parse_address, shown, trouble
+from nas_budget.search.storage.optuna_adapter import PatientStorage, clear_errors, describe_study
+from nas_budget.search.storage.patience import Patience
+from nas_budget.search.storage.trial_store import is_alive
+from nas_budget.search.storage.url import ADDRESSES, database_file, parse_address
 
 SETTINGS_S = 10.0
 """Seconds to wait for the settings of a study that another machine has just created."""
@@ -80,11 +82,14 @@ class Finished:
         trials: Proposed trials that are complete or pruned.
         wider: Trials of each further level of the ladder.
         finalist_runs: Finalists' runs.
+        elsewhere: In a database, where trials are under way: a host, with the process where it is one of this host.
+            Whether a process of another host is still alive nobody here can tell.
     """
 
     trials: int = 0
     wider: tuple[int, ...] = ()
     finalist_runs: int = 0
+    elsewhere: tuple[str, ...] = ()
 
 
 def count_finished(storage: str, folder: Path, name: str) -> Finished:
@@ -96,15 +101,31 @@ def count_finished(storage: str, folder: Path, name: str) -> Finished:
         wider = tuple(levels[level] for level in range(1, max(levels, default=0) + 1))
         known = {study.study_name for study in opened.get_all_studies()}
         runs = _finished(opened, name + FINALISTS_STUDY) if name + FINALISTS_STUDY in known else []
-        return Finished(levels[0], wider, len(runs))
+        elsewhere = () if storage == "journal" else tuple(sorted(_elsewhere(opened, name)))
+        return Finished(levels[0], wider, len(runs), elsewhere)
+
+
+def _elsewhere(storage: BaseStorage, name: str) -> set[str]:
+    """Where trials of a study are under way, in words; without processes of this host that are gone."""
+    study = optuna.load_study(study_name=name, storage=storage)
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    workers = [worker for trial in running if (worker := trial.user_attrs.get("worker"))]
+    others = {worker["host"] for worker in workers} - {socket.gethostname()}
+    ours = (worker for worker in workers if worker["host"] not in others and is_alive(worker))
+    return others | {f"{worker['host']} (process {worker['pid']})" for worker in ours}
 
 
 def _finished(storage: BaseStorage, name: str) -> list[FrozenTrial]:
     return optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False, states=FINISHED)
 
 
-def open_study(settings: StudyConfig, folder: Path, versions: str, part: str = "") -> Study:
+def open_study(
+    settings: StudyConfig, folder: Path, versions: str, part: str = "", should_stop: Callable[[], bool] = lambda: False
+) -> Study:
     """The study of these settings, or a part of it under a name of its own; created where it is not there yet.
+
+    A database that is gone for a while is waited for, until `should_stop` says so, here and in whatever the study is
+    used for later.
 
     Raises:
         UsageError: An unknown kind of storage.
@@ -114,7 +135,7 @@ def open_study(settings: StudyConfig, folder: Path, versions: str, part: str = "
     with clear_errors(settings.storage):
         if settings.storage == "journal":
             folder.mkdir(parents=True, exist_ok=True)
-        opened = _open(settings.storage, folder)
+        opened = _open(settings.storage, folder, should_stop)
         folder.mkdir(parents=True, exist_ok=True)
         known: dict[str, Any] = {
             "study_name": settings.name + part,
@@ -150,10 +171,12 @@ def _check_same(study: Study, settings: StudyConfig) -> None:
         )
 
 
-def existing_study(settings: StudyConfig, folder: Path, part: str) -> Study | None:
+def existing_study(
+    settings: StudyConfig, folder: Path, part: str, should_stop: Callable[[], bool] = lambda: False
+) -> Study | None:
     """A part of a study; None where it was not made yet. Nothing is created."""
     with clear_errors(settings.storage):
-        opened = _open(settings.storage, folder)
+        opened = _open(settings.storage, folder, should_stop)
         if settings.name + part not in {study.study_name for study in opened.get_all_studies()}:
             return None
         return optuna.load_study(study_name=settings.name + part, storage=opened)
@@ -167,7 +190,8 @@ def _exists(storage: str, folder: Path) -> bool:
     return file is None or file.exists()
 
 
-def _open(storage: str, folder: Path) -> BaseStorage:
+def _open(storage: str, folder: Path, should_stop: Callable[[], bool] = lambda: True) -> BaseStorage:
+    """The storage. By default a database that does not answer is an error at once, as a wrong address does not pass."""
     if storage == "journal":
         return journal_storage(folder / JOURNAL)
     if "://" not in storage:
@@ -175,7 +199,7 @@ def _open(storage: str, folder: Path) -> BaseStorage:
             f'storage: {storage!r} is unknown; allowed are "journal" or a database address such as {ADDRESSES}'
         )
     parse_address(storage)
-    return RDBStorage(storage, engine_kwargs={"pool_pre_ping": True} if storage.startswith("postgresql") else {})
+    return PatientStorage(storage, Patience(storage, should_stop))
 
 
 def _note(settings: StudyConfig) -> Iterator[str]:
@@ -210,30 +234,3 @@ def only_runner(folder: Path) -> Iterator[None]:
         raise StorageError(
             f"{folder}: another process is running this study; wait for it, or use another --name"
         ) from None
-
-
-@contextmanager
-def clear_errors(storage: str) -> Iterator[None]:
-    """Whatever a database or file system raises within, as one line.
-
-    Raises:
-        UsageError: An unknown kind of storage.
-        StudyError: A storage that is damaged.
-        StorageError: A storage that cannot be opened, read or written.
-    """
-    try:
-        yield
-    except (sqlalchemy.exc.NoSuchModuleError, sqlalchemy.exc.ArgumentError):
-        raise UsageError(
-            f"storage: {shown(storage)!r} names no kind of database known here; "
-            "allowed are journal, sqlite:///..., postgresql+psycopg://..., mysql+pymysql://..."
-        ) from None
-    except ImportError:
-        raise StorageError(
-            f"storage: the driver of {shown(storage)} is not installed; "
-            "for PostgreSQL: pip install 'nas-budget[postgresql]'"
-        ) from None
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise failure(error)(f"storage: {shown(storage)} cannot be used: {trouble(error)}") from None
-    except OSError as error:
-        raise StorageError(f"{error.filename or storage}: cannot be written ({error.strerror or error})") from None

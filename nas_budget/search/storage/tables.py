@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import Cost, cost
 from nas_budget.arch.scale import scale_widths
 from nas_budget.arch.spec import AnySpec, ResNetSpec
@@ -27,6 +28,7 @@ from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.bayes import BayesSampler
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.sampler import Proposal
+from nas_budget.search.storage.optuna_adapter import clear_errors
 from nas_budget.search.storage.storage import FINALISTS_STUDY, existing_study, open_study
 from nas_budget.search.storage.trial_store import TrialTracker
 
@@ -43,29 +45,39 @@ class StudyTables:
         study: The study.
         folder: Where the files go.
         versions: As they are noted with a study.
+        should_stop: Ends the wait for a database that is gone.
+        read_only: Whether a study of finalists that is not there yet is left so.
     """
 
-    def __init__(self, settings: StudyConfig, study: Study, folder: Path, versions: str) -> None:
+    def __init__(
+        self, settings: StudyConfig, study: Study, folder: Path, versions: str,
+        should_stop: Callable[[], bool] = lambda: False, read_only: bool = False,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.study = study
         self.folder = folder
         self.tracker = TrialTracker(study)
         self._rows: dict[int, TrialRecord] = {}
         self.next_write = 0.0
-        if settings.finalists:
-            self.finalists_study: Study | None = open_study(settings, folder, versions, FINALISTS_STUDY)
+        if settings.finalists and not read_only:
+            self.finalists_study: Study | None = open_study(settings, folder, versions, FINALISTS_STUDY, should_stop)
         else:
-            self.finalists_study = existing_study(settings, folder, FINALISTS_STUDY)
+            self.finalists_study = existing_study(settings, folder, FINALISTS_STUDY, should_stop)
 
     def rows(self) -> list[TrialRecord]:
         """A row for each finished trial, by number; those of other machines too."""
-        _started, ended = self.tracker.look()
+        with clear_errors(self.settings.storage):
+            _started, ended = self.tracker.look()
         self._rows |= {trial.number: row_of(trial, self.settings) for trial in ended if is_ours(trial)}
+        return self.known_rows()
+
+    def known_rows(self) -> list[TrialRecord]:
+        """The same as of the last look: the storage is not asked, which may be gone."""
         return [self._rows[number] for number in sorted(self._rows)]
 
     def finished(self) -> int:
-        """How many trials are complete or pruned."""
-        return sum(row.state != "failed" and row.of is None for row in self.rows())
+        """How many trials were complete or pruned at the last look."""
+        return sum(row.state != "failed" and row.of is None for row in self.known_rows())
 
     def best(self) -> list[FrozenTrial]:
         """The finalists: the most accurate complete trials, of equals the smaller first."""
@@ -73,7 +85,10 @@ class StudyTables:
 
     def finalist_runs(self) -> list[FinalistRun]:
         """The finalists' runs that have ended."""
-        return finalist_runs(self.finalists_study, self.settings, self.best()) if self.finalists_study else []
+        if not self.finalists_study:
+            return []
+        with clear_errors(self.settings.storage):
+            return finalist_runs(self.finalists_study, self.settings, self.best())
 
     def best_spec(self) -> str | None:
         """The network of the best finalist, or else of the best trial, as JSON; None when there is none."""
@@ -84,7 +99,8 @@ class StudyTables:
 
     def ledger(self) -> TimeLedger:
         """Where the time went."""
-        trials = self.finalists_study.get_trials(deepcopy=False) if self.finalists_study else []
+        with clear_errors(self.settings.storage):
+            trials = self.finalists_study.get_trials(deepcopy=False) if self.finalists_study else []
         spent = sum(trial.user_attrs.get("seconds", 0.0) for trial in trials)
         repeated = sum(trial.user_attrs.get("repeated_seconds", 0.0) for trial in trials)
         return ledger(self.rows(), spent, repeated)
@@ -176,6 +192,15 @@ def is_ours(trial: FrozenTrial) -> bool:
 def candidate_of(trial: FrozenTrial) -> Candidate | None:
     """What a trial trains; None of a trial that nas-budget did not make."""
     return Candidate.from_dict(trial.user_attrs) if is_ours(trial) else None
+
+
+def figures_of(spec: AnySpec, budget: Budget) -> dict[str, Any]:
+    """A network in words, its cost and margins, as they are noted with its trial: as a dashboard shows them."""
+    used = cost(spec)
+    verdict = budget.check(used)
+    figures = {name: getattr(used, name) for name in ("params", "macs", "activation_bytes")}
+    margins = {f"margin_{m.name}": m.margin for m in verdict.margins}
+    return {"network": str(spec), **figures, **margins, "feasible": verdict.fits}
 
 
 def row_of(trial: FrozenTrial, settings: StudyConfig) -> TrialRecord:

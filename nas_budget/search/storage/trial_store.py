@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import psutil
@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas_budget.search.pruners.factory import explain_pruning
 from nas_budget.search.pruners.front import loss_key
-from nas_budget.search.storage.optuna_adapter import create_running_trial, frozen_trial, live_trial
+from nas_budget.search.storage.optuna_adapter import create_running_trial, frozen_trial, live_trial, report
 
 
 class TrialStore:
@@ -31,6 +31,7 @@ class TrialStore:
     Attributes:
         study: Optuna's study.
         about: What is noted with each trial, with the worker's identity.
+        is_gone: Whether nobody trains a running trial that this store does not hold.
 
     Examples:
         >>> import optuna
@@ -45,9 +46,10 @@ class TrialStore:
         self.study = study
         self.about = {**(about or {}), "worker": this_worker()}
         self.shared = shared
+        self.is_gone: Callable[[FrozenTrial], bool] = self._is_of_a_process_that_is_gone
         self.tracker = TrialTracker(study)
         self._live: dict[int, Trial] = {}
-        self._reported: dict[int, set[int]] = {}
+        self._reported: dict[int, dict[int, tuple[float, float | None]]] = {}
 
     @property
     def n_trials(self) -> int:
@@ -63,7 +65,11 @@ class TrialStore:
         return self.tracker.running()
 
     def is_lost(self, trial: FrozenTrial) -> bool:
-        """Whether a running trial of ours was left by a process that is gone, or by this one.
+        """Whether a running trial was left by whoever trained it."""
+        return trial.number not in self._live and self.is_gone(trial)
+
+    def _is_of_a_process_that_is_gone(self, trial: FrozenTrial) -> bool:
+        """Whether a trial was left by a process that is gone, or by this one.
 
         In a run folder only one search runs at a time. A trial of another machine was then left by a process that is
         gone, such as a container under its old name. In a shared storage it is left alone.
@@ -71,7 +77,7 @@ class TrialStore:
         worker = trial.user_attrs["worker"]
         if worker["host"] != socket.gethostname():
             return not self.shared
-        return worker["pid"] == os.getpid() or not _is_alive(worker)
+        return worker["pid"] == os.getpid() or not is_alive(worker)
 
     def get(self, number: int) -> FrozenTrial:
         """A trial of this worker as it is stored now."""
@@ -90,24 +96,31 @@ class TrialStore:
         """
         return self._hold(create_running_trial(self.study, {**attributes, **self.about}, params, distributions))
 
-    def resume(self, lost: FrozenTrial, repeated_seconds: float) -> None:
-        """Make a lost trial this worker's.
+    def resume(self, lost: FrozenTrial) -> None:
+        """Make a lost trial this worker's."""
+        self.note(self._hold(live_trial(self.study, lost), lost), **self.about, resumed=True)
 
-        Args:
-            lost: The trial.
-            repeated_seconds: What the lost attempt took; added to what earlier ones took.
-        """
-        number = self._hold(live_trial(self.study, lost), lost.intermediate_values)
-        repeated = lost.user_attrs.get("repeated_seconds", 0.0) + repeated_seconds
-        self.note(number, **self.about, resumed=True, repeated_seconds=repeated)
+    def adopt(self, running: FrozenTrial) -> None:
+        """Hold a running trial that another process held for the same worker."""
+        self._hold(live_trial(self.study, running), running)
+
+    def let_go(self, number: int) -> None:
+        """Hold a trial no more: whoever trained it is gone."""
+        del self._live[number], self._reported[number]
+
+    def note_repeated(self, number: int, seconds: float) -> None:
+        """Add to the time of epochs that earlier attempts at a trial of this worker trained in vain."""
+        self.note(number, repeated_seconds=self.get(number).user_attrs.get("repeated_seconds", 0.0) + seconds)
 
     def finish_lost(self, lost: FrozenTrial, seconds: float, train_losses: Sequence[float] = ()) -> None:
         """Complete a lost trial that had come to its end, with the accuracy of its last epoch."""
         number = self._hold(live_trial(self.study, lost))
         self.finish(number, TrialState.COMPLETE, seconds, train_losses=train_losses)
 
-    def _hold(self, trial: Trial, reported: Iterable[int] = ()) -> int:
-        self._live[trial.number], self._reported[trial.number] = trial, {*reported}
+    def _hold(self, trial: Trial, lost: FrozenTrial | None = None) -> int:
+        curve, attrs = (lost.intermediate_values, lost.user_attrs) if lost else ({}, {})
+        self._live[trial.number] = trial
+        self._reported[trial.number] = {epoch: (curve[epoch], attrs.get(loss_key(epoch))) for epoch in curve}
         return trial.number
 
     def note(self, number: int, **attributes: Any) -> None:
@@ -116,7 +129,7 @@ class TrialStore:
             self._live[number].set_user_attr(name, value)
 
     def report(self, number: int, epoch: int, accuracy: float, train_loss: float | None = None) -> None:
-        """Store what an epoch gave. An epoch that is there already stays: a resumed trial repeats it.
+        """Store what an epoch gave. A resumed trial that trains an epoch again stores it in place of the first time.
 
         Args:
             number: Of the trial.
@@ -124,12 +137,12 @@ class TrialStore:
             accuracy: On validation images, 0 to 1.
             train_loss: Stored only where trials are compared by it, at rungs.
         """
-        if epoch in self._reported[number]:
+        if self._reported[number].get(epoch) == (accuracy, train_loss):
             return
         if train_loss is not None:
             self.note(number, **{loss_key(epoch): train_loss})
-        self._live[number].report(accuracy, epoch)
-        self._reported[number].add(epoch)
+        report(self._live[number], epoch, accuracy)
+        self._reported[number][epoch] = accuracy, train_loss
 
     def prune_reason(self, number: int, epoch: int) -> str:
         """Why the study's pruner ends a trial at this epoch; empty where it goes on.
@@ -188,7 +201,7 @@ def this_worker() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
 
 
-def _is_alive(worker: Mapping[str, Any]) -> bool:
+def is_alive(worker: Mapping[str, Any]) -> bool:
     """Whether a process of this machine still runs: the same one, not a later one with its number."""
     try:
         process = psutil.Process(worker["pid"])

@@ -30,6 +30,15 @@ class TrialEpoch:
 
 
 @dataclass(frozen=True)
+class TrialNote:
+    """Something to know of a trial that trains, such as that its checkpoint could not be used."""
+
+    number: int
+    text: str
+    finalist: bool = False
+
+
+@dataclass(frozen=True)
 class TrialFinished:
     """A trial is complete, pruned or failed."""
 
@@ -65,4 +74,4 @@ class WorkerLost:
     exit_code: int
 
 
-Event = TrialStarted | TrialEpoch | TrialFinished | FinalistFinished | SearchEnded | WorkerLost
+Event = TrialStarted | TrialEpoch | TrialNote | TrialFinished | FinalistFinished | SearchEnded | WorkerLost

@@ -11,6 +11,7 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from nas_budget.records.paths import FINALIST_FOLDERS
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate
 from nas_budget.search.storage.tables import finalist_key, finalist_run, finalist_seeds, widest_proxy
@@ -35,7 +36,7 @@ class FinalistScheduler(StoredTrials):
         self, settings: StudyConfig, study: Study, run_folder: Path, about: Mapping[str, Any],
         best: Sequence[FrozenTrial], deadline: Deadline | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(settings, study, run_folder / "finalists", about, run_folder)
+        super().__init__(settings, study, run_folder / FINALIST_FOLDERS, about, run_folder)
         self.best, self.proxy, self.deadline = best, widest_proxy(best), deadline
         self.n_before = self.store.n_trials
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ctypes import c_bool
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -104,7 +105,7 @@ def run_processes(
                     failure = failure or message.error
                     stop.value = True
                 elif message is not None:
-                    yield message
+                    yield from _told(message)
                 else:
                     number, process = workers.pop(channel)
                     process.join(PATIENCE_S)
@@ -132,10 +133,13 @@ def _ready(channels: list[Connection]) -> list[Connection]:
     return ready
 
 
-def _received(channel: Connection) -> Event | Failed | None:
+Message: TypeAlias = Event | Failed | logging.LogRecord
+
+
+def _received(channel: Connection) -> Message | None:
     """The next message; None when the worker is gone."""
     try:
-        message: Event | Failed = channel.recv()
+        message: Message = channel.recv()
         return message
     except (EOFError, OSError):
         return None
@@ -174,12 +178,35 @@ def _processes(
                 process.join()
 
 
+class _ToParent(logging.Handler):
+    """Has what a worker logs handled in the process that started it: all workers together say a thing once."""
+
+    def __init__(self, channel: Connection) -> None:
+        super().__init__()
+        self.channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send it, as text; nobody reads it where the parent is gone."""
+        record.msg, record.args, record.exc_info = self.format(record), None, None
+        with suppress(BrokenPipeError):
+            self.channel.send(record)
+
+
+def _told(message: Event | logging.LogRecord) -> Iterator[Event]:
+    """The event, or nothing where a worker logged something: it is handled here."""
+    if isinstance(message, logging.LogRecord):
+        logging.getLogger(message.name).handle(message)
+    else:
+        yield message
+
+
 def _work(job: Job, number: int, channel: Connection, stop: Any, parent: int) -> None:
     """A worker's whole life."""
     keep_freed_memory()
     for name in "SIGINT", "SIGTERM", "SIGHUP":  # terminals and job managers send them to all; the parent decides
         if number_of := getattr(signal, name, None):
             signal.signal(number_of, signal.SIG_IGN)
+    logging.getLogger("nas_budget").addHandler(_ToParent(channel))
     try:
         for event in job(number, lambda: stop.value or os.getppid() != parent):
             channel.send(event)

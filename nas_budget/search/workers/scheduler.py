@@ -11,15 +11,14 @@ from filelock import FileLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from nas_budget.arch.cost import cost
 from nas_budget.arch.scale import scale_widths
-from nas_budget.records.paths import TRIAL_EPOCHS, TRIAL_FOLDERS
+from nas_budget.records.paths import TRIAL_CHECKPOINT, TRIAL_EPOCHS, TRIAL_FOLDERS
 from nas_budget.records.trials import EpochResult
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.factory import make_candidate_sampler
 from nas_budget.search.samplers.sampler import Proposal
-from nas_budget.search.storage.tables import candidate_of, is_ours, level_of, row_of
+from nas_budget.search.storage.tables import candidate_of, figures_of, is_ours, level_of, row_of
 from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.workers.events import Event, TrialFinished
 from nas_budget.search.workers.stop_rules import Deadline, TrialStats, reason_to_stop
@@ -90,8 +89,14 @@ class Scheduler(Protocol):
     def suggest(self) -> Assignment | NoMoreTrials:
         """The next trial, or why there is none."""
 
-    def on_start(self, trial: Assignment, latency_s: float | None) -> None:
-        """A trial begins to train; one image through its network takes `latency_s`, None where it was not timed."""
+    def on_start(self, trial: Assignment, latency_s: float | None, repeated_s: float = 0.0) -> None:
+        """A trial begins to train, or to train on.
+
+        Args:
+            trial: The trial.
+            latency_s: Seconds of one image through its network; None where it was not timed.
+            repeated_s: Seconds of epochs that an interrupted attempt trained and that are trained again.
+        """
 
     def on_epoch(self, trial: Assignment, result: EpochResult) -> Decision:
         """Take in an epoch: the trial goes on, or it has diverged."""
@@ -103,7 +108,7 @@ class Scheduler(Protocol):
         """A trial has ended after so many seconds; what to tell of it."""
 
 
-class StoredTrials:
+class StoredTrials(Scheduler):
     """What schedulers have in common: trials in a store, and files in a folder.
 
     Args:
@@ -124,9 +129,12 @@ class StoredTrials:
         self.losses: dict[int, list[float]] = {}
         self.level = 0
 
-    def on_start(self, trial: Assignment, latency_s: float | None) -> None:
-        """Note the latency."""
+    def on_start(self, trial: Assignment, latency_s: float | None, repeated_s: float = 0.0) -> None:
+        """Note the latency, and what is repeated."""
+        self.losses[trial.number] = []
         self.store.note(trial.number, latency_s=latency_s)
+        if repeated_s:
+            self.store.note_repeated(trial.number, repeated_s)
 
     def on_epoch(self, trial: Assignment, result: EpochResult) -> Decision:
         """Store what an epoch gave; a trial whose loss is no number ends."""
@@ -134,7 +142,7 @@ class StoredTrials:
             self.store.note(trial.number, micro_batches=result.micro_batches)
         if result.not_recorded:
             self.store.note(trial.number, not_recorded=result.not_recorded)
-        self.losses.setdefault(trial.number, []).append(result.train_loss)
+        self.losses[trial.number].append(result.train_loss)
         self.store.report(trial.number, result.epoch, result.accuracy, self._compared_by(result))
         if not result.diverged:
             return GO_ON
@@ -146,6 +154,11 @@ class StoredTrials:
         """The training loss where trials are compared by it."""
         return None
 
+    def adopt(self, running: FrozenTrial) -> None:
+        """Go on with a running trial that another process scheduled."""
+        self.store.adopt(running)
+        self.losses[running.number] = [epoch.train_loss for epoch in epochs_in(self.folder / str(running.number))]
+
     def look(self) -> None:
         """Take in what is new in the store."""
         self.store.look()
@@ -154,12 +167,14 @@ class StoredTrials:
         """The next trial whose process is gone, made this worker's; those that had come to their end are finished."""
         for lost in self.store.running():
             if is_ours(lost) and level_of(lost) == self.level and self.store.is_lost(lost):
-                epochs = _epochs_in(self.folder / str(lost.number) / TRIAL_EPOCHS)
-                seconds = sum(epoch["seconds"] for epoch in epochs)
                 if not was_done(lost):
-                    self.store.resume(lost, seconds)
+                    self.store.resume(lost)
                     return lost
-                self.store.finish_lost(lost, seconds, [epoch["train_loss"] for epoch in epochs])
+                folder = self.folder / str(lost.number)
+                epochs = epochs_in(folder)
+                seconds = sum(epoch.seconds for epoch in epochs)
+                self.store.finish_lost(lost, seconds, [epoch.train_loss for epoch in epochs])
+                drop_checkpoint(folder)
                 self.look()
         return None
 
@@ -209,12 +224,8 @@ class TrialsOfStudy(StoredTrials):
         return f"the trials that are left are under way on {', '.join(others)}" if others else ""
 
     def figures(self, candidate: Candidate) -> dict[str, Any]:
-        """The network in words, its cost and margins, as a dashboard shows them, in that order."""
-        used = cost(candidate.spec)
-        verdict = self.settings.budget.check(used)
-        figures = {name: getattr(used, name) for name in ("params", "macs", "activation_bytes")}
-        margins = {f"margin_{m.name}": m.margin for m in verdict.margins}
-        return {"network": str(candidate.spec), **figures, **margins, "feasible": verdict.fits}
+        """The network in words, its cost and margins."""
+        return figures_of(candidate.spec, self.settings.budget)
 
     def on_rung(self, trial: Assignment, epoch: int) -> Decision:  # noqa: ARG002
         """Complete: the last epoch is the only rung."""
@@ -344,13 +355,20 @@ def was_done(lost: FrozenTrial) -> bool:
     return "diverged" not in lost.user_attrs and lost.user_attrs["recipe"]["epochs"] in lost.intermediate_values
 
 
-def _epochs_in(file: Path) -> list[dict[str, Any]]:
+def epochs_in(folder: Path) -> list[EpochResult]:
     """The epochs written down in a trial's folder; the last line may be cut off."""
-    found: list[dict[str, Any]] = []
-    if file.exists():
-        for line in file.read_text(encoding="utf-8").splitlines():
+    found: list[EpochResult] = []
+    if (file := folder / TRIAL_EPOCHS).exists():
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                found.append(read_json(line))
-            except ValueError:
+                found.append(EpochResult(**read_json(line)))
+            except (ValueError, TypeError):
                 break
     return found
+
+
+def drop_checkpoint(folder: Path, but: str = "") -> None:
+    """Remove the checkpoint from a trial's folder, and what a kill left of one half written; not the file `but`."""
+    for file in folder.glob(f"*{TRIAL_CHECKPOINT}*"):
+        if file.name != but:
+            file.unlink(missing_ok=True)

@@ -8,21 +8,24 @@ from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from optuna.study import Study
+from optuna.trial import TrialState
 
+from nas_budget.errors import StoppedError, StorageError
 from nas_budget.records.formatting import seconds_in_words
+from nas_budget.records.paths import FINALIST_FOLDERS, TRIAL_CHECKPOINT, TRIAL_FOLDERS
 from nas_budget.search.config.proxy import BASE_SHARE
 from nas_budget.search.config.settings import StudyConfig, write_config
-from nas_budget.search.storage.optuna_adapter import quiet_optuna
-from nas_budget.search.storage.storage import FINALISTS_STUDY, clear_errors, only_runner, open_study
-from nas_budget.search.storage.tables import StudyTables, finalists, versions
+from nas_budget.search.storage.optuna_adapter import clear_errors, quiet_optuna
+from nas_budget.search.storage.storage import only_runner, open_study
+from nas_budget.search.storage.tables import StudyTables, versions
 from nas_budget.search.workers.events import Event, FinalistFinished, SearchEnded, TrialFinished
-from nas_budget.search.workers.finalist_scheduler import FinalistScheduler
-from nas_budget.search.workers.ladder_scheduler import LadderScheduler
+from nas_budget.search.workers.part import SearchPart
 from nas_budget.search.workers.process_pool import WorkerPool
-from nas_budget.search.workers.scheduler import Scheduler, SearchScheduler
+from nas_budget.search.workers.scheduler import drop_checkpoint
 from nas_budget.search.workers.stop_rules import Deadline
 from nas_budget.search.workers.trainer import CandidateTrainer, TorchTrainer
 from nas_budget.search.workers.trial_runner import run_trials
@@ -34,23 +37,17 @@ VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
-class Phase:
-    """A part of a search as each worker does it. Picklable, so that a process can be given it.
+class LocalWorker:
+    """A part of a search as a worker process of this machine does it. Picklable, so that a process can be given it.
 
     Attributes:
-        settings: Of the study.
-        folder: Of the run.
+        part: Of the search.
         data_dir: Folder of the data sets.
-        deadline: From which no trial begins; None for no limit.
-        level: Level of the ladder, 0 for new trials; None trains the finalists.
         gpus: GPUs dealt out to workers in turn, by what CUDA_VISIBLE_DEVICES calls them; empty on other devices.
     """
 
-    settings: StudyConfig
-    folder: Path
+    part: SearchPart
     data_dir: str | None
-    deadline: Deadline | None
-    level: int | None
     gpus: tuple[str, ...] = ()
 
     def environment(self, index: int) -> dict[str, str]:
@@ -60,29 +57,29 @@ class Phase:
     def __call__(self, index: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
         """The events of the worker of this index, in a process of its own."""
         quiet_optuna()
-        device = choose_device("cuda" if self.gpus else self.settings.device)
+        settings = self.part.settings
+        device = choose_device("cuda" if self.gpus else settings.device)
         if device.type == "cpu":
-            torch.set_num_threads(self.settings.threads)
-        data = open_dataset(self.settings.data_name, self.data_dir, lambda _: None)
-        images = split_images(data, device, self.settings.n_train, self.settings.n_validation)
-        yield from self.events(torch_trainer(self.settings, images, should_stop), index)
+            torch.set_num_threads(settings.threads)
+        data = open_dataset(settings.data_name, self.data_dir, lambda _: None)
+        images = split_images(data, device, settings.n_train, settings.n_validation)
+        yield from events_of(self.part, torch_trainer(settings, images, should_stop), should_stop, index)
 
-    def events(self, trainer: CandidateTrainer, index: int = 0) -> Iterator[Event]:
-        """The events of the worker of this index, with this trainer."""
-        with clear_errors(self.settings.storage):
-            yield from run_trials(self.scheduler(trainer.device, index), trainer)
 
-    def scheduler(self, device: str, index: int) -> Scheduler:
-        """What gives the worker of this index its trials."""
-        about = {"device": device, "versions": versions(), "worker_index": index}
-        study = open_study(self.settings, self.folder, versions())
-        if self.level == 0:
-            return SearchScheduler(self.settings, study, self.folder, about, self.deadline)
-        if self.level is not None:
-            return LadderScheduler(self.settings, study, self.folder, about, self.level, self.deadline)
-        again = open_study(self.settings, self.folder, versions(), FINALISTS_STUDY)
-        best = finalists(study, self.settings.finalists)
-        return FinalistScheduler(self.settings, again, self.folder, about, best, self.deadline)
+def events_of(
+    part: SearchPart, trainer: CandidateTrainer, should_stop: Callable[[], bool], index: int = 0
+) -> Iterator[Event]:
+    """The events of a part of a search as the worker of this index trains it."""
+    with clear_errors(part.settings.storage):
+        scheduler = part.scheduler({"device": trainer.device, "worker_index": index}, should_stop)
+        yield from run_trials(scheduler, trainer)
+
+
+class Workers(Protocol):
+    """What trains a part of a search, other than this machine."""
+
+    def events(self, part: SearchPart) -> Iterator[Event]:
+        """What happens in any of the workers, in the order of each."""
 
 
 def torch_trainer(settings: StudyConfig, images: SplitImages, should_stop: Callable[[], bool]) -> TorchTrainer:
@@ -115,6 +112,7 @@ class Search:
         should_stop: Asked before every step. Where it says so the search stops, to be resumed later.
         data_dir: Folder of the data sets, for workers in processes of their own.
         gpus: GPUs that are dealt out to such workers (`visible_gpus`).
+        workers: Who trains in their place; None for this machine.
 
     Attributes:
         study: Optuna's study.
@@ -124,6 +122,7 @@ class Search:
     def __init__(
         self, settings: StudyConfig, trainer: CandidateTrainer | SplitImages, folder: Path,
         should_stop: Callable[[], bool] | None = None, data_dir: str | None = None, gpus: tuple[str, ...] = (),
+        workers: Workers | None = None,
     ) -> None:  # fmt: skip
         should_stop = should_stop or (lambda: False)
         self.settings = settings
@@ -132,8 +131,9 @@ class Search:
         self.should_stop = should_stop
         self.data_dir = data_dir
         self.gpus = gpus
-        self.study: Study = open_study(settings, folder, versions())
-        self.tables = StudyTables(settings, self.study, folder, versions())
+        self.workers = workers
+        self.study: Study = open_study(settings, folder, versions(), should_stop=should_stop)
+        self.tables = StudyTables(settings, self.study, folder, versions(), should_stop)
 
     def events(self) -> Generator[Event, None, None]:
         """Run trials until the asked number is complete or pruned or a stop rule holds, the ladder, then the finalists.
@@ -143,22 +143,37 @@ class Search:
         Raises:
             StoppedError: `should_stop` said so. The trials under way are trained again when the study resumes.
             TrainingError: Several trials in a row failed.
-            StorageError: Another process runs the study, or where it lies cannot be written.
+            StorageError: Another process runs the study, where it lies cannot be written, or its database was gone for
+                too long. Every trial that had ended is in it.
         """
-        with only_runner(self.folder):
+        with only_runner(self.folder), clear_errors(self.settings.storage):
             write_config(self.settings, self.folder)
+            self._tidy()
             self.tables.write()
-            told = set[str]()
+            told, is_gone = set[str](), False
             try:
-                for level, deadline in self._phases():
-                    yield from self._phase(
-                        Phase(self.settings, self.folder, self.data_dir, deadline, level, self.gpus), told
-                    )
+                for level, deadline in self._parts():
+                    yield from self._events_of(SearchPart(self.settings, self.folder, deadline, level), told)
+            except StorageError:
+                is_gone = True
+                if self.should_stop():
+                    raise StoppedError("stopped while the storage did not answer") from None
+                raise
             finally:
-                self.tables.write()
-                self.tables.write_predictions()
+                if not is_gone:  # or there is nothing to derive the tables from
+                    self.tables.write()
+                    self.tables.write_predictions()
 
-    def _phases(self) -> Iterator[tuple[int | None, Deadline | None]]:
+    def _tidy(self) -> None:
+        """Remove what a kill left of checkpoints beside those of trials that are resumed."""
+        for study, folders in (self.study, TRIAL_FOLDERS), (self.tables.finalists_study, FINALIST_FOLDERS):
+            left = {file.parent for file in (self.folder / folders).glob(f"*/*{TRIAL_CHECKPOINT}*")}
+            open_now = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if study and left else []
+            kept = {str(trial.number) for trial in open_now}
+            for folder in left:
+                drop_checkpoint(folder, but=TRIAL_CHECKPOINT if folder.name in kept else "")
+
+    def _parts(self) -> Iterator[tuple[int | None, Deadline | None]]:
         """The parts of the search, each with the time from which it begins nothing more."""
         s, start = self.settings, time.time()
         timeout = [Deadline(start + s.timeout, "the time given by timeout is over")] if s.timeout else []
@@ -175,11 +190,9 @@ class Search:
         if s.finalists:
             yield None, min(whole, key=first, default=None)
 
-    def _phase(self, phase: Phase, told: set[str]) -> Iterator[Event]:
-        """The events of one worker in this process, or of several in their own; each reason of an end only once."""
-        n = self.settings.workers
-        pool = WorkerPool(n, self.should_stop, phase.environment)
-        for event in phase.events(self.trainer) if n == 1 else pool.events(phase):
+    def _events_of(self, part: SearchPart, told: set[str]) -> Iterator[Event]:
+        """The events of a part, wherever it is trained; each reason of an end only once."""
+        for event in self._trained(part):
             if isinstance(event, SearchEnded):
                 if event.reason in told:
                     continue
@@ -187,3 +200,12 @@ class Search:
             if isinstance(event, TrialFinished | FinalistFinished):
                 self.tables.write_if_due()
             yield event
+
+    def _trained(self, part: SearchPart) -> Iterator[Event]:
+        """The events of this process, of several of this machine, or of other workers."""
+        if self.workers:
+            return self.workers.events(part)
+        if self.settings.workers == 1:
+            return events_of(part, self.trainer, self.should_stop)
+        job = LocalWorker(part, self.data_dir, self.gpus)
+        return WorkerPool(self.settings.workers, self.should_stop, job.environment).events(job)

@@ -1,8 +1,9 @@
-"""Checkpoints: a training between two epochs as a file, with weights, optimizer state, EMA and position."""
+"""Checkpoints: trainings between two epochs as a file, with weights, optimizer state, EMA and position."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +16,79 @@ from nas_budget.train.engine.weights import fit_tensors, load_tensors, save_tens
 
 FORMAT = "nas-budget checkpoint 3"
 OPTIMIZER = "optimizer."
+SHARE = 20
+"""A checkpoint is written after each epoch, unless that would take more than one part in so many of the time."""
 
 
-def save_checkpoint(path: Path, trainer: Trainer, values: Mapping[str, Any]) -> None:
-    """Write a training between two epochs to `path`, all of it or nothing, with `values` of the caller's own."""
-    place = {"done": trainer.done, "micro_batches": trainer.micro_batches, "scaler": trainer.scaler.state_dict()}
-    save_tensors(path, _tensors(trainer), FORMAT, {**values, "place": place})
+class RegularCheckpoints:
+    """Writes checkpoints after epochs, so seldom that it takes at most one part in `SHARE` of the time."""
+
+    def __init__(self) -> None:
+        self.next_write = 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether one is to be written now."""
+        return time.monotonic() >= self.next_write
+
+    def save(self, path: Path, trainers: Sequence[Trainer], values: Mapping[str, Any]) -> None:
+        """Write one, as `save_checkpoint` does, and note how long that takes."""
+        start = time.monotonic()
+        try:
+            save_checkpoint(path, trainers, values)
+        finally:
+            now = time.monotonic()
+            self.next_write = now + SHARE * (now - start)
 
 
-def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
-    """Resume: load a checkpoint into a new trainer; the caller's values of `save_checkpoint`.
+def save_checkpoint(path: Path, trainers: Sequence[Trainer], values: Mapping[str, Any]) -> None:
+    """Write trainings between the same two epochs, all of it or nothing, with `values` of the caller's own.
 
-    After a `ModelError`, of a file that is damaged or of another network or recipe, the trainer is not to be used.
+    Raises:
+        ModelError: It cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    places = {}
+    for start, trainer in _named(trainers):
+        tensors |= {start + name: tensor for name, tensor in _tensors(trainer).items()}
+        scaler = trainer.scaler.state_dict()
+        places[f"{start}place"] = {"done": trainer.done, "micro_batches": trainer.micro_batches, "scaler": scaler}
+    save_tensors(path, tensors, FORMAT, {**values, **places})
+
+
+def load_checkpoint(path: Path, trainers: Sequence[Trainer]) -> dict[str, Any]:
+    """Resume: load a checkpoint into new trainers; the caller's values of `save_checkpoint`.
+
+    Raises:
+        ModelError: It is damaged, or of other networks or recipes. The trainers are not to be used then.
     """
     tensors, values = load_tensors(path, FORMAT)
+    try:
+        for start, trainer in _named(trainers):
+            _load(path, trainer, _part(tensors, start), values.pop(f"{start}place"))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path}: holds no such training ({type(error).__name__}: {error})") from None
+    return values
+
+
+def _load(path: Path, trainer: Trainer, tensors: Mapping[str, Tensor], place: Mapping[str, Any]) -> None:
     for start, network in _networks(trainer).items():
         fit_tensors(network, _part(tensors, start), path)
     for number, optimizer in enumerate(trainer.optimizers):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         for name, tensor in _part(tensors, f"{OPTIMIZER}{number}.").items():
-            place, _, key = name.partition(".")
-            if int(place) >= len(parameters):
+            index, _, key = name.partition(".")
+            if int(index) >= len(parameters):
                 raise ModelError(f"{path}: is of a training with another optimizer")
-            optimizer.state[parameters[int(place)]][key] = _like(parameters[int(place)], tensor)
-    place = values.pop("place")
+            optimizer.state[parameters[int(index)]][key] = _like(parameters[int(index)], tensor)
     trainer.done, trainer.micro_batches = place["done"], place["micro_batches"]
     if place["scaler"]:
         trainer.scaler.load_state_dict(place["scaler"])
-    return values
+
+
+def _named(trainers: Sequence[Trainer]) -> list[tuple[str, Trainer]]:
+    """The trainers with what their names in a file begin with; the first, often the only one, has none."""
+    return [(f"{i}." if i else "", trainer) for i, trainer in enumerate(trainers)]
 
 
 def _networks(trainer: Trainer) -> dict[str, nn.Module]:

@@ -26,18 +26,16 @@ from nas_budget.records.versions import package_versions
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.image_files import write_row
 from nas_budget.train.data.split import LabelledImages, labelled_images, split_images
-from nas_budget.train.engine.checkpoint import load_checkpoint, save_checkpoint
+from nas_budget.train.engine.checkpoint import RegularCheckpoints, load_checkpoint
 from nas_budget.train.engine.device import cudnn_benchmark, describe_device, deterministic, is_out_of_memory
 from nas_budget.train.engine.evaluate import accuracy_of, confusion_of, evaluate, mistakes_of, predict_logits
 from nas_budget.train.engine.loop import train_epoch
 from nas_budget.train.engine.model import build
-from nas_budget.train.engine.run_config import RunConfig, check_same
+from nas_budget.train.engine.run_config import FORMAT, RunConfig, check_same
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.engine.weights import Model, save_model, weights_digest
 
 N_MISTAKES = 24
-CHECKPOINT_SHARE = 20
-"""A checkpoint is written after each epoch, unless that would take more than one part in so many of the time."""
 
 
 class FullTraining:
@@ -114,7 +112,7 @@ class FullTraining:
         done = {seed.seed for seed in self.finished.seeds} if self.finished else set()
         for seed in done:
             paths.checkpoint(self.folder, seed).unlink(missing_ok=True)  # a kill may have left it
-        write_whole(self.folder / paths.RUN_SETTINGS, json.dumps(held, indent=2) + "\n")
+        write_whole(self.folder / paths.RUN_SETTINGS, json.dumps({"format": FORMAT, **held}, indent=2) + "\n")
         write_whole(self.folder / paths.SPEC, self.settings.spec.to_json() + "\n")
         self.rows = [row for row in read_metrics(self.folder) if row.seed in done]
         return [seed for seed in self.settings.seeds if seed not in done]
@@ -125,25 +123,23 @@ class FullTraining:
             trainer.compile()
         if self.settings.graphed:
             trainer.record()
-        next_write, last = 0.0, self.settings.recipe.epochs
+        checkpoints, last = RegularCheckpoints(), self.settings.recipe.epochs
         for epoch in range(self.place["epoch"] + 1, last + 1):
             row = self._epoch(trainer, epoch)
             self.place |= {"epoch": epoch, "spent_s": self.place["spent_s"] + row.seconds}
             self.rows.append(row)
             with (self.folder / paths.METRICS).open("a") as file:
                 file.write(_line(row))
-            start = time.monotonic()
-            if start >= next_write or epoch == last:
-                save_checkpoint(paths.checkpoint(self.folder, trainer.seed), trainer, self.place)
+            if checkpoints.due or epoch == last:
+                checkpoints.save(paths.checkpoint(self.folder, trainer.seed), [trainer], self.place)
                 self.saved = trainer.seed, epoch
-                next_write = time.monotonic() + CHECKPOINT_SHARE * (time.monotonic() - start)
             yield row
 
     def _resume(self, trainer: Trainer) -> None:
         """Load the seed's checkpoint if there is one. Rows of epochs after it are lost, their time is counted."""
         self.place = {"epoch": 0, "spent_s": 0.0, "lost_s": 0.0}
         if (path := paths.checkpoint(self.folder, trainer.seed)).exists():
-            self.place = load_checkpoint(path, trainer)
+            self.place = load_checkpoint(path, [trainer])
             self.saved = trainer.seed, self.place["epoch"]
         before = [row for row in read_metrics(self.folder) if row.seed == trainer.seed]
         self.rows += [row for row in before if row.epoch <= self.place["epoch"]]

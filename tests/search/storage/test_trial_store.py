@@ -84,7 +84,7 @@ def test_each_worker_sees_each_trial_begin_and_end_once(opened: Open) -> None:
     assert theirs.n_trials == 1
 
 
-def test_a_lost_trial_is_resumed_and_repeats_what_it_had_reported(opened: Open) -> None:
+def test_a_lost_trial_is_resumed_and_what_it_trains_again_takes_the_place_of_the_first_time(opened: Open) -> None:
     gone = opened()
     number = gone.create({})
     gone.report(number, 1, 0.9)
@@ -93,14 +93,16 @@ def test_a_lost_trial_is_resumed_and_repeats_what_it_had_reported(opened: Open) 
     store.look()
     (lost,) = store.running()
     assert store.is_lost(lost)  # by this very process: a search that starts has nothing under way
-    store.resume(lost, repeated_seconds=2.0)
+    store.resume(lost)
+    store.note_repeated(number, 1.5)
+    store.note_repeated(number, 0.5)
     assert store.get(number).user_attrs["resumed"]
     store.report(number, 1, 0.3)
     assert store.prune_reason(number, 1) == ""  # its earlier attempt went on
     store.report(number, 2, 0.1)
     assert store.prune_reason(number, 2)
     ended = store.finish(number, TrialState.PRUNED, 5.0, "low")
-    assert ended.intermediate_values == {1: 0.9, 2: 0.1}
+    assert ended.intermediate_values == {1: 0.3, 2: 0.1}
     assert ended.user_attrs["repeated_seconds"] == 2.0
 
 
@@ -125,8 +127,8 @@ def test_a_lost_trial_that_had_come_to_its_end_is_only_finished(opened: Open) ->
     ],
 )
 def test_whose_process_is_gone(opened: Open, change: dict[str, object], shared: bool, lost: bool) -> None:
-    store = opened(shared)
-    store.note(store.create({}), worker={**this_worker(), **change})
+    theirs, store = opened(shared), opened(shared)
+    theirs.note(theirs.create({}), worker={**this_worker(), **change})
     store.look()
     assert store.is_lost(store.running()[0]) is lost
 

@@ -155,7 +155,7 @@ def test_machines_that_begin_the_same_wider_trial_train_it_once(
     storage = f"sqlite:///{tmp_path}/s.db"
     asked = LADDER | {"search__storage": storage, "search__ladder": [1]}
     search = make(dataset, tmp_path, **asked)
-    monkeypatch.setattr(Search, "_phases", lambda _: [(0, None)])
+    monkeypatch.setattr(Search, "_parts", lambda _: [(0, None)])
     list(search.events())
     ours, others = scheduler_of(search, 1), scheduler_of(search, 1)
     assert isinstance(ours.suggest(), Assignment)
@@ -171,7 +171,7 @@ def test_the_ladder_waits_for_the_trials_of_other_machines(
 ) -> None:
     asked = LADDER | {"search__storage": f"sqlite:///{tmp_path}/s.db"}
     search = make(dataset, tmp_path, **asked)
-    monkeypatch.setattr(Search, "_phases", lambda _: [(0, None)])
+    monkeypatch.setattr(Search, "_parts", lambda _: [(0, None)])
     list(search.events())
     with monkeypatch.context() as patch:
         patch.setattr(socket, "gethostname", lambda: "another")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from nas_budget.errors import SpecError, SpoiledDeviceError, StoppedError, StudyError, StudyFileError, TrainingError
+from nas_budget.search.storage import patience
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.workers import process_pool
 from nas_budget.search.workers.events import Event, SearchEnded, TrialFinished, WorkerLost
@@ -54,6 +56,11 @@ def dies(number: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def logs(number: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
+    logging.getLogger("nas_budget.search.storage.patience").warning("gone: %s", "refused")
+    yield SearchEnded(str(number))
+
+
 def fails_if_first(number: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
     if number == 0:
         raise StudyError("no device")
@@ -80,6 +87,14 @@ def test_the_events_of_all_workers_come_in_their_order() -> None:
     assert sorted(found) == [f"{n} {i}" for n in range(3) for i in range(3)]
     for n in range(3):
         assert [t for t in found if t[0] == str(n)] == [f"{n} {i}" for i in range(3)]
+
+
+def test_what_workers_log_of_an_outage_is_said_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience.logger, "filters", [patience.OncePerOutage()])
+    assert sorted(reasons(run_processes(logs, 2, never))) == ["0", "1"]
+    assert caplog.messages == ["gone: refused"]
 
 
 def test_all_are_stopped_when_asked() -> None:

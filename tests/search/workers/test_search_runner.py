@@ -17,13 +17,15 @@ from optuna.trial import TrialState
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import SpoiledDeviceError, StoppedError, StorageError, TrainingError
 from nas_budget.records.predictions import read_predictions
+from nas_budget.search.storage import trial_store
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.tables import StudyTables, candidate_of
 from nas_budget.search.storage.trial_store import this_worker
 from nas_budget.search.workers import trainer
 from nas_budget.search.workers.events import SearchEnded, TrialFinished, TrialStarted
+from nas_budget.search.workers.part import SearchPart
 from nas_budget.search.workers.scheduler import SearchScheduler, was_done
-from nas_budget.search.workers.search_runner import Phase, Search, visible_gpus
+from nas_budget.search.workers.search_runner import LocalWorker, Search, visible_gpus
 from nas_budget.search.workers.trial_runner import TrialRunner
 from nas_budget.train.data.dataset import Dataset
 from tests.search.studies import make
@@ -80,7 +82,7 @@ def test_a_search_goes_on_to_the_number_asked_for(dataset: Dataset, tmp_path: Pa
     list(make(dataset, tmp_path, search__trials=2).events())
     assert list(make(dataset, tmp_path, search__trials=2).events()) == []
     search = make(dataset, tmp_path, search__trials=5)
-    assert search.tables.finished() == 2
+    assert len(search.tables.rows()) == 2
     list(search.events())
     assert len({r.spec for r in search.tables.rows()}) == 5
 
@@ -174,7 +176,7 @@ def test_a_storage_that_fails_ends_the_search_and_not_the_trial(
         raise sqlalchemy.exc.OperationalError("statement", {}, Exception("database is locked"))
 
     with monkeypatch.context() as patch, pytest.raises(StorageError, match="cannot be used: database is locked"):
-        patch.setattr(optuna.trial.Trial, "report", locked)
+        patch.setattr(trial_store, "report", locked)
         list(make(dataset, tmp_path, search__storage=f"sqlite:///{tmp_path}/trials.db").events())
     search = make(dataset, tmp_path, search__storage=f"sqlite:///{tmp_path}/trials.db")
     list(search.events())
@@ -257,9 +259,10 @@ def test_gpus_are_dealt_out_by_the_names_that_cuda_has_for_them(
 
 def test_each_worker_sees_one_gpu(dataset: Dataset, tmp_path: Path) -> None:
     settings = make(dataset, tmp_path).settings
-    phase = Phase(settings, tmp_path, None, None, 0, ("4", "MIG-a"))
-    assert [phase.environment(i)["CUDA_VISIBLE_DEVICES"] for i in range(3)] == ["4", "MIG-a", "4"]
-    assert Phase(settings, tmp_path, None, None, 0).environment(1) == {}
+    part = SearchPart(settings, tmp_path, None, 0)
+    worker = LocalWorker(part, None, ("4", "MIG-a"))
+    assert [worker.environment(i)["CUDA_VISIBLE_DEVICES"] for i in range(3)] == ["4", "MIG-a", "4"]
+    assert LocalWorker(part, None).environment(1) == {}
 
 
 def test_a_search_in_which_everything_fails_gives_up(
@@ -375,8 +378,10 @@ def test_a_table_that_was_lost_is_written_again(dataset: Dataset, tmp_path: Path
     assert (tmp_path / "best.json").exists()
 
 
-def test_two_searches_do_not_run_one_study_at_once(dataset: Dataset, tmp_path: Path) -> None:
-    first, second = make(dataset, tmp_path), make(dataset, tmp_path)
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_two_searches_do_not_run_one_study_at_once(dataset: Dataset, tmp_path: Path, kind: str) -> None:
+    storage = "journal" if kind == "journal" else f"sqlite:///{tmp_path}/s.db"
+    first, second = (make(dataset, tmp_path, search__storage=storage) for _ in range(2))
     events = first.events()
     next(events)
     with pytest.raises(StorageError, match="another process"):
@@ -433,7 +438,7 @@ def test_a_lost_trial_that_diverged_at_its_end_is_not_taken_for_complete(known: 
 
 
 def ends(search: Search) -> list[tuple[int | None, float | None]]:
-    return [(level, deadline and deadline.at) for level, deadline in search._phases()]
+    return [(level, deadline and deadline.at) for level, deadline in search._parts()]
 
 
 def test_a_time_ends_the_trials_before_the_ladder_and_all_of_it_in_the_end(
@@ -443,7 +448,7 @@ def test_a_time_ends_the_trials_before_the_ladder_and_all_of_it_in_the_end(
     asked = {"search__time": 100, "search__proxy": "1/2", "search__ladder": [1], "space__width": [7, 16]}
     search = make(dataset, tmp_path, **asked, search__finalists=1)
     assert ends(search) == [(0, 1_070.0), (1, 1_100.0), (None, 1_100.0)]
-    assert [deadline.why for _, deadline in search._phases() if deadline] == [
+    assert [deadline.why for _, deadline in search._parts() if deadline] == [
         "70% of the 2 min of search.time are over; the rest is for wider copies of the best",
         "the 2 min of search.time are over",
         "the 2 min of search.time are over",

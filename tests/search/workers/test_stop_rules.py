@@ -94,4 +94,4 @@ def test_a_search_ends_with_the_reason_and_goes_on_with_another_rule(dataset: Da
     search = make(dataset, tmp_path, search__device_time=0.001)
     assert [type(e) for e in search.events()] == [SearchEnded]
     list(make(dataset, tmp_path).events())
-    assert search.tables.finished() == 4
+    assert len(search.tables.rows()) == 4

@@ -17,8 +17,8 @@ from PIL import Image
 from nas_budget import Recipe, ResNetSpec, cost
 from nas_budget.errors import ModelError, StoppedError, StorageError, TrainingError
 from nas_budget.records.training_run import EpochRow, RunResult, read_metrics, read_result
+from nas_budget.train.engine import checkpoint, trainer
 from nas_budget.train.engine import run as full_training
-from nas_budget.train.engine import trainer
 from nas_budget.train.engine.run import FullTraining
 from nas_budget.train.engine.run_config import RunConfig
 from nas_budget.train.engine.weights import load_model, weights_digest
@@ -34,7 +34,7 @@ ONE_EPOCH = replace(SETTINGS, recipe=replace(RECIPE, epochs=1))
 @pytest.fixture(autouse=True)
 def a_checkpoint_after_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     """However short the epochs are."""
-    monkeypatch.setattr(full_training, "CHECKPOINT_SHARE", 0)
+    monkeypatch.setattr(checkpoint, "SHARE", 0)
 
 
 def make(folder: Path, settings: RunConfig = SETTINGS, **given: Any) -> FullTraining:
@@ -134,15 +134,15 @@ def test_a_kill_before_the_checkpoint_trains_that_epoch_again_and_counts_it_once
 
 def test_checkpoints_of_short_epochs_take_little_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
-    real = full_training.save_checkpoint
+    real = checkpoint.save_checkpoint
 
-    def slow(path: Path, trainer: Any, values: Any) -> None:
+    def slow(path: Path, trainers: Any, values: Any) -> None:
         written.append(values["epoch"])
         time.sleep(0.05)
-        real(path, trainer, values)
+        real(path, trainers, values)
 
-    monkeypatch.setattr(full_training, "save_checkpoint", slow)
-    monkeypatch.setattr(full_training, "CHECKPOINT_SHARE", 1_000)
+    monkeypatch.setattr(checkpoint, "save_checkpoint", slow)
+    monkeypatch.setattr(checkpoint, "SHARE", 1_000)
     to_end(tmp_path)
     assert written == [1, 4]
 

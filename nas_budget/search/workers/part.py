@@ -1,0 +1,50 @@
+"""`SearchPart`: a part of a search, and the scheduler that gives out its trials. It loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas_budget.search.config.settings import StudyConfig
+from nas_budget.search.storage.storage import FINALISTS_STUDY, open_study
+from nas_budget.search.storage.tables import finalists, versions
+from nas_budget.search.workers.finalist_scheduler import FinalistScheduler
+from nas_budget.search.workers.ladder_scheduler import LadderScheduler
+from nas_budget.search.workers.scheduler import SearchScheduler, StoredTrials
+from nas_budget.search.workers.stop_rules import Deadline
+
+
+@dataclass(frozen=True)
+class SearchPart:
+    """The new trials of a search, a level of its ladder, or its finalists.
+
+    Attributes:
+        settings: Of the study.
+        folder: Of the run.
+        deadline: From which no trial begins; None for no limit.
+        level: Level of the ladder, 0 for new trials; None trains the finalists.
+    """
+
+    settings: StudyConfig
+    folder: Path
+    deadline: Deadline | None
+    level: int | None
+
+    def scheduler(self, about: Mapping[str, Any], should_stop: Callable[[], bool] = lambda: False) -> StoredTrials:
+        """What gives a worker its trials.
+
+        Args:
+            about: Where it trains; noted with each trial.
+            should_stop: Ends a wait for a storage that is gone.
+        """
+        settings, about = self.settings, {"versions": versions(), **about}
+        study = open_study(settings, self.folder, versions(), should_stop=should_stop)
+        if self.level == 0:
+            return SearchScheduler(settings, study, self.folder, about, self.deadline)
+        if self.level is not None:
+            return LadderScheduler(settings, study, self.folder, about, self.level, self.deadline)
+        again = open_study(settings, self.folder, versions(), FINALISTS_STUDY, should_stop)
+        best = finalists(study, settings.finalists)
+        return FinalistScheduler(settings, again, self.folder, about, best, self.deadline)
