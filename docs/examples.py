@@ -40,6 +40,7 @@ EXAMPLES = {
     "ls": ["nas-budget ls"],
     "report": ["nas-budget report demo"],
     "dashboard": ["nas-budget dashboard demo --no-open"],
+    "doctor": ["nas-budget doctor demo"],
     "evaluate": ["nas-budget evaluate demo-best-brief"],
     "predict": [f"nas-budget predict demo-best-brief {IMAGE} --top 3"],
     "export": ["nas-budget export demo-best-brief --format python"],

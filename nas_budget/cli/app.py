@@ -12,8 +12,8 @@ from nas_budget.cli.commands import (
     count,
     dashboard,
     data,
+    doctor,
     evaluate,
-    explore,
     export,
     fit,
     init,
@@ -50,13 +50,14 @@ def _add(panel: str, command: Callable[..., None], *commands: str) -> None:
 
 _add("Budget", count.count, "count --channels 32,64,96,128,185 --explain", "count runs/quickstart/best.json")
 _add("Budget", fit.fit, "fit --shape 1:2:4 --budget 5M", "fit --channels 32,64,128 --budget 250k --max-macs 30M")
-_add("Budget", explore.explore, "explore --budget 250k", "explore studies/quickstart.toml --sample 5")
+_add("Budget", fit.explore, "explore --budget 250k", "explore studies/quickstart.toml --sample 5")
 _add("Search", search.search, "search --trials 20", "search studies/quickstart.toml --budget 250k --workers 2")
 _add("Search", init.init, "init", "init cifar10-5m --output mine.toml")
 _add("Search", show.ls, "ls", "ls --json")
 _add("Search", show.show, "show quickstart", "show quickstart 7")
 _add("Search", report.report, "report runs/quickstart runs/mine", "report runs/quickstart --watch")
 _add("Search", dashboard.dashboard, "dashboard runs/quickstart")
+_add("Search", doctor.doctor, "doctor runs/quickstart", "doctor runs/quickstart --fix")
 _add("Network", train.train, "train --study runs/quickstart", "train --channels 32,64,96,128,185 --recipe paper")
 _add("Network", evaluate.evaluate, "evaluate runs/quickstart-best-strong")
 _add("Network", predict.predict, "predict runs/quickstart-best-strong cat.png --top 3")

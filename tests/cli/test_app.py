@@ -44,6 +44,7 @@ UNUSABLE = {
     "show": ["missing", "damaged", "run"],
     "report": ["missing", "missing --watch --no-open", "damaged", "run", "missing.csv"],
     "dashboard": ["missing", "damaged", "--storage sqlite:///missing.db", "--storage sqlite:///damaged.db"],
+    "doctor": ["missing", "empty"],
     "train": [
         "missing.json", "damaged.json", "damaged.toml", "--study missing", "--study damaged",
         "--channels 8 --data missing.npz", "--channels 8 --data damaged.npz",

@@ -62,7 +62,10 @@ class Journal(JournalFileBackend):
             StudyError: A line that is no record, and not the last.
         """
         try:
-            yield from super().read_logs(log_number_from)
+            for record in super().read_logs(log_number_from):
+                if not isinstance(record, dict):
+                    raise ValueError
+                yield record
         except (ValueError, RecursionError):
             raise StudyError(f"{self.path}: {_damage(self.path)}") from None
 
@@ -93,16 +96,24 @@ def _damage(path: Path) -> str:
     """What is wrong with a journal that could not be read."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if not _is_record(line):
-                return f"line {number} is damaged, and others follow it; put back a copy, or use another --name"
+            if not is_record(line):
+                return (
+                    f"line {number} is damaged, and others follow it; "
+                    f"nas-budget doctor {path.parent} shows what can be repaired"
+                )
     return "it was mended while it was read; run the same command again"
 
 
-def _is_record(line: bytes) -> bool:
+def is_record(line: bytes) -> bool:
+    """Whether a line is a record of Optuna's."""
     try:
-        return isinstance(read_json(line.decode()), dict)
+        return _is_record(read_json(line.decode()))
     except ValueError:
         return False
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("op_code"), int) and "worker_id" in value
 
 
 def open_journal(folder: Path) -> BaseStorage:

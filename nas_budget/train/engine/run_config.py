@@ -15,6 +15,8 @@ from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.optim.recipe import Recipe
 from nas_budget.untrusted import read_json, read_text
 
+FORMAT = "nas-budget run 1"
+"""Written with the settings of a run; those of before version 0.1 had none and are the same otherwise."""
 STUDY_FILES = (TRIAL_FOLDERS, TRIALS_TABLE)
 LIMIT_KEYS = "budget."
 
@@ -73,6 +75,8 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
         raise ModelError(f"{path}: cannot be read ({error}); remove the folder, or give another --name") from None
     if not isinstance(before, dict):
         raise ModelError(f"{path}: holds no settings of a run; remove the folder, or give another --name")
+    if (written := before.get("format", FORMAT)) != FORMAT:
+        raise ModelError(f"{path}: its format is {written!r:.60}, this version reads {FORMAT!r}; give another --name")
     return before
 
 
