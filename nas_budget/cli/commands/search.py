@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from nas_budget.cli.console.output import folded, logger, out, out_json, terminal_width
+from nas_budget.cli.options.cluster import ClusterOptions
 from nas_budget.cli.options.declare import (
     OUTPUT,
     SEARCH,
@@ -40,6 +42,7 @@ def search(
     file: Annotated[Path | None, typer.Argument(help="A study file, such as studies/quickstart.toml.")] = None,
     *,
     keys: Keys,
+    cluster: ClusterOptions,
     preset: Preset = None,
     data_dir: DataDir = None,
     name: Annotated[str | None, option("Name of the study.", OUTPUT, "that of the file")] = None,
@@ -63,8 +66,8 @@ def search(
             return
         logger(quiet)(text)
         interrupt.wait_for_step = True
-        found, missing = run_search(planned, interrupt.stop.is_set, quiet)
+        found, missing, has_page = run_search(planned, interrupt.stop.is_set, quiet, **asdict(cluster))
         interrupt.wait_for_step = False
-        print_result(planned, found, as_json)
+        print_result(planned, found, has_page, as_json)
     if missing:
         raise UnfinishedError(f"the search has ended, and {missing}; run the same command again for what is missing")

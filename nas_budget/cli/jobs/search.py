@@ -18,7 +18,7 @@ from nas_budget.cli.console.output import images_in_words, log, logger, out, out
 from nas_budget.cli.console.progress import display, progress_if_any
 from nas_budget.cli.console.search_view import SearchView
 from nas_budget.cli.console.study import counts_of, print_finalists
-from nas_budget.errors import StoppedError
+from nas_budget.errors import StoppedError, UsageError
 from nas_budget.records.formatting import in_short, percent_with_interval, seconds_in_words, width_in_words
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, PAGE, TRIALS_TABLE
 from nas_budget.search.api import result_of
@@ -30,7 +30,7 @@ from nas_budget.search.selection import DEFAULT_RECIPE
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.storage import Finished, count_finished
 from nas_budget.search.workers.events import Event, FinalistFinished, SearchEnded, TrialFinished
-from nas_budget.search.workers.search_runner import Search
+from nas_budget.search.workers.search_runner import Search, Workers
 from nas_budget.train.optim.recipe import RECIPES
 
 EVENING_S, SHORT_EPOCHS = 10_800.0, 20
@@ -38,11 +38,11 @@ EVENING_S, SHORT_EPOCHS = 10_800.0, 20
 
 
 class PlannedSearch(NamedTuple):
-    """A study ready to start or to resume, what to expect of the trials left, how many are done; cores to train on."""
+    """A study ready to start or to resume, what to expect of the trials left, what is done; cores to train on."""
 
     opened: Opened
     plan: Plan
-    n_before: int
+    done: Finished
     n_cores: int
 
 
@@ -61,13 +61,13 @@ def plan_search(
     done = count_finished(settings.storage, opened.folder, settings.name) if opened.exists else Finished()
     n_left = max(0, settings.trials - done.trials)
     plan = opened.plan(n_left, done.wider, done.finalist_runs)
-    return PlannedSearch(opened, plan, done.trials, n_cores)
+    return PlannedSearch(opened, plan, done, n_cores)
 
 
 def plan_lines(planned: PlannedSearch) -> list[str]:
     """The plan for a person."""
-    opened, plan, n_before, _ = planned
-    s, recipe = opened.settings, opened.settings.recipe
+    opened, plan, done, _ = planned
+    s, recipe, n_before = opened.settings, opened.settings.recipe, done.trials
     how_far = f"resumed, {n_before} of {s.trials} trials done" if n_before else "new"
     n_left = max(0, s.trials - n_before)
     fitting = f"{plan.share_fitting:.0%}" if plan.share_fitting >= 0.01 else "under 1%"
@@ -96,6 +96,8 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
     if s.finalists:
         seeds = f"{s.finalist_seeds} more seeds, {s.finalist_epochs} epochs each"
         lines.insert(-1, f"finals   the best {s.finalists} with {seeds}")
+    if done.elsewhere:
+        lines.insert(1, f"shared   trials are under way on {', '.join(done.elsewhere)}: this command works beside them")
     if s.chosen:
         settings = ", ".join(f"{key}={value}" for key, value in s.chosen_values.items())
         lines.append(f"chosen for this device (change with --set): {settings}")
@@ -104,18 +106,29 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
 
 def plan_json(planned: PlannedSearch) -> dict[str, Any]:
     """The plan for a program."""
-    opened, plan, n_before, _ = planned
-    about = {"study": opened.settings.name, "device": opened.device_name, "finished": n_before}
+    opened, plan, done, _ = planned
+    about = {"study": opened.settings.name, "device": opened.device_name, "finished": done.trials}
     return {**about, "plan": asdict(plan), "settings": opened.settings.to_dict()}
 
 
-def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: bool) -> tuple[Search, str]:
+def run_search(
+    planned: PlannedSearch, should_stop: Callable[[], bool], quiet: bool, engine: str = "local", **cluster: Any
+) -> tuple[Search, str, bool]:
     """Run the trials that are left and show progress; the page is written however it ends.
 
-    With the search comes what of it is missing, in words: it is empty where all was done, or a stop rule ended it.
+    With the search comes what of it is missing, in words: it is empty where all was done, or a stop rule ended it; and
+    whether its page was written.
+
+    Args:
+        planned: The study.
+        should_stop: Asked before every step.
+        quiet: Whether progress is not shown.
+        engine: "local", or "ray" for workers on a cluster.
+        cluster: The options of such workers.
     """
-    settings, plan = planned.opened.settings, planned.plan
-    search, missing = planned.opened.search(should_stop), ""
+    opened, settings, plan = planned.opened, planned.opened.settings, planned.plan
+    workers = _ray_workers(opened, should_stop, **cluster) if engine == "ray" else None
+    search, missing, has_page = opened.search(should_stop, workers), "", False
     try:
         with display(quiet) as show, closing(search.events()) as events:
             left = TimeLeft(settings, plan.trial_s, plan.speed, plan.ladder_s)
@@ -129,11 +142,11 @@ def run_search(planned: PlannedSearch, should_stop: Callable[[], bool], quiet: b
             f"Resume with: {this_command()}"
         ) from None
     finally:
-        if search.tables.rows():
+        if search.tables.known_rows():
             from nas_budget.cli.jobs.report import try_to_write_page  # loads what draws, at last
 
-            try_to_write_page(search.folder)
-    return search, missing
+            has_page = try_to_write_page(search.folder)
+    return search, missing, has_page
 
 
 def _missing(event: Event) -> str:
@@ -145,6 +158,25 @@ def _missing(event: Event) -> str:
     if isinstance(event, TrialFinished) and event.record.state == "failed" and event.record.of is not None:
         return f"the network of trial {event.record.of} failed to train wider"
     return ""
+
+
+def _ray_workers(
+    opened: Opened, should_stop: Callable[[], bool], ray_address: str | None, gpus_per_worker: float | None,
+    cpus_per_worker: float | None,
+) -> Workers:  # fmt: skip
+    """The workers on a Ray cluster.
+
+    Raises:
+        UsageError: The study lies in a database, for which Ray is of no use.
+    """
+    from nas_budget.search.cluster.ray_engine import RayWorkers  # loads what only clusters need
+
+    settings = opened.settings
+    if settings.storage != "journal":
+        raise UsageError("--engine ray: its coordinator keeps the study in the run folder; leave out --storage")
+    n_workers = None if "search.workers" in settings.chosen else settings.workers
+    cpus = float(settings.threads) if cpus_per_worker is None else cpus_per_worker
+    return RayWorkers(n_workers, should_stop, ray_address, gpus_per_worker, cpus, opened.data_dir, log)
 
 
 def _next_steps(planned: PlannedSearch, spec: AnySpec) -> Iterator[str]:
@@ -185,13 +217,13 @@ def _pruning(settings: StudyConfig) -> str:
     return f"trials pruned by {settings.pruner}"
 
 
-def print_result(planned: PlannedSearch, search: Search, as_json: bool) -> None:
-    """Print the best network, its cost and margin, the time, the files and the next command."""
+def print_result(planned: PlannedSearch, search: Search, has_page: bool, as_json: bool) -> None:
+    """Print the best network, its cost and margin, the time, the files that were written and the next command."""
     found = result_of(search)
     counts = counts_of(found.trials)
     verdict = found.settings.budget.check(found.best_spec) if found.best_spec else Verdict(())
-    names = [TRIALS_TABLE, BEST_SPEC, PAGE, *([FINALISTS_TABLE] if found.finalists else [])]
-    files = {name: str(found.folder / name) for name in names}
+    written = {TRIALS_TABLE: True, BEST_SPEC: found.best, PAGE: has_page, FINALISTS_TABLE: found.finalists}
+    files = {name: str(found.folder / name) for name, is_there in written.items() if is_there}
     if as_json:
         out_json(
             {

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import resource
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import optuna
 import psutil
 import pytest
 
@@ -32,6 +36,32 @@ def test_a_search_ends_with_a_best_network_and_its_page(run: Run, quick: list[ob
     assert "</html>" in (folder / "report.html").read_text()
     assert run("count", folder / "best.json", "--budget", "20k").code == 0
     assert run("report", folder).code == 0
+
+
+@contextmanager
+def files_of_at_most(n_bytes: int) -> Iterator[None]:
+    """The system refuses to make a file longer than this within it, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_page_that_could_not_be_written_is_not_among_the_files(run: Run, quick: list[object], tmp_path: Path) -> None:
+    asked = [*quick, "--trials", 2, "--name", "full"]
+    page = tmp_path / "full" / "report.html"
+    with files_of_at_most(500_000):
+        ran = run(*asked)
+    assert ran.code == 0, ran.err
+    assert "the page was not written (" in ran.err
+    assert f"{page}: cannot be written (File too large))" in ran.err
+    assert "best.json" in ran.out and "report.html" not in ran.out
+    assert not page.exists()
+    with files_of_at_most(500_000):
+        assert [*run(*asked, "--json").json["files"]] == ["trials.csv", "best.json"]
+    assert f"best.json, {page}" in run(*asked).out
 
 
 def test_a_search_by_proxies_says_so_and_answers_at_full_size(run: Run, quick: list[object], tmp_path: Path) -> None:
@@ -143,6 +173,14 @@ def test_what_cannot_be_done_is_said_in_lines_and_leaves_nothing(
     assert "Traceback" not in ran.err
     assert "secret" not in ran.out + ran.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_joins_the_study_of_a_database_is_told(run: Run, quick: list[object], tmp_path: Path) -> None:
+    asked = [*quick, "--trials", 1, "--name", "a", "--storage", f"sqlite:///{tmp_path}/s.db"]
+    assert "shared" not in run(*asked).err
+    study = optuna.load_study(study_name="a", storage=f"sqlite:///{tmp_path}/s.db")
+    study.ask().set_user_attr("worker", {"host": "hive", "pid": 7, "started": 0.0})
+    assert "shared   trials are under way on hive: this command works beside them" in run(*asked, "--dry-run").out
 
 
 def test_a_network_can_be_tried_first(run: Run, quick: list[object], tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""A search whose workers are on several machines: one coordinator owns the study, and engines carry its calls."""

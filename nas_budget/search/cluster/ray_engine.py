@@ -1,0 +1,296 @@
+"""`RayWorkers`: the workers of a search as actors of Ray, on one machine or on a cluster."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Event as Flag
+from threading import Thread
+from typing import Any, cast
+
+from nas_budget.errors import DataError, NasBudgetError, StoppedError, StudyError, UsageError
+from nas_budget.search.cluster.coordinator import Calls, Coordinator, RemoteScheduler
+from nas_budget.search.config.settings import StudyConfig
+from nas_budget.search.storage.optuna_adapter import clear_errors, quiet_optuna
+from nas_budget.search.storage.tables import versions
+from nas_budget.search.workers.events import Event, WorkerLost
+from nas_budget.search.workers.part import SearchPart
+
+HEAD = {"node:__internal_head__": 0.001}
+"""What Ray calls the machine that holds the study: the coordinator runs there and nowhere else."""
+LOOK_S = 0.2
+BEAT_S = 1.0
+PATIENCE_S = 30.0
+"""How long workers may take to stop, and to find a place in the cluster before that is said."""
+MOST_REPLACED = 5
+"""How often another takes the place of a worker that is gone."""
+
+
+class CoordinatorActor:
+    """A `Coordinator` in a process of its own, with the events of all workers. Ray starts it again where it is lost."""
+
+    def __init__(self, part: SearchPart, session: str) -> None:
+        quiet_optuna()
+        self.storage, self.told, self.called = part.settings.storage, list[Event](), dict[str, float]()
+        self.stopping = False
+        with clear_errors(self.storage):
+            scheduler = part.scheduler({"worker_index": 0})
+        self.coordinator = Coordinator(scheduler, session)
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """The answer to a call of a worker."""
+        with clear_errors(self.storage):
+            return getattr(self.coordinator, method)(*arguments)
+
+    def tell(self, event: Event) -> None:
+        """Keep an event for whoever follows the search."""
+        self.told.append(event)
+
+    def beat(self, worker: str) -> bool:
+        """A worker lives; whether it is to stop."""
+        self.called[worker] = time.monotonic()
+        return self.stopping
+
+    def look(self, *, stop: bool) -> tuple[list[Event], set[str]]:
+        """The events since the last look, and the workers that have called; from now on workers stop if `stop`."""
+        events, self.told, self.stopping = self.told, [], stop
+        return events, {*self.called}
+
+
+class WorkerActor:
+    """Trains what the coordinator gives it, on the GPU or the processors that Ray has set aside for it."""
+
+    def __init__(self, name: str, index: int, settings: StudyConfig, data_dir: str | None, coordinator: Any) -> None:
+        self.name, self.index, self.settings, self.data_dir = name, index, settings, data_dir
+        self.coordinator = coordinator
+
+    def run(self) -> None:
+        """Train until no trial is left or the search is stopped.
+
+        Raises:
+            DataError: The images of this machine are not those of the study.
+        """
+        import ray
+        import torch
+
+        from nas_budget.search.workers.search_runner import torch_trainer
+        from nas_budget.search.workers.trial_runner import run_trials
+        from nas_budget.train.data.open import open_dataset
+        from nas_budget.train.data.split import split_images
+        from nas_budget.train.engine.device import choose_device
+        from nas_budget.train.engine.process import keep_freed_memory
+
+        keep_freed_memory()
+        quiet_optuna()
+        stop = Flag()
+        ray.get(self.coordinator.beat.remote(self.name))
+        Thread(target=self._beat, args=(stop,), daemon=True).start()
+        settings = self.settings
+        device = choose_device(settings.device)
+        if device.type == "cpu":
+            torch.set_num_threads(settings.threads)
+        data = open_dataset(settings.data_name, self.data_dir, lambda _: None)
+        if data.digest != settings.data_digest:
+            raise DataError(f"{socket.gethostname()}: the images of {settings.data_name} are not those of the study")
+        images = split_images(data, device, settings.n_train, settings.n_validation)
+        trainer = torch_trainer(settings, images, stop.is_set)
+        about = {"device": trainer.device, "versions": versions(), "worker_index": self.index}
+        scheduler = RemoteScheduler(
+            cast(Calls, RayCalls(self.coordinator)), self.name, about | {"host": socket.gethostname()}
+        )
+        with suppress(StoppedError):
+            for event in run_trials(scheduler, trainer):
+                self.coordinator.tell.remote(event)
+
+    def _beat(self, stop: Flag) -> None:
+        import ray
+
+        while not stop.wait(BEAT_S):
+            with suppress(ray.exceptions.RayError):  # a coordinator that is started again answers later
+                if ray.get(self.coordinator.beat.remote(self.name)):
+                    stop.set()
+
+
+class RayCalls:
+    """`Calls` to a coordinator by Ray, which makes a call again where the coordinator was started again."""
+
+    def __init__(self, coordinator: Any) -> None:
+        self.coordinator = coordinator
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        """What asks the coordinator this."""
+        return lambda *arguments: answer(self.coordinator.ask.remote(method, *arguments))
+
+
+def answer(ref: Any) -> Any:
+    """What a call to an actor gives.
+
+    Raises:
+        NasBudgetError: What the actor raised.
+        StudyError: The actor is gone.
+    """
+    import ray
+
+    try:
+        return ray.get(ref)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, NasBudgetError):
+            raise error.cause from None
+        raise
+    except ray.exceptions.RayActorError:
+        raise StudyError("the coordinator of the search is gone; run the same command again") from None
+
+
+class RayWorkers:
+    """The workers of a search as actors of Ray. One coordinator on the head node owns the study.
+
+    Args:
+        n_workers: Trainings at once, over all machines; None for as many as the cluster has room for.
+        should_stop: Asked several times a second.
+        address: Of a cluster that runs, such as "auto"; None for this machine alone.
+        gpus: Share of a GPU for each worker; None for 1 where the cluster has GPUs.
+        cpus: Processors for each worker.
+        data_dir: Folder of the data sets on every machine.
+        on_message: Gets a line for a person.
+    """
+
+    def __init__(
+        self, n_workers: int | None = None, should_stop: Callable[[], bool] = lambda: False, address: str | None = None,
+        gpus: float | None = None, cpus: float = 1.0, data_dir: str | None = None,
+        on_message: Callable[[str], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        self.n_workers, self.should_stop, self.address = n_workers, should_stop, address
+        self.gpus, self.cpus = gpus, cpus
+        self.data_dir, self.on_message = data_dir, on_message
+
+    def events(self, part: SearchPart) -> Iterator[Event]:
+        """What happens in any of the workers.
+
+        Raises:
+            StoppedError: `should_stop` said so, and the workers have stopped between two steps.
+            UsageError: No cluster answers at the address.
+            StudyError: Workers were lost again and again.
+            NasBudgetError: What a worker raised; the others are stopped first.
+        """
+        with _connected(self.address) as ray:
+            actor = ray.remote(CoordinatorActor)
+            coordinator = actor.options(resources=HEAD, num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(
+                part, uuid.uuid4().hex
+            )
+            answer(coordinator.look.remote(stop=False))
+            yield from _Round(self, ray, coordinator, part).events()
+
+    def options(self, ray: Any) -> dict[str, float]:
+        """What Ray sets aside for each worker."""
+        gpus = float("GPU" in ray.cluster_resources()) if self.gpus is None else self.gpus
+        return {"num_gpus": gpus, "num_cpus": self.cpus}
+
+    def n_places(self, ray: Any) -> int:
+        """How many workers the cluster has room for now, at least one."""
+        there, wanted = ray.cluster_resources(), self.options(ray)
+        places = [
+            there.get(kind, 0.0) / share for kind, share in zip(("GPU", "CPU"), wanted.values(), strict=True) if share
+        ]
+        return max(1, int(min(places, default=1)))
+
+
+class _Round:
+    """The workers of one part of a search, from the first trial to the last."""
+
+    def __init__(self, about: RayWorkers, ray: Any, coordinator: Any, part: SearchPart) -> None:
+        self.about, self.ray, self.coordinator, self.part = about, ray, coordinator, part
+        self.actor = ray.remote(WorkerActor).options(**about.options(ray))
+        self.n_workers = about.n_workers or about.n_places(ray)
+        self.running: dict[Any, tuple[str, int, Any]] = {}
+        self.n_replaced = 0
+        self.failure: NasBudgetError | None = None
+
+    def events(self) -> Iterator[Event]:
+        for index in range(self.n_workers):
+            self._start(index)
+        began, said, called = time.monotonic(), False, set[str]()
+        try:
+            while self.running:
+                stopping = self.failure is not None or self.about.should_stop()
+                done, _ = self.ray.wait([*self.running], num_returns=len(self.running), timeout=LOOK_S)
+                told, called = answer(self.coordinator.look.remote(stop=stopping))
+                yield from told
+                for ref in done:
+                    yield from self._ended(ref, stopping)
+                placed = [name for name, *_ in self.running.values() if name in called]
+                if not placed and (called or stopping):
+                    break  # all that have found a place are done: those that wait for one are not needed
+                if not said and time.monotonic() - began > PATIENCE_S and len(placed) < len(self.running):
+                    said = True
+                    self.about.on_message(
+                        f"{len(placed)} of {len(self.running)} workers have a place in the cluster; the others wait"
+                    )
+                if stopping and self.failure is None:
+                    self.failure = StoppedError("stopped between two steps")
+            told, _ = answer(self.coordinator.look.remote(stop=True))
+            yield from told
+        finally:
+            for *_, worker in self.running.values():
+                self.ray.kill(worker)
+            self.ray.kill(self.coordinator)
+        if self.failure:
+            raise self.failure
+
+    def _start(self, index: int) -> None:
+        name = f"{index}-{uuid.uuid4().hex[:8]}"
+        worker = self.actor.remote(name, index, self.part.settings, self.about.data_dir, self.coordinator)
+        self.running[worker.run.remote()] = name, index, worker
+
+    def _ended(self, ref: Any, stopping: bool) -> Iterator[Event]:
+        """Take in how a worker ended; another takes the place of one that is gone."""
+        name, index, _ = self.running.pop(ref)
+        try:
+            self.ray.get(ref)
+        except self.ray.exceptions.RayTaskError as error:
+            if not isinstance(error.cause, NasBudgetError):
+                raise
+            self.failure = self.failure or error.cause
+        except self.ray.exceptions.RayError:
+            answer(self.coordinator.ask.remote("release", name))
+            yield WorkerLost(index, 1)
+            self.n_replaced += 1
+            if not stopping and self.n_replaced > MOST_REPLACED * self.n_workers:
+                self.failure = StudyError(f"{self.n_replaced} workers were lost; nothing finished is lost")
+            elif not stopping:
+                self._start(index)
+
+
+@contextmanager
+def _connected(address: str | None) -> Iterator[Any]:
+    """Ray, connected to a cluster or started here. What was started ends with it.
+
+    Raises:
+        UsageError: Ray is not installed, or no cluster answers.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise UsageError("--engine ray: Ray is not installed; pip install 'nas-budget[ray]'") from None
+    if ray.is_initialized():
+        yield ray
+        return
+    try:
+        ray.init(
+            address=address,
+            include_dashboard=False if address is None else None,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        why = (str(error).splitlines() or [""])[0]
+        raise UsageError(
+            f"--ray-address {address}: no Ray cluster answers ({why}); start one with ray start --head"
+        ) from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()

@@ -1,0 +1,66 @@
+"""Workers as actors of a real Ray on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from nas_budget.errors import StoppedError, UsageError
+from nas_budget.search.cluster.ray_engine import RayWorkers
+from nas_budget.search.open_study import open_search
+from nas_budget.search.workers.events import TrialEpoch, TrialFinished, WorkerLost
+from nas_budget.search.workers.search_runner import Search
+
+pytest.importorskip("ray")
+STUDY = {
+    "budget.params": "20k", "data.name": "shapes", "data.images": 200, "data.validation_images": 100,
+    "recipe.epochs": 3, "search.trials": 6, "search.proxy": "none", "search.workers": 2,
+}  # fmt: skip
+
+
+def searching(runs: Path, workers: RayWorkers) -> Search:
+    return open_search(None, STUDY, "r", runs).search(workers=workers)
+
+
+def worker_processes() -> list[psutil.Process]:
+    return [p for p in psutil.Process().children(recursive=True) if "WorkerActor" in " ".join(p.cmdline())]
+
+
+@pytest.mark.slow
+def test_a_search_ends_with_every_trial_though_a_worker_is_killed(tmp_path: Path) -> None:
+    search, seen = searching(tmp_path, RayWorkers(2, cpus=0.5)), Counter[str]()
+    for event in search.events():
+        if isinstance(event, TrialEpoch) and not seen["TrialEpoch"]:
+            os.kill(worker_processes()[0].pid, signal.SIGKILL)
+        seen[type(event).__name__] += 1
+    assert seen[WorkerLost.__name__] == 1
+    rows = search.tables.rows()
+    assert [row.number for row in rows] == list(range(6))
+    assert {row.state for row in rows} == {"complete"}
+    assert seen[TrialFinished.__name__] == 6
+    assert len({row.spec for row in rows}) == 6
+    assert not worker_processes()
+
+
+@pytest.mark.slow
+def test_a_search_that_is_stopped_is_resumed(tmp_path: Path) -> None:
+    stop = [False]
+    search = searching(tmp_path, RayWorkers(2, lambda: stop[0], cpus=0.5))
+    with pytest.raises(StoppedError):
+        for event in search.events():
+            stop[0] = stop[0] or isinstance(event, TrialFinished)
+    assert 0 < search.tables.finished() < 6
+    again = searching(tmp_path, RayWorkers(2, cpus=0.5))
+    list(again.events())
+    assert [row.number for row in again.tables.rows()] == list(range(6))
+
+
+def test_a_cluster_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    workers = RayWorkers(2, address="127.0.0.1:1")
+    with pytest.raises(UsageError, match=r"--ray-address 127.0.0.1:1: no Ray cluster answers \(.*ray start --head"):
+        list(searching(tmp_path, workers).events())
