@@ -159,6 +159,7 @@ def suggested(trial: Trial, settings: StudyConfig) -> Candidate:
         [space.width_step * trial.suggest_int(f"width_{i}", grid[0], grid[-1], log=True) for i in stages],
         [pick(f"blocks_{i}", space.blocks[0]) for i in stages],
         [pick(f"kernel_{i}", space.kernels[0]) for i in stages],
+        [pick(f"expansion_{i}", space.expansions[0]) for i in stages],
         [pick("first_stride", space.first_stride[0]), *(pick(f"stride_{i}", space.strides[0]) for i in stages[1:])],
         {name: pick(name, getattr(space, name)[0]) for name in OPTIONS},
     )

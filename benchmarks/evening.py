@@ -31,6 +31,7 @@ from nas_budget.train.data.split import SplitImages, normalized, split_images
 from nas_budget.train.engine.device import describe_device
 from nas_budget.train.engine.evaluate import evaluate
 from nas_budget.train.engine.loop import train_epoch
+from nas_budget.train.engine.model import ACTIVATIONS
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.optim.recipe import RECIPES
 
@@ -181,7 +182,8 @@ def trained(job: Job) -> dict[str, Any]:
     """The row of a training."""
     variant, images, start = VARIANTS[job.variant], images_of_process(), time.perf_counter()
     spec = ResNetSpec(**{**SPEC.to_dict(), **variant.spec})
-    network = build(spec, job.seed)
+    with patch.dict(ACTIVATIONS, relu=lambda x, inplace=False: variant.activation(x)):  # noqa: ARG005
+        network = build(spec, job.seed)
     if variant.network:
         variant.network(network, images)
     trainer = Trainer(network, images, replace(RECIPE, **variant.recipe), job.seed)
@@ -193,8 +195,7 @@ def trained(job: Job) -> dict[str, Any]:
     for epoch in range(1, RECIPE.epochs + 1):
         small = variant.pixels < 32 and epoch <= RECIPE.epochs / 2
         trainer.augmentation = ShrunkBatches(whole, variant.pixels) if small else whole  # type: ignore[assignment]
-        with patch.object(F, "relu", lambda x, inplace=False: variant.activation(x)):  # noqa: ARG005
-            results.append(train_epoch(trainer, epoch))
+        results.append(train_epoch(trainer, epoch))
     accuracies = [result.accuracy for result in results]
     if trainer.ema:
         accuracies[-1] = evaluate(trainer.ema.network, images.validation, images)[0]

@@ -166,7 +166,7 @@ def usual(table: Table, seed: int, cached: bool = False) -> Spending:
     def objective(trial: optuna.Trial) -> float:
         widths = [trial.suggest_int(f"width_{i}", *SPACE.width, step=SPACE.width_step) for i in (1, 2, 3)]
         blocks = [trial.suggest_int(f"blocks_{i}", *SPACE.blocks) for i in (1, 2, 3)]
-        spec = make_spec(SPACE, widths, blocks, (3, 3, 3), (2, 2, 2), options)
+        spec = make_spec(SPACE, widths, blocks, (3, 3, 3), (0, 0, 0), (2, 2, 2), options)
         if not BUDGET.check(spec).fits:
             spending.n_over_budget += 1
             raise optuna.TrialPruned

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from nas_budget.arch.blocks import FAMILIES
+from nas_budget.arch.blocks import ACTIVATIONS, FAMILIES
 from nas_budget.arch.spec import ResNetSpec
 
 ODD = st.sampled_from([1, 3, 5, 7])
@@ -35,7 +35,16 @@ def specs(
         "se_reduction": draw(st.sampled_from([0, 0, 2, 16])),
         "stem_width": draw(st.sampled_from([0, 0, 5, 16])),
         "dropout": draw(st.sampled_from([0.0, 0.2])),
+        "activation": draw(st.sampled_from(ACTIVATIONS)),
+        "stem_stride": draw(st.sampled_from([1, 1, 2, 3])),
+        "head_width": draw(st.sampled_from([0, 0, 7, 20])),
         **dict(zip(("image_size", "in_channels", "classes"), image, strict=True)),
     }
+    family = FAMILIES[parts["block"]]
+    if family.expansion:
+        expansions = [0, 1, 1.7, 2, 3, *([0.5] if family.least_expansion < 1 else [])]
+        parts["expansions"] = each(st.sampled_from(expansions))
+    if family.grouped:
+        parts["groups"] = draw(st.sampled_from([1, 1, 2, 3, 8]))
     size = ResNetSpec(**parts, pool="global").maps[-1]
     return ResNetSpec(**parts, pool=draw(st.one_of(st.just("global"), st.integers(1, size))))

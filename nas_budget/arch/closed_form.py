@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nas_budget.arch.blocks import FAMILIES, Family
+from nas_budget.arch.blocks import FAMILIES, Conv, Family
 
 Numbers = Any
 """A whole number, or an int64 array; all arrays of a call broadcast together."""
@@ -20,57 +20,103 @@ Counted = dict[str, Numbers]
 
 
 def stem(
-    block: str, in_channels: int, width: Numbers, kernel: Numbers, image_size: int, columns: Collection[str]
-) -> Counted:
+    block: str, in_channels: int, width: Numbers, kernel: Numbers, size_in: int, size_out: Numbers,
+    columns: Collection[str],
+) -> Counted:  # fmt: skip
     """The first convolution, and its batch norm where the family has one there."""
-    weights, area = kernel * kernel * in_channels * width, image_size * image_size
+    weights, area = kernel * kernel * in_channels * width, size_out * size_out
     norms = 0 if FAMILIES[block].preact else 2 * width
     every = {
         "params": weights + norms,
         "macs": weights * area,
         "buffers": norms,
-        "live_elements": (in_channels + width) * area,
+        "live_elements": in_channels * size_in * size_in + width * area,
     }
     return {name: every[name] for name in columns}
 
 
-def head(block: str, width: Numbers, size: Numbers, pool: Numbers, classes: int, columns: Collection[str]) -> Counted:
-    """The last batch norm of preactivated blocks, the average pool and the classifier; `pool` 0 is the whole map."""
-    pooled = size // np.where(pool == 0, size, pool)
-    features = width * pooled * pooled
-    norms = 2 * width if FAMILIES[block].preact else 0
-    live = np.maximum(width * size * size + features, features + classes)
-    macs = features * classes
-    every = {"params": macs + classes + norms, "macs": macs, "buffers": norms, "live_elements": live}
+def head(
+    block: str, width: Numbers, size: Numbers, head_width: Numbers, pool: Numbers, classes: int,
+    columns: Collection[str],
+) -> Counted:  # fmt: skip
+    """The last batch norm of preactivated blocks, the head's convolution, the average pool and the classifier.
+
+    `head_width` 0 is no convolution; `pool` 0 is the whole map.
+    """
+    pooled, area = size // np.where(pool == 0, size, pool), size * size
+    last = np.where(head_width == 0, width, head_width)
+    features, weights = last * pooled * pooled, width * head_width
+    norms = 2 * head_width + (2 * width if FAMILIES[block].preact else 0)
+    live = np.maximum((width + head_width) * area, np.maximum(last * area + features, features + classes))
+    linear = features * classes
+    every = {
+        "params": weights + norms + linear + classes,
+        "macs": weights * area + linear,
+        "buffers": norms,
+        "live_elements": live,
+    }
     return {name: every[name] for name in columns}
 
 
 def stage(
-    block: str, n_in: Numbers, n_out: Numbers, blocks: Numbers, kernel: Numbers, size_in: Numbers, size_out: Numbers,
-    shortcut_kernel: Numbers, se_reduction: Numbers, columns: Collection[str],
+    block: str, n_in: Numbers, n_out: Numbers, blocks: Numbers, kernel: Numbers, expansion: Numbers, groups: Numbers,
+    size_in: Numbers, size_out: Numbers, shortcut_kernel: Numbers, se_reduction: Numbers, columns: Collection[str],
 ) -> Counted:  # fmt: skip
     """All blocks of a stage, from a map of `n_in` channels and `size_in` pixels to one of `n_out` and `size_out`.
 
-    Only the first block can change the shape; where it does, its shortcut is a projection.
+    Only the first block can change the shape; where it does, its shortcut is a projection, or there is none.
     """
     family = FAMILIES[block]
-    mid = np.maximum(1, n_out // family.narrowing) if family.narrowing > 1 else n_out
-    widths, areas = {"in": n_in, "mid": mid, "out": n_out}, (size_in * size_in, size_out * size_out)
+    expansion, groups = _resolved(family, expansion), groups if family.grouped else 1
+    widths, areas = _widths(family, n_in, n_out, expansion, groups), (size_in * size_in, size_out * size_out)
     changes = _changes(n_in, n_out, size_in, size_out)
     counted: Counted = {}
     if added := [name for name in columns if name != "live_elements"]:
-        path = _main_path(block, widths, blocks - 1, kernel * kernel, areas, added)
-        project = _projection(family, n_in, n_out, shortcut_kernel, areas[1], added)
-        excite = _squeeze(n_out, se_reduction, added)
-        for name in added:
-            counted[name] = path[name] + (project[name] if changes is True else project[name] * changes)
-            if excite:
-                counted[name] = counted[name] + excite[name] * blocks
+        counted = _main_path(block, widths, expansion, groups, blocks - 1, kernel * kernel, areas, added)
+        if family.projects:
+            project = _projection(family, n_in, n_out, shortcut_kernel, areas[1], added)
+            for name in added:
+                counted[name] = counted[name] + (project[name] if changes is True else project[name] * changes)
+        if np.any(se_reduction):
+            excite = _squeeze(family, widths, blocks - 1, se_reduction, added)
+            for name in added:
+                counted[name] = counted[name] + excite[name]
     if "live_elements" in columns:
-        first = _live(family, widths, areas, se_reduction, projects=True)
-        later = _live(family, {**widths, "in": n_out}, (areas[1], areas[1]), se_reduction, projects=False)
+        first = _live(family, widths, expansion, areas, se_reduction, changes=True)
+        same = {side: widths[_later(family, side)] for side in widths if side != "later"}
+        later = _live(family, same, expansion, (areas[1], areas[1]), se_reduction, changes=False)
         counted["live_elements"] = np.maximum(first * changes, later * (blocks > changes))
     return counted
+
+
+def _resolved(family: Family, expansion: Numbers) -> Numbers:
+    """The expansion, with 0 replaced by what is usual."""
+    if np.ndim(expansion) == 0:
+        return expansion or family.expansion
+    return np.where(expansion == 0, family.expansion, expansion)
+
+
+def _widths(
+    family: Family, n_in: Numbers, n_out: Numbers, expansion: Numbers, groups: Numbers
+) -> Mapping[str, Numbers]:
+    """What convolutions are as wide as, by side; "later" is "mid" of all blocks but the first where that differs."""
+    if not family.expansion:
+        return {"in": n_in, "out": n_out}
+    later = _inner_width(n_out, expansion, groups)
+    if family.of == "out":
+        return {"in": n_in, "mid": later, "out": n_out}
+    return {"in": n_in, "mid": _inner_width(n_in, expansion, groups), "out": n_out, "later": later}
+
+
+def _inner_width(width: Numbers, expansion: Numbers, groups: Numbers) -> Numbers:
+    """The same as `blocks.inner_width`, to the channel."""
+    wide = np.floor(width * expansion + 1e-9).astype(np.int64)
+    return np.maximum(1, wide // groups) * groups
+
+
+def _later(family: Family, side: str) -> str:
+    """What is as wide in a later block as this side in the first; a later block's input is the stage's output."""
+    return {"in": "out", "mid": "later" if family.of == "in" else "mid"}.get(side, side)
 
 
 def _changes(n_in: Numbers, n_out: Numbers, size_in: Numbers, size_out: Numbers) -> Numbers:
@@ -81,45 +127,62 @@ def _changes(n_in: Numbers, n_out: Numbers, size_in: Numbers, size_out: Numbers)
 
 
 @cache
-def _weights_of(block: str) -> tuple[tuple[tuple[str, str, int, int], tuple[int, int]], ...]:
-    """The convolutions of a stage's main path that cost alike: what they are and how many.
+def _weights_of(block: str) -> tuple[tuple[Conv, str, str, int, tuple[int, int]], ...]:
+    """The convolutions of a stage's main path that cost alike.
 
-    Source, target, own kernel and place (0 before, 1 after the stride); how many the first block has, and each later.
+    One of them; source, target and place (0 before, 1 after the stride) of all; how many the first block has, and each
+    later.
     """
-    found: dict[tuple[str, str, int, int], list[int]] = {}
-    place = 0
-    for conv in FAMILIES[block].convs:
+    found: dict[Any, tuple[Conv, list[int]]] = {}
+    place, family = 0, FAMILIES[block]
+    for conv in family.convs:
         place = place or int(conv.strided)
-        found.setdefault((conv.source, conv.target, conv.kernel, place), [0, 0])[0] += 1
-        source = "out" if conv.source == "in" else conv.source
-        found.setdefault((source, conv.target, conv.kernel, 1), [0, 0])[1] += 1
-    return tuple((kind, (first, later)) for kind, (first, later) in found.items())
+        kind = conv.kernel, conv.groups, conv.expands
+        first = conv.source, conv.target, place
+        later = _later(family, conv.source), _later(family, conv.target), 1
+        found.setdefault((first, kind), (conv, [0, 0]))[1][0] += 1
+        found.setdefault((later, kind), (conv, [0, 0]))[1][1] += 1
+    return tuple((conv, *where, (first, later)) for (where, _), (conv, (first, later)) in found.items())
 
 
 @cache
-def _norms_of(block: str) -> tuple[tuple[str, tuple[int, int]], ...]:
-    """Widths of batch norms; how many of each the first block of a stage has, and each later block."""
-    family = FAMILIES[block]
-    sides = [conv.source if family.preact else conv.target for conv in family.convs]
-    later = ["out" if side == "in" else side for side in sides]
-    return tuple((side, (sides.count(side), later.count(side))) for side in dict.fromkeys(sides + later))
+def _norms_of(block: str) -> tuple[tuple[str, bool, tuple[int, int]], ...]:
+    """Widths of batch norms, whether they go with what expands; how many the first block has, and each later."""
+    family, found = FAMILIES[block], dict[tuple[str, bool], list[int]]()
+    for conv in family.convs:
+        side = conv.source if family.preact else conv.target
+        for which, width in enumerate((side, _later(family, side))):
+            found.setdefault((width, conv.expands), [0, 0])[which] += 1
+    return tuple((*kind, (first, later)) for kind, (first, later) in found.items())
 
 
 def _main_path(
-    block: str, widths: Mapping[str, Numbers], n_later: Numbers, squares: Numbers, areas: tuple[Numbers, Numbers],
-    columns: Collection[str],
+    block: str, widths: Mapping[str, Numbers], expansion: Numbers, groups: Numbers, n_later: Numbers,
+    squares: Numbers, areas: tuple[Numbers, Numbers], columns: Collection[str],
 ) -> Counted:  # fmt: skip
     """Convolutions and batch norms of a stage's main path; `squares` is the kernel size squared."""
-    norms = sum(2 * (first + later * n_later) * widths[side] for side, (first, later) in _norms_of(block))
+
+    def times(first: int, later: int, expands: bool) -> Numbers:
+        many = first + later * n_later if later else first
+        return many * (expansion != 1) if expands else many
+
+    norms = sum(2 * times(*many, expands) * widths[side] for side, expands, many in _norms_of(block))
     params, macs = norms, 0
-    for (source, target, own, place), (first, later) in _weights_of(block):
-        times = first + later * n_later if later else first
-        weights = (times * (own * own or squares)) * (widths[source] * widths[target])
+    for conv, source, target, place, many in _weights_of(block):
+        pairs = _fan_in(conv, widths[source], groups) * widths[target]
+        weights = (times(*many, conv.expands) * (conv.kernel * conv.kernel or squares)) * pairs
         params = params + weights
         if "macs" in columns:
             macs = macs + weights * areas[place]
     every = {"params": params, "macs": macs, "buffers": norms}
     return {name: every[name] for name in columns}
+
+
+def _fan_in(conv: Conv, width: Numbers, groups: Numbers) -> Numbers:
+    """Input channels that each output channel of a convolution sees."""
+    if conv.groups == "each":
+        return 1
+    return width // groups if conv.groups == "groups" else width
 
 
 def _projection(
@@ -131,12 +194,16 @@ def _projection(
     return {name: every[name] for name in columns}
 
 
-def _squeeze(width: Numbers, reduction: Numbers, columns: Collection[str]) -> Counted:
-    """A squeeze-excitation; empty where no network has one."""
-    if not np.any(reduction):
-        return {}
-    macs = (reduction > 0) * 2 * width * _few(width, reduction)
-    biases = (reduction > 0) * (width + _few(width, reduction))
+def _squeeze(
+    family: Family, widths: Mapping[str, Numbers], n_later: Numbers, reduction: Numbers, columns: Collection[str]
+) -> Counted:
+    """The squeeze-excitations of a stage."""
+    side = family.convs[family.squeezed - 1].target
+    macs = biases = 0
+    for width, times in (widths[side], 1), (widths[_later(family, side)], n_later):
+        few = _few(width, reduction)
+        macs = macs + (reduction > 0) * times * 2 * width * few
+        biases = biases + (reduction > 0) * times * (width + few)
     every = {"params": macs + biases, "macs": macs, "buffers": 0}
     return {name: every[name] for name in columns}
 
@@ -146,18 +213,22 @@ def _few(width: Numbers, reduction: Numbers) -> Numbers:
 
 
 def _live(
-    family: Family, widths: Mapping[str, Numbers], areas: tuple[Numbers, Numbers], se_reduction: Numbers, projects: bool
-) -> Numbers:
+    family: Family, widths: Mapping[str, Numbers], expansion: Numbers, areas: tuple[Numbers, Numbers],
+    se_reduction: Numbers, changes: bool,
+) -> Numbers:  # fmt: skip
     """Elements alive at the worst moment of one block; `arch/layers.py` says what is held when."""
-    held, out = widths["in"] * areas[0], widths["out"] * areas[1]
-    now, peak, strided = held, 0, False
-    for i, conv in enumerate(family.convs):
+    now, out = widths["in"] * areas[0], widths["out"] * areas[1]
+    held = now if family.projects or not changes else 0
+    beside = held if family.preact and not changes else 0
+    peak, strided = 0, False
+    for conv in family.convs:
         strided = strided or conv.strided
+        here = expansion != 1 if conv.expands else True
         after = widths[conv.target] * areas[int(strided)]
-        beside = held if i > 0 or (family.preact and not projects) else 0
-        peak = np.maximum(peak, beside + now + after)
-        now = after
-    if np.any(se_reduction):
-        features = widths["out"] + _few(widths["out"], se_reduction)
-        peak = np.maximum(peak, (se_reduction > 0) * (held + out + features))
-    return np.maximum(peak, held + 2 * out) if projects else peak
+        peak = np.maximum(peak, (beside + now + after) * here)
+        # What is left out leaves its input as it was: at an expansion of 1 both are of one size.
+        now, beside = after, beside + (held - beside) * here
+        if family.squeezes(conv) and np.any(se_reduction):
+            features = widths[conv.target] + _few(widths[conv.target], se_reduction)
+            peak = np.maximum(peak, (se_reduction > 0) * (held + after + features))
+    return np.maximum(peak, held + 2 * out) if changes and family.projects else peak

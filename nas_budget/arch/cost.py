@@ -9,7 +9,7 @@ from typing import Any
 from nas_budget.arch.blocks import FAMILIES
 from nas_budget.arch.family_spec import FamilySpec
 from nas_budget.arch.layers import Layer, layers
-from nas_budget.arch.spec import AnySpec
+from nas_budget.arch.spec import AnySpec, ResNetSpec
 
 BYTES_PER_WEIGHT = {"fp32": 4, "fp16": 2, "int8": 1}
 
@@ -35,9 +35,10 @@ class PartCost:
 class Cost:
     """What a network uses.
 
-    A convolution of kernel k from n to m channels has k * k * n * m parameters and no bias; a batch norm of n
-    channels has 2 n parameters and 2 n buffers; a linear layer has n * m + m parameters. The MACs of a convolution
-    are its parameters times the pixels of its output.
+    A convolution of kernel k from n to m channels in g groups has k * k * (n / g) * m parameters and no bias (a
+    depthwise one, whose groups are its channels, k * k * n); a batch norm of n channels has 2 n parameters and 2 n
+    buffers; a linear layer has n * m + m parameters. The MACs of a convolution are its parameters times the pixels of
+    its output.
 
     Attributes:
         params: Trainable parameters, batch norm's scale and shift included.
@@ -45,8 +46,8 @@ class Cost:
         buffers: Running means and variances of batch norm. (The batch counter that torch keeps
             beside them is not needed to run the network and not counted.)
         activation_bytes: Bytes of the most live elements while one image runs in fp32, a block's input held
-            until its shortcut is added; batch norm, ReLU and addition work in place. None for a network of a family of
-            the user's own, where it is not counted.
+            until its shortcut is added; batch norm, activations and addition work in place. None for a network of a
+            family of the user's own, where it is not counted.
         depth: Convolutions and linear layers on the longest path, squeeze-excitations not counted; None likewise.
         parts: The same by part, in order; empty likewise.
 
@@ -111,9 +112,14 @@ def cost(spec: AnySpec) -> Cost:
         macs=sum(layer.macs for layer in walk),
         buffers=sum(layer.buffers for layer in walk),
         activation_bytes=BYTES_PER_WEIGHT["fp32"] * max(layer.live_elements for layer in walk),
-        depth=2 + len(FAMILIES[spec.block].convs) * sum(spec.blocks),
+        depth=_depth(spec),
         parts=_parts(walk),
     )
+
+
+def _depth(spec: ResNetSpec) -> int:
+    family, stages = FAMILIES[spec.block], zip(spec.blocks, spec.expansions, strict=True)
+    return 2 + bool(spec.head_width) + sum(n * len(family.convs_at(expansion)) for n, expansion in stages)
 
 
 def _parts(walk: tuple[Layer, ...]) -> tuple[PartCost, ...]:

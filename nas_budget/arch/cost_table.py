@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import isqrt
+from math import ceil, isqrt
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nas_budget.arch import closed_form
-from nas_budget.arch.blocks import FAMILIES
+from nas_budget.arch.blocks import ACTIVATIONS, FAMILIES, MAX_EXPANSION
 from nas_budget.arch.budget import LIMITS, Budget
 from nas_budget.arch.cost import BYTES_PER_WEIGHT
 from nas_budget.arch.spec import MAX_BLOCKS, MAX_CHANNELS, MAX_IMAGE_SIZE, MAX_KERNEL, MAX_STRIDE, ResNetSpec
@@ -26,17 +26,25 @@ PER_STAGE = {
     "blocks": (1, MAX_BLOCKS),
     "kernels": (1, MAX_KERNEL),
     "strides": (1, MAX_STRIDE),
+    "expansions": (0, MAX_EXPANSION),
 }
 PER_NETWORK = {
     "pool": (0, MAX_IMAGE_SIZE), "stem_kernel": (1, MAX_KERNEL), "shortcut_kernel": (1, MAX_KERNEL),
-    "se_reduction": (0, MAX_CHANNELS), "stem_width": (0, MAX_CHANNELS),
+    "se_reduction": (0, MAX_CHANNELS), "stem_width": (0, MAX_CHANNELS), "groups": (1, MAX_CHANNELS),
+    "stem_stride": (1, MAX_STRIDE), "head_width": (0, MAX_CHANNELS),
 }  # fmt: skip
+WORDS = {"block": FAMILIES, "activation": ACTIVATIONS}
+"""What is no number: a word for all, or N of them."""
 
 IMAGE = ("image_size", "in_channels", "classes")
 DEFAULTS = {
     "blocks": 4, "kernels": 3, "pool": 2, "stem_kernel": 3, "shortcut_kernel": 3, "strides": None, "block": "basic",
-    "se_reduction": 0, "stem_width": 0, "image_size": 32, "in_channels": 3, "classes": 10,
+    "se_reduction": 0, "stem_width": 0, "image_size": 32, "in_channels": 3, "classes": 10, "activation": "relu",
+    "groups": 1, "expansions": 0, "stem_stride": 1, "head_width": 0,
 }  # fmt: skip
+
+NOT_WHOLE = ("expansions",)
+"""Arguments that may be any number."""
 
 Counts = NDArray[np.int64]
 
@@ -55,6 +63,11 @@ def cost_table(
     image_size: int = 32,
     in_channels: int = 3,
     classes: int = 10,
+    activation: str | Sequence[str] = "relu",
+    groups: ArrayLike = 1,
+    expansions: ArrayLike = 0,
+    stem_stride: ArrayLike = 1,
+    head_width: ArrayLike = 0,
     *,
     columns: Sequence[str] = COLUMNS,
 ) -> dict[str, Counts]:
@@ -77,6 +90,11 @@ def cost_table(
         image_size: The same for all.
         in_channels: The same for all.
         classes: The same for all.
+        activation: One for all or N of them; it costs nothing.
+        groups: One for all or shape (N,); of kinds of block without convolutions in groups it says nothing.
+        expansions: As `blocks`, whole or not, 0 for what is usual; likewise.
+        stem_stride: One for all or shape (N,).
+        head_width: Likewise.
         columns: Which to count, of "params", "macs", "buffers" and "activation_bytes"; fewer are faster.
 
     Returns:
@@ -93,6 +111,8 @@ def cost_table(
         "channels": channels, "blocks": blocks, "kernels": kernels, "pool": pool, "stem_kernel": stem_kernel,
         "shortcut_kernel": shortcut_kernel, "strides": strides, "block": block, "se_reduction": se_reduction,
         "stem_width": stem_width, "image_size": image_size, "in_channels": in_channels, "classes": classes,
+        "activation": activation, "groups": groups, "expansions": expansions, "stem_stride": stem_stride,
+        "head_width": head_width,
     }  # fmt: skip
     rows, kinds, image = _read(arguments, columns)
     counted = {name: np.empty(len(rows["channels"]), np.int64) for name in columns}
@@ -136,10 +156,13 @@ def _read(
     if isinstance(arguments["pool"], str) and arguments["pool"] == "global":
         arguments["pool"] = 0
     rows = {name: np.asarray(arguments[name]) for name in (*PER_STAGE, *PER_NETWORK)}
-    kinds, image = np.asarray(arguments["block"]), {name: arguments[name] for name in IMAGE}
-    if problems := [*_problems(rows, kinds, image, columns)]:
+    words, image = {name: np.asarray(arguments[name]) for name in WORDS}, {name: arguments[name] for name in IMAGE}
+    problems = [*_problems(rows, words, columns)]
+    if not problems and _bound(rows, words["block"], image) >= MOST:
+        problems = ["channels: counts beyond 2^62 do not fit a table; count networks this large one by one, with cost"]
+    if problems:
         raise SpecError(problems)
-    return rows, kinds, image
+    return rows, words["block"], image
 
 
 def _pieces(kinds: NDArray[Any], rows: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, dict[str, Any], Any]]:
@@ -168,30 +191,32 @@ def _piece(name: str, values: NDArray[Any], where: Any, n_stages: int) -> Any:
     if name not in PER_STAGE:
         return int(values) if values.ndim == 0 else values[where].astype(np.int64)
     if values.ndim == 0:
-        return [int(values)] * n_stages
+        return [values.item()] * n_stages
     if values.ndim == 1:
         return values[:n_stages].tolist()
-    return list(np.ascontiguousarray(values[where, :n_stages].T, dtype=np.int64))
+    kind = np.float64 if name in NOT_WHOLE else np.int64
+    return list(np.ascontiguousarray(values[where, :n_stages].T, dtype=kind))
 
 
 def _parts(
     block: str, piece: Mapping[str, Any], image: Mapping[str, int], columns: Sequence[str]
 ) -> Iterator[closed_form.Counted]:
     """The columns of a piece: of the stem, each stage, the head."""
-    width, size = np.where(piece["stem_width"], piece["stem_width"], piece["channels"][0]), image["image_size"]
-    yield closed_form.stem(block, image["in_channels"], width, piece["stem_kernel"], size, columns)
+    width, seen = np.where(piece["stem_width"], piece["stem_width"], piece["channels"][0]), image["image_size"]
+    size = -(-seen // piece["stem_stride"])
+    yield closed_form.stem(block, image["in_channels"], width, piece["stem_kernel"], seen, size, columns)
     for i, channels in enumerate(piece["channels"]):
         after = -(-size // piece["strides"][i])
         yield closed_form.stage(
-            block, width, channels, piece["blocks"][i], piece["kernels"][i], size, after,
-            piece["shortcut_kernel"], piece["se_reduction"], columns,
+            block, width, channels, piece["blocks"][i], piece["kernels"][i], piece["expansions"][i], piece["groups"],
+            size, after, piece["shortcut_kernel"], piece["se_reduction"], columns,
         )  # fmt: skip
         width, size = channels, after
     if np.any(piece["pool"] > np.asarray(size)):
         raise SpecError(
             ["pool: larger than the last stage's map in a row; allowed is 1 up to the map, or 0 for global"]
         )
-    yield closed_form.head(block, width, size, piece["pool"], image["classes"], columns)
+    yield closed_form.head(block, width, size, piece["head_width"], piece["pool"], image["classes"], columns)
 
 
 def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,7 +225,7 @@ def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _problems(
-    rows: Mapping[str, NDArray[Any]], kinds: NDArray[Any], image: Mapping[str, int], columns: Sequence[str]
+    rows: Mapping[str, NDArray[Any]], words: Mapping[str, NDArray[Any]], columns: Sequence[str]
 ) -> Iterator[str]:
     shape = rows["channels"].shape
     if len(shape) != 2 or 0 in shape:
@@ -210,28 +235,34 @@ def _problems(
     for name, values in rows.items():
         allowed = ((), shape[1:], shape) if name in PER_STAGE else ((), shape[:1])
         low, high = {**PER_STAGE, **PER_NETWORK}[name]
+        whole = name not in NOT_WHOLE
         if values.shape not in allowed:
             yield f"{name}: shape {values.shape} not allowed; give one number or {' or '.join(map(str, allowed[1:]))}"
-        elif not np.issubdtype(values.dtype, np.integer) or least[name] < low or most[name] > high:
-            yield f"{name}: allowed are whole numbers from {low} to {high:,}"
+        elif not np.issubdtype(values.dtype, np.integer if whole else np.number) or not (
+            low <= least[name] <= most[name] <= high
+        ):
+            yield f"{name}: allowed are {'whole ' if whole else ''}numbers from {low} to {high:,}"
         elif "kernel" in name and np.any(values % 2 == 0):
             yield f"{name}: an even number is not allowed; give odd ones"
     widths = rows["channels"]
     if least["channels"] == 0 and (np.any(widths[:, 0] == 0) or np.any((widths[:, 1:] > 0) & (widths[:, :-1] == 0))):
         yield "channels: a 0 is not allowed before a width; only a row's end may hold zeros"
-    if kinds.shape not in ((), shape[:1]) or not set(np.unique(kinds)) <= set(FAMILIES):
-        yield f"block: {kinds} is not allowed; known are {', '.join(FAMILIES)}"
+    for name, known in WORDS.items():
+        if words[name].shape not in ((), shape[:1]) or not set(np.unique(words[name])) <= set(known):
+            yield f"{name}: {words[name]} is not allowed; known are {', '.join(known)}"
     if unknown := set(columns) - set(COLUMNS):
         yield f"columns: {', '.join(sorted(unknown))} unknown; known are {', '.join(COLUMNS)}"
-    if _bound({name: int(value) for name, value in most.items()}, shape[1], image) >= MOST:
-        yield "channels: counts beyond 2^62 do not fit a table; count networks this large one by one, with cost"
 
 
-def _bound(most: Mapping[str, int], n_stages: int, image: Mapping[str, int]) -> int:
-    """More than any count of a table of networks with such largest numbers."""
-    width = max(most["channels"], most["stem_width"], image["in_channels"], image["classes"])
+def _bound(rows: Mapping[str, NDArray[Any]], kinds: NDArray[Any], image: Mapping[str, int]) -> int:
+    """More than any count of the table."""
+    most = {name: values.max().item() for name, values in rows.items()}
+    expansion = max(most["expansions"], *(FAMILIES[kind].expansion for kind in np.unique(kinds)))
+    width = max(most["channels"], most["stem_width"], most["head_width"], image["in_channels"], image["classes"])
+    width = max(width, ceil(width * expansion), most["groups"])
     kernel = max(most["kernels"], most["stem_kernel"], most["shortcut_kernel"])
-    return _bound_factor(n_stages, most["blocks"]) * (kernel * width * image["image_size"]) ** 2
+    bound: int = _bound_factor(rows["channels"].shape[1], most["blocks"]) * (kernel * width * image["image_size"]) ** 2
+    return bound
 
 
 def _bound_factor(n_stages: int, blocks: int) -> int:
@@ -242,7 +273,7 @@ def countable_width(spec: ResNetSpec) -> int:
     """The widest stages, at most, of a network like this that a table can count."""
     kernel = max(*spec.kernels, spec.stem_kernel, spec.shortcut_kernel)
     factor = _bound_factor(len(spec.channels), max(spec.blocks))
-    return isqrt((MOST - 1) // factor) // (kernel * spec.image_size)
+    return isqrt((MOST - 1) // factor) // (kernel * spec.image_size * max(1, ceil(max(spec.expansions))))
 
 
 def fits_table(counted: dict[str, Counts], budget: Budget) -> NDArray[np.bool_]:

@@ -13,9 +13,10 @@ LEAST_WIDTH = 4
 
 
 def scale_widths(spec: AnySpec, factor: float, least: int = LEAST_WIDTH) -> AnySpec:
-    """The network with all its widths, the stem's too, multiplied by a factor and rounded; all else is the same.
+    """The network with all its widths, stem's and head's too, multiplied by a factor and rounded; all else is the same.
 
-    Its parameters and MACs are about `factor`² of the network's. Among the usual ways to make a network cheaper to
+    Its parameters and MACs are about `factor`² of the network's. The width inside a block follows from these, so it
+    stays a multiple of the groups. Among the usual ways to make a network cheaper to
     train, narrowing keeps the order of networks best (Zhou et al. 2020, arXiv:2001.01233).
 
     Args:
@@ -39,7 +40,7 @@ def scale_widths(spec: AnySpec, factor: float, least: int = LEAST_WIDTH) -> AnyS
         return spec
     if not isinstance(spec, ResNetSpec):
         raise SpecError([f"factor: {factor:.4g} is not allowed for networks of {spec.family}; give 1"])
-    narrowest = min(*spec.channels, spec.stem_channels)
+    narrowest = min(*spec.channels, spec.stem_channels, spec.head_width or spec.channels[-1])
     if scaled_width(narrowest, factor) < least:
         smallest = (least - 0.5) / narrowest
         made = f"makes {scaled_width(narrowest, factor)} channels of {narrowest}"
@@ -47,7 +48,8 @@ def scale_widths(spec: AnySpec, factor: float, least: int = LEAST_WIDTH) -> AnyS
         raise SpecError([problem])
     values = {field.name: getattr(spec, field.name) for field in fields(spec)}
     values["channels"] = tuple(scaled_width(width, factor) for width in spec.channels)
-    values["stem_width"] = spec.stem_width and scaled_width(spec.stem_width, factor)
+    for name in "stem_width", "head_width":
+        values[name] = getattr(spec, name) and scaled_width(getattr(spec, name), factor)
     return ResNetSpec(**values)
 
 

@@ -9,7 +9,7 @@ from itertools import accumulate
 from operator import index
 from typing import Any, Literal
 
-from nas_budget.arch.blocks import FAMILIES
+from nas_budget.arch.blocks import ACTIVATIONS, FAMILIES, MAX_EXPANSION
 from nas_budget.arch.family_spec import FamilySpec
 from nas_budget.errors import SpecError
 from nas_budget.untrusted import read_json
@@ -22,6 +22,8 @@ MAX_BLOCKS_IN_ALL = 10_000
 MAX_KERNEL = 31
 MAX_STRIDE = 8
 MAX_IMAGE_SIZE = 4_096
+LATER = {"activation": "relu", "groups": 1, "stem_stride": 1, "head_width": 0}
+"""Fields that came when specs had been stored, and when `to_dict` leaves them out: old texts stay as they are."""
 
 
 @dataclass(frozen=True, init=False)
@@ -36,18 +38,25 @@ class ResNetSpec:
     Attributes:
         channels: Width of each stage.
         blocks: Residual blocks in each stage.
-        kernels: Kernel size of a stage's blocks (of a bottleneck: its middle convolution); odd.
+        kernels: Kernel size of a stage's blocks; odd. Of the 1x1 convolutions in a block it says nothing.
         pool: Size of the average pool before the classifier, or "global" for the whole map.
         stem_kernel: Kernel size of the first convolution; odd.
         shortcut_kernel: Kernel size of a shortcut's convolution where the shape changes; odd.
         strides: Stride of each stage's first block; 1, then 2 in every later stage.
-        block: Kind of block: "basic", "preact" or "bottleneck" (a quarter of the width inside).
+        block: Kind of block: "basic", "preact", "bottleneck", "separable" (a basic block of depthwise and 1x1
+            convolutions) or "inverted" (an inverted residual: wide inside, depthwise there, narrow at its ends).
         se_reduction: Reduction of the squeeze-excitation in every block, such as 16; 0 for none.
         stem_width: Width of the first convolution; 0 for that of the first stage.
         dropout: Share of features dropped before the classifier in training; 0 <= dropout < 1.
         image_size: Height and width of the input in pixels.
         in_channels: Channels of the input.
         classes: Outputs of the classifier.
+        activation: "relu", "relu6", "hard-swish" or "silu"; a squeeze-excitation has ReLU and sigmoid in any case.
+        groups: Groups of the middle convolution of a bottleneck; its width inside is a multiple of them.
+        expansions: Width inside each stage's blocks, as a multiple of the stage's (bottleneck) or of the block's input
+            (inverted, where 1 leaves the convolution out that expands); 0 for what is usual: 1/4, and 6.
+        stem_stride: Stride of the first convolution.
+        head_width: Width of a 1x1 convolution before the last pool; 0 for none.
 
     Raises:
         SpecError: The network cannot be built; it lists every problem at once.
@@ -60,6 +69,8 @@ class ResNetSpec:
         ((1, 2, 2), (32, 16, 8))
         >>> ResNetSpec.from_json(spec.to_json()) == spec
         True
+        >>> print(ResNetSpec((16, 24), blocks=2, block="inverted", expansions=(1, 6), activation="relu6"))
+        inverted, 16-24, blocks 2, kernel 3, pool 2, expansion 1-6, relu6
     """
 
     channels: tuple[int, ...]
@@ -76,6 +87,11 @@ class ResNetSpec:
     image_size: int
     in_channels: int
     classes: int
+    activation: str
+    groups: int
+    expansions: tuple[float, ...]
+    stem_stride: int
+    head_width: int
 
     def __init__(
         self,
@@ -93,6 +109,11 @@ class ResNetSpec:
         image_size: int = 32,
         in_channels: int = 3,
         classes: int = 10,
+        activation: str = "relu",
+        groups: int = 1,
+        expansions: float | Sequence[float] = 0,
+        stem_stride: int = 1,
+        head_width: int = 0,
     ) -> None:
         n_stages = len(channels) if isinstance(channels, Sequence) else 0
         if n_stages and stem_width == channels[0]:
@@ -113,16 +134,28 @@ class ResNetSpec:
             "image_size": image_size,
             "in_channels": in_channels,
             "classes": classes,
+            "activation": activation,
+            "groups": groups,
+            "expansions": _each_stage(expansions, n_stages),
+            "stem_stride": stem_stride,
+            "head_width": head_width,
         }
         for name, value in values.items():
             object.__setattr__(self, name, _plain(value))
         if problems := list(_problems(self)):
             raise SpecError(problems)
+        usual = FAMILIES[block].expansion
+        object.__setattr__(self, "expansions", tuple(_number(value or usual) for value in self.expansions))
+
+    @property
+    def stem_map(self) -> int:
+        """Height and width of the first convolution's output in pixels."""
+        return map_sizes(self.image_size, [self.stem_stride])[0]
 
     @property
     def maps(self) -> tuple[int, ...]:
         """Height and width of each stage's output in pixels."""
-        return map_sizes(self.image_size, self.strides)
+        return map_sizes(self.stem_map, self.strides)
 
     @property
     def stem_channels(self) -> int:
@@ -135,8 +168,13 @@ class ResNetSpec:
         return self.maps[-1] if self.pool == "global" else self.pool
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON-ready values, tuples as lists."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in vars(self).items()}
+        """The fields as JSON-ready values, tuples as lists; those of `LATER` only where they say something."""
+        usual = {**LATER, "expansions": (FAMILIES[self.block].expansion,) * len(self.channels)}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in vars(self).items()
+            if name not in usual or value != usual[name]
+        }
 
     def to_json(self) -> str:
         """One line of JSON that `from_json` reads back to an equal spec."""
@@ -192,8 +230,14 @@ class ResNetSpec:
             "shortcut": (self.shortcut_kernel, 3),
             "stem": (self.stem_kernel, 3),
             "stem width": (self.stem_width, 0),
+            "stem stride": (self.stem_stride, 1),
+            "groups": (self.groups, 1),
+            "expansion": (_short(self.expansions), _short((FAMILIES[self.block].expansion,))),
+            "head width": (self.head_width, 0),
         }
         parts += [f"{word} {value}" for word, (value, usual) in options.items() if value != usual]
+        if self.activation != "relu":
+            parts.append(self.activation)
         if self.strides != (1,) + (2,) * (len(self.strides) - 1):
             parts.append(f"strides {_short(self.strides)}")
         return ", ".join(parts)
@@ -234,8 +278,13 @@ def _plain(value: Any) -> Any:
     return index(value) if hasattr(value, "__index__") and not isinstance(value, bool) else value
 
 
-def _short(values: tuple[int, ...]) -> str:
-    return str(values[0]) if len(set(values)) == 1 else "-".join(map(str, values))
+def _number(value: float) -> float:
+    """A whole number as such, any other as Python's float."""
+    return int(value) if value == int(value) else float(value)
+
+
+def _short(values: Sequence[float]) -> str:
+    return f"{values[0]:g}" if len(set(values)) == 1 else "-".join(f"{value:g}" for value in values)
 
 
 def map_sizes(image_size: int, strides: Iterable[int]) -> tuple[int, ...]:
@@ -266,20 +315,43 @@ def _stage_problems(spec: ResNetSpec, n_stages: int) -> Iterable[str]:
         if len(values) != n_stages:
             yield f"{name}: {len(values)} values for {n_stages} stages; give one, or one for each stage"
         yield from _range_problems(name, values, low, high, odd=name == "kernels")
+    if len(spec.expansions) != n_stages:
+        yield f"expansions: {len(spec.expansions)} values for {n_stages} stages; give one, or one for each stage"
 
 
 def _number_problems(spec: ResNetSpec) -> Iterable[str]:
     for name in "stem_kernel", "shortcut_kernel":
         yield from _range_problems(name, [getattr(spec, name)], 1, MAX_KERNEL, odd=True)
     yield from _range_problems("image_size", [spec.image_size], 1, MAX_IMAGE_SIZE)
-    for name, least in ("in_channels", 1), ("classes", 1), ("se_reduction", 0), ("stem_width", 0):
+    for name, least in ("in_channels", 1), ("classes", 1), ("se_reduction", 0), ("stem_width", 0), ("head_width", 0):
         yield from _range_problems(name, [getattr(spec, name)], least, MAX_CHANNELS)
+    yield from _range_problems("stem_stride", [spec.stem_stride], 1, MAX_STRIDE)
     if not isinstance(spec.block, str) or spec.block not in FAMILIES:
         yield f"block: {spec.block!r} is unknown; known are {', '.join(FAMILIES)}"
+    else:
+        yield from _inner_problems(spec)
+    if spec.activation not in ACTIVATIONS:
+        yield f"activation: {spec.activation!r} is unknown; known are {', '.join(ACTIVATIONS)}"
     if not _is_number(spec.dropout) or not 0 <= spec.dropout < 1:
         yield f"dropout: {spec.dropout!r} is not a share; allowed is 0 up to, but not, 1"
     if spec.pool != "global":
         yield from _range_problems("pool", [spec.pool], 1, MAX_IMAGE_SIZE, also=' or "global"')
+
+
+def _inner_problems(spec: ResNetSpec) -> Iterable[str]:
+    """What is wrong with the inside of the blocks."""
+    family = FAMILIES[spec.block]
+    if not family.grouped and spec.groups != 1:
+        grouped = ", ".join(name for name, other in FAMILIES.items() if other.grouped)
+        yield f"groups: {spec.groups!r} not allowed for {spec.block} blocks; give 1, or another block ({grouped})"
+    yield from _range_problems("groups", [spec.groups], 1, MAX_CHANNELS)
+    if not family.expansion and any(spec.expansions):
+        known = ", ".join(name for name, other in FAMILIES.items() if other.expansion)
+        yield f"expansions: not allowed for {spec.block} blocks; leave them out, or give another block ({known})"
+    least = family.least_expansion
+    bad = [v for v in spec.expansions if not _is_number(v) or (v != 0 and not least <= v <= MAX_EXPANSION)]
+    if bad:
+        yield f"expansions: {bad[0]!r} not allowed; allowed are numbers from {least:g} to {MAX_EXPANSION}, and 0"
 
 
 def _pool_problems(spec: ResNetSpec) -> Iterable[str]:

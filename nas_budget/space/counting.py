@@ -25,8 +25,8 @@ from nas_budget.space.layout_graph import (
     build_graph,
     costs_to_go,
     has_repeats,
+    head_choices,
     layouts,
-    pool_choices,
     stage_variants,
     stem_choices,
 )
@@ -75,12 +75,13 @@ def count_networks(space: SearchSpace) -> int:
     bounds = [growth_bounds(space, width) for width in grid]
     # The widths that may follow a width are a range of the grid, here by the places of its ends.
     follow = [(bisect_left(grid, low), bisect_right(grid, high)) for low, high in bounds]
-    n_variants, total = len(stage_variants(space)), 0
+    total = 0
     stems = [_stems_before(space, width) for width in grid]
     for layout in layouts(space):
-        n_stages, n_pools = len(layout["strides"]), len(pool_choices(space, layout))
-        # Backwards from the pools: how many completions each width of the stage has.
-        beyond = [n_pools] * len(grid)
+        n_stages, n_heads = len(layout["strides"]), len(head_choices(space, layout))
+        n_variants = len(stage_variants(space, layout["block"]))
+        # Backwards from the heads: how many completions each width of the stage has.
+        beyond = [n_heads] * len(grid)
         for _ in range(n_stages - 1):
             sums = [0, *accumulate(beyond)]  # the sum over a range is the difference of two of these
             beyond = [n_variants * (sums[high] - sums[low]) for low, high in follow]
@@ -92,7 +93,7 @@ def count_networks(space: SearchSpace) -> int:
                 for width, before, (low, high) in zip(grid, stems, bounds, strict=True)
                 if n_stages == 1 or low <= width <= high
             )
-            total -= sum(one_width) * n_variants**n_stages * n_pools
+            total -= sum(one_width) * n_variants**n_stages * n_heads
     return total
 
 

@@ -14,10 +14,20 @@ from nas_budget.arch.budget import LIMITS, Budget
 from nas_budget.arch.cost_table import Counts, columns_of, cost_table, fits_table, parts_table
 from nas_budget.errors import SpaceTooLargeError
 from nas_budget.space.counting import count_fitting, count_networks
-from nas_budget.space.layout_graph import KINDS, LayeredGraph, build_graph, costs_to_go, layouts, pool_choices
+from nas_budget.space.layout_graph import (
+    HEADS,
+    KINDS,
+    STEMS,
+    VARIANTS,
+    LayeredGraph,
+    build_graph,
+    costs_to_go,
+    head_choices,
+    layouts,
+)
 from nas_budget.space.sampling import Rows, draw_fitting, estimate_fitting
 from nas_budget.space.space import OPTIONS, SearchSpace
-from nas_budget.space.spec_factory import width_grid
+from nas_budget.space.spec_factory import choices_of, width_grid
 
 N_DRAWN = 10_000
 N_TRIED = 1_000
@@ -168,14 +178,23 @@ def _values(space: SearchSpace) -> Iterator[tuple[str, int, list[Any]]]:
     """Name, stage (0: the network) and values of each choice that has more than one."""
     grid = [*width_grid(space)]
     blocks = [*range(space.blocks[0], space.blocks[1] + 1)]
-    pools = sorted({pool for layout in layouts(space) for pool in pool_choices(space, layout)})
+    pools = sorted({pool for layout in layouts(space) for pool, *_ in head_choices(space, layout)})
     found = [("stages", 0, [*range(space.stages[0], space.stages[1] + 1)]), ("pool", 0, pools)]
-    found += [(name, 0, sorted(set(getattr(space, name)))) for name in OPTIONS if name != "pool"]
+    found += [(name, 0, _of_any_block(space, name)) for name in OPTIONS if name != "pool"]
     for stage in range(1, space.stages[1] + 1):
         strides = space.first_stride if stage == 1 else space.strides
         found += [("channels", stage, grid), ("blocks", stage, blocks), ("kernels", stage, sorted(set(space.kernels)))]
+        found.append(("expansions", stage, _of_any_block(space, "expansions")))
         found.append(("strides", stage, sorted(set(strides))))
     return ((name, stage, values) for name, stage, values in found if len(values) > 1)
+
+
+def _of_any_block(space: SearchSpace, name: str) -> list[Any]:
+    """The values of a field where a kind of block has a choice between several; none where no kind has."""
+    of_each = [choices_of(space, block, name) for block in space.block]
+    if all(len(values) == 1 for values in of_each):
+        return []
+    return sorted({value for values in of_each for value in values if name != "expansions" or value})
 
 
 def _chosen(rows: Rows, name: str, stage: int) -> NDArray[Any]:
@@ -197,13 +216,14 @@ def _possible(space: SearchSpace, budget: Budget) -> Iterator[tuple[str, int, An
         yield "stages", 0, len(layout["strides"])
         yield from ((name, 0, layout[name]) for name in KINDS)
         for node in np.flatnonzero(layers[0].any(axis=(1, 2))):
-            yield from zip(("stem_kernel", "stem_width"), (0, 0), graph.stems[node], strict=True)
+            yield from ((name, 0, value) for name, value in zip(STEMS, graph.stems[node], strict=True))
         for stage, (edges, stride) in enumerate(zip(layers, layout["strides"], strict=False), start=1):
             yield "strides", stage, stride
             yield from (("channels", stage, int(width)) for width in graph.widths[edges.any(axis=(0, 2))])
             for variant in np.flatnonzero(edges.any(axis=(0, 1))):
-                yield from zip(("blocks", "kernels"), (stage, stage), graph.variants[variant], strict=True)
-        yield from (("pool", 0, graph.pools[node]) for node in np.flatnonzero(layers[-1].any(axis=(0, 2))))
+                yield from ((name, stage, v) for name, v in zip(VARIANTS, graph.variants[variant], strict=True))
+        for node in np.flatnonzero(layers[-1].any(axis=(0, 2))):
+            yield from ((name, 0, value) for name, value in zip(HEADS, graph.heads[node], strict=True))
 
 
 def _passable(graph: LayeredGraph) -> list[NDArray[np.bool_]]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_budget.arch.blocks import FAMILIES
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
 from nas_budget.arch.cost_table import Counts, columns_of, cost_table, fits_table
@@ -20,18 +21,22 @@ from nas_budget.arch.fit import scaled_widths
 from nas_budget.arch.spec import ResNetSpec, map_sizes
 from nas_budget.errors import NothingFitsError
 from nas_budget.space.neighbors import neighbors
-from nas_budget.space.space import OPTIONS, SearchSpace
+from nas_budget.space.space import OPTIONS, PER_STAGE, SearchSpace
 from nas_budget.space.spec_factory import (
+    choices_of,
     clip_pool,
     growth_bounds,
     least_widths,
     make_spec,
+    options_of,
+    parts_of,
+    settled,
     smallest_specs,
     width_grid,
 )
 
 Shape = dict[str, Any]
-"""A network but for its widths: blocks, kernels, strides and options, as `make_spec` takes them."""
+"""A network but for its widths: blocks, kernels, expansions, strides and options, as `make_spec` takes them."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +81,20 @@ class FeasibleSpace:
         """The most parameters that a network may have: the budget's limit, or what the largest of the space has."""
         space, n = self.space, self.space.stages[1]
         most = {name: max(getattr(space, name)) for name in ("stem_kernel", "shortcut_kernel", "stem_width")}
+        most |= {"pool": 1, "stem_stride": min(space.stem_stride), "activation": space.activation[0]}
+        # Groups widen a narrow inside and spare weights elsewhere, and a head may do either: all of them are counted.
+        free = ("block", "se_reduction", "groups", "head_width")
         width, blocks, kernel = ((value,) * n for value in (width_grid(space)[-1], space.blocks[1], max(space.kernels)))
         strides = (min(space.first_stride), *[min(space.strides)] * (n - 1))
         largest = max(
             cost(
                 make_spec(
-                    space, width, blocks, kernel, strides, {**most, "pool": 1, "block": block, "se_reduction": se}
+                    space, width, blocks, kernel, (max(choices_of(space, values[0], "expansions")),) * n, strides,
+                    {**most, **dict(zip(free, values, strict=True))},
                 )
             ).params
-            for block, se in product(space.block, space.se_reduction)
-        )
+            for values in product(*(getattr(space, name) for name in free))
+        )  # fmt: skip
         return min(largest, self.budget.params or largest)
 
     @cached_property
@@ -121,16 +130,18 @@ class FeasibleSpace:
     def encode(self, spec: ResNetSpec) -> dict[str, Any]:
         """The coordinates nearest to a spec, so that a sampler can learn from it; choices it has not are left out."""
         values: dict[str, Any] = {"stages": len(spec.channels), "first_stride": spec.strides[0]}
-        values |= {name: getattr(spec, name) for name in OPTIONS}
+        values |= options_of(spec)
         values["pool"] = next((p for p in self.space.pool if clip_pool(p, spec.maps[-1]) == spec.pool_size), None)
         # Several choices may build the same network; the first of them stands for all.
         values["stem_width"] = next(
             (w for w in self.space.stem_width if spec.stem_channels == (w or spec.channels[0])), None
         )
-        for i, (blocks, kernel, stride) in enumerate(
-            zip(spec.blocks, spec.kernels, spec.strides, strict=True), start=1
+        usual = FAMILIES[spec.block].expansion
+        for i, (blocks, kernel, expansion, stride) in enumerate(
+            zip(spec.blocks, spec.kernels, spec.expansions, spec.strides, strict=True), start=1
         ):
             values |= {f"blocks_{i}": blocks, f"kernel_{i}": kernel, f"stride_{i}": stride}
+            values[f"expansion_{i}"] = next((e for e in self.space.expansions if (e or usual) == expansion), None)
         least, most = self.space.growth
         # Rounded widths may grow by a little more or less than a proposal can ask for.
         growth = [min(max(after / before, least), most) for before, after in pairwise(spec.channels)]
@@ -176,11 +187,15 @@ class FeasibleSpace:
         space = self.space
         n = int(point.get("stages", space.stages[0]))
         strides = [point.get(f"stride_{i}", space.strides[0]) for i in range(2, n + 1)]
+        expansions = [point.get(f"expansion_{i}", space.expansions[0]) for i in range(1, n + 1)]
+        options = {name: point.get(name, getattr(space, name)[0]) for name in OPTIONS}
+        expansions, options = settled(space, expansions, options)
         return {
             "blocks": tuple(int(point.get(f"blocks_{i}", space.blocks[0])) for i in range(1, n + 1)),
             "kernels": tuple(int(point.get(f"kernel_{i}", space.kernels[0])) for i in range(1, n + 1)),
+            "expansions": expansions,
             "strides": (point.get("first_stride", space.first_stride[0]), *strides),
-            "options": {name: point.get(name, getattr(space, name)[0]) for name in OPTIONS},
+            "options": options,
         }
 
     def _proportions(self, shape: Shape, point: Mapping[str, Any]) -> list[float]:
@@ -202,7 +217,9 @@ class FeasibleSpace:
         return shape
 
     def _one_smaller(self, shape: Shape) -> Shape | None:
-        for name, least in ("blocks", self.space.blocks[0]), ("kernels", min(self.space.kernels)):
+        expansion = min(choices_of(self.space, shape["options"]["block"], "expansions"))
+        bounds = {"blocks": self.space.blocks[0], "kernels": min(self.space.kernels), "expansions": expansion}
+        for name, least in bounds.items():
             values = list(shape[name])
             if max(values) > least:
                 stage = values.index(max(values))
@@ -212,8 +229,7 @@ class FeasibleSpace:
 
     def _most_like(self, shape: Shape) -> Shape:
         """Of the smallest networks that fit the one most like the shape."""
-        size = map_sizes(self.space.image_size, shape["strides"])[-1]
-        options = {**shape["options"], "pool": clip_pool(shape["options"]["pool"], size)}
+        options = self._clipped(shape)
 
         def unlikeness(spec: ResNetSpec) -> tuple[int, int]:
             differ = sum(getattr(spec, name) != value for name, value in options.items())
@@ -221,6 +237,11 @@ class FeasibleSpace:
 
         best = min(filter(self.fits, smallest_specs(self.space)), key=unlikeness)
         return _shape_of(best)
+
+    def _clipped(self, shape: Shape) -> dict[str, Any]:
+        """The options of a shape, with a pool that its last map has."""
+        size = map_sizes(self.space.image_size, (shape["options"]["stem_stride"], *shape["strides"]))[-1]
+        return {**shape["options"], "pool": clip_pool(shape["options"]["pool"], size)}
 
     def _fitting_widths(self, shape: Shape, relative: Sequence[float]) -> tuple[Counts, Counts]:
         """Every multiple of these proportions that fits, narrowest first, shape (N, stages); and their parameters."""
@@ -230,12 +251,10 @@ class FeasibleSpace:
         widths = widths[growing(space, widths)]
         if not len(widths):
             return widths, np.zeros(0, np.int64)
-        size = map_sizes(space.image_size, shape["strides"])[-1]
-        options = {**shape["options"], "pool": clip_pool(shape["options"]["pool"], size)}
         image = {name: getattr(space, name) for name in ("image_size", "in_channels", "classes")}
-        parts = {name: shape[name] for name in ("blocks", "kernels", "strides")}
+        parts = {name: shape[name] for name in PER_STAGE if name != "channels"}
         # One table for all multiples is cheaper than a binary search that counts them one by one.
-        counted = cost_table(widths, **parts, **options, **image, columns=columns_of(self.budget))
+        counted = cost_table(widths, **parts, **self._clipped(shape), **image, columns=columns_of(self.budget))
         fits = fits_table(counted, self.budget)
         return widths[fits], counted["params"][fits]
 
@@ -255,8 +274,7 @@ def _growth_bounds(space: SearchSpace) -> Counts:
 
 
 def _shape_of(spec: ResNetSpec) -> Shape:
-    parts = {name: getattr(spec, name) for name in ("blocks", "kernels", "strides")}
-    return {**parts, "options": {name: getattr(spec, name) for name in OPTIONS}}
+    return {name: value for name, value in parts_of(spec).items() if name != "channels"}
 
 
 def nothing_fits(space: SearchSpace, budget: Budget) -> NothingFitsError:

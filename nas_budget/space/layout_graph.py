@@ -1,8 +1,8 @@
 """A space as layered graphs, so that what fits can be counted and drawn without looking at every network.
 
 What a stage costs depends on its own choices and on the width of the stage before it. So the networks that share a
-layout (count of stages, strides, kind of block, se_reduction, shortcut kernel) are the paths of a layered graph: from
-a stem, through a width after each stage, to a pool. The costs of a path add up.
+layout (count of stages, strides, kind of block, se_reduction, ...) are the paths of a layered graph: from a stem,
+through a width after each stage, to a head. The costs of a path add up.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from nas_budget.arch.cost_table import together
 from nas_budget.arch.spec import map_sizes
 from nas_budget.errors import SpaceTooLargeError
 from nas_budget.space.space import SearchSpace
-from nas_budget.space.spec_factory import clip_pool, growth_bounds, stride_patterns, width_grid
+from nas_budget.space.spec_factory import choices_of, clip_pool, growth_bounds, stride_patterns, width_grid
 
 MOST_CHOICES = 20_000_000
 """Edges of one layer that are held in memory."""
 NO_LIMIT = 2**62
-KINDS = ("block", "se_reduction", "shortcut_kernel")
+KINDS = ("block", "se_reduction", "shortcut_kernel", "groups", "stem_stride")
 """What the networks of a layout share beside their strides."""
+STEMS, VARIANTS = ("stem_kernel", "stem_width"), ("blocks", "kernels", "expansions")
+HEADS = ("pool", "head_width", "activation")
+"""What a first node stands for, an edge beside its widths, and a last node. An activation costs nothing anywhere."""
 
 Counts = NDArray[np.int64]
 Resource = tuple[tuple[str, ...], int]
@@ -88,20 +91,20 @@ class LayeredGraph:
     """The networks of one layout, as the paths of a graph; a path takes one edge of each layer.
 
     Attributes:
-        layout: What they share: strides, block, se_reduction and shortcut_kernel, as `cost_table` takes them.
+        layout: What they share: strides and `KINDS`, as `cost_table` takes them.
         widths: The widths of the nodes after each stage.
-        stems: Kernel and width (0: that of the first stage) of each first node.
-        variants: Blocks and kernel of each of the edges that join two nodes.
-        pools: Pool of each last node.
-        edges: The layers: one a stage, then one to the pool.
+        stems: `STEMS` of each first node; a width of 0 is that of the first stage.
+        variants: `VARIANTS` of each of the edges that join two nodes.
+        heads: `HEADS` of each last node.
+        edges: The layers: one a stage, then one to the head.
         limits: What a path may cost in all, one number a limit; below 0 where nothing fits.
     """
 
     layout: dict[str, Any]
     widths: Counts
     stems: tuple[tuple[int, int], ...]
-    variants: tuple[tuple[int, int], ...]
-    pools: tuple[int, ...]
+    variants: tuple[tuple[int, int, float], ...]
+    heads: tuple[tuple[int, int, str], ...]
     edges: tuple[Edges, ...]
     limits: Counts
 
@@ -116,16 +119,21 @@ class LayeredGraph:
 
 
 def layouts(space: SearchSpace) -> Iterator[dict[str, Any]]:
-    """Every layout of a space: strides, block, se_reduction and shortcut_kernel, as `cost_table` takes them."""
-    kinds = [*product(*map(dict.fromkeys, (space.block, space.se_reduction, space.shortcut_kernel)))]
+    """Every layout of a space: strides and `KINDS`, as `cost_table` takes them."""
+    kinds = [
+        (block, *rest)
+        for block in dict.fromkeys(space.block)
+        for rest in product(*(choices_of(space, block, name) for name in KINDS[1:]))
+    ]
     for n in range(space.stages[0], space.stages[1] + 1):
         for strides, kind in product(dict.fromkeys(stride_patterns(space, n)), kinds):
             yield {"strides": strides, **dict(zip(KINDS, kind, strict=True))}
 
 
-def stage_variants(space: SearchSpace) -> tuple[tuple[int, int], ...]:
-    """Blocks and kernel of each variant of a stage."""
-    return tuple(product(range(space.blocks[0], space.blocks[1] + 1), dict.fromkeys(space.kernels)))
+def stage_variants(space: SearchSpace, block: str) -> tuple[tuple[int, int, float], ...]:
+    """`VARIANTS` of each variant of a stage with a kind of block."""
+    blocks = range(space.blocks[0], space.blocks[1] + 1)
+    return tuple(product(blocks, dict.fromkeys(space.kernels), choices_of(space, block, "expansions")))
 
 
 def stem_choices(space: SearchSpace) -> tuple[tuple[int, int], ...]:
@@ -133,10 +141,16 @@ def stem_choices(space: SearchSpace) -> tuple[tuple[int, int], ...]:
     return tuple(product(dict.fromkeys(space.stem_kernel), dict.fromkeys(space.stem_width)))
 
 
-def pool_choices(space: SearchSpace, layout: dict[str, Any]) -> tuple[int, ...]:
-    """The different pools on the last map of a layout."""
-    size = map_sizes(space.image_size, layout["strides"])[-1]
-    return tuple(dict.fromkeys(clip_pool(pool, size) for pool in space.pool))
+def layout_maps(space: SearchSpace, layout: dict[str, Any]) -> tuple[int, ...]:
+    """Height and width in pixels after the stem of a layout, and after each stage."""
+    return map_sizes(space.image_size, (layout["stem_stride"], *layout["strides"]))
+
+
+def head_choices(space: SearchSpace, layout: dict[str, Any]) -> tuple[tuple[int, int, str], ...]:
+    """`HEADS` of each head, with the different pools on the last map of a layout."""
+    size = layout_maps(space, layout)[-1]
+    pools = dict.fromkeys(clip_pool(pool, size) for pool in space.pool)
+    return tuple(product(pools, dict.fromkeys(space.head_width), dict.fromkeys(space.activation)))
 
 
 def has_repeats(space: SearchSpace, layout: dict[str, Any]) -> bool:
@@ -144,8 +158,8 @@ def has_repeats(space: SearchSpace, layout: dict[str, Any]) -> bool:
 
     A shortcut's kernel says nothing where there is no projection.
     """
-    keeps = map_sizes(space.image_size, layout["strides"])[-1] == space.image_size
-    return keeps and bool(layout["shortcut_kernel"] != min(space.shortcut_kernel))
+    maps = layout_maps(space, layout)
+    return maps[0] == maps[-1] and bool(layout["shortcut_kernel"] != min(space.shortcut_kernel))
 
 
 def build_graph(space: SearchSpace, layout: dict[str, Any], budget: Budget) -> LayeredGraph:
@@ -154,24 +168,23 @@ def build_graph(space: SearchSpace, layout: dict[str, Any], budget: Budget) -> L
     Raises:
         SpaceTooLargeError: Too many widths to hold their pairs.
     """
-    variants, stems, pools = stage_variants(space), stem_choices(space), pool_choices(space, layout)
-    maps = map_sizes(space.image_size, layout["strides"])
+    variants, stems, heads = stage_variants(space, layout["block"]), stem_choices(space), head_choices(space, layout)
     resources = _resources(budget)
-    widths = _affordable(space, layout, maps, resources)
+    widths = _affordable(space, layout, resources)
     if len(widths) ** 2 * len(variants) > MOST_CHOICES:
         coarse = -(-space.width_step * len(widths) // 500)
         raise SpaceTooLargeError(
             f"width: the pairs of {len(widths):,} widths are too many; width_step {coarse} would do"
         )
-    counted = [*_counted(space, layout, widths, stems, variants, pools, resources)]
-    opened = [*_opened(space, widths, stems, len(pools), len(maps))]
+    counted = [*_counted(space, layout, widths, stems, variants, heads, resources)]
+    opened = [*_opened(space, widths, stems, len(heads), len(layout["strides"]))]
     if budget.activation_bytes is not None:
         # The worst moment lies within one stage, so this limit closes edges and adds up to nothing.
         most = budget.activation_bytes // BYTES_PER_WEIGHT["fp32"]
         opened = [is_open & (c["live_elements"] <= most) for c, is_open in zip(counted, opened, strict=True)]
     costs, limits = _relative(counted, resources)
     edges = tuple(Edges(c, np.broadcast_to(o, c.shape[1:])) for c, o in zip(costs, opened, strict=True))
-    return LayeredGraph(layout, widths, stems, variants, pools, edges, limits)
+    return LayeredGraph(layout, widths, stems, variants, heads, edges, limits)
 
 
 def _resources(budget: Budget) -> list[Resource]:
@@ -192,19 +205,21 @@ def _total(counted: closed_form.Counted, names: Sequence[str]) -> Counts:
     return total
 
 
-def _affordable(space: SearchSpace, layout: dict[str, Any], maps: Sequence[int], resources: list[Resource]) -> Counts:
+def _affordable(space: SearchSpace, layout: dict[str, Any], resources: list[Resource]) -> Counts:
     """The widths of the grid at which a stage of the cheapest kind is not beyond a limit by itself."""
     # Pairs of widths take the memory: a width that no budget pays for is left out before they are made.
     # A stage is cheapest after the narrowest one, or after one as wide as itself, where it needs no projection.
-    grid = np.array(width_grid(space))
-    kept = np.ones(len(grid), bool)
+    grid, size = np.array(width_grid(space)), layout_maps(space, layout)[-1]
+    kept, narrowest = np.ones(len(grid), bool), min([grid[0], *filter(None, space.stem_width)])
+    block = layout["block"]
+    least = space.blocks[0], min(space.kernels), min(choices_of(space, block, "expansions"))
     for names, limit in resources:
         stages = [
             closed_form.stage(
-                layout["block"], n_in, grid, space.blocks[0], min(space.kernels), maps[-1], maps[-1],
-                layout["shortcut_kernel"], layout["se_reduction"], names,
+                block, n_in, grid, *least, layout["groups"], size, size, layout["shortcut_kernel"],
+                layout["se_reduction"], names,
             )
-            for n_in in (grid[0], grid)
+            for n_in in (narrowest, grid)
         ]  # fmt: skip
         kept &= np.minimum(*[_total(counted, names) for counted in stages]) <= limit
     return grid[kept] if kept.any() else grid[:1]
@@ -212,31 +227,34 @@ def _affordable(space: SearchSpace, layout: dict[str, Any], maps: Sequence[int],
 
 def _counted(
     space: SearchSpace, layout: dict[str, Any], widths: Counts, stems: Sequence[tuple[int, int]],
-    variants: Sequence[tuple[int, int]], pools: Sequence[int], resources: list[Resource],
+    variants: Sequence[tuple[int, int, float]], heads: Sequence[tuple[int, int, str]], resources: list[Resource],
 ) -> Iterator[closed_form.Counted]:  # fmt: skip
     """What the edges of each layer cost, in arrays of shape (from, to, variants)."""
     columns = [*dict.fromkeys(name for names, _ in resources for name in names), "live_elements"]
-    blocks, kernels = np.array(variants).T
-    (stem_kernels, stem_widths), size = np.array(stems).T[:, :, None, None], space.image_size
+    blocks, kernels, expansions = map(np.array, zip(*variants, strict=True))
+    # Axes of every array: what comes before, what comes after, what a stage has besides its width.
+    pools, head_widths, _ = (np.array(values)[None, :, None] for values in zip(*heads, strict=True))
+    (stem_kernels, stem_widths), (size, *maps) = np.array(stems).T[:, :, None, None], layout_maps(space, layout)
     block, n_out = layout["block"], widths[None, :, None]
     first = np.where(stem_widths == 0, n_out, stem_widths)
     shape = len(stems), len(widths), len(variants)
-    stem = closed_form.stem(block, space.in_channels, first, stem_kernels, size, columns)
+    stem = closed_form.stem(block, space.in_channels, first, stem_kernels, space.image_size, size, columns)
     n_in = first
-    for after in map_sizes(space.image_size, layout["strides"]):
+    for after in maps:
         counted = closed_form.stage(
-            block, n_in, n_out, blocks, kernels, size, after, layout["shortcut_kernel"], layout["se_reduction"], columns
-        )
+            block, n_in, n_out, blocks, kernels, expansions, layout["groups"], size, after, layout["shortcut_kernel"],
+            layout["se_reduction"], columns,
+        )  # fmt: skip
         # The stem has no layer of its own: its cost depends on its width and the first stage's, as that stage's does.
         counted = together(stem, counted) if stem else counted
         yield {name: np.broadcast_to(values, shape) for name, values in counted.items()}
         stem, n_in, size, shape = {}, widths[:, None, None], after, (len(widths), len(widths), len(variants))
-    last = closed_form.head(block, n_in, size, np.array(pools)[None, :, None], space.classes, columns)
-    yield {name: np.broadcast_to(values, (len(widths), len(pools), 1)) for name, values in last.items()}
+    last = closed_form.head(block, n_in, size, head_widths, pools, space.classes, columns)
+    yield {name: np.broadcast_to(values, (len(widths), len(heads), 1)) for name, values in last.items()}
 
 
 def _opened(
-    space: SearchSpace, widths: Counts, stems: Sequence[tuple[int, int]], n_pools: int, n_stages: int
+    space: SearchSpace, widths: Counts, stems: Sequence[tuple[int, int]], n_heads: int, n_stages: int
 ) -> Iterator[NDArray[np.bool_]]:
     """Which nodes may follow which: the growth is kept, and no network appears twice."""
     stem_widths = np.array([width for _, width in stems])[:, None]
@@ -245,7 +263,7 @@ def _opened(
     low, high = np.array([growth_bounds(space, int(width)) for width in widths]).T[:, :, None]
     for _ in range(n_stages - 1):
         yield ((low <= widths) & (widths <= high))[:, :, None]
-    yield np.ones((len(widths), n_pools, 1), bool)
+    yield np.ones((len(widths), n_heads, 1), bool)
 
 
 def _relative(counted: Sequence[closed_form.Counted], resources: list[Resource]) -> tuple[list[Counts], Counts]:

@@ -11,32 +11,32 @@ from numpy.typing import NDArray
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost_table import columns_of, cost_table
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.space.space import OPTIONS, SearchSpace
+from nas_budget.space.space import OPTIONS, PER_STAGE, SearchSpace
 from nas_budget.space.spec_factory import make_spec
 
 Rows = dict[str, NDArray[Any]]
 """Networks as arguments of `cost_table`: an array a field, shape (N,), or (N, S) for what each stage has.
 
-Rows of fewer stages than the most end in widths of 0, and in ones for the rest. Other fields, such as those of recipes,
-may travel along.
+Rows of fewer stages than the most end in widths and expansions of 0, and in ones for the rest. Other fields, such as
+those of recipes, may travel along.
 """
-PER_STAGE = ("channels", "blocks", "kernels", "strides")
+PADDING = {"channels": 0, "blocks": 1, "kernels": 1, "expansions": 0.0, "strides": 1}
+"""What stands for a stage that a network does not have."""
 
 
 def spec_of(space: SearchSpace, rows: Rows, i: int) -> ResNetSpec:
     """The network of a row."""
     n = int(np.count_nonzero(rows["channels"][i]))
-    channels, blocks, kernels, strides = (rows[name][i, :n].tolist() for name in PER_STAGE)
-    return make_spec(space, channels, blocks, kernels, strides, {name: rows[name][i].item() for name in OPTIONS})
+    stages = {name: rows[name][i, :n].tolist() for name in PER_STAGE}
+    return make_spec(space, **stages, options={name: rows[name][i].item() for name in OPTIONS})
 
 
 def rows_of(space: SearchSpace, specs: Sequence[ResNetSpec]) -> Rows:
     """The rows of networks of a space, padded to its most stages."""
-    padding = dict.fromkeys(PER_STAGE, 1) | {"channels": 0}
     most = space.stages[1]
     rows: Rows = {
-        name: np.array([(*getattr(spec, name), *[fill] * (most - len(spec.channels))) for spec in specs])
-        for name, fill in padding.items()
+        name: np.array([(*getattr(spec, name), *[fill] * (most - len(spec.channels))) for spec in specs], type(fill))
+        for name, fill in PADDING.items()
     }
     for name in OPTIONS:
         attribute = {"pool": "pool_size"}.get(name, name)

@@ -63,7 +63,7 @@ class PathSampler:
         pairs = zip(graph.edges, beyond, beyond[1:], strict=False)
         self.edges = [_rounded(edges, before.least, after, self.step, up) for edges, before, after in pairs]
         # A table holds, by node and by what is left of each limit, how many completions there are.
-        self.tables = [np.ones((len(graph.pools), *self.shape))]
+        self.tables = [np.ones((len(graph.heads), *self.shape))]
         for edges in reversed(self.edges):
             self.tables.insert(0, _completions(edges, self.tables[0]))
         self.cells = slack // self.step[:, None]

@@ -6,6 +6,7 @@ and that size. So a network near the budget has relatives near the budget, whate
 
 from __future__ import annotations
 
+from itertools import product
 from math import log
 
 import numpy as np
@@ -16,7 +17,7 @@ from nas_budget.arch.cost_table import fits_table
 from nas_budget.space.feasible import FeasibleSpace, growing
 from nas_budget.space.network_rows import Rows, count_rows, selected
 from nas_budget.space.space import OPTIONS, SearchSpace
-from nas_budget.space.spec_factory import clip_pool, width_grid
+from nas_budget.space.spec_factory import DEPENDENT, choices_of, clip_pool, width_grid
 
 SECTIONS, ROUNDS = 6, 6
 """Parts into which the range of a multiple of widths is cut, and how often: to within a 40,000th of the range."""
@@ -49,6 +50,8 @@ def random_networks(
     for values in shapes.values():
         values[absent] = 1
     shapes |= {name: _choice(getattr(space, name), n, rng) for name in OPTIONS}
+    shapes["expansions"] = np.zeros((n, most))
+    _settle(space, shapes, rng)
     growth = np.exp(rng.uniform(log(space.growth[0]), log(space.growth[1]), (n, most - 1)))
     relative = np.where(absent, 0.0, np.cumprod(np.column_stack([np.ones(n), growth]), axis=1))
     return widened(feasible, shapes, relative, rng.uniform(*sizes, n))
@@ -89,8 +92,9 @@ def mutated_networks(feasible: FeasibleSpace, parents: Rows, rng: np.random.Gene
 def _change_others(
     space: SearchSpace, children: Rows, rows: NDArray[np.int64], stage: NDArray[np.int64], rng: np.random.Generator
 ) -> None:
-    """Change one choice of each of these rows: a kernel, a stride or an option that the space leaves open."""
-    open_fields = [name for name in ("kernels", "strides", "first_stride", *OPTIONS) if len(getattr(space, name)) > 1]
+    """Change one choice of each of these rows: a kernel, a stride or an option, say, that the space leaves open."""
+    names = ("kernels", "expansions", "strides", "first_stride", *OPTIONS)
+    open_fields = [name for name in names if len(getattr(space, name)) > 1]
     if not open_fields:
         return
     fields = rng.integers(len(open_fields), size=len(rows))
@@ -105,6 +109,16 @@ def _change_others(
             at = stage[these]
             keeps = (at == 0) & (name == "strides")  # that of the first stage is a choice of its own
             children[name][these, at] = np.where(keeps, children[name][these, at], drawn)
+    _settle(space, children, rng)
+
+
+def _settle(space: SearchSpace, shapes: Rows, rng: np.random.Generator) -> None:
+    """Draw what a row's kind of block does not have anew, of what it has."""
+    for block, name in product(space.block, DEPENDENT):
+        allowed, values = np.array(choices_of(space, block, name)), shapes[name]
+        here = (shapes["block"] == block).reshape(-1, *[1] * (values.ndim - 1))
+        wrong = here & ~np.isin(values, allowed)
+        values[wrong] = rng.choice(allowed, np.count_nonzero(wrong))
 
 
 def widened(feasible: FeasibleSpace, shapes: Rows, relative: Floats, sizes: Floats) -> Rows:
@@ -153,7 +167,7 @@ def size_bounds(feasible: FeasibleSpace) -> tuple[float, float]:
 
 def _clipped_pools(space: SearchSpace, shapes: Rows, relative: Floats) -> NDArray[np.int64]:
     """The pools, at most the last map of each row; one that the space does not have there becomes its last choice."""
-    size = np.full(len(relative), space.image_size)
+    size = -(-space.image_size // shapes["stem_stride"])
     for stride, here in zip(shapes["strides"].T, (relative > 0).T, strict=True):
         size = np.where(here, -(-size // stride), size)
     choices = np.array([[clip_pool(pool, most) for pool in space.pool] for most in range(space.image_size + 1)])[size]

@@ -7,6 +7,7 @@ end, as at steps of one the rounded costs are the true ones.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,10 @@ from nas_budget.arch.budget import Budget
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.space.counting import count_fitting
 from nas_budget.space.feasible import nothing_fits
-from nas_budget.space.layout_graph import KINDS, LayeredGraph, has_repeats
+from nas_budget.space.layout_graph import HEADS, KINDS, STEMS, VARIANTS, LayeredGraph, has_repeats
+from nas_budget.space.network_rows import PADDING, spec_of
 from nas_budget.space.path_sampler import Paths, PathSampler, path_samplers
-from nas_budget.space.space import OPTIONS, SearchSpace
-from nas_budget.space.spec_factory import make_spec
+from nas_budget.space.space import SearchSpace
 
 BATCH = 1_000
 ENOUGH = 0.1
@@ -39,16 +40,7 @@ def sample(space: SearchSpace, n: int, budget: Budget | None = None, seed: int =
         SpaceTooLargeError: Too many widths to hold their pairs.
     """
     rows = draw_fitting(space, n, budget, seed)
-    stages = (rows[name].tolist() for name in ("channels", "blocks", "kernels", "strides"))
-    options = [
-        dict(zip(OPTIONS, values, strict=True))
-        for values in zip(*(rows[name].tolist() for name in OPTIONS), strict=True)
-    ]
-    found = []
-    for channels, blocks, kernels, strides, option in zip(*stages, options, strict=True):
-        k = len(channels) - channels.count(0)  # rows are padded to the most stages by widths of 0
-        found.append(make_spec(space, channels[:k], blocks[:k], kernels[:k], strides[:k], option))
-    return found
+    return [spec_of(space, rows, i) for i in range(n)]
 
 
 def draw_fitting(space: SearchSpace, n: int, budget: Budget | None, seed: int) -> Rows:
@@ -121,23 +113,24 @@ def _batch(space: SearchSpace, found: list[PathSampler], n: int, rng: np.random.
 
 def _rows(graph: LayeredGraph, drawn: Paths, most_stages: int) -> Rows:
     """Paths as arguments of `cost_table`; stages there are not have width 0."""
-    variants, stems = np.array(graph.variants), np.array(graph.stems)
     n_stages, n = len(graph.layout["strides"]), drawn.nodes.shape[1]
-
-    def padded(values: NDArray[Any], fill: int) -> NDArray[Any]:
-        return np.pad(values, ((0, 0), (0, most_stages - n_stages)), constant_values=fill)
-
-    through = variants[drawn.variants[:n_stages].T]
+    stages = {
+        "channels": graph.widths[drawn.nodes[1:-1].T],
+        "strides": np.tile(graph.layout["strides"], (n, 1)),
+        **_picked(VARIANTS, graph.variants, drawn.variants[:n_stages].T),
+    }
+    absent = ((0, 0), (0, most_stages - n_stages))
     return {
-        "channels": padded(graph.widths[drawn.nodes[1:-1].T], 0),
-        "blocks": padded(through[..., 0], 1),
-        "kernels": padded(through[..., 1], 1),
-        "strides": padded(np.tile(graph.layout["strides"], (n, 1)), 1),
-        "pool": np.array(graph.pools)[drawn.nodes[-1]],
-        "stem_kernel": stems[drawn.nodes[0], 0],
-        "stem_width": stems[drawn.nodes[0], 1],
+        **{name: np.pad(values, absent, constant_values=PADDING[name]) for name, values in stages.items()},
+        **_picked(STEMS, graph.stems, drawn.nodes[0]),
+        **_picked(HEADS, graph.heads, drawn.nodes[-1]),
         **{name: np.full(n, graph.layout[name]) for name in KINDS},
     }
+
+
+def _picked(names: Sequence[str], choices: Sequence[tuple[Any, ...]], which: NDArray[np.int64]) -> Rows:
+    """The values of chosen tuples, by name."""
+    return {name: np.array(values)[which] for name, values in zip(names, zip(*choices, strict=True), strict=True)}
 
 
 def _one_width(rows: Rows, n_stages: int) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
 
-from nas_budget.arch.blocks import FAMILIES
+from nas_budget.arch.blocks import ACTIVATIONS, FAMILIES, MAX_EXPANSION
 from nas_budget.arch.spec import MAX_BLOCKS, MAX_CHANNELS, MAX_KERNEL, MAX_STRIDE
 from nas_budget.errors import SpecError
 from nas_budget.space.dimensions import Dimension
@@ -15,7 +15,12 @@ from nas_budget.space.dimensions import Dimension
 MAX_STAGES = 16
 Pool = int | Literal["global"]
 
-OPTIONS = ("pool", "stem_kernel", "shortcut_kernel", "block", "se_reduction", "stem_width")
+PER_STAGE = ("channels", "blocks", "kernels", "expansions", "strides")
+"""What each stage of a network has."""
+OPTIONS = (
+    "pool", "stem_kernel", "shortcut_kernel", "block", "se_reduction", "stem_width", "activation", "groups",
+    "stem_stride", "head_width",
+)  # fmt: skip
 """What a network has once and a space may leave open; the space's choices have the names of the spec's fields."""
 
 
@@ -45,6 +50,11 @@ class SearchSpace:
         growth: Least and most growth of the width from one stage to the next; below 1 it narrows.
         fill: Least and most of the largest network of a shape that fits, as a share of its parameters.
         dropout: Share of features dropped before the classifier.
+        activation: Activations.
+        groups: Groups of the middle convolution of a bottleneck. Other kinds of block have one in any case.
+        expansions: Expansions a stage may have, of the kinds of block that have one; 0 is what is usual.
+        stem_stride: Strides of the first convolution.
+        head_width: Widths of a 1x1 convolution before the last pool; 0 is none.
         image_size: Height and width of the images in pixels.
         in_channels: Channels of the images.
         classes: Outputs of the classifier.
@@ -80,6 +90,11 @@ class SearchSpace:
     image_size: int = 32
     in_channels: int = 3
     classes: int = 10
+    activation: tuple[str, ...] = ("relu",)
+    groups: tuple[int, ...] = (1,)
+    expansions: tuple[float, ...] = (0,)
+    stem_stride: tuple[int, ...] = (1,)
+    head_width: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -109,14 +124,17 @@ class SearchSpace:
                 yield f"{name}: {list(sizes)} not allowed; give odd sizes of at most {MAX_KERNEL}, such as [3, 5]"
         if not self.pool or any(value != "global" and value < 1 for value in self.pool):
             yield f'pool: {list(self.pool)} not allowed; give whole numbers of 1 or more, or "global"'
-        for name in "first_stride", "strides":
-            if not getattr(self, name) or any(not 1 <= value <= MAX_STRIDE for value in getattr(self, name)):
-                yield f"{name}: {list(getattr(self, name))} not allowed; give whole numbers from 1 to {MAX_STRIDE}"
-        for name in "se_reduction", "stem_width":
-            if not getattr(self, name) or any(not 0 <= value <= MAX_CHANNELS for value in getattr(self, name)):
-                yield f"{name}: {list(getattr(self, name))} not allowed; give whole numbers from 0 to {MAX_CHANNELS:,}"
-        if not self.block or any(block not in FAMILIES for block in self.block):
-            yield f"block: {list(self.block)} not allowed; known are {', '.join(FAMILIES)}"
+        bounds = dict.fromkeys(("first_stride", "strides", "stem_stride"), (1, MAX_STRIDE))
+        bounds |= dict.fromkeys(("se_reduction", "stem_width", "head_width"), (0, MAX_CHANNELS))
+        for name, (least, most) in (bounds | {"groups": (1, MAX_CHANNELS)}).items():
+            values = getattr(self, name)
+            if not values or any(not least <= value <= most for value in values):
+                yield f"{name}: {list(values)} not allowed; give whole numbers from {least} to {most:,}"
+        if not self.expansions or any(not 0 <= value <= MAX_EXPANSION for value in self.expansions):
+            yield f"expansions: {list(self.expansions)} not allowed; give numbers from 0 to {MAX_EXPANSION}"
+        for name, known in ("block", FAMILIES), ("activation", ACTIVATIONS):
+            if not getattr(self, name) or any(value not in known for value in getattr(self, name)):
+                yield f"{name}: {list(getattr(self, name))} not allowed; known are {', '.join(known)}"
 
     @property
     def in_words(self) -> str:
@@ -135,6 +153,7 @@ class SearchSpace:
         every = [Dimension("stages", *self.stages, whole=True)]
         every += [Dimension(f"blocks_{i}", *self.blocks, whole=True) for i in range(1, n + 1)]
         every += [Dimension(f"kernel_{i}", choices=self.kernels) for i in range(1, n + 1)]
+        every += [Dimension(f"expansion_{i}", choices=self.expansions) for i in range(1, n + 1)]
         every += [Dimension(f"growth_{i}", *self.growth, log=True) for i in range(2, n + 1)]
         every += [Dimension(name, choices=getattr(self, name)) for name in (*OPTIONS, "first_stride")]
         every += [Dimension(f"stride_{i}", choices=self.strides) for i in range(2, n + 1)]

@@ -18,8 +18,12 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import SpecError
 from tests.strategies import specs
 
+PER_STAGE = ("blocks", "kernels", "strides", "expansions")
 IMAGE = ("image_size", "in_channels", "classes")
-OPTIONS = ("pool", "stem_kernel", "shortcut_kernel", "block", "se_reduction", "stem_width")
+OPTIONS = (
+    "pool", "stem_kernel", "shortcut_kernel", "block", "se_reduction", "stem_width", "activation", "groups",
+    "stem_stride", "head_width",
+)  # fmt: skip
 
 
 def arrays(group: Sequence[ResNetSpec]) -> dict[str, Any]:
@@ -30,7 +34,7 @@ def arrays(group: Sequence[ResNetSpec]) -> dict[str, Any]:
         rows = [getattr(spec, name) for spec in group]
         return np.array([[*row, *[fill] * (most - len(row))] for row in rows])
 
-    stages = {"channels": padded("channels", 0)} | {name: padded(name, 1) for name in ("blocks", "kernels", "strides")}
+    stages = {"channels": padded("channels", 0)} | {name: padded(name, 1) for name in PER_STAGE}
     options = {name: np.array([getattr(spec, name) for spec in group]) for name in OPTIONS if name != "pool"}
     pool = np.array([0 if spec.pool == "global" else spec.pool for spec in group])
     return {**stages, **options, "pool": pool, **{name: getattr(group[0], name) for name in IMAGE}}

@@ -1,7 +1,10 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 
+from nas_budget.arch.blocks import FAMILIES
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import SpecError
 from tests.strategies import specs
@@ -25,6 +28,24 @@ def test_numpy_numbers_are_plain_numbers() -> None:
     widths = np.array([8, 16])
     spec = ResNetSpec(list(widths), blocks=widths[0] // 8, pool=np.int64(2))  # type: ignore[arg-type]
     assert ResNetSpec.from_json(spec.to_json()) == spec == ResNetSpec((8, 16), blocks=1, pool=2)
+
+
+def test_fields_that_came_later_are_left_out_of_texts_where_they_say_nothing() -> None:
+    known = {
+        "channels", "blocks", "kernels", "pool", "stem_kernel", "shortcut_kernel", "strides", "block", "se_reduction",
+        "stem_width", "dropout", "image_size", "in_channels", "classes",
+    }  # fmt: skip
+    for block in FAMILIES:
+        assert set(ResNetSpec((8, 9), block=block).to_dict()) == known
+    assert ResNetSpec((8,), activation="silu", head_width=9).to_dict().keys() - known == {"activation", "head_width"}
+    assert ResNetSpec((8,), block="inverted", expansions=3).to_dict()["expansions"] == [3]
+
+
+def test_the_usual_expansion_has_one_spelling() -> None:
+    usual = ResNetSpec((8, 9), block="inverted")
+    assert usual == ResNetSpec((8, 9), block="inverted", expansions=(0, 6.0)) != ResNetSpec((8, 9))
+    assert json.loads(ResNetSpec((8,), block="inverted", expansions=np.float64(2)).to_json())["expansions"] == [2]
+    assert ResNetSpec((8, 9), block="bottleneck").expansions == (0.25, 0.25)
 
 
 def test_all_problems_come_at_once() -> None:
@@ -53,6 +74,18 @@ def test_all_problems_come_at_once() -> None:
         ({"channels": (8,), "pool": "all"}, "global"),
         ({"channels": (8,), "dropout": float("nan")}, "dropout"),
         ({"channels": (8,), "blocks": 10**9}, "1,000"),
+        ({"channels": (8,), "activation": "gelu"}, "silu"),
+        ({"channels": (8,), "activation": ["relu"]}, "silu"),
+        ({"channels": (8,), "groups": 2}, "another block \\(bottleneck\\)"),
+        ({"channels": (8,), "block": "bottleneck", "groups": 0}, "groups: 0"),
+        ({"channels": (8,), "expansions": 2}, "bottleneck, inverted"),
+        ({"channels": (8,), "block": "inverted", "expansions": 0.5}, "numbers from 1 to 64"),
+        ({"channels": (8,), "block": "inverted", "expansions": float("nan")}, "nan"),
+        ({"channels": (8,), "block": "inverted", "expansions": "6"}, "'6'"),
+        ({"channels": (8, 9), "block": "inverted", "expansions": (6, 6, 6)}, "3 values for 2 stages"),
+        ({"channels": (8,), "stem_stride": 0}, "stem_stride"),
+        ({"channels": (8,), "stem_stride": 2, "pool": 17}, "16x16"),
+        ({"channels": (8,), "head_width": -1}, "head_width"),
     ],
 )
 def test_a_network_that_cannot_be_built_says_what_is_allowed(wrong: dict[str, object], said: str) -> None:

@@ -30,6 +30,11 @@ SMALL = {
         stages=(1, 3), blocks=(1, 1), kernels=(3,), pool=(1, 3), width=(3, 6), strides=(1, 2), first_stride=(1, 3),
         stem_width=(5, 9), image_size=9,
     ),
+    "devices": SearchSpace(
+        stages=(1, 2), blocks=(1, 2), kernels=(3,), pool=("global",), shortcut_kernel=(1, 3), width=(4, 6),
+        width_step=2, block=("basic", "bottleneck", "separable", "inverted"), groups=(2, 3), expansions=(0, 1),
+        stem_stride=(1, 2), head_width=(0, 5), activation=("relu6", "silu"), image_size=7,
+    ),
     "tiny images": SearchSpace(
         stages=(1, 3), blocks=(1, 2), kernels=(1, 3), pool=(1, 2), shortcut_kernel=(1, 3, 5), width=(3, 4),
         image_size=1,
@@ -64,14 +69,14 @@ def fitting(name: str, budget: Budget | None) -> set[ResNetSpec]:
 def listed(space: SearchSpace) -> Iterator[ResNetSpec]:
     """All networks of a space, one by one, some more than once."""
     grid = width_grid(space)
-    ways = [*product(range(space.blocks[0], space.blocks[1] + 1), space.kernels)]
+    ways = [*product(range(space.blocks[0], space.blocks[1] + 1), space.kernels, space.expansions)]
     for n in range(space.stages[0], space.stages[1] + 1):
         for widths, through, strides in product(
             product(grid, repeat=n), product(ways, repeat=n), stride_patterns(space, n)
         ):
             for values in product(*(getattr(space, name) for name in OPTIONS)):
-                blocks, kernels = zip(*through, strict=True)
-                spec = make_spec(space, widths, blocks, kernels, strides, dict(zip(OPTIONS, values, strict=True)))
+                parts = zip(*through, strict=True)
+                spec = make_spec(space, widths, *parts, strides, dict(zip(OPTIONS, values, strict=True)))
                 if contains(space, spec):
                     yield spec
 

@@ -34,7 +34,7 @@ def test_counts_and_choices_are_those_of_a_list(name: str) -> None:
     near = sum(used.params >= 8_100 or used.macs >= 1_350_000 for used in map(cost, fitting(name, two)))
     assert explore(SMALL[name], two).n_near == near
     for choice in found.choices:
-        if choice.name in ("channels", "blocks", "kernels", "strides"):
+        if choice.name in ("channels", "blocks", "kernels", "expansions", "strides"):
             having = [s for s in fits if len(s.channels) >= choice.stage]
             having = [s for s in having if getattr(s, choice.name)[choice.stage - 1] == choice.value]
         elif choice.name == "stages":

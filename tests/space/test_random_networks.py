@@ -16,6 +16,13 @@ SPACES = {
     "default": FeasibleSpace(SearchSpace(), Budget(params=5_000_000)),
     "several limits": FeasibleSpace(SearchSpace(), Budget(params=500_000, macs=20_000_000, activation_bytes=300_000)),
     "no limit on parameters": FeasibleSpace(SearchSpace(width=(8, 64)), Budget(params=None, macs=10_000_000)),
+    "blocks for devices": FeasibleSpace(
+        SearchSpace(
+            stages=(1, 4), blocks=(1, 3), block=("basic", "bottleneck", "separable", "inverted"), groups=(4, 8),
+            width=(4, 64), expansions=(0, 1, 3), stem_stride=(1, 2), head_width=(0, 40), activation=("relu6", "silu"),
+        ),
+        Budget(params=100_000),
+    ),
     "everything open": FeasibleSpace(
         SearchSpace(
             stages=(1, 4), blocks=(1, 3), stem_kernel=(3, 5), block=("basic", "preact", "bottleneck"), width=(4, 64),

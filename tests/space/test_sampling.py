@@ -61,7 +61,7 @@ def test_a_coarse_grid_is_made_finer_and_stays_even(monkeypatch: pytest.MonkeyPa
 
 def test_draws_of_a_small_budget_in_a_huge_space_fit() -> None:
     space = SearchSpace(stages=(3, 5), blocks=(1, 6), kernels=(3, 5, 7), width=(8, 1024), growth=(0.1, 10.0))
-    largest = make_spec(space, (1024,) * 5, (6,) * 5, (7,) * 5, (1, 2, 2, 2, 2), {**OPTIONS, "pool": 2})
+    largest = make_spec(space, (1024,) * 5, (6,) * 5, (7,) * 5, (0,) * 5, (1, 2, 2, 2, 2), {**OPTIONS, "pool": 2})
     assert cost(largest).params > 500_000_000
     budget = Budget(50_000)
     drawn = sample(space, 10_000, budget)
@@ -70,7 +70,10 @@ def test_draws_of_a_small_budget_in_a_huge_space_fit() -> None:
     assert len(set(drawn)) > 9_900
 
 
-OPTIONS = {"stem_kernel": 3, "shortcut_kernel": 3, "block": "basic", "se_reduction": 0, "stem_width": 0}
+OPTIONS = {
+    "stem_kernel": 3, "shortcut_kernel": 3, "block": "basic", "se_reduction": 0, "stem_width": 0, "activation": "relu",
+    "groups": 1, "stem_stride": 1, "head_width": 0,
+}  # fmt: skip
 
 
 def test_the_seed_gives_the_same_again() -> None:

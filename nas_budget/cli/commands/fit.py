@@ -19,7 +19,8 @@ from nas_budget.errors import UsageError
 Keys = Annotated[
     dict[str, Any],
     StudyKeys(
-        "budget", "max_macs", "max_weight_bytes", "weight_format", "max_activation_bytes", "data", set_panel=NETWORK,
+        "budget", "max_macs", "max_weight_bytes", "weight_format", "max_activation_bytes", "block", "activation",
+        "data", set_panel=NETWORK, block={"panel": NETWORK}, activation={"panel": NETWORK},
         data={"text": "Images the networks are for; their size and classes count.", "panel": NETWORK},
     ),
 ]  # fmt: skip

@@ -205,7 +205,7 @@ def _margin_in_words(m: Margin) -> str:
 
 
 def _print_layers(spec: ResNetSpec) -> None:
-    hidden = ("relu", "add", "dropout", "mean", "sigmoid", "scale")
+    hidden = ("activation", "add", "dropout", "mean", "sigmoid", "scale")
     rows = [
         (x.name, x.kind, "x".join(map(str, x.out_shape)), str(x.kernel or ""), f"{x.params:,}", f"{x.macs:,}")
         for x in layers(spec)

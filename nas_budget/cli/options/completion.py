@@ -24,7 +24,8 @@ FORMATS = ("onnx", "torch", "python", *INT8_FORMATS)
 WEIGHT_FORMATS = ("fp32", "fp16", "int8")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-BLOCKS = ("basic", "preact", "bottleneck")
+BLOCKS = ("basic", "preact", "bottleneck", "separable", "inverted")
+ACTIVATIONS = ("relu", "relu6", "hard-swish", "silu")
 PARTS = ("test", "train")
 """Parts of a data set that can be evaluated."""
 

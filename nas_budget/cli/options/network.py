@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
 from nas_budget.arch.budget import WORDS, Budget, parse_quantity
 from nas_budget.arch.spec import AnySpec, spec_from_json
-from nas_budget.cli.options.completion import BLOCKS, WEIGHT_FORMATS
+from nas_budget.cli.options.completion import ACTIVATIONS, BLOCKS, WEIGHT_FORMATS
 from nas_budget.cli.options.declare import BUDGET, NETWORK, option
 from nas_budget.errors import SpecError, UsageError
 from nas_budget.untrusted import read_text
@@ -20,6 +21,7 @@ EXAMPLES = {
     "strides": "1,2,2",
     "pool": "2, or global",
     "dropout": "0.2",
+    "expansions": "6 or 1,6,6",
 }
 
 
@@ -40,6 +42,16 @@ class NetworkOptions:
     stem_width: Annotated[
         str, option("Width of the first convolution; 0 for that of the first stage.", NETWORK, "0")
     ] = ""
+    stem_stride: Annotated[str, option("Stride of the first convolution.", NETWORK, "1")] = ""
+    head_width: Annotated[str, option("Width of a 1x1 convolution before the last pool; 0 for none.", NETWORK, "0")] = (
+        ""
+    )
+    activation: Annotated[str, option(f"{', '.join(ACTIVATIONS)}.", NETWORK, "relu", choices=ACTIVATIONS)] = ""
+    expansions: Annotated[
+        str,
+        option("Width inside blocks as a factor, of all stages or each; bottleneck, inverted.", NETWORK, "1/4, 6"),
+    ] = ""
+    groups: Annotated[str, option("Groups of a bottleneck's middle convolution (ResNeXt).", NETWORK, "1")] = ""
     dropout: Annotated[str, option("Share of features dropped before the classifier.", NETWORK, "0")] = ""
 
     def values(self, channels: str = "") -> dict[str, Any]:
@@ -128,10 +140,18 @@ def _limit(name: str, text: str, of: str = "bytes") -> int | None:
 def _value(name: str, text: str) -> Any:
     if name == "dropout":
         return float(text)
-    if name == "block" or (name == "pool" and text == "global"):
+    if name in ("block", "activation") or (name == "pool" and text == "global"):
         return text
-    numbers = [int(part) for part in text.split(",")]
+    numbers = [_expansion(part) if name == "expansions" else int(part) for part in text.split(",")]
     return numbers if name == "channels" or len(numbers) > 1 else numbers[0]
+
+
+def _expansion(text: str) -> float:
+    """A number of a text such as "6", "0.25" or "1/4"."""
+    try:
+        return float(Fraction(text))
+    except (ZeroDivisionError, OverflowError):
+        raise ValueError(text) from None
 
 
 def read_spec(file: Path) -> AnySpec:

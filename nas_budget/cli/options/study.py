@@ -10,7 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from nas_budget.cli.options.completion import AIMS, DATA, DEVICES, PRECISIONS, PRUNERS, RECIPES, SAMPLERS
+from nas_budget.cli.options.completion import (
+    ACTIVATIONS,
+    AIMS,
+    BLOCKS,
+    DATA,
+    DEVICES,
+    PRECISIONS,
+    PRUNERS,
+    RECIPES,
+    SAMPLERS,
+)
 from nas_budget.cli.options.completion import WEIGHT_FORMATS as FORMATS
 from nas_budget.cli.options.declare import BUDGET, SEARCH, STORAGE, TRAINING, option
 from nas_budget.errors import UsageError
@@ -40,6 +50,11 @@ def parse_fill(text: str) -> list[float]:
         return [float(least), float(most or 1)]
     except ValueError:
         raise UsageError(f"--fill {text}: write least:most as shares of the budget, such as 0.9:1") from None
+
+
+def parse_words(text: str) -> list[str]:
+    """The words of "basic,inverted"."""
+    return [word.strip() for word in text.split(",")]
 
 
 def parse_seed_spec(text: str) -> dict[str, Any]:
@@ -115,6 +130,13 @@ OPTIONS = {
     "family": Key(
         "space.family", "Networks of your own: package.module:Family, whose code is run.", SEARCH, "residual networks",
         parse=str,
+    ),
+    "block": Key(
+        "space.block", f"Kinds of block to propose: {', '.join(BLOCKS)}.", SEARCH, "basic", BLOCKS, parse_words
+    ),
+    "activation": Key(
+        "space.activation", f"Activations to propose: {', '.join(ACTIVATIONS)}.", SEARCH, "relu", ACTIVATIONS,
+        parse_words,
     ),
     "trials": Key(
         "search.trials", "Trials in all; the same command, run again, resumes up to them.", SEARCH, "50, or by time"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,14 @@ from nas_budget.arch.cost_table import DEFAULTS, IMAGE, parts_table
 from nas_budget.errors import SpecError
 from nas_budget.records.formatting import percent
 from nas_budget.report.figures.style import colours_of_parts, lay_out, plain
+from nas_budget.report.tables.trials import later_fields
 
 Counts = NDArray[np.int64]
 PADDING = {"channels": 0, "blocks": 1, "kernels": 1, "strides": 1}
 """What stands for a stage that a network does not have."""
 WHOLE = ("pool", "stem_kernel", "shortcut_kernel", "se_reduction", "stem_width")
+OF_SPEC = ("groups", "stem_stride", "head_width")
+"""What has no column of its own."""
 
 
 def part_costs(table: pd.DataFrame) -> dict[str, Counts] | None:
@@ -27,8 +31,12 @@ def part_costs(table: pd.DataFrame) -> dict[str, Counts] | None:
     """
     n_stages = int(table["channels"].str.count("-").max()) + 1
     try:
-        stages = {name: _padded(table[name], n_stages, fill) for name, fill in PADDING.items()}
+        stages: dict[str, NDArray[Any]] = {name: _padded(table[name], n_stages, fill) for name, fill in PADDING.items()}
         whole = {name: table[name].to_numpy() for name in WHOLE}
+        later = [later_fields(trial) for trial in table[["spec"]].to_dict("records")]
+        whole |= {name: np.array([known.get(name, DEFAULTS[name]) for known in later]) for name in OF_SPEC}
+        expansions = [known.get("expansions", []) for known in later]
+        stages["expansions"] = np.array([[*row, *[0.0] * (n_stages - len(row))] for row in expansions], float)
         return parts_table(**stages, **whole, block=[*table["block"]], **image_of(table["spec"].iloc[0]))
     except (SpecError, ValueError, TypeError, AttributeError):
         return None

@@ -29,7 +29,16 @@ from nas_budget.report.figures.style import (
     plain,
 )
 from nas_budget.report.tables.known import known_networks
-from nas_budget.report.tables.trials import family_values, knee, ladder, network, pareto_trials, proposed, trained_as
+from nas_budget.report.tables.trials import (
+    family_values,
+    knee,
+    ladder,
+    later_words,
+    network,
+    pareto_trials,
+    proposed,
+    trained_as,
+)
 
 NEAR = 0.1
 """Published networks are hidden at first when their accuracy is further than this from all trials."""
@@ -302,6 +311,7 @@ def _described_network(trial: dict[Any, Any]) -> list[str]:
         f"blocks {plain(trial['blocks'])} · kernels {plain(trial['kernels'])}",
         f"strides {plain(trial['strides'])} · pool {trial['pool']} · shortcut {trial['shortcut_kernel']}",
         f"{plain(trial['block'])} blocks · se_reduction {trial['se_reduction'] or 'none'} · stem {trial['stem_width']}",
+        *([plain(" · ".join(words))] if (words := later_words(trial)) else []),
     ]
 
 

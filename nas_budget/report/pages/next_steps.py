@@ -11,7 +11,7 @@ from nas_budget.errors import NasBudgetError
 
 NETWORK = (
     "blocks", "kernels", "pool", "stem_kernel", "shortcut_kernel", "strides", "block", "se_reduction", "stem_width",
-    "dropout",
+    "stem_stride", "head_width", "activation", "expansions", "groups", "dropout",
 )  # fmt: skip
 IMAGE = ("image_size", "in_channels", "classes")
 
@@ -23,10 +23,11 @@ def network_options(spec: ResNetSpec, image: bool = False) -> list[str]:
         spec: The network.
         image: Whether images and classes belong to it; `count` takes them, `train` has them from its data.
     """
-    usual = ResNetSpec(spec.channels, pool="global")  # its own default, 2, does not go with every last map
+    # Its own pool, 2, does not go with every last map; what its expansion is by itself depends on the block.
+    usual = ResNetSpec(spec.channels, pool="global", block=spec.block)
     options = ["--channels", ",".join(map(str, spec.channels))]
     for name in (*NETWORK, *(IMAGE if image else ())):
-        value, default = getattr(spec, name), 2 if name == "pool" else getattr(usual, name)
+        value, default = getattr(spec, name), {"pool": 2, "block": "basic"}.get(name, getattr(usual, name))
         if value != default and not (name == "stem_width" and value in (0, spec.channels[0])):
             options += [f"--{name.replace('_', '-')}", _text(value)]
     return options

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nas_budget.report.tables.trials import complete, family_values
+from nas_budget.arch.blocks import ACTIVATIONS, FAMILIES
+from nas_budget.arch.spec import LATER
+from nas_budget.report.tables.trials import complete, family_values, later_fields
 
 MOST_BINS = 6
 LEAST_TRIALS = 16
@@ -30,6 +32,15 @@ WORDS = {
     "se_reduction": "se_reduction",
     "bottleneck": "bottleneck blocks",
     "preact": "preactivated blocks",
+    "separable": "separable blocks",
+    "inverted": "inverted blocks",
+    "expansion": "mean expansion",
+    "groups": "groups",
+    "stem_stride": "stem stride",
+    "head_width": "head width",
+    "relu6": "ReLU6",
+    "hard-swish": "hard-swish",
+    "silu": "SiLU",
     "first_stride": "first stride",
     "learning_rate": "learning rate",
     "weight_decay": "weight decay",
@@ -58,8 +69,8 @@ def features(table: pd.DataFrame) -> pd.DataFrame:
             "growth": (last / first) ** (1 / (stages - 1).clip(lower=1)),
             "kernel": lists["kernels"].map(np.mean),
             "first_stride": lists["strides"].map(lambda strides: strides[0]),
-            "bottleneck": (table["block"] == "bottleneck").astype(int),
-            "preact": (table["block"] == "preact").astype(int),
+            **{block: (table["block"] == block).astype(int) for block in FAMILIES if block in WORDS},
+            **_later(table),
             **{name: table[name] for name in WORDS if name in table and name not in ("params", "macs", "blocks")},
         },
         index=table.index,
@@ -68,6 +79,17 @@ def features(table: pd.DataFrame) -> pd.DataFrame:
     numbers = own[[name for name in own if all(isinstance(value, int | float) for value in own[name])]].astype(float)
     known = found[[name for name in WORDS if name not in numbers]].dropna(axis=1).join(numbers)
     return known[[name for name in known if known[name].nunique() > 1]]
+
+
+def _later(table: pd.DataFrame) -> dict[str, list[float]]:
+    """What of a network has no column of its own: numbers, and 1 for the activation that it has."""
+    rows = table[["spec"]].to_dict("records")
+    later = [{**LATER, "expansions": [0], **later_fields(trial)} for trial in rows]
+    usual = [FAMILIES[block].expansion if block in FAMILIES else 0 for block in table["block"]]
+    inside = [np.mean(known["expansions"]) for known in later]
+    found: dict[str, list[float]] = {"expansion": [float(a or b) for a, b in zip(inside, usual, strict=True)]}
+    found |= {name: [float(known[name]) for known in later] for name in LATER if name in WORDS}
+    return found | {name: [float(known["activation"] == name) for known in later] for name in ACTIVATIONS[1:]}
 
 
 def _numbers(text: str) -> list[int]:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nas_budget.errors import TableError
+from nas_budget.arch.spec import spec_from_json
+from nas_budget.errors import NasBudgetError, TableError
 from nas_budget.records.formatting import width_in_words
 from nas_budget.records.paths import trials_table
 from nas_budget.records.statistics import pareto_front
@@ -113,6 +114,28 @@ def family_values(trial: Mapping[Any, Any]) -> dict[str, Any]:
         return {}
 
 
+LATER_WORDS = {
+    "activation": "activation", "expansions": "expansion", "groups": "groups", "stem_stride": "stem stride",
+    "head_width": "head width",
+}  # fmt: skip
+"""Fields of a spec that have no column of their own, in words."""
+
+
+def later_fields(trial: Mapping[Any, Any]) -> dict[str, Any]:
+    """The fields of a residual network that have no column and are not as usual, from the row's spec."""
+    try:
+        known = spec_from_json(trial["spec"]).to_dict()
+    except (NasBudgetError, ValueError, TypeError):
+        return {}
+    return {name: known[name] for name in LATER_WORDS if name in known}
+
+
+def later_words(trial: Mapping[Any, Any]) -> list[str]:
+    """The same in words, such as "expansion 1-6"."""
+    texts = {name: "-".join(map(str, v)) if isinstance(v, list) else str(v) for name, v in later_fields(trial).items()}
+    return [f"{LATER_WORDS[name]} {text}" for name, text in texts.items()]
+
+
 def network(trial: Mapping[Any, Any]) -> str:
     """The network of a row in words."""
     if values := family_values(trial):
@@ -122,4 +145,4 @@ def network(trial: Mapping[Any, Any]) -> str:
     words += [f"{trial['block']} blocks"] if trial["block"] != "basic" else []
     words += [f"SE {trial['se_reduction']}"] if trial["se_reduction"] else []
     words += [f"stem {trial['stem_width']}"] if str(trial["stem_width"]) != trial["channels"].split("-")[0] else []
-    return ", ".join(words)
+    return ", ".join(words + later_words(trial))

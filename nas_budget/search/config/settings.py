@@ -17,6 +17,7 @@ from nas_budget.search.config.study_file import Sections
 from nas_budget.search.samplers.candidate import RecipeSpace
 from nas_budget.search.samplers.factory import AnySpace, networks_of
 from nas_budget.search.samplers.network_space import NetworkSpace
+from nas_budget.space.space import SearchSpace
 from nas_budget.train.data.conversion.options import split_options
 from nas_budget.train.optim.recipe import Recipe
 from nas_budget.untrusted import name_from
@@ -170,9 +171,12 @@ def is_held(key: str) -> bool:
 
 def differences(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:
     """What a resumed study must not change and does, in words, of two `StudyConfig.to_dict`."""
+    # A study that was recorded before a space had a key proposed networks of the key's default.
+    usual = {"space": json.loads(json.dumps(asdict(SearchSpace())))}
     for section in SECTIONS:
+        known = usual.get(section, {}) | recorded[section]
         for field_name, value in asked[section].items():
-            key, before = f"{section}.{field_name}", recorded[section].get(field_name)
+            key, before = f"{section}.{field_name}", known.get(field_name)
             if is_held(key) and before != value:
                 yield "the images are others" if field_name == "digest" else f"{key} is {before}, not {value}"
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_budget.arch.spec import ResNetSpec
+from nas_budget.arch.blocks import FAMILIES
+from nas_budget.arch.spec import LATER, ResNetSpec
 from nas_budget.search.samplers.network_space import Column
 from nas_budget.space.dimensions import Dimension
 from nas_budget.space.feasible import FeasibleSpace
@@ -74,14 +75,23 @@ class ResNetNetworks(FeasibleSpace):
         yield "mean_stage", "depth", blocks @ np.arange(widths.shape[1]) / depth  # where the blocks are
         yield "stages", "depth", present.sum(axis=1).astype(float)
         yield "log_kernel", "kernels", (blocks * np.log(rows["kernels"])).sum(axis=1) / depth
+        usual = np.array([FAMILIES[block].expansion or 1 for block in rows["block"].tolist()])[:, None]
+        expanded = np.log(np.where(rows["expansions"] == 0, usual, rows["expansions"]) / usual)
+        yield "log_expansion", "block", (blocks * expanded).sum(axis=1) / depth
         strides = np.log2(rows["strides"])
         yield "first_stride", "resolution", strides[:, 0]
-        yield "log_reduction", "resolution", strides.sum(axis=1)
+        yield "log_reduction", "resolution", strides.sum(axis=1) + np.log2(rows["stem_stride"])
+        yield "stem_stride", "resolution", np.log2(rows["stem_stride"])
         yield "log_pool", "head", np.log(rows["pool"])
         yield "stem_kernel", "head", np.log(rows["stem_kernel"])
         yield "shortcut_kernel", "head", np.log(rows["shortcut_kernel"])
         stem = np.where(rows["stem_width"] == 0, widths[:, 0], rows["stem_width"])
         yield "log_stem", "head", np.log(stem / widths[:, 0])
+        yield "has_head", "head", (rows["head_width"] > 0).astype(float)
+        yield "log_head", "head", np.log(np.maximum(rows["head_width"], 1))
+        for activation in self.space.activation:
+            yield f"activation_{activation}", "activation", (rows["activation"] == activation).astype(float)
+        yield "log_groups", "block", np.log(rows["groups"])
         for block in self.space.block:
             yield f"block_{block}", "block", (rows["block"] == block).astype(float)
         yield "has_se", "block", (rows["se_reduction"] > 0).astype(float)
@@ -103,6 +113,12 @@ class ResNetNetworks(FeasibleSpace):
             [snap_width(space, rng.uniform(*space.width)) for _ in range(n)],
             [rng.randint(*space.blocks) for _ in range(n)],
             [rng.choice(space.kernels) for _ in range(n)],
-            rng.choice([*stride_patterns(space, n)]),
-            {name: rng.choice(getattr(space, name)) for name in OPTIONS},
+            strides=rng.choice([*stride_patterns(space, n)]),
+            options={name: _one_of(getattr(space, name), rng, name in LATER) for name in OPTIONS},
+            expansions=[_one_of(space.expansions, rng, True) for _ in range(n)],
         )
+
+
+def _one_of(values: Sequence[Any], rng: Random, sparing: bool) -> Any:
+    """One of some values at random; where there is only one, `sparing` draws no random number for it."""
+    return values[0] if sparing and len(values) == 1 else rng.choice(values)

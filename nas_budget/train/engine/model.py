@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from nas_budget.arch.blocks import inner_width
 from nas_budget.arch.family_spec import FamilySpec
 from nas_budget.arch.spec import AnySpec, ResNetSpec
 from nas_budget.train.engine.device import seeded
@@ -41,9 +44,17 @@ def build(spec: AnySpec, seed: int = 0) -> nn.Module:
     return network
 
 
-def conv(n_in: int, n_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution without bias, padded to keep the size of the map."""
-    return nn.Conv2d(n_in, n_out, kernel, stride, kernel // 2, bias=False)
+ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "hard-swish": F.hardswish,
+    "silu": F.silu,
+}
+
+
+def conv(n_in: int, n_out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    """A convolution without bias, padded to keep the size of the map; depthwise with `groups` as many as `n_in`."""
+    return nn.Conv2d(n_in, n_out, kernel, stride, kernel // 2, groups=groups, bias=False)
 
 
 def conv_bn(n_in: int, n_out: int, kernel: int, stride: int) -> nn.Sequential:
@@ -68,97 +79,166 @@ class SqueezeExcite(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """conv-BN-ReLU-conv-BN plus shortcut, then ReLU (He et al. 2015, arXiv:1512.03385, figure 5 left).
+    """conv-BN-act-conv-BN plus shortcut, then act (He et al. 2015, arXiv:1512.03385, figure 5 left).
 
     The shortcut is the identity where the shape is kept (its kernel is None), else a convolution and batch norm.
     """
 
-    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int, shortcut: int | None, reduction: int) -> None:
+    def __init__(self, spec: ResNetSpec, stage: int, n_in: int, stride: int, shortcut: int | None) -> None:
         super().__init__()
+        n_out, kernel = spec.channels[stage], spec.kernels[stage]
+        self.act = ACTIVATIONS[spec.activation]
         self.conv1 = conv(n_in, n_out, kernel, stride)
         self.bn1 = nn.BatchNorm2d(n_out)
         self.conv2 = conv(n_out, n_out, kernel)
         self.bn2 = nn.BatchNorm2d(n_out)
-        self.se = SqueezeExcite(n_out, reduction) if reduction else nn.Identity()
+        self.se = SqueezeExcite(n_out, spec.se_reduction) if spec.se_reduction else nn.Identity()
         self.downsample = conv_bn(n_in, n_out, shortcut, stride) if shortcut else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, n_in, H, W) to (N, n_out, ceil(H / stride), ceil(W / stride))."""
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.act(self.bn1(self.conv1(x)), inplace=True)
         out = self.se(self.bn2(self.conv2(out)))
-        return F.relu(out + self.downsample(x), inplace=True)
+        return self.act(out + self.downsample(x), inplace=True)
 
 
 class PreactBlock(nn.Module):
-    """BN-ReLU-conv-BN-ReLU-conv plus shortcut (He et al. 2016, arXiv:1603.05027, figure 1b).
+    """BN-act-conv-BN-act-conv plus shortcut (He et al. 2016, arXiv:1603.05027, figure 1b).
 
     Where the shape changes the shortcut is a convolution of the activated input, without batch norm,
     as in wide residual networks (Zagoruyko and Komodakis 2016, arXiv:1605.07146).
     """
 
-    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int, shortcut: int | None, reduction: int) -> None:
+    def __init__(self, spec: ResNetSpec, stage: int, n_in: int, stride: int, shortcut: int | None) -> None:
         super().__init__()
+        n_out, kernel = spec.channels[stage], spec.kernels[stage]
+        self.act = ACTIVATIONS[spec.activation]
         self.bn1 = nn.BatchNorm2d(n_in)
         self.conv1 = conv(n_in, n_out, kernel, stride)
         self.bn2 = nn.BatchNorm2d(n_out)
         self.conv2 = conv(n_out, n_out, kernel)
-        self.se = SqueezeExcite(n_out, reduction) if reduction else nn.Identity()
+        self.se = SqueezeExcite(n_out, spec.se_reduction) if spec.se_reduction else nn.Identity()
         self.downsample = nn.Sequential(conv(n_in, n_out, shortcut, stride)) if shortcut else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, n_in, H, W) to (N, n_out, ceil(H / stride), ceil(W / stride))."""
-        active = F.relu(self.bn1(x), inplace=True)
-        out = F.relu(self.bn2(self.conv1(active)), inplace=True)
+        active = self.act(self.bn1(x), inplace=True)
+        out = self.act(self.bn2(self.conv1(active)), inplace=True)
         out = self.se(self.conv2(out))
         joined: Tensor = out + (x if self.downsample is None else self.downsample(active))
         return joined
 
 
 class BottleneckBlock(nn.Module):
-    """1x1 to a quarter of the width, the stage's kernel, 1x1 back (He et al. 2015, figure 5 right).
+    """1x1 to the width inside, the stage's kernel, 1x1 back (He et al. 2015, figure 5 right).
 
-    The stride is on the middle convolution. The shortcut is that of a `BasicBlock`.
+    The middle convolution has the stride, and the groups (Xie et al. 2016, arXiv:1611.05431, figure 3c). The shortcut
+    is that of a `BasicBlock`.
     """
 
-    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int, shortcut: int | None, reduction: int) -> None:
+    def __init__(self, spec: ResNetSpec, stage: int, n_in: int, stride: int, shortcut: int | None) -> None:
         super().__init__()
-        n_mid = max(1, n_out // 4)
+        n_out = spec.channels[stage]
+        n_mid = inner_width(n_out, spec.expansions[stage], spec.groups)
+        self.act = ACTIVATIONS[spec.activation]
         self.conv1 = conv(n_in, n_mid, 1)
         self.bn1 = nn.BatchNorm2d(n_mid)
-        self.conv2 = conv(n_mid, n_mid, kernel, stride)
+        self.conv2 = conv(n_mid, n_mid, spec.kernels[stage], stride, spec.groups)
         self.bn2 = nn.BatchNorm2d(n_mid)
         self.conv3 = conv(n_mid, n_out, 1)
         self.bn3 = nn.BatchNorm2d(n_out)
-        self.se = SqueezeExcite(n_out, reduction) if reduction else nn.Identity()
+        self.se = SqueezeExcite(n_out, spec.se_reduction) if spec.se_reduction else nn.Identity()
         self.downsample = conv_bn(n_in, n_out, shortcut, stride) if shortcut else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, n_in, H, W) to (N, n_out, ceil(H / stride), ceil(W / stride))."""
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
+        out = self.act(self.bn1(self.conv1(x)), inplace=True)
+        out = self.act(self.bn2(self.conv2(out)), inplace=True)
         out = self.se(self.bn3(self.conv3(out)))
-        return F.relu(out + self.downsample(x), inplace=True)
+        return self.act(out + self.downsample(x), inplace=True)
 
 
-BLOCKS: dict[str, type[BasicBlock | PreactBlock | BottleneckBlock]] = {
+class SeparableBlock(nn.Module):
+    """A `BasicBlock` with a depthwise and a 1x1 convolution for each of its two (Howard et al. 2017, arXiv:1704.04861).
+
+    Batch norm and activation follow each, but for the last activation: it comes after the shortcut.
+    """
+
+    def __init__(self, spec: ResNetSpec, stage: int, n_in: int, stride: int, shortcut: int | None) -> None:
+        super().__init__()
+        n_out, kernel = spec.channels[stage], spec.kernels[stage]
+        self.act = ACTIVATIONS[spec.activation]
+        self.conv1 = conv(n_in, n_in, kernel, stride, groups=n_in)
+        self.bn1 = nn.BatchNorm2d(n_in)
+        self.conv2 = conv(n_in, n_out, 1)
+        self.bn2 = nn.BatchNorm2d(n_out)
+        self.conv3 = conv(n_out, n_out, kernel, groups=n_out)
+        self.bn3 = nn.BatchNorm2d(n_out)
+        self.conv4 = conv(n_out, n_out, 1)
+        self.bn4 = nn.BatchNorm2d(n_out)
+        self.se = SqueezeExcite(n_out, spec.se_reduction) if spec.se_reduction else nn.Identity()
+        self.downsample = conv_bn(n_in, n_out, shortcut, stride) if shortcut else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, n_in, H, W) to (N, n_out, ceil(H / stride), ceil(W / stride))."""
+        out = self.act(self.bn1(self.conv1(x)), inplace=True)
+        out = self.act(self.bn2(self.conv2(out)), inplace=True)
+        out = self.act(self.bn3(self.conv3(out)), inplace=True)
+        out = self.se(self.bn4(self.conv4(out)))
+        return self.act(out + self.downsample(x), inplace=True)
+
+
+class InvertedBlock(nn.Module):
+    """1x1 to more channels, depthwise, 1x1 back without activation (Sandler et al. 2018, arXiv:1801.04381).
+
+    An expansion of 1 leaves out the first convolution. A squeeze-excitation stands in the wide middle (Howard et al.
+    2019, arXiv:1905.02244). There is a shortcut, the identity, only where the shape is kept.
+    """
+
+    def __init__(self, spec: ResNetSpec, stage: int, n_in: int, stride: int, shortcut: int | None) -> None:
+        super().__init__()
+        n_out, n_mid = spec.channels[stage], inner_width(n_in, spec.expansions[stage], spec.groups)
+        self.act = ACTIVATIONS[spec.activation]
+        self.expands, self.adds = spec.expansions[stage] != 1, shortcut is None
+        if self.expands:
+            self.conv1 = conv(n_in, n_mid, 1)
+            self.bn1 = nn.BatchNorm2d(n_mid)
+        self.conv2 = conv(n_mid, n_mid, spec.kernels[stage], stride, groups=n_mid)
+        self.bn2 = nn.BatchNorm2d(n_mid)
+        self.se = SqueezeExcite(n_mid, spec.se_reduction) if spec.se_reduction else nn.Identity()
+        self.conv3 = conv(n_mid, n_out, 1)
+        self.bn3 = nn.BatchNorm2d(n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, n_in, H, W) to (N, n_out, ceil(H / stride), ceil(W / stride))."""
+        out = self.act(self.bn1(self.conv1(x)), inplace=True) if self.expands else x
+        out = self.se(self.act(self.bn2(self.conv2(out)), inplace=True))
+        projected: Tensor = self.bn3(self.conv3(out))
+        return projected + x if self.adds else projected
+
+
+BLOCKS: dict[str, type[nn.Module]] = {
     "basic": BasicBlock,
     "preact": PreactBlock,
     "bottleneck": BottleneckBlock,
+    "separable": SeparableBlock,
+    "inverted": InvertedBlock,
 }
 
 
 class ResNet(nn.Module):
-    """Stem, stages of blocks, average pool, dropout, linear classifier.
+    """Stem, stages of blocks, a 1x1 convolution where the spec has a head width, average pool, dropout, classifier.
 
-    With preactivated blocks the stem is a convolution alone, and batch norm and ReLU follow the last stage.
+    With preactivated blocks the stem is a convolution alone, and batch norm and activation follow the last stage.
     """
 
     def __init__(self, spec: ResNetSpec) -> None:
         super().__init__()
         self.preact = preact = spec.block == "preact"
         block_type = BLOCKS[spec.block]
-        width, size = spec.stem_channels, spec.image_size
-        self.conv1 = conv(spec.in_channels, width, spec.stem_kernel)
+        self.act = ACTIVATIONS[spec.activation]
+        width, size = spec.stem_channels, -(-spec.image_size // spec.stem_stride)
+        self.conv1 = conv(spec.in_channels, width, spec.stem_kernel, spec.stem_stride)
         if not preact:
             self.bn1 = nn.BatchNorm2d(width)
         self.n_stages = len(spec.channels)
@@ -167,12 +247,16 @@ class ResNet(nn.Module):
             for block in range(spec.blocks[stage]):
                 stride = spec.strides[stage] if block == 0 else 1
                 keeps_shape = (width, size) == (channels, -(-size // stride))
-                shortcut = None if keeps_shape else spec.shortcut_kernel
-                blocks.append(block_type(width, channels, spec.kernels[stage], stride, shortcut, spec.se_reduction))
+                blocks.append(block_type(spec, stage, width, stride, None if keeps_shape else spec.shortcut_kernel))
                 width, size = channels, -(-size // stride)
             self.add_module(f"layer{stage + 1}", blocks)
         if preact:
             self.bn = nn.BatchNorm2d(width)
+        if spec.head_width:
+            self.head_conv = conv(width, spec.head_width, 1)
+            self.head_bn = nn.BatchNorm2d(spec.head_width)
+            width = spec.head_width
+        self.has_head = spec.head_width > 0
         self.avgpool = nn.AvgPool2d(spec.pool_size)
         self.dropout = nn.Dropout(spec.dropout)
         self.fc = nn.Linear(width * (size // spec.pool_size) ** 2, spec.classes)
@@ -181,11 +265,13 @@ class ResNet(nn.Module):
         """(N, in_channels, image_size, image_size) to (N, classes)."""
         x = self.conv1(x)
         if not self.preact:
-            x = F.relu(self.bn1(x), inplace=True)
+            x = self.act(self.bn1(x), inplace=True)
         for number in range(1, self.n_stages + 1):
             x = getattr(self, f"layer{number}")(x)
         if self.preact:
-            x = F.relu(self.bn(x), inplace=True)
+            x = self.act(self.bn(x), inplace=True)
+        if self.has_head:
+            x = self.act(self.head_bn(self.head_conv(x)), inplace=True)
         x = self.avgpool(x).flatten(1)
         logits: Tensor = self.fc(self.dropout(x))
         return logits
@@ -203,7 +289,8 @@ class PointwiseConv2d(nn.Conv2d):
         """(N, n_in, H, W) to (N, n_out, ceil(H / stride), ceil(W / stride))."""
         if x.is_cuda:
             return super().forward(x)
-        return F.conv2d(F.avg_pool2d(x, 1, self.stride), self.weight)  # a pool of one pixel: the fastest way to skip
+        seen = F.avg_pool2d(x, 1, self.stride)  # a pool of one pixel: the fastest way to skip
+        return F.conv2d(seen, self.weight, groups=self.groups)
 
 
 class BatchNorm2d(nn.BatchNorm2d):

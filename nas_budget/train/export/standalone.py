@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 
+from nas_budget.arch.blocks import inner_width
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import ModelError, UsageError
@@ -51,9 +53,12 @@ from torch.nn import functional as F
 '''
 SPEC_NAMES = (
     "block", "channels", "blocks", "kernels", "strides", "stem_channels", "stem_kernel", "shortcut_kernel",
-    "se_reduction", "pool_size", "dropout", "image_size", "in_channels", "classes",
+    "se_reduction", "pool_size", "dropout", "image_size", "in_channels", "classes", "activation", "groups",
+    "expansions", "stem_stride", "head_width",
 )  # fmt: skip
 """What `ResNet` reads from a spec."""
+OPTIONAL_SE = re.compile(r"SqueezeExcite\(.*\) if spec.se_reduction else nn.Identity\(\)")
+"""Where a block has a squeeze-excitation, if any network of it has."""
 PROBE = """
 import json, runpy, sys
 import torch
@@ -90,17 +95,19 @@ def standalone_text(model: Model) -> str:
 def _network_source(spec: ResNetSpec) -> Iterator[str]:
     """The source of `ResNet` and of what it uses for this spec."""
     block = network_source.BLOCKS[spec.block]
-    classes: list[Any] = [network_source.conv, network_source.conv_bn, block, network_source.ResNet]
-    if spec.block == "preact":
-        classes.remove(network_source.conv_bn)
-    if spec.se_reduction:
-        classes.insert(0, network_source.SqueezeExcite)
-    for each in classes:
-        source = inspect.getsource(each).replace("spec: ResNetSpec", "spec: SimpleNamespace")
-        source = source.replace("BLOCKS[spec.block]", block.__name__)
-        if not spec.se_reduction:
-            source = source.replace("SqueezeExcite(n_out, reduction) if reduction else nn.Identity()", "nn.Identity()")
-        yield source
+    texts = [_source_for(spec, each) for each in (block, network_source.ResNet)]
+    for each in network_source.conv_bn, network_source.conv, network_source.SqueezeExcite, inner_width:
+        if any(f"{each.__name__}(" in text for text in texts):
+            texts.insert(0, _source_for(spec, each))
+    yield from texts
+
+
+def _source_for(spec: ResNetSpec, what: Any) -> str:
+    """The source of a class or function with the spec's own block and activation in place of the tables of all."""
+    source = inspect.getsource(what).replace("spec: ResNetSpec", "spec: SimpleNamespace")
+    source = source.replace("BLOCKS[spec.block]", network_source.BLOCKS[spec.block].__name__)
+    source = source.replace("ACTIVATIONS[spec.activation]", f"F.{network_source.ACTIVATIONS[spec.activation].__name__}")
+    return source if spec.se_reduction else OPTIONAL_SE.sub("nn.Identity()", source)
 
 
 def _constants(model: Model, spec_values: dict[str, Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_budget.arch.blocks import FAMILIES
+from nas_budget.arch.blocks import ACTIVATIONS, FAMILIES
 from nas_budget.arch.budget import parse_quantity
 from nas_budget.cli.options import completion
 from nas_budget.cli.options.study import OPTIONS, toml_value
@@ -119,7 +119,8 @@ def test_completing_loads_nothing_heavy(folder: Path) -> None:
 
 def test_the_names_are_those_there_are() -> None:
     assert set(completion.DATA) == {"auto", *NAMED, "shapes"}
-    assert set(completion.BLOCKS) == set(FAMILIES)
+    assert (*FAMILIES,) == completion.BLOCKS
+    assert completion.ACTIVATIONS == ACTIVATIONS
     check_formats(list(completion.FORMATS))
 
 
@@ -132,4 +133,5 @@ def test_an_option_and_the_key_that_it_sets_have_one_default_and_the_same_choice
         assert key.default in (None, "auto")
     elif name not in ("fill", "family"):  # these say in words what the default does
         value = toml_value(option.default)
-        assert key.default == (parse_quantity(value) if name == "budget" else value)
+        one = parse_quantity(value) if name == "budget" else value
+        assert key.default == ((one,) if isinstance(key.default, tuple) else one)

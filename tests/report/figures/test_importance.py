@@ -291,3 +291,13 @@ def test_a_study_is_not_compared_with_itself(tmp_path: Path) -> None:
     table_of(tmp_path, mixed())
     with pytest.raises(UsageError, match="given twice"):
         read_studies([tmp_path, tmp_path / "trials.csv"])
+
+
+def test_activations_expansions_and_kinds_of_block_are_features(tmp_path: Path) -> None:
+    made = [ResNetSpec((8, 16), block="inverted", expansions=n, activation=a) for n, a in ((6, "relu"), (3, "silu"))]
+    made.append(ResNetSpec((8, 16), block="bottleneck", groups=2))
+    found = features(table_of(tmp_path, [record(i, spec=s.to_json(), block=s.block) for i, s in enumerate(made)]))
+    assert found["expansion"].tolist() == [6, 3, 0.25]
+    assert (found["silu"].tolist(), found["groups"].tolist()) == ([0, 1, 0], [1, 1, 2])
+    assert found["inverted"].tolist() == [1, 1, 0]
+    assert "relu6" not in found

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import StorageError, TableError
 from nas_budget.records.trials import COLUMNS, KINDS, best_of, pareto_front_of, proposed_of, read_trials, write_table
 from nas_budget.report.tables.trials import best, complete, ladder, network, pareto_trials, read_table, trained_as
@@ -105,6 +106,14 @@ def test_the_front_is_what_no_other_trial_beats_and_the_best_is_its_last(
 
     most, found = best_of(records), best(table)
     assert (most and (most.accuracy, most.params)) == (None if found is None else (found["accuracy"], found["params"]))
+
+
+def test_fields_without_a_column_are_told_from_the_spec() -> None:
+    spec = ResNetSpec((8, 16), block="inverted", expansions=(1, 6), activation="silu", stem_stride=2, head_width=9)
+    trials = [record(spec=spec.to_json(), block="inverted"), *(record(n, spec=text) for n, text in enumerate("{1", 1))]
+    first, *others = map(asdict, trials)
+    assert network(first).endswith("inverted blocks, activation silu, expansion 1-6, stem stride 2, head width 9")
+    assert all(network(other).endswith("shortcut 1") for other in others)
 
 
 def test_a_network_in_words(tmp_path: Path) -> None:

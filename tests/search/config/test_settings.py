@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from nas_budget.arch.cost import cost
 from nas_budget.arch.scale import scale_widths
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import StudyError, StudyFileError
+from nas_budget.records.paths import STUDY_SETTINGS
+from nas_budget.search.config.build import read_config
 from nas_budget.search.config.resolve import resolve
-from nas_budget.search.config.settings import StudyConfig, next_name, study_name
+from nas_budget.search.config.settings import StudyConfig, next_name, study_name, write_config
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.optim.recipe import RECIPES
@@ -133,6 +136,30 @@ def test_a_study_made_with_other_settings_is_not_continued(dataset: Dataset, key
     recorded = settings_of(dataset).to_dict()
     with pytest.raises(StudyError, match=f"{key} is .*--name"):
         settings_of(dataset, recorded=recorded, **{key.replace(".", "__"): value})
+
+
+LATER_KEYS = ("activation", "groups", "expansions", "stem_stride", "head_width")
+
+
+def test_a_study_recorded_before_the_space_had_a_key_goes_on_with_its_default(dataset: Dataset) -> None:
+    recorded = settings_of(dataset).to_dict()
+    for key in LATER_KEYS:
+        del recorded["space"][key]
+    assert settings_of(dataset, recorded=recorded).space.activation == ("relu",)
+    with pytest.raises(StudyError, match=r"space.activation is \['relu'\], not \['silu'\].*--name"):
+        settings_of(dataset, recorded=recorded, space__activation="silu")
+    with pytest.raises(StudyError, match=r"space.expansions is \[0\], not \[2.*--name"):
+        settings_of(dataset, recorded=recorded, space__expansions=[2])
+
+
+def test_settings_recorded_before_the_space_had_a_key_are_read(dataset: Dataset, tmp_path: Path) -> None:
+    settings = settings_of(dataset)
+    write_config(settings, tmp_path)
+    recorded = json.loads((tmp_path / STUDY_SETTINGS).read_text())
+    for key in LATER_KEYS:
+        del recorded["space"][key]
+    (tmp_path / STUDY_SETTINGS).write_text(json.dumps(recorded))
+    assert read_config(tmp_path).space == settings.space
 
 
 def test_more_images_than_there_are_is_said(dataset: Dataset) -> None:

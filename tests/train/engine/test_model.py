@@ -4,8 +4,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from torch import nn
+from torch.fx import symbolic_trace
+from torch.nn import functional as F  # noqa: N812
 
+from nas_budget.arch.blocks import ACTIVATIONS, FAMILIES
 from nas_budget.arch.spec import ResNetSpec
+from nas_budget.train.engine import model
 from nas_budget.train.engine.model import PointwiseConv2d, build, summarize
 from tests.strategies import specs
 
@@ -70,3 +74,28 @@ def test_a_strided_pointwise_convolution_is_what_torch_says(n_in: int, n_out: in
         scores = ours(images.clone().requires_grad_())
         scores.square().sum().backward()
     assert torch.allclose(scores, expected, atol=1e-5)
+
+
+def test_a_strided_depthwise_convolution_of_one_pixel_keeps_its_groups() -> None:
+    ours = PointwiseConv2d(6, 6, 1, 2, groups=6, bias=False)
+    images = torch.rand(2, 6, 9, 9)
+    assert torch.allclose(ours(images), nn.functional.conv2d(images, ours.weight, stride=2, groups=6))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("block", FAMILIES)
+def test_every_block_has_the_activation_that_the_spec_names(block: str, name: str) -> None:
+    network = build(ResNetSpec((4, 8), blocks=2, block=block, activation=name, se_reduction=2, head_width=6)).eval()
+    functions = {torch.relu_, F.relu, F.relu6, F.hardswish, F.silu}
+    called = {node.target for node in symbolic_trace(network).graph.nodes if node.op == "call_function"} & functions
+    assert called == {model.ACTIVATIONS[name], F.relu}  # a squeeze-excitation has ReLU in any case
+
+
+def test_an_inverted_residual_has_a_shortcut_only_where_the_shape_is_kept() -> None:
+    first, second = build(ResNetSpec((4, 8), blocks=(1, 2), block="inverted", strides=1)).layer2
+    images = torch.rand(2, 4, 8, 8)
+    with torch.no_grad():
+        for module in first.bn3, second.bn3:
+            module.weight.zero_()
+        assert not first(images).any()
+        assert torch.equal(second(torch.cat([images, images], dim=1)), torch.cat([images, images], dim=1))

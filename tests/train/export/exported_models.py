@@ -17,8 +17,18 @@ SPECS = {
     "bottleneck": ResNetSpec((6, 9), blocks=1, block="bottleneck", se_reduction=2, image_size=8, pool=1, in_channels=1),
     "squeezed": ResNetSpec((4, 5), blocks=1, se_reduction=16, strides=(2, 3), image_size=12, in_channels=2, classes=1),
     "no shortcut": ResNetSpec((4,), blocks=2, image_size=5, pool="global", block="preact", se_reduction=3),
+    "grouped": ResNetSpec(
+        (6, 9), blocks=1, block="bottleneck", groups=3, expansions=0.5, activation="silu", image_size=8, pool=1
+    ),
+    "separable": ResNetSpec(
+        (4, 6), block="separable", blocks=2, kernels=(3, 1), activation="hard-swish", se_reduction=2, image_size=8
+    ),
+    "inverted": ResNetSpec(
+        (4, 6), blocks=2, block="inverted", expansions=(1, 3), activation="relu6", stem_stride=2, head_width=9,
+        se_reduction=4, image_size=9, pool="global",
+    ),
     "one pixel": ResNetSpec((4, 4), blocks=1, strides=(2, 2), image_size=2, pool=1, shortcut_kernel=1),
-}
+}  # fmt: skip
 
 
 def model(spec: ResNetSpec = SMALL, seed: int = 0) -> Model:

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from torch import nn
 
 from nas_budget import ResNetSpec, cost
+from nas_budget.arch.blocks import ACTIVATIONS, FAMILIES
 from nas_budget.errors import ModelError
 from nas_budget.train.engine.weights import Model
 from nas_budget.train.export.certificate import max_difference
@@ -50,6 +52,7 @@ LARGEST = ResNetSpec(
 PLAIN = [
     *SPECS.values(), LARGEST, ResNetSpec((32, 64, 96, 128, 185)), ResNetSpec((8,), in_channels=30, classes=100),
     ResNetSpec((8, 9), block="bottleneck"), ResNetSpec((8,), block="bottleneck"),
+    *(ResNetSpec((8, 9), block=block, activation=name) for block, name in product(FAMILIES, ACTIVATIONS)),
 ]  # fmt: skip
 
 
