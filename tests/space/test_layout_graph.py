@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from nas_budget.arch.budget import Budget
 from nas_budget.errors import SpaceTooLargeError
 from nas_budget.space import layout_graph
-from nas_budget.space.layout_graph import build_graph, costs_to_go, has_repeats, layouts
+from nas_budget.space.layout_graph import KINDS, NO_LIMIT, build_graph, costs_to_go, has_repeats, layouts
 from nas_budget.space.space import SearchSpace
 from tests.space.spaces import SMALL, every
 
@@ -27,6 +29,26 @@ def test_paths_are_the_networks_and_the_least_costs_those_of_the_cheapest(name: 
             in_reach[params] += bool(costs_to_go(graph.edges)[0].least.min() <= graph.limits[0])
     assert n_paths == len(every(name))
     assert in_reach[cheapest] > 0 == in_reach[cheapest - 1]
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("column", ["params", "macs"])
+def test_a_width_is_kept_where_its_cheapest_network_just_fits(name: str, column: str) -> None:
+    least: dict[tuple[Any, ...], int] = {}
+    for spec, used in every(name).items():
+        for width in {*spec.channels}:
+            key = (width, spec.strides, *(getattr(spec, kind) for kind in KINDS))
+            least[key] = min(getattr(used, column), least.get(key, NO_LIMIT))
+    for (width, strides, *kinds), cost in least.items():
+        layout = {"strides": strides, **dict(zip(KINDS, kinds, strict=True))}
+        budget = Budget(**{"params": None, column: cost})
+        assert width in build_graph(SMALL[name], layout, budget).widths, (layout, width)
+
+
+def test_widths_that_no_network_can_pay_for_are_left_out() -> None:
+    space = SearchSpace(stages=(1, 1), blocks=(1, 1), kernels=(3,), block=("inverted",), width=(8, 512), width_step=8)
+    few, many = (build_graph(space, next(layouts(space)), Budget(limit)).widths for limit in (20_000, 5_000_000))
+    assert few[-1] < many[-1] == 512
 
 
 def test_too_many_pairs_of_widths_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
