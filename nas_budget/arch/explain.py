@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nas_budget.arch.blocks import FAMILIES, MAX_EXPANSION
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
 from nas_budget.arch.cost_table import columns_of, cost_table, countable_width, fits_table
@@ -21,7 +22,7 @@ class Change:
     """One number of one stage made a little larger, all else as it is.
 
     Attributes:
-        name: "channels", "blocks" or "kernels".
+        name: "channels", "blocks" or "kernels"; of inverted blocks "expansions" too.
         stage: From 1.
         value: What it is.
         next: What it would be.
@@ -33,7 +34,7 @@ class Change:
 
     name: str
     stage: int
-    value: int
+    value: float
     next: int
     params: int
     macs: int
@@ -46,7 +47,7 @@ class Explanation:
     """What small changes of a network cost.
 
     Attributes:
-        changes: One more channel, one more block and the next kernel size of each stage.
+        changes: One more channel, one more block, the next kernel size and the next expansion of each stage.
         shortcut_params: Parameters that 1x1 shortcuts would save.
 
     Examples:
@@ -91,10 +92,12 @@ def _changes(spec: ResNetSpec, budget: Budget) -> Iterator[Change]:
         "blocks": range(1, MAX_BLOCKS + 1),
         "kernels": range(1, MAX_KERNEL + 1, 2),
     }
+    if FAMILIES[spec.block].least_expansion == 1:  # others narrow: by a fraction that has no next one
+        ranges["expansions"] = range(1, MAX_EXPANSION + 1)
     now = cost(spec)
     for name, allowed in ranges.items():
         for stage, value in enumerate(getattr(spec, name)):
-            larger = value + (2 if name == "kernels" else 1)
+            larger = int(value) + (2 if name == "kernels" else 1)
             try:
                 then = cost(_changed(spec, name, stage, larger))
             except SpecError:  # it is at its most

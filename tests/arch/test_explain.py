@@ -5,6 +5,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nas_budget.arch.blocks import MAX_EXPANSION
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
 from nas_budget.arch.explain import Change, explain
@@ -42,7 +43,8 @@ def test_each_change_is_what_counting_says(spec: ResNetSpec, params: int, macs: 
             assert budget.check(changed(spec, change, change.largest)).fits
         step = 2 if change.name == "kernels" else 1
         beyond = (change.largest or 1 - step) + step
-        most = {"kernels": MAX_KERNEL, "blocks": MAX_BLOCKS, "channels": 10**4}[change.name]
+        limits = {"kernels": MAX_KERNEL, "blocks": MAX_BLOCKS, "channels": 10**4, "expansions": MAX_EXPANSION}
+        most = limits[change.name]
         for value in range(beyond, min(beyond + 6 * step, most + 1), step):
             assert not budget.check(changed(spec, change, value)).fits
 
@@ -50,3 +52,10 @@ def test_each_change_is_what_counting_says(spec: ResNetSpec, params: int, macs: 
 def test_what_is_at_its_most_is_left_out() -> None:
     spec = ResNetSpec((1,), blocks=MAX_BLOCKS, kernels=MAX_KERNEL, pool="global")
     assert [c.name for c in explain(spec).changes] == ["channels"]
+
+
+def test_the_next_expansion_of_an_inverted_block_is_a_whole_one() -> None:
+    changes = explain(ResNetSpec((8, 16), blocks=1, block="inverted", expansions=(2.5, 64))).changes
+    assert [(c.stage, c.value, c.next) for c in changes if c.name == "expansions"] == [(1, 2.5, 3)]
+    narrowing = ResNetSpec((8, 16), block="bottleneck", expansions=0.5)
+    assert {c.name for c in explain(narrowing).changes} == {"channels", "blocks", "kernels"}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nas_budget.train.profile.count_module import ModuleCost
 
 UNCOUNTED = len("not counted  ")
-WORDS = {"channels": "width", "blocks": "blocks", "kernels": "kernel"}
+WORDS = {"channels": "width", "blocks": "blocks", "kernels": "kernel", "expansions": "expansion"}
 
 
 def print_costs(

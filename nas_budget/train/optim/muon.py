@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from itertools import accumulate
 from typing import Any
@@ -27,6 +27,9 @@ class Muon(Optimizer):
     singular values set to about 1, times `lr * max(1, rows / columns) ** 0.5`: its size depends on the learning rate
     and the shape, not on the size of the gradient. A NaN in a gradient makes the whole matrix NaN.
 
+    The outputs of a convolution in groups depend on their group's inputs alone, so each group is a matrix of its own.
+    Of a depthwise convolution that is each filter: its step is about as long as the learning rate, whatever others do.
+
     It takes scaled gradients as torch's fused optimizers do: a `GradScaler` leaves it to the device whether a step is
     taken, and nothing waits for that.
 
@@ -35,6 +38,7 @@ class Muon(Optimizer):
         lr: Learning rate.
         momentum: Share of the old momentum that is kept in a step.
         weight_decay: Decoupled: weights shrink by `lr * weight_decay` in each step.
+        groups: Groups of the convolutions that have more than one, by their weight.
 
     Examples:
         >>> weight = torch.nn.Parameter(torch.zeros(4, 2))
@@ -47,9 +51,11 @@ class Muon(Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[Any], lr: float = 0.05, momentum: float = 0.9, weight_decay: float = 0.0
-    ) -> None:
+        self, params: Iterable[Any], lr: float = 0.05, momentum: float = 0.9, weight_decay: float = 0.0,
+        groups: Mapping[Tensor, int] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self._n_groups = dict(groups or {})  # of the network, and so no part of the state that a checkpoint keeps
         self._step_supports_amp_scaling = True  # torch's scaler then sets `grad_scale` and `found_inf`
 
     @torch.no_grad()
@@ -58,10 +64,14 @@ class Muon(Optimizer):
         with torch.enable_grad():
             loss = closure() if closure else None
         for group in self.param_groups:
-            parameters = sorted((p for p in group["params"] if p.grad is not None), key=lambda p: p.shape)
+            parameters = sorted((p for p in group["params"] if p.grad is not None), key=self._matrices)
             if parameters:
                 self._step(parameters, group)
         return loss
+
+    def _matrices(self, parameter: Tensor) -> tuple[torch.Size, int]:
+        """The shape of a parameter, and into how many matrices its rows are divided."""
+        return parameter.shape, self._n_groups.get(parameter, 1)
 
     def _step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         """The step of parameters sorted by shape, in few calls: a GPU waits longer for a call than for its sums."""
@@ -77,15 +87,16 @@ class Muon(Optimizer):
         ahead = torch.zeros(sum(p.numel() for p in parameters), dtype=like.dtype, device=like.device)
         _sgd(_split(ahead, parameters), gradients, kept, -1.0, group["momentum"], 0.0, scale, skip)
         rough = ahead.to(_iteration_type(like.device, like.dtype))
-        by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
+        by_shape: dict[tuple[torch.Size, int], list[Tensor]] = defaultdict(list)
         for parameter in parameters:
-            by_shape[parameter.shape].append(parameter)
+            by_shape[self._matrices(parameter)].append(parameter)
         start = 0
         # One batched product for all parameters of a shape: many small ones would leave a GPU idle.
-        for shape, alike in by_shape.items():
-            matrices = rough[start : start + len(alike) * shape.numel()].view(len(alike), shape[0], -1)
+        for (shape, groups), alike in by_shape.items():
+            rows = shape[0] // groups
+            matrices = rough[start : start + len(alike) * shape.numel()].view(len(alike) * groups, rows, -1)
             # A tall matrix has fewer singular values than rows: scaled up, its outputs change as much as a wide one's.
-            orthogonalize_(matrices, max(1.0, shape[0] / matrices.shape[2]) ** 0.5)
+            orthogonalize_(matrices, max(1.0, rows / matrices.shape[2]) ** 0.5)
             start += matrices.numel()
         steps = _split(rough.to(like.dtype), parameters)
         _sgd(parameters, steps, [], group["lr"], 0.0, group["weight_decay"], None, skip)

@@ -23,8 +23,9 @@ def make_optimizers(network: nn.Module, recipe: Recipe) -> list[Optimizer]:
     if recipe.optimizer == "sgd":
         return [SGD(_groups(parameters, recipe, recipe.learning_rate), momentum=MOMENTUM, nesterov=True, fused=True)]
     convolutions, rest = [p for p in parameters if p.ndim == 4], [p for p in parameters if p.ndim != 4]
+    grouped = {m.weight: m.groups for m in network.modules() if isinstance(m, nn.Conv2d) and m.groups > 1}
     return [
-        Muon(_groups(convolutions, recipe, recipe.learning_rate), momentum=MOMENTUM),
+        Muon(_groups(convolutions, recipe, recipe.learning_rate), momentum=MOMENTUM, groups=grouped),
         SGD(_groups(rest, recipe, recipe.other_lr), momentum=MOMENTUM, nesterov=True, fused=True),
     ]
 

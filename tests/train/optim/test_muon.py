@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from nas_budget import Recipe
+from nas_budget import Recipe, ResNetSpec, build
 from nas_budget.train.optim import muon as module
 from nas_budget.train.optim.muon import Muon, orthogonalize_
 from nas_budget.train.optim.optimizers import make_optimizers
+from nas_budget.train.optim.recipe import RECIPES
 
 
 @settings(max_examples=30)
@@ -114,3 +115,25 @@ def test_a_gpu_without_bf16_iterates_in_fp16(monkeypatch: pytest.MonkeyPatch) ->
         of[capability] = module._iteration_type.__wrapped__(torch.device("cuda"), torch.float32)
     assert of == {(7, 5): torch.float16, (8, 0): torch.bfloat16}
     assert module._iteration_type(torch.device("cpu"), torch.float32) == torch.float32
+
+
+def test_each_group_of_a_convolution_is_a_matrix_of_its_own() -> None:
+    torch.manual_seed(0)
+    whole, alone = torch.randn(6, 2, 3, 3), torch.randn(6, 1, 3, 3)
+    for gradient, groups in (whole, 3), (alone, 6):
+        together = torch.nn.Parameter(torch.zeros_like(gradient))
+        parts = [torch.nn.Parameter(torch.zeros_like(part)) for part in gradient.chunk(groups)]
+        for weight, its in zip([together, *parts], [gradient, *gradient.chunk(groups)], strict=True):
+            weight.grad = its.clone()
+        Muon([together, *parts], lr=0.1, groups={together: groups}).step()
+        torch.testing.assert_close(together.detach(), torch.cat([part.detach() for part in parts]))
+    norms = together.detach().flatten(1).norm(dim=1)
+    assert bool(((norms > 0.06) & (norms < 0.13)).all())  # no filter is left behind by the others
+
+
+def test_a_depthwise_convolution_is_known_by_its_module_and_a_stem_of_one_channel_is_none() -> None:
+    network = build(ResNetSpec((8, 16), blocks=1, block="separable", in_channels=1))
+    muon = make_optimizers(network, RECIPES["brief"])[0]
+    assert isinstance(muon, Muon)
+    assert muon._matrices(network.conv1.weight) == ((8, 1, 3, 3), 1)
+    assert muon._matrices(network.layer1[0].conv1.weight) == ((8, 1, 3, 3), 8)
