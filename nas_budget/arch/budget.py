@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from typing import Any
 
-from nas_budget.arch.cost import BYTES_PER_WEIGHT, Cost, cost
+from nas_budget.arch.cost import BYTES_PER_NUMBER, Cost, cost
 from nas_budget.arch.spec import AnySpec
 from nas_budget.errors import QuantityError, UsageError
 
@@ -98,8 +98,9 @@ class Budget:
         params: Trainable parameters.
         macs: Multiply-accumulates for one image.
         weight_bytes: Bytes of parameters and buffers in the format `weight_format`.
-        activation_bytes: Bytes of the most live elements for one image in fp32.
+        activation_bytes: Bytes of the most live elements for one image in the format `activation_format`.
         weight_format: "fp32", "fp16" or "int8".
+        activation_format: Likewise.
 
     Raises:
         QuantityError: A limit that is not a whole number of 1 or more, or an unknown format.
@@ -118,15 +119,17 @@ class Budget:
     weight_bytes: int | None = None
     activation_bytes: int | None = None
     weight_format: str = "fp32"
+    activation_format: str = "fp32"
 
     def __post_init__(self) -> None:
         for name in LIMITS:
             limit = getattr(self, name)
             if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
                 raise QuantityError(f"{name}: a limit of {limit!r} is not allowed; give 1 or more, such as 5M")
-        if self.weight_format not in BYTES_PER_WEIGHT:
-            known = ", ".join(BYTES_PER_WEIGHT)
-            raise QuantityError(f"weight_format: {self.weight_format!r} is unknown; known are {known}")
+        for name in FORMATS:
+            if getattr(self, name) not in BYTES_PER_NUMBER:
+                known = ", ".join(BYTES_PER_NUMBER)
+                raise QuantityError(f"{name}: {getattr(self, name)!r} is unknown; known are {known}")
 
     def check(self, network: AnySpec | Cost) -> Verdict:
         """The verdict on a spec, or on a cost already counted.
@@ -138,21 +141,25 @@ class Budget:
         return self.check_counts({name: self._use(used, name) for name in LIMITS if getattr(self, name)})
 
     def check_counts(self, used: Mapping[str, int]) -> Verdict:
-        """The verdict on counts, by the name of each limit that is set; `weight_bytes` is in the budget's format."""
+        """The verdict on counts, by the name of each limit that is set; bytes are in the budget's formats."""
         limits = ((name, getattr(self, name)) for name in LIMITS)
         return Verdict(tuple(Margin(name, limit, used[name]) for name, limit in limits if limit))
 
     def scaled(self, share: float) -> Budget:
         """The budget with every limit multiplied by a share of it, 0 < share <= 1, and at least 1."""
         limits = {name: getattr(self, name) for name in LIMITS}
-        shrunk = {name: limit and max(1, int(limit * share)) for name, limit in limits.items()}
-        return Budget(**shrunk, weight_format=self.weight_format)
+        shrunk: dict[str, Any] = {name: limit and max(1, int(limit * share)) for name, limit in limits.items()}
+        return replace(self, **shrunk)
 
     def _use(self, used: Cost, name: str) -> int:
         value = used.weight_bytes[self.weight_format] if name == "weight_bytes" else getattr(used, name)
         if value is None:
             raise UsageError(f"{name}: not counted for networks of a family of your own; leave that limit out")
-        return int(value)
+        return self.activation_bytes_of(value) if name == "activation_bytes" else int(value)
+
+    def activation_bytes_of(self, in_fp32: int) -> int:
+        """Bytes of activations in the budget's format, of those in fp32 that `Cost` counts."""
+        return in_fp32 // BYTES_PER_NUMBER["fp32"] * BYTES_PER_NUMBER[self.activation_format]
 
     def to_dict(self) -> dict[str, Any]:
         """The limits as JSON-ready values."""
@@ -161,11 +168,15 @@ class Budget:
     def __str__(self) -> str:
         """The limits that are set, in words."""
         words = {**WORDS, "weight_bytes": f"bytes of {self.weight_format} weights"}
+        if self.activation_format != "fp32":
+            words["activation_bytes"] = f"bytes of {self.activation_format} activations"
         set_limits = [f"{getattr(self, name):,} {words[name]}" for name in LIMITS if getattr(self, name)]
         return ", ".join(set_limits) or "no limit"
 
 
-LIMITS = tuple(f.name for f in fields(Budget) if f.name != "weight_format")
+FORMATS = ("weight_format", "activation_format")
+"""Fields of a budget that are no limits."""
+LIMITS = tuple(f.name for f in fields(Budget) if f.name not in FORMATS)
 NO_LIMIT = Budget(params=None)
 """A budget that every network keeps."""
 

@@ -11,7 +11,7 @@ from nas_budget.arch.family_spec import FamilySpec
 from nas_budget.arch.layers import Layer, layers
 from nas_budget.arch.spec import AnySpec, ResNetSpec
 
-BYTES_PER_WEIGHT = {"fp32": 4, "fp16": 2, "int8": 1}
+BYTES_PER_NUMBER = {"fp32": 4, "fp16": 2, "int8": 1}
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Cost:
     @property
     def weight_bytes(self) -> dict[str, int]:
         """Bytes of parameters and buffers, by number format."""
-        return {name: size * (self.params + self.buffers) for name, size in BYTES_PER_WEIGHT.items()}
+        return {name: size * (self.params + self.buffers) for name, size in BYTES_PER_NUMBER.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON-ready values; `stages` holds the parts."""
@@ -111,7 +111,7 @@ def cost(spec: AnySpec) -> Cost:
         params=sum(layer.params for layer in walk),
         macs=sum(layer.macs for layer in walk),
         buffers=sum(layer.buffers for layer in walk),
-        activation_bytes=BYTES_PER_WEIGHT["fp32"] * max(layer.live_elements for layer in walk),
+        activation_bytes=BYTES_PER_NUMBER["fp32"] * max(layer.live_elements for layer in walk),
         depth=_depth(spec),
         parts=_parts(walk),
     )

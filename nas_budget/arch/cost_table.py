@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from nas_budget.arch import closed_form
 from nas_budget.arch.blocks import ACTIVATIONS, FAMILIES, MAX_EXPANSION
 from nas_budget.arch.budget import LIMITS, Budget
-from nas_budget.arch.cost import BYTES_PER_WEIGHT
+from nas_budget.arch.cost import BYTES_PER_NUMBER
 from nas_budget.arch.spec import MAX_BLOCKS, MAX_CHANNELS, MAX_IMAGE_SIZE, MAX_KERNEL, MAX_STRIDE, ResNetSpec
 from nas_budget.errors import SpecError
 
@@ -289,7 +289,10 @@ def limited_counts(counted: Mapping[str, Counts], budget: Budget) -> Iterator[tu
     for name in LIMITS:
         if limit := getattr(budget, name):
             if name == "weight_bytes":
-                yield (counted["params"] + counted["buffers"]) * BYTES_PER_WEIGHT[budget.weight_format], limit
+                yield (counted["params"] + counted["buffers"]) * BYTES_PER_NUMBER[budget.weight_format], limit
+            elif name == "activation_bytes":
+                size = BYTES_PER_NUMBER[budget.activation_format]
+                yield counted[name] // BYTES_PER_NUMBER["fp32"] * size, limit
             else:
                 yield counted[name], limit
 

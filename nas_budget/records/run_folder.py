@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from nas_budget.arch.budget import LIMITS, Budget
+from nas_budget.arch.budget import FORMATS, LIMITS, Budget
 from nas_budget.errors import InputError, NasBudgetError
 from nas_budget.records.field_table import is_strange
 from nas_budget.records.finalists import FinalistRun, read_finalists
@@ -30,7 +30,7 @@ COLUMNS = (
     "of",
     "validation_images",
     "data",
-    "weight_format",
+    *FORMATS,
     *(f"budget_{name}" for name in LIMITS),
 )
 
@@ -158,9 +158,10 @@ def _study(folder: Path) -> dict[str, Any]:
     if best:
         about |= {"proxy": best[0], "accuracy": best[1], "params": -best[2]}
     if rows:
-        images, data, weight_format, *limits = rows[0][5:]
+        images, data, *others = rows[0][5:]
+        formats, limits = others[: len(FORMATS)], others[len(FORMATS) :]
         budget = {name: int(limit) for name, limit in zip(LIMITS, limits, strict=True) if limit}
-        about |= {"images": int(images), "data": data, "budget": budget | {"weight_format": weight_format}}
+        about |= {"images": int(images), "data": data, "budget": budget | dict(zip(FORMATS, formats, strict=True))}
     if strange := [value for value in (*about.values(), *about.get("budget", {}).values()) if is_strange(value)]:
         raise ValueError(f"a number is {strange[0]!r:.60}")
     return about

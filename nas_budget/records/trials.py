@@ -101,6 +101,7 @@ class TrialRecord:
         budget_weight_bytes: Limit on bytes of weights, in the format `weight_format`.
         budget_activation_bytes: Limit on bytes of activations.
         weight_format: Number format of the limit on bytes of weights.
+        activation_format: Number format of the limit on bytes of activations.
         seed: Seed of the training, of several the first.
         device: Where it ran.
         precision: Number format it trained in.
@@ -163,6 +164,7 @@ class TrialRecord:
     budget_weight_bytes: int | None
     budget_activation_bytes: int | None
     weight_format: str
+    activation_format: str
     seed: int
     device: str
     precision: str
@@ -183,6 +185,8 @@ OF_RESIDUAL = (
 KINDS = {field.name: str(field.type) for field in fields(TrialRecord)}
 """Type of each column."""
 COLUMNS = tuple(KINDS)
+LATER = {"activation_format": "fp32"}
+"""Columns that older tables do not have, and what held before."""
 STATES = ("complete", "pruned", "failed")
 CURVE = re.compile(r"\s*([01](\.\d*)?([eE]-?\d+)?\s*)*")
 LOSSES = re.compile(r"\s*((\d+(\.\d*)?([eE][+-]?\d+)?|nan|inf)\s*)*")
@@ -235,12 +239,12 @@ def read_columns(file: Path, names: Sequence[str]) -> dict[str, Sequence[str]]:
     except (OSError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or "empty, cut off, or not a text"
         raise TableError(f"{file}: cannot be read as a trials table ({reason})") from None
-    if missing := [name for name in COLUMNS if name not in head]:
+    if missing := [name for name in COLUMNS if name not in (*head, *LATER)]:
         raise TableError(f"{file}: {_of_another_version(missing)}")
     if any(len(row) != len(head) for row in rows):
         raise TableError(f"{file}: a row is cut off; a search that resumes writes the table anew")
     cells = [*zip(*rows, strict=True)] or [()] * len(head)
-    return {name: cells[head.index(name)] for name in names}
+    return {name: cells[head.index(name)] if name in head else [LATER[name]] * len(rows) for name in names}
 
 
 def _of_another_version(missing: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nas_budget.arch import closed_form
 from nas_budget.arch.budget import Budget
-from nas_budget.arch.cost import BYTES_PER_WEIGHT
+from nas_budget.arch.cost import BYTES_PER_NUMBER
 from nas_budget.arch.cost_table import together
 from nas_budget.arch.spec import map_sizes
 from nas_budget.errors import SpaceTooLargeError
@@ -180,7 +180,7 @@ def build_graph(space: SearchSpace, layout: dict[str, Any], budget: Budget) -> L
     opened = [*_opened(space, widths, stems, len(heads), len(layout["strides"]))]
     if budget.activation_bytes is not None:
         # The worst moment lies within one stage, so this limit closes edges and adds up to nothing.
-        most = budget.activation_bytes // BYTES_PER_WEIGHT["fp32"]
+        most = budget.activation_bytes // BYTES_PER_NUMBER[budget.activation_format]
         opened = [is_open & (c["live_elements"] <= most) for c, is_open in zip(counted, opened, strict=True)]
     costs, limits = _relative(counted, resources)
     edges = tuple(Edges(c, np.broadcast_to(o, c.shape[1:])) for c, o in zip(costs, opened, strict=True))
@@ -196,7 +196,7 @@ def _resources(budget: Budget) -> list[Resource]:
         found.append((("macs",), budget.macs))
     if budget.weight_bytes is not None:
         # Counted in weights instead of bytes; a part of a weight is never stored, so the quotient may be rounded down.
-        found.append((("params", "buffers"), budget.weight_bytes // BYTES_PER_WEIGHT[budget.weight_format]))
+        found.append((("params", "buffers"), budget.weight_bytes // BYTES_PER_NUMBER[budget.weight_format]))
     return found or [(("params",), NO_LIMIT)]
 
 

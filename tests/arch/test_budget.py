@@ -28,6 +28,11 @@ def test_every_limit_is_checked_in_its_own_unit() -> None:
     assert not Budget(None, used.macs - 1).check(used).fits
     assert not Budget(None, weight_bytes=used.weight_bytes["int8"], weight_format="fp16").check(used).fits
     assert not Budget(None, activation_bytes=used.activation_bytes - 1).check(used).fits
+    for name, share in ("fp16", 2), ("int8", 4):
+        least = used.activation_bytes // share
+        assert Budget(None, activation_bytes=least, activation_format=name).check(used).margins[0].margin == 0
+        assert not Budget(None, activation_bytes=least - 1, activation_format=name).check(used).fits
+    assert str(Budget(None, activation_bytes=9, activation_format="int8")) == "9 bytes of int8 activations"
     assert Budget(None).check(used).fits
 
 

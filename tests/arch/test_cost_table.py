@@ -84,6 +84,7 @@ def test_only_the_columns_asked_for() -> None:
         Budget(90_000, weight_bytes=100_000, weight_format="int8"),
         Budget(None, weight_bytes=300_001),
         Budget(None, activation_bytes=150_000),
+        Budget(None, activation_bytes=40_000, activation_format="int8"),
     ],
 )
 def test_what_fits_is_what_the_budget_says(budget: Budget) -> None:

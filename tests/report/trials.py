@@ -29,8 +29,9 @@ def record(number: int = 0, **changes: Any) -> TrialRecord:
         "batch_size": 64, "seeds": 1, "curve": "0.2 0.4 0.5", "train_losses": "2.1 1.8 1.6", "rungs": "2 4",
         "pruner_metric": "loss", "predicted": 0.48, "predicted_deviation": 0.02, "data": "mine", "images": 4000,
         "validation_images": 1000, "budget_params": 50_000, "budget_macs": None, "budget_weight_bytes": None,
-        "budget_activation_bytes": None, "weight_format": "fp32", "seed": 0, "device": "a CPU (2 threads)",
-        "precision": "fp32", "micro_batches": 1, "versions": "nas-budget 0.1.0, torch 2.13.0", "worker": 0,
+        "budget_activation_bytes": None, "weight_format": "fp32", "activation_format": "fp32", "seed": 0,
+        "device": "a CPU (2 threads)", "precision": "fp32", "micro_batches": 1,
+        "versions": "nas-budget 0.1.0, torch 2.13.0", "worker": 0,
         "started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T00:00:00+00:00", "reason": "",
         "spec": json.dumps({"channels": [8, 16], "number": number}),
     }  # fmt: skip

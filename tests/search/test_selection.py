@@ -123,6 +123,7 @@ def test_data_and_limits_are_those_of_the_study_whatever_its_table(study: Path) 
     expected = {
         "data.name": "my.npz", "budget.params": 20_000_000, "budget.macs": 9_000_000, "budget.weight_bytes": "none",
         "budget.activation_bytes": "none", "budget.weight_format": "fp32",
+        "budget.activation_format": "fp32",
     }  # fmt: skip
     assert study_defaults(study) == expected
     (study / "trials.csv").unlink()

@@ -51,6 +51,7 @@ BUDGETS = [
     Budget(5_000, weight_bytes=5_400, weight_format="int8"),
     Budget(9_000, macs=2_000_000, weight_bytes=9_100, weight_format="int8", activation_bytes=70_000),
     Budget(None, activation_bytes=60_000),
+    Budget(None, activation_bytes=15_000, activation_format="int8"),
     Budget(1),
 ]
 

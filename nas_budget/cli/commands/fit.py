@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas_budget.arch.budget import Budget
+from nas_budget.arch.budget import LIMITS
 from nas_budget.arch.cost import cost
 from nas_budget.cli.console import costs
 from nas_budget.cli.console.output import out, out_json
@@ -19,8 +19,8 @@ from nas_budget.errors import UsageError
 Keys = Annotated[
     dict[str, Any],
     StudyKeys(
-        "budget", "max_macs", "max_weight_bytes", "weight_format", "max_activation_bytes", "block", "activation",
-        "data", set_panel=NETWORK, block={"panel": NETWORK}, activation={"panel": NETWORK},
+        "budget", "max_macs", "max_weight_bytes", "weight_format", "max_activation_bytes", "activation_format",
+        "block", "activation", "data", set_panel=NETWORK, block={"panel": NETWORK}, activation={"panel": NETWORK},
         data={"text": "Images the networks are for; their size and classes count.", "panel": NETWORK},
     ),
 ]  # fmt: skip
@@ -45,7 +45,7 @@ def fit(
     """
     proportions = _proportions(shape, channels)
     budget = limits.read()
-    if budget == Budget(None, weight_format=budget.weight_format):
+    if not any(getattr(budget, name) for name in LIMITS):
         raise UsageError("no limit given; write --budget 5M or --max-macs 30M")
     from nas_budget.arch.fit import fit as fit_shape
 

@@ -23,7 +23,7 @@ Keys = Annotated[
     dict[str, Any],
     StudyKeys(
         "recipe", "epochs", "data", "images", "seed", "device", "precision", "threads", "budget", "max_macs",
-        "max_weight_bytes", "weight_format", "max_activation_bytes",
+        "max_weight_bytes", "weight_format", "max_activation_bytes", "activation_format",
         set_panel=TRAINING,
         recipe={
             "text": "strong, evening, fast, brief, paper, or study for that of the trial.", "default": "strong",
@@ -39,6 +39,7 @@ Keys = Annotated[
         max_weight_bytes={"default": "study's or none"},
         weight_format={"default": "study's or fp32"},
         max_activation_bytes={"default": "study's or none"},
+        activation_format={"default": "study's or fp32"},
     ),
 ]  # fmt: skip
 

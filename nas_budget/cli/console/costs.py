@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from nas_budget.arch.budget import Budget, Margin, Verdict
-from nas_budget.arch.cost import Cost, cost
+from nas_budget.arch.cost import BYTES_PER_NUMBER, Cost, cost
 from nas_budget.arch.layers import layers
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.console.output import field, log, out, out_json, show, table, verdict_line
@@ -47,7 +47,7 @@ def print_costs(
         _print_explanation(spec, used, limits, explanation)
     else:
         _print_weights(used)
-        out(f"activations  {used.activation_bytes:,} B at the peak (fp32, one image)")
+        _print_activations(used)
         out(f"depth        {used.depth}")
     if measure:
         log("\nmeasuring, for about ten seconds ...")
@@ -63,13 +63,28 @@ def compare(specs: Sequence[ResNetSpec], limits: Budget, as_json: bool) -> bool:
     if as_json:
         out_json([{"spec": s.to_dict(), **used.to_dict(), **verdict.to_dict()} for s, used, verdict in counted])
         return fit
-    weights = limits.weight_format
+    weights, activations = limits.weight_format, limits.activation_format
     rows = [
-        (str(i), f"{used.params:,}", f"{used.macs:,}", f"{used.weight_bytes[weights]:,}", f"{used.activation_bytes:,}",
-         str(used.depth), "fits" if verdict.fits else "OVER")
+        (str(i), f"{used.params:,}", f"{used.macs:,}", f"{used.weight_bytes[weights]:,}",
+         f"{limits.activation_bytes_of(used.activation_bytes or 0):,}", str(used.depth),
+         "fits" if verdict.fits else "OVER")
         for i, (_, used, verdict) in enumerate(counted, start=1)
     ]  # fmt: skip
-    show(table(("", "params", "MACs", f"{weights} B", "activ. B", "depth", "budget"), rows, left=(0, 6)))
+    show(
+        table(
+            (
+                "",
+                "params",
+                "MACs",
+                f"{weights} B",
+                "activ. B" if activations == "fp32" else f"{activations} activ. B",
+                "depth",
+                "budget",
+            ),
+            rows,
+            left=(0, 6),
+        )
+    )
     out("")
     for i, (spec, _, verdict) in enumerate(counted, start=1):
         margins = ", ".join(map(_margin_in_words, verdict.margins))
@@ -153,6 +168,12 @@ def _print_weights(used: Cost | ModuleCost) -> None:
     sizes = ", ".join(f"{size:,} B {name}" for name, size in used.weight_bytes.items())
     out(f"\nweights      {sizes}")
     out(f"buffers      {used.buffers:,} (in the weights' bytes, not in the parameters)")
+
+
+def _print_activations(used: Cost) -> None:
+    in_fp32 = used.activation_bytes or 0
+    sizes = (f"{in_fp32 * size // BYTES_PER_NUMBER['fp32']:,} B {name}" for name, size in BYTES_PER_NUMBER.items())
+    out(f"activations  {', '.join(sizes)} at the peak")
 
 
 def _print_measured(found: Measurement) -> None:

@@ -169,7 +169,7 @@ def budget_of(record: TrialRecord) -> Budget:
     """The limits of the study of a trial."""
     return Budget(
         record.budget_params, record.budget_macs, record.budget_weight_bytes, record.budget_activation_bytes,
-        record.weight_format or "fp32",
+        record.weight_format or "fp32", record.activation_format or "fp32",
     )  # fmt: skip
 
 

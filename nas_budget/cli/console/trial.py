@@ -109,6 +109,7 @@ def _next(folder: Path, record: TrialRecord, spec: AnySpec) -> list[str]:
         "--max-weight-bytes": record.budget_weight_bytes,
         "--weight-format": record.weight_format if record.budget_weight_bytes else None,
         "--max-activation-bytes": record.budget_activation_bytes,
+        "--activation-format": record.activation_format if record.budget_activation_bytes else None,
     }
     words = [word for option, limit in limits.items() if limit for word in (option, limit)]
     counted = command("count", *network_options(spec, image=True), *words) if isinstance(spec, ResNetSpec) else ""

@@ -7,9 +7,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
-from nas_budget.arch.budget import WORDS, Budget, parse_quantity
+from nas_budget.arch.budget import FORMATS, WORDS, Budget, parse_quantity
 from nas_budget.arch.spec import AnySpec, spec_from_json
-from nas_budget.cli.options.completion import ACTIVATIONS, BLOCKS, WEIGHT_FORMATS
+from nas_budget.cli.options.completion import ACTIVATIONS, BLOCKS, NUMBER_FORMATS
 from nas_budget.cli.options.declare import BUDGET, NETWORK, option
 from nas_budget.errors import SpecError, UsageError
 from nas_budget.untrusted import read_text
@@ -87,9 +87,13 @@ class BudgetOptions:
     max_weight_bytes: Annotated[str, option("Most bytes of weights, such as 250kB or 1MiB.", BUDGET)] = ""
     weight_format: Annotated[
         str,
-        option(f"Number format of those: {', '.join(WEIGHT_FORMATS)}.", BUDGET, "fp32", choices=WEIGHT_FORMATS),
+        option(f"Number format of those: {', '.join(NUMBER_FORMATS)}.", BUDGET, "fp32", choices=NUMBER_FORMATS),
     ] = "fp32"
-    max_activation_bytes: Annotated[str, option("Most bytes of live elements (fp32, one image).", BUDGET)] = ""
+    max_activation_bytes: Annotated[str, option("Most bytes of live elements for one image.", BUDGET)] = ""
+    activation_format: Annotated[
+        str,
+        option(f"Number format of those: {', '.join(NUMBER_FORMATS)}.", BUDGET, "fp32", choices=NUMBER_FORMATS),
+    ] = "fp32"
 
     def read(self) -> Budget:
         """The budget."""
@@ -99,6 +103,7 @@ class BudgetOptions:
             _limit("--max-weight-bytes", self.max_weight_bytes),
             _limit("--max-activation-bytes", self.max_activation_bytes),
             self.weight_format,
+            self.activation_format,
         )
 
 
@@ -115,10 +120,14 @@ class BudgetChanges:
     ] = ""
     weight_format: Annotated[
         str,
-        option(f"Number format of those: {', '.join(WEIGHT_FORMATS)}.", BUDGET, "the run's", choices=WEIGHT_FORMATS),
+        option(f"Number format of those: {', '.join(NUMBER_FORMATS)}.", BUDGET, "the run's", choices=NUMBER_FORMATS),
     ] = ""
     max_activation_bytes: Annotated[
-        str, option("Most bytes of live elements (fp32, one image), or none.", BUDGET, "the run's")
+        str, option("Most bytes of live elements for one image, or none.", BUDGET, "the run's")
+    ] = ""
+    activation_format: Annotated[
+        str,
+        option(f"Number format of those: {', '.join(NUMBER_FORMATS)}.", BUDGET, "the run's", choices=NUMBER_FORMATS),
     ] = ""
 
     def read(self) -> dict[str, Any]:
@@ -130,7 +139,7 @@ class BudgetChanges:
             "activation_bytes": ("--max-activation-bytes", self.max_activation_bytes, "bytes"),
         }
         limits: dict[str, Any] = {field: _limit(name, text, of) for field, (name, text, of) in texts.items() if text}
-        return limits | ({"weight_format": self.weight_format} if self.weight_format else {})
+        return limits | {name: getattr(self, name) for name in FORMATS if getattr(self, name)}
 
 
 def _limit(name: str, text: str, of: str = "bytes") -> int | None:

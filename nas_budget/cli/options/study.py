@@ -21,7 +21,7 @@ from nas_budget.cli.options.completion import (
     RECIPES,
     SAMPLERS,
 )
-from nas_budget.cli.options.completion import WEIGHT_FORMATS as FORMATS
+from nas_budget.cli.options.completion import NUMBER_FORMATS as FORMATS
 from nas_budget.cli.options.declare import BUDGET, SEARCH, STORAGE, TRAINING, option
 from nas_budget.errors import UsageError
 from nas_budget.untrusted import read_json, read_text, read_toml
@@ -120,7 +120,10 @@ OPTIONS = {
         "budget.weight_format", f"Number format of those: {_words(FORMATS)}.", BUDGET, "fp32", FORMATS
     ),
     "max_activation_bytes": Key(
-        "budget.activation_bytes", "Most bytes of live elements (fp32, one image).", BUDGET, "none"
+        "budget.activation_bytes", "Most bytes of live elements for one image.", BUDGET, "none"
+    ),
+    "activation_format": Key(
+        "budget.activation_format", f"Number format of those: {_words(FORMATS)}.", BUDGET, "fp32", FORMATS
     ),
     "fill": Key(
         "space.fill", "Share of the budget that networks use, such as 0.9:1 for near it.", BUDGET,

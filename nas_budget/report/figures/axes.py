@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from nas_budget.arch.cost import BYTES_PER_WEIGHT
+from nas_budget.arch.cost import BYTES_PER_NUMBER
 
-SHARE_OF_FP32 = {name: size / BYTES_PER_WEIGHT["fp32"] for name, size in BYTES_PER_WEIGHT.items()}
+SHARE_OF_FP32 = {name: size / BYTES_PER_NUMBER["fp32"] for name, size in BYTES_PER_NUMBER.items()}
 """Bytes of weights in a format, as a share of those in fp32."""
 
 

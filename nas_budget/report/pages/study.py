@@ -101,7 +101,10 @@ def _limits(trial: pd.Series[Any]) -> Iterable[tuple[float, float, str]]:
             trial["weight_bytes"] * SHARE_OF_FP32.get(trial["weight_format"], 1),
             f"bytes of {trial['weight_format']} weights",
         ),
-        "budget_activation_bytes": (trial["activation_bytes"], "bytes of activations"),
+        "budget_activation_bytes": (
+            trial["activation_bytes"] * SHARE_OF_FP32.get(trial["activation_format"], 1),
+            f"bytes of {trial['activation_format']} activations".replace("fp32 ", ""),
+        ),
     }
     for column, (use, words) in uses.items():
         if pd.notna(trial[column]):

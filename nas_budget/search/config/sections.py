@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from nas_budget.arch.budget import WORDS, Budget, parse_quantity
-from nas_budget.arch.cost import BYTES_PER_WEIGHT
+from nas_budget.arch.cost import BYTES_PER_NUMBER
 from nas_budget.errors import QuantityError
 from nas_budget.space.space import SearchSpace
 from nas_budget.train.optim.recipe import RECIPES, Recipe
 
 CLOSED = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-WEIGHT_FORMATS = tuple(BYTES_PER_WEIGHT)
+NUMBER_FORMATS = tuple(BYTES_PER_NUMBER)
 
 Auto = Literal["auto"]
 
@@ -189,7 +189,8 @@ BudgetSection = _section(
         "macs": (Annotated[Limit, _quantity_of(WORDS["macs"])], "none"),
         "weight_bytes": (Annotated[Limit, _quantity_of("bytes")], "none"),
         "activation_bytes": (Annotated[Limit, _quantity_of("bytes")], "none"),
-        "weight_format": (Literal[*WEIGHT_FORMATS], WEIGHT_FORMATS[0]),
+        "weight_format": (Literal[*NUMBER_FORMATS], NUMBER_FORMATS[0]),
+        "activation_format": (Literal[*NUMBER_FORMATS], NUMBER_FORMATS[0]),
     },
 )
 FamilyTarget: Any = Annotated[

@@ -171,8 +171,10 @@ def is_held(key: str) -> bool:
 
 def differences(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:
     """What a resumed study must not change and does, in words, of two `StudyConfig.to_dict`."""
-    # A study that was recorded before a space had a key proposed networks of the key's default.
-    usual = {"space": json.loads(json.dumps(asdict(SearchSpace())))}
+    # A study that was recorded before a space or a budget had a key was one of the key's default.
+    usual = {
+        name: json.loads(json.dumps(asdict(made))) for name, made in (("space", SearchSpace()), ("budget", Budget()))
+    }
     for section in SECTIONS:
         known = usual.get(section, {}) | recorded[section]
         for field_name, value in asked[section].items():

@@ -248,6 +248,7 @@ def row_of(trial: FrozenTrial, settings: StudyConfig) -> TrialRecord:
         budget_weight_bytes=limits.weight_bytes,
         budget_activation_bytes=limits.activation_bytes,
         weight_format=limits.weight_format,
+        activation_format=limits.activation_format,
         seed=settings.seed,
         device=known.get("device", ""),
         precision=settings.precision,

@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas_budget.arch.budget import Budget, Verdict
-from nas_budget.arch.cost import BYTES_PER_WEIGHT
+from nas_budget.arch.cost import BYTES_PER_NUMBER
 from nas_budget.errors import InputError, NasBudgetError, UsageError
 from nas_budget.train.modules.load_module import build_on_meta, describe_error, isolated, load_module
 from nas_budget.train.profile.op_counts import UncountedOps, rules
@@ -242,7 +242,7 @@ def _weight_bytes(module: nn.Module) -> tuple[int, dict[str, int]]:
     weights = [*module.parameters(), *buffers]
     floats = sum(w.numel() for w in weights if w.is_floating_point())
     integers = sum(w.numel() * w.element_size() for w in weights if not w.is_floating_point())
-    return integers, {name: size * floats + integers for name, size in BYTES_PER_WEIGHT.items()}
+    return integers, {name: size * floats + integers for name, size in BYTES_PER_NUMBER.items()}
 
 
 def _problem(error: Exception, inputs: Sequence[ModuleInput]) -> str:

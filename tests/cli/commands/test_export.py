@@ -92,14 +92,15 @@ def with_limits(folder: Path, budget: object) -> None:
 
 def test_the_limits_of_the_run_are_certified_and_options_replace_one_each(run: Run, folder: Path) -> None:
     limits = {"params": None, "macs": 10**6, "weight_bytes": 250_000, "activation_bytes": 64_000}
+    activations = {"activation_format": "fp32"}
     with_limits(folder, {**limits, "weight_format": "int8"})
     made = run("export", folder, "--json").json
-    assert made["budget"] == {**limits, "weight_format": "int8"}
+    assert made["budget"] == {**limits, "weight_format": "int8", **activations}
     assert [*made["margins"]] == ["macs", "weight_bytes", "activation_bytes"]
     assert made["margins"]["weight_bytes"]["used"] == cost(SPEC).weight_bytes["int8"]
     assert "budget" not in made["training"]
     changed = run("export", folder, "--budget", "9k", "--max-macs", "none", "--weight-format", "fp16", "--json").json
-    assert changed["budget"] == {**limits, "params": 9_000, "macs": None, "weight_format": "fp16"}
+    assert changed["budget"] == {**limits, "params": 9_000, "macs": None, "weight_format": "fp16", **activations}
     (folder / WEIGHTS).rename(folder / "alone.safetensors")
     alone = run("export", folder / "alone.safetensors")
     said = "limits       1,000,000 MACs, 250,000 bytes of int8 weights, 64,000 bytes of activations"

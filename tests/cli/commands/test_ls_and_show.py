@@ -86,7 +86,8 @@ def test_studies_and_runs_are_listed_the_last_changed_first(run: Run, runs: Path
     assert (begun["epoch"], begun["epochs"], begun["accuracy"]) == (7, 20, None)
     assert (long["kind"], long["seeds"], long["accuracy"]) == ("run", 2, pytest.approx(0.905))
     assert study["trials"] == {"complete": 25, "pruned": 5, "failed": 0}
-    assert study["budget"] == {"params": 150_000, "macs": 6_000_000, "weight_format": "fp32"}
+    formats = {"weight_format": "fp32", "activation_format": "fp32"}
+    assert study["budget"] == {"params": 150_000, "macs": 6_000_000, **formats}
     assert abs(datetime.fromisoformat(study["changed"]).timestamp() - time.time() + 9 * 3600) < 60
 
 

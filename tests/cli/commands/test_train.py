@@ -66,7 +66,7 @@ def test_the_limits_of_a_study_stay_with_its_network_to_the_certificate(
     weights = f"{kilobytes},000 bytes of {weight_format} weights"
     words = f"6,000 parameters, 400,000 MACs, {weights}, 90,000 bytes of activations"
     budget = {"params": 6_000, "macs": 400_000, "weight_bytes": 1_000 * kilobytes, "activation_bytes": 90_000}
-    budget |= {"weight_format": weight_format}
+    budget |= {"weight_format": weight_format, "activation_format": "fp32"}
     assert f"limits   {words}" in ran.err
     folder = tmp_path / "kept"
     settings = json.loads((folder / "run.json").read_text())

@@ -62,7 +62,7 @@ def folder(tmp_path: Path) -> Path:
         ("search --pruner h", ["halving", "hyperband"]),
         ("search --data c", ["cifar10", "cifar100"]),
         ("data s", ["svhn", "shapes"]),
-        ("export runs/run --format o", ["onnx"]),
+        ("export runs/run --format o", ["onnx", "onnx-int8"]),
         ("count --weight-format f", ["fp32", "fp16"]),
     ],
 )

@@ -82,6 +82,12 @@ EVERY_LIMIT = """\
         ([record()], [], "50.0% ± 3.1% with 10,000 parameters", "nan"),
         ([record(seeds=3)], [], "after 6 epochs, mean of 3 trainings;", "one training"),
         ([record(**LIMITS, weight_format="int8")], [], EVERY_LIMIT, "no limit"),
+        (
+            [record(**LIMITS, activation_format="int8")],
+            [],
+            "39,424 of 64,000 bytes of int8 activations to spare",
+            "nan",
+        ),
         ([record(budget_params=None)], [], "no limit", "to spare"),
         (mixed(data="cifar10"), [], "Published networks were trained", "built-in shapes"),
         (mixed(data="shapes"), [], "built-in shapes", "Published networks"),
