@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nas_budget.arch.cost import cost
 from nas_budget.cli.console.costs import print_verdict
 from nas_budget.cli.console.output import logger, out, out_json, show, table
 from nas_budget.cli.console.progress import busy, progress_if_any
@@ -132,6 +133,7 @@ def _print(made: Certificate, folder: Path) -> None:
     if made.quantization:
         _print_int8(made.quantization)
     out(f"\nnetwork      {made.spec}")
+    out(f"parameters   {cost(made.spec).params:,} trainable, {made.all_params:,} in all")
     out(f"accuracy     {_accuracy(made)}, {made.about.get('weights', 'plain')} weights")
     out(f"digest       {made.weights_digest}")
     out(f"certificate  {folder / CERTIFICATE}")

@@ -113,6 +113,7 @@ class Certificate:
         versions: Version of each package that took part.
         date: Date and time, in UTC.
         quantization: The files of int8 and their accuracy; None without such files.
+        frozen: Parameters that are not trained, as a family of your own may have some.
 
     Examples:
         >>> from nas_budget import ResNetSpec
@@ -130,6 +131,12 @@ class Certificate:
     versions: dict[str, str]
     date: str
     quantization: Quantization | None = None
+    frozen: int = 0
+
+    @property
+    def all_params(self) -> int:
+        """Parameters, trainable and frozen."""
+        return cost(self.spec).params + self.frozen
 
     @property
     def fits(self) -> bool:
@@ -168,7 +175,9 @@ class Certificate:
             "network": str(self.spec),
             "spec": self.spec.to_dict(),
             "params": used.params,
-            "buffers": used.buffers,
+            "frozen_params": self.frozen,
+            "all_params": self.all_params,
+            "buffers": used.buffers - self.frozen,
             "macs": used.macs,
             "weight_bytes": used.weight_bytes,
             "activation_bytes": used.activation_bytes,

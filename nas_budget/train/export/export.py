@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
@@ -61,12 +61,17 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Format:
-    """How a model is written to a file of this name, and read back; `counted` says how parameters are recognized."""
+    """How a model is written to a file of this name, and read back.
+
+    `counted` says how parameters are recognized. Where `with_frozen`, frozen ones are among those counted, as such a
+    file does not tell them apart.
+    """
 
     file: str
     write: Callable[[Path, Model], None]
     read: Callable[[Path, Batches], Reading]
     counted: str
+    with_frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,7 @@ def export(
             ),
             versions={name: version(name) for name in packages},
             date=datetime.now(UTC).isoformat(timespec="seconds"),
+            frozen=frozen_of(model.network),
             quantization=_write_int8(folder, model, images, int8, per_layer) if int8 and images else None,
         )
         write_whole(folder / CERTIFICATE, json.dumps(made.to_dict(), indent=2) + "\n")
@@ -183,10 +189,12 @@ def _write(path: Path, name: str, form: Format, model: Model, batches: Batches, 
 
     A file that does not hold the network is removed.
     """
+    frozen = frozen_of(model.network) if form.with_frozen else 0
     params = cost(model.spec).params
     try:
         form.write(path, model)
-        found, logits = form.read(path, batches)
+        counted, logits = form.read(path, batches)
+        found = counted - frozen
         if found != params:
             raise ModelError(f"{path}: {found:,} parameters are counted in it, the spec has {params:,}; it was removed")
         difference = None if logits is None else certificate.max_difference(logits, expected)
@@ -208,6 +216,11 @@ def _write(path: Path, name: str, form: Format, model: Model, batches: Batches, 
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     return FileRecord(path.name, name, len(content), digest, found, form.counted, difference)
+
+
+def frozen_of(network: nn.Module) -> int:
+    """How many parameters of a network are not trained."""
+    return sum(parameter.numel() for parameter in network.parameters() if not parameter.requires_grad)
 
 
 def _write_int8(
@@ -261,8 +274,11 @@ FORMATS = {
         write_onnx,
         certificate.read_onnx,
         "initializers, without batch norm's mean and variance (its inputs 4 and 5) and the images' mean and deviation",
+        with_frozen=True,
     ),
-    "torch": Format("model.pt2", write_torch, certificate.read_torch, "parameters of the loaded program"),
+    "torch": Format(
+        "model.pt2", write_torch, certificate.read_torch, "parameters of the loaded program", with_frozen=True
+    ),
     "python": Format(
         "model.py",
         lambda path, model: write_whole(path, standalone_text(model)),

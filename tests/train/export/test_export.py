@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -23,12 +23,14 @@ from torch import nn
 from nas_budget import Budget, ResNetSpec, build, cost
 from nas_budget.errors import ModelError, StorageError, UsageError
 from nas_budget.records.paths import CERTIFICATE
+from nas_budget.search.samplers.factory import networks_of
 from nas_budget.train.engine.weights import Model, load_model, weights_digest
 from nas_budget.train.export import certificate, export
 from nas_budget.train.export import onnx_export as onnx_file
 from nas_budget.train.export.certificate import TOLERANCE, Certificate, max_difference
 from nas_budget.train.export.standalone import standalone_text
 from nas_budget.train.export.torch_export import RawImages
+from nas_budget.train.modules.family import family_space
 from tests.train.export.exported_models import SMALL, SPECS, images_of, logits_of, model
 
 ALL = list(export.FORMATS)
@@ -142,6 +144,36 @@ def test_a_network_over_budget_is_exported_and_said_to_be_and_what_is_not_known_
     assert export.left_over(tmp_path, made) == ["model.py"]
     (tmp_path / "model.py").unlink()
     assert export.left_over(tmp_path, made) == []
+
+
+class HalfFrozen:
+    """A family whose first layer is not trained."""
+
+    space: ClassVar = {"width": (4, 8)}
+    knob = "width"
+
+    def build(self, input_shape: tuple[int, ...], classes: int, width: int) -> nn.Module:
+        first = nn.Conv2d(input_shape[0], width, 3, stride=2, bias=False).requires_grad_(False)
+        return nn.Sequential(
+            first, nn.BatchNorm2d(width), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes)
+        )
+
+
+def test_parameters_that_are_not_trained_are_told_apart_in_the_certificate(tmp_path: Path) -> None:
+    space = family_space(f"{__name__}:HalfFrozen", image_size=8, in_channels=3, classes=5)
+    spec = networks_of(space, Budget()).decode({"width": 8})
+    network = build(spec)
+    found = export.export(
+        Model(spec, network, tuple("abcde"), (0.0,) * 3, (1.0,) * 3), tmp_path, None, ("onnx", "torch")
+    )
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    frozen, statistics = 3 * 8 * 9, 2 * 8
+    assert found.frozen == frozen
+    assert {f.params for f in found.files} == {trained}
+    written = json.loads((tmp_path / CERTIFICATE).read_text())
+    counts = [written[name] for name in ("params", "frozen_params", "all_params", "buffers")]
+    assert counts == [trained, frozen, trained + frozen, statistics]
+    assert written["weight_bytes"]["fp32"] == 4 * (trained + frozen + statistics)
 
 
 NUDGED, LARGER = model(), model(replace(SMALL, channels=(4, 7)))
