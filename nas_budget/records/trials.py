@@ -43,8 +43,12 @@ class EpochResult:
 
     @property
     def diverged(self) -> bool:
-        """Whether the loss is no longer a finite number."""
-        return not isfinite(self.train_loss)
+        """Whether a loss is no longer a finite number.
+
+        The last step of an epoch can spoil the weights, which only the validation images show then. Without such
+        images accuracy is NaN too, and that says nothing.
+        """
+        return not isfinite(self.train_loss) or (isfinite(self.accuracy) and not isfinite(self.validation_loss))
 
 
 @dataclass(frozen=True)

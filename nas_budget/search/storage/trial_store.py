@@ -16,6 +16,9 @@ from nas_budget.search.pruners.factory import explain_pruning
 from nas_budget.search.pruners.front import loss_key
 from nas_budget.search.storage.optuna_adapter import create_running_trial, frozen_trial, live_trial, report
 
+MOST_ATTEMPTS = 2
+"""How many workers a trial may take with it. Of a crash nobody can tell whether it was the trial's fault."""
+
 
 class TrialStore:
     """The trials of one study in Optuna's storage. Whoever trains trials changes them through this class alone.
@@ -116,6 +119,26 @@ class TrialStore:
         """Complete a lost trial that had come to its end, with the accuracy of its last epoch."""
         number = self._hold(live_trial(self.study, lost))
         self.finish(number, TrialState.COMPLETE, seconds, train_losses=train_losses)
+
+    def note_death(self, number: int, cause: str, seconds: float) -> FrozenTrial | None:
+        """Note that the worker of a trial died. The trial as it ended, where it has now failed for that.
+
+        Args:
+            number: Of the trial.
+            cause: How the worker ended, in words.
+            seconds: What the trial took.
+        """
+        trial = self.study.get_trials(deepcopy=False)[number]
+        if trial.state.is_finished():
+            return None
+        deaths = [*trial.user_attrs.get("deaths", ()), cause]
+        live = live_trial(self.study, trial)
+        live.set_user_attr("deaths", deaths)
+        if len(deaths) < MOST_ATTEMPTS or not self.is_lost(trial):
+            return None
+        self._hold(live)
+        causes = " and ".join(dict.fromkeys(deaths))
+        return self.finish(number, TrialState.FAIL, seconds, f"its worker was lost {len(deaths)} times: {causes}")
 
     def _hold(self, trial: Trial, lost: FrozenTrial | None = None) -> int:
         curve, attrs = (lost.intermediate_values, lost.user_attrs) if lost else ({}, {})

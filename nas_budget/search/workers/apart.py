@@ -24,7 +24,7 @@ class _Call:
 
 
 def apart(function: Callable[..., Result], *given: Any) -> Result:
-    """What a function gives in a process of its own, which ends with it.
+    """What a function gives in a process of its own, which ends with it. One that is killed is tried again.
 
     A process that has used a GPU once keeps some hundred megabytes there, the CUDA context, until it ends. Function,
     arguments and result have to be picklable.
@@ -33,6 +33,7 @@ def apart(function: Callable[..., Result], *given: Any) -> Result:
         NasBudgetError: What the function raised.
         TrainingError: The process ended without a result.
     """
-    found: list[Any] = [*run_processes(_Call(function, given), 1, lambda: False)]
+    events: Iterator[Any] = run_processes(_Call(function, given), 1, lambda: False)
+    found = [event for event in events if isinstance(event, tuple)]  # all are taken: the process then is gone
     (result,) = found[0]
     return result  # type: ignore[no-any-return]

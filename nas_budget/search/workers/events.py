@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 
 from nas_budget.arch.spec import AnySpec
 from nas_budget.records.finalists import FinalistRun
 from nas_budget.records.trials import EpochResult, TrialRecord
+
+SPOILED_EXIT = 70
+"""Exit code of a worker that can use its GPU no more."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,35 @@ class SearchEnded:
 
 @dataclass(frozen=True)
 class WorkerLost:
-    """A worker process ended unexpectedly; another worker resumes its trial."""
+    """A worker process ended unexpectedly. Another takes its place, and whoever is free first resumes its trial.
+
+    Attributes:
+        worker: Its index.
+        exit_code: Of the process: where a signal killed it, the signal's number with a minus.
+        trial: Number of the trial that it trained; None where it trained none.
+        finalist: Whether that was a finalist's training.
+    """
 
     worker: int
     exit_code: int
+    trial: int | None = None
+    finalist: bool = False
+
+    @property
+    def cause(self) -> str:
+        """How it ended, in words, such as "killed by signal 9 (out of memory?)"."""
+        if self.exit_code == SPOILED_EXIT:
+            return "could use its GPU no more"
+        if self.exit_code >= 0:
+            return f"ended with exit code {self.exit_code}"
+        hint = "out of memory?" if self.exit_code == -signal.SIGKILL else "a crash in native code"
+        known = {signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
+        return f"killed by signal {-self.exit_code}" + (f" ({hint})" if -self.exit_code in known else "")
+
+    @property
+    def place(self) -> str:
+        """The trial in words, with a space before it; empty where there was none."""
+        return "" if self.trial is None else f" in {'training' if self.finalist else 'trial'} {self.trial}"
 
 
 Event = TrialStarted | TrialEpoch | TrialNote | TrialFinished | FinalistFinished | SearchEnded | WorkerLost

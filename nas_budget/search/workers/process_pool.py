@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from ctypes import c_bool
@@ -15,7 +16,14 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, TypeAlias
 
 from nas_budget.errors import NasBudgetError, SpoiledDeviceError, StoppedError, TrainingError
-from nas_budget.search.workers.events import Event, WorkerLost
+from nas_budget.search.workers.events import (
+    SPOILED_EXIT,
+    Event,
+    FinalistFinished,
+    TrialFinished,
+    TrialStarted,
+    WorkerLost,
+)
 from nas_budget.train.engine.process import child_environment, keep_freed_memory
 
 Job: TypeAlias = Callable[[int, Callable[[], bool]], Iterator[Event]]
@@ -24,12 +32,10 @@ Job: TypeAlias = Callable[[int, Callable[[], bool]], Iterator[Event]]
 LOOK_S = 0.2
 PATIENCE_S = 30.0
 """How long workers may take to stop before they are ended."""
-ROUNDS = 3
-"""How often workers are started again after some were lost: the others may have left before that."""
-SPOILED_EXIT = 70
-"""Exit code of a worker that can use its GPU no more; another takes its place at once."""
 MOST_REPLACED = 5
-"""How often that may happen to a worker: more says that the GPU is broken."""
+"""How often another takes the place of a worker that ends no trial: more says that its GPU is broken."""
+MOST_LOST = 3
+"""How often all workers may be lost in a row before the fault is taken for one that strikes every trial."""
 
 Environment: TypeAlias = Callable[[int], Mapping[str, str]]
 """By a worker's index, variables of its own, such as the GPUs that it sees."""
@@ -43,7 +49,7 @@ class Failed:
 
 
 class WorkerPool:
-    """Does a job in worker processes, and starts them again where some were lost.
+    """Does a job in worker processes. Where one is lost the others go on, and another takes its place.
 
     Args:
         n_workers: Processes at once.
@@ -57,24 +63,48 @@ class WorkerPool:
         self.n_workers, self.should_stop, self.environment = n_workers, should_stop, environment
 
     def events(self, job: Job) -> Iterator[Event]:
-        """What happens in any of the workers, in the order of each.
+        """What happens in any of the workers, in the order of each (`run_processes`)."""
+        return run_processes(job, self.n_workers, self.should_stop, self.environment)
 
-        Raises:
-            StoppedError: `should_stop` said so.
-            TrainingError: Workers were lost in each of several rounds.
-            NasBudgetError: What a worker raised; the others are stopped first.
-        """
-        for _ in range(ROUNDS):
-            lost = 0
-            for event in run_processes(job, self.n_workers, self.should_stop, self.environment):
-                lost += isinstance(event, WorkerLost) and event.exit_code != SPOILED_EXIT
-                yield event
-            if not lost:
-                return
-        raise TrainingError(
-            f"workers were lost in {ROUNDS} rounds, by lack of memory perhaps; nothing finished is lost; "
-            "resume with fewer --workers"
+
+class _Deaths:
+    """Counts workers that were lost, until trials end well again."""
+
+    def __init__(self, n_workers: int) -> None:
+        self.n_workers = n_workers
+        self.trials: dict[int, TrialStarted] = {}
+        self.in_a_row: Counter[int] = Counter()
+
+    def follow(self, worker: int, event: Event) -> None:
+        """Take in what a worker told: which trial it trains, and that one has ended well."""
+        if isinstance(event, TrialStarted):
+            self.trials[worker] = event
+        elif isinstance(event, TrialFinished | FinalistFinished):
+            self.trials.pop(worker, None)
+            if event.run if isinstance(event, FinalistFinished) else event.record.state != "failed":
+                self.in_a_row.clear()
+
+    def lost(self, worker: int, exit_code: int) -> WorkerLost:
+        """The event of a worker that is gone."""
+        self.in_a_row[worker] += 1
+        trial = self.trials.pop(worker, None)
+        if trial is None:
+            return WorkerLost(worker, exit_code)
+        return WorkerLost(worker, exit_code, trial.number, trial.finalist)
+
+    def verdict(self, last: WorkerLost, n_left: int) -> TrainingError | None:
+        """Why the study ends after this one; None where it goes on. `n_left` others still work."""
+        n = self.in_a_row.total()
+        if n < MOST_LOST * self.n_workers and (n_left or self.is_replaced(last.worker)):
+            return None
+        return TrainingError(
+            f"{n} workers were lost in a row, the last {last.cause}{last.place}; nothing finished is lost; "
+            "run the same command again, with fewer --workers if memory is short"
         )
+
+    def is_replaced(self, worker: int) -> bool:
+        """Whether another takes the place of a worker that is gone."""
+        return self.in_a_row[worker] <= MOST_REPLACED
 
 
 def run_processes(
@@ -82,49 +112,42 @@ def run_processes(
 ) -> Iterator[Event]:
     """Run the job in `n` processes and yield what happens in any of them.
 
-    A process that is killed gives `WorkerLost`, and the others go on. So does one whose GPU it can use no more, and
-    another takes its place.
+    A process that is killed, or whose GPU it can use no more, gives `WorkerLost`. Another takes its place once
+    whoever listens has seen that, and the others go on.
 
     Raises:
         StoppedError: `should_stop` said so, and every worker has stopped between two steps.
         NasBudgetError: What a worker raised; the others are stopped first.
-        TrainingError: No worker is left.
+        TrainingError: Workers were lost again and again, and no trial ended well between.
     """
     context = multiprocessing.get_context("spawn")
     stop = context.RawValue(c_bool, False)  # without a lock, which a worker that is killed could take with it
     with _processes(job, n, stop, context, environment) as (workers, start):
         failure: NasBudgetError | None = None
-        ended: list[tuple[int, int]] = []
+        deaths = _Deaths(n)
         while workers:
             if should_stop():
-                stop.value = True
                 failure = failure or StoppedError("stopped between two steps")
+            stop.value = failure is not None
             for channel in _ready([*workers]):
                 message = _received(channel)
                 if isinstance(message, Failed):
                     failure = failure or message.error
-                    stop.value = True
+                elif isinstance(message, logging.LogRecord):
+                    logging.getLogger(message.name).handle(message)  # all workers together say a thing once
                 elif message is not None:
-                    yield from _told(message)
+                    deaths.follow(workers[channel][0], message)
+                    yield message
                 else:
                     number, process = workers.pop(channel)
                     process.join(PATIENCE_S)
-                    ended.append((number, process.exitcode or 0))
-                    if _is_to_be_replaced(ended, failure):
-                        start(number)
                     if process.exitcode:
-                        yield WorkerLost(number, process.exitcode)
+                        yield (lost := deaths.lost(number, process.exitcode))
+                        failure = failure or deaths.verdict(lost, len(workers))
+                        if not failure and deaths.is_replaced(number):
+                            start(number)
         if failure:
             raise failure
-        if all(dict(ended).values()):
-            raise TrainingError(
-                f"all {n} workers ended unexpectedly; nothing finished is lost, run the same command again"
-            )
-
-
-def _is_to_be_replaced(ended: list[tuple[int, int]], failure: NasBudgetError | None) -> bool:
-    """Whether another takes the place of the worker that ended last, by index and exit code of all that have."""
-    return not failure and ended[-1][1] == SPOILED_EXIT and ended.count(ended[-1]) <= MOST_REPLACED
 
 
 def _ready(channels: list[Connection]) -> list[Connection]:
@@ -190,14 +213,6 @@ class _ToParent(logging.Handler):
         record.msg, record.args, record.exc_info = self.format(record), None, None
         with suppress(BrokenPipeError):
             self.channel.send(record)
-
-
-def _told(message: Event | logging.LogRecord) -> Iterator[Event]:
-    """The event, or nothing where a worker logged something: it is handled here."""
-    if isinstance(message, logging.LogRecord):
-        logging.getLogger(message.name).handle(message)
-    else:
-        yield message
 
 
 def _work(job: Job, number: int, channel: Connection, stop: Any, parent: int) -> None:

@@ -142,11 +142,12 @@ class StoredTrials(Scheduler):
             self.store.note(trial.number, micro_batches=result.micro_batches)
         if result.not_recorded:
             self.store.note(trial.number, not_recorded=result.not_recorded)
+        if result.diverged:  # noted first: an accuracy of the last epoch alone says that the trial is complete
+            self.store.note(trial.number, diverged=True)
         self.losses[trial.number].append(result.train_loss)
         self.store.report(trial.number, result.epoch, result.accuracy, self._compared_by(result))
         if not result.diverged:
             return GO_ON
-        self.store.note(trial.number, diverged=True)
         where = f"in epoch {result.epoch} at learning rate {result.learning_rate:.3g}"
         return Decision(TrialState.PRUNED, f"diverged {where}")
 

@@ -21,11 +21,12 @@ from nas_budget.search.config.proxy import BASE_SHARE
 from nas_budget.search.config.settings import StudyConfig, write_config
 from nas_budget.search.storage.optuna_adapter import clear_errors, quiet_optuna
 from nas_budget.search.storage.storage import only_runner, open_study
-from nas_budget.search.storage.tables import StudyTables, versions
-from nas_budget.search.workers.events import Event, FinalistFinished, SearchEnded, TrialFinished
+from nas_budget.search.storage.tables import StudyTables, row_of, versions
+from nas_budget.search.storage.trial_store import TrialStore
+from nas_budget.search.workers.events import Event, FinalistFinished, SearchEnded, TrialFinished, WorkerLost
 from nas_budget.search.workers.part import SearchPart
 from nas_budget.search.workers.process_pool import WorkerPool
-from nas_budget.search.workers.scheduler import drop_checkpoint
+from nas_budget.search.workers.scheduler import drop_checkpoint, epochs_in
 from nas_budget.search.workers.stop_rules import Deadline
 from nas_budget.search.workers.trainer import CandidateTrainer, TorchTrainer
 from nas_budget.search.workers.trial_runner import run_trials
@@ -197,9 +198,29 @@ class Search:
                 if event.reason in told:
                     continue
                 told.add(event.reason)
-            if isinstance(event, TrialFinished | FinalistFinished):
-                self.tables.write_if_due()
-            yield event
+            failed = self._note_death(event) if isinstance(event, WorkerLost) else None
+            for each in event, failed:
+                if isinstance(each, TrialFinished | FinalistFinished):
+                    self.tables.write_if_due()
+                if each:
+                    yield each
+
+    def _note_death(self, lost: WorkerLost) -> TrialFinished | FinalistFinished | None:
+        """Note with its trial that a worker was lost; the end of the trial, where that was the last attempt."""
+        study, folders = self.study, TRIAL_FOLDERS
+        if lost.finalist and self.tables.finalists_study:
+            study, folders = self.tables.finalists_study, FINALIST_FOLDERS
+        if lost.trial is None:
+            return None
+        folder = self.folder / folders / str(lost.trial)
+        seconds = sum(epoch.seconds for epoch in epochs_in(folder))
+        store = TrialStore(study, shared=self.settings.storage != "journal")
+        if not (ended := store.note_death(lost.trial, lost.cause, seconds)):
+            return None
+        drop_checkpoint(folder)
+        if lost.finalist:
+            return FinalistFinished(lost.trial, ended.user_attrs["of"], None, ended.user_attrs["reason"])
+        return TrialFinished(row_of(ended, self.settings))
 
     def _trained(self, part: SearchPart) -> Iterator[Event]:
         """The events of this process, of several of this machine, or of other workers."""

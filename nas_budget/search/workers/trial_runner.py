@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 import traceback
@@ -33,6 +34,7 @@ from nas_budget.search.workers.trainer import CandidateTrainer, Kept
 from nas_budget.train.engine.device import is_spoiled
 
 FAILURES_IN_A_ROW = 5
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def run_trials(scheduler: Scheduler, trainer: CandidateTrainer) -> Iterator[Event]:
@@ -155,6 +157,10 @@ class TrialRunner:
             yield
         except (NasBudgetError, SQLAlchemyError, StorageInternalError):
             raise  # a storage that cannot be reached is no fault of the trial
+        except OSError as error:
+            if error.errno in DISK_TROUBLE:
+                raise  # every trial would meet it
+            self._fail(error)
         except Exception as error:
             self._fail(error)
         finally:

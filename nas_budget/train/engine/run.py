@@ -161,8 +161,9 @@ class FullTraining:
             )
             trainer.not_recorded = ""
         if result.diverged:
+            loss = result.validation_loss if isfinite(result.train_loss) else result.train_loss
             raise TrainingError(
-                f"the loss is {result.train_loss} in epoch {epoch} at learning rate {result.learning_rate:.3g} "
+                f"the loss is {loss} in epoch {epoch} at learning rate {result.learning_rate:.3g} "
                 f"(seed {trainer.seed}); lower recipe.learning_rate, under another --name"
             )
         ema = evaluate(trainer.ema.network, images.validation, images, trainer.precision) if trainer.ema else None

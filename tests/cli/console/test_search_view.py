@@ -89,12 +89,12 @@ def test_what_happens_once_is_a_message(settings: StudyConfig) -> None:
     shown.view.update(events.TrialFinished(failed))
     shown.view.update(events.FinalistFinished(0, 4, None, "no images"))
     shown.view.update(events.SearchEnded("the target is reached"))
-    shown.view.update(events.WorkerLost(1, -9))
+    shown.view.update(events.WorkerLost(1, -9, 7))
     assert shown.messages == [
         "trial 7 failed: out of memory",
         "a run of finalist 4 failed: no images",
         "the search ends: the target is reached",
-        "worker 1 ended unexpectedly (exit code -9); the others continue",
+        "worker 1 was lost: killed by signal 9 (out of memory?) in trial 7; another takes its place",
     ]
     assert "0/20 trials, 0 pruned, 1 failed, 1/2 runs of finalists" in shown.view.status()
 

@@ -14,11 +14,22 @@ from typing import Any
 
 import pytest
 
+from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import SpecError, SpoiledDeviceError, StoppedError, StudyError, StudyFileError, TrainingError
+from nas_budget.records.finalists import FinalistRun
 from nas_budget.search.storage import patience
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.workers import process_pool
-from nas_budget.search.workers.events import Event, SearchEnded, TrialFinished, WorkerLost
+from nas_budget.search.workers.events import (
+    SPOILED_EXIT,
+    Event,
+    FinalistFinished,
+    SearchEnded,
+    TrialEpoch,
+    TrialFinished,
+    TrialStarted,
+    WorkerLost,
+)
 from nas_budget.search.workers.process_pool import run_processes
 from nas_budget.train.data.dataset import Dataset
 from tests.search.studies import make
@@ -45,8 +56,10 @@ def works_until_stopped(number: int, should_stop: Callable[[], bool]) -> Iterato
     raise StoppedError("stopped")
 
 
-def dies_if_first(number: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
-    if number == 0:
+def dies_once(number: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
+    file = Path(os.environ["DIED"])
+    if number == 0 and not file.exists():
+        file.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     yield from counts(number, should_stop)
 
@@ -72,6 +85,10 @@ def tells_its_gpu_or_spoils_it(number: int, should_stop: Callable[[], bool]) -> 
         yield SearchEnded(os.environ["CUDA_VISIBLE_DEVICES"])
     else:
         raise SpoiledDeviceError("the GPU can be used no more")
+
+
+def seeing(number: int) -> dict[str, str]:
+    return {"CUDA_VISIBLE_DEVICES": f"MIG-{number}"}
 
 
 def reasons(events: Iterator[Event]) -> list[str]:
@@ -117,31 +134,53 @@ def test_none_is_left_when_whoever_listens_goes_away() -> None:
 
 
 @pytest.mark.slow
-def test_one_that_is_killed_is_reported_and_the_others_go_on() -> None:
-    events = list(run_processes(dies_if_first, 2, never))
-    assert WorkerLost(0, -signal.SIGKILL) in events
-    assert reasons(iter(events)) == ["1 0", "1 1", "1 2"]
+def test_one_that_is_killed_is_replaced_and_the_others_go_on(tmp_path: Path) -> None:
+    died = {"DIED": str(tmp_path / "died")}
+    events = list(run_processes(dies_once, 2, never, lambda _: died))
+    assert [event for event in events if isinstance(event, WorkerLost)] == [WorkerLost(0, -signal.SIGKILL)]
+    assert sorted(reasons(iter(events))) == [f"{n} {i}" for n in range(2) for i in range(3)]
 
 
-def test_a_worker_lost_at_the_end_is_replaced(
-    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rounds: list[int] = []
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        (WorkerLost(1, -9, 7), "killed by signal 9 (out of memory?) in trial 7"),
+        (WorkerLost(1, -11, 3, finalist=True), "killed by signal 11 (a crash in native code) in training 3"),
+        (WorkerLost(1, -15), "killed by signal 15"),
+        (WorkerLost(1, 1), "ended with exit code 1"),
+        (WorkerLost(1, SPOILED_EXIT, 0), "could use its GPU no more in trial 0"),
+    ],
+)
+def test_how_a_worker_ended_is_said_in_words(lost: WorkerLost, words: str) -> None:
+    assert lost.cause + lost.place == words
 
-    def some(*_: Any) -> Iterator[Event]:
-        rounds.append(1)
-        yield WorkerLost(0, -9) if len(rounds) == 1 else SearchEnded("done")
 
-    monkeypatch.setattr(process_pool, "run_processes", some)
-    search = make(dataset, tmp_path, search__workers=2)
-    assert list(search.events()) == [WorkerLost(0, -9), SearchEnded("done")]
+def test_a_lost_worker_comes_with_its_trial_and_is_replaced_until_none_ends_well() -> None:
+    deaths = process_pool._Deaths(2)
+    spec = ResNetSpec((4,), blocks=1)
+    deaths.follow(0, TrialStarted(4, spec, 9, resumed=False, finalist=True))
+    deaths.follow(1, TrialStarted(5, spec, 9, resumed=False))
+    assert deaths.lost(0, -9) == WorkerLost(0, -9, 4, finalist=True)
+    deaths.follow(1, FinalistFinished(5, 0, None, "failed"))
+    assert deaths.in_a_row.total() == 1  # a training that failed is none that ended well
+    for n in range(2, 6):
+        lost = deaths.lost(n % 2, -9)
+        assert lost == WorkerLost(n % 2, -9)
+        assert deaths.verdict(lost, 1) is None
+    why = deaths.verdict(deaths.lost(1, -11), 1)
+    assert "6 workers were lost in a row, the last killed by signal 11 (a crash in native code);" in str(why)
+    deaths.follow(0, FinalistFinished(6, 0, FinalistRun(0, 0, 0.5, 1, 9, 1.0, 0.0, "0.5", "a CPU", "{}"), ""))
+    assert deaths.in_a_row.total() == 0
 
-    def always(*_: Any) -> Iterator[Event]:
-        yield WorkerLost(0, -9)
 
-    monkeypatch.setattr(process_pool, "run_processes", always)
-    with pytest.raises(TrainingError, match="lost in 3 rounds"):
-        list(search.events())
+def test_a_worker_that_is_lost_again_and_again_is_replaced_a_few_times() -> None:
+    deaths = process_pool._Deaths(4)
+    for _ in range(process_pool.MOST_REPLACED):
+        assert deaths.is_replaced(deaths.lost(0, SPOILED_EXIT).worker)
+    last = deaths.lost(0, SPOILED_EXIT)
+    assert not deaths.is_replaced(0)
+    assert deaths.verdict(last, n_left=3) is None
+    assert "6 workers were lost" in str(deaths.verdict(last, n_left=0))  # nobody is left for its trial
 
 
 def test_errors_cross_to_another_process_whole() -> None:
@@ -154,16 +193,46 @@ def test_errors_cross_to_another_process_whole() -> None:
 @pytest.mark.slow
 def test_one_that_can_use_its_gpu_no_more_is_replaced_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_pool, "MOST_REPLACED", 1)
-    events = [*run_processes(tells_its_gpu_or_spoils_it, 2, never, lambda i: {"CUDA_VISIBLE_DEVICES": f"MIG-{i}"})]
-    assert events.count(WorkerLost(0, process_pool.SPOILED_EXIT)) == 2
+    events: list[Event] = []
+    with pytest.raises(TrainingError, match="could use its GPU no more"):
+        events.extend(run_processes(tells_its_gpu_or_spoils_it, 2, never, seeing))
+    assert events.count(WorkerLost(0, SPOILED_EXIT)) == 2
     assert reasons(iter(events)) == ["MIG-1"]
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
 @pytest.mark.slow
-def test_all_killed_is_an_error() -> None:
-    with pytest.raises(TrainingError, match="all 2 workers ended unexpectedly"):
+def test_a_fault_that_strikes_all_ends_it_early_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_pool, "MOST_LOST", 1)
+    with pytest.raises(
+        TrainingError, match=r"2 workers were lost in a row, the last killed by signal 9 \(out of memory"
+    ):
         list(run_processes(dies, 2, never))
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_no_trial_and_a_trial_that_takes_two_with_it_fails(
+    dataset: Dataset, npz: Path, tmp_path: Path
+) -> None:
+    images = replace(dataset, name=str(npz))  # which the workers open
+    changes: dict[str, Any] = {"search__workers": 2, "search__trials": 5, "search__pruner": "none"}
+    search = make(images, tmp_path, **changes, recipe__epochs=40)
+    left, pids, events = {1: 1, 2: 2}, set[int](), list[Event]()
+    for event in search.events():
+        events.append(event)
+        if isinstance(event, TrialEpoch) and left.get(event.number):
+            pid = search.study.trials[event.number].user_attrs["worker"]["pid"]
+            if pid not in pids and event.result.epoch < 30:
+                os.kill(pid, signal.SIGKILL)
+                pids.add(pid)
+                left[event.number] -= 1
+    assert not any(left.values())
+    assert sorted(e.trial or 0 for e in events if isinstance(e, WorkerLost)) == [1, 2, 2]
+    states = {row.number: row.state for row in search.tables.rows()}
+    assert states == {0: "complete", 1: "complete", 2: "failed", 3: "complete", 4: "complete", 5: "complete"}
+    assert search.tables.rows()[2].reason == "its worker was lost 2 times: killed by signal 9 (out of memory?)"
+    assert sum(isinstance(event, TrialFinished) for event in events) == 6
+    assert [*tmp_path.rglob("*checkpoint*")] == []
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,14 @@ from nas_budget.search.storage import trial_store
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.tables import StudyTables, candidate_of
 from nas_budget.search.storage.trial_store import this_worker
-from nas_budget.search.workers import trainer
-from nas_budget.search.workers.events import SearchEnded, TrialFinished, TrialStarted
+from nas_budget.search.workers import process_pool, trainer, trial_runner
+from nas_budget.search.workers.events import SearchEnded, TrialFinished, TrialStarted, WorkerLost
 from nas_budget.search.workers.part import SearchPart
 from nas_budget.search.workers.scheduler import SearchScheduler, was_done
 from nas_budget.search.workers.search_runner import LocalWorker, Search, visible_gpus
 from nas_budget.search.workers.trial_runner import TrialRunner
 from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.engine import loop
 from tests.search.studies import make
 
 
@@ -159,6 +161,61 @@ def test_a_trial_that_had_come_to_its_end_is_not_trained_again(
     (row,) = search.tables.rows()
     assert (row.state, row.epochs, row.repeated_seconds) == ("complete", 3, 0)
     assert row.seconds > 0
+
+
+def test_a_lost_worker_is_noted_with_its_trial_which_fails_when_it_takes_a_second_one_with_it(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(next(make(dataset, tmp_path, search__trials=1).events()), TrialStarted)  # and its process is gone
+    monkeypatch.setattr(process_pool, "run_processes", lambda *_: iter([WorkerLost(0, -9, 0)]))
+    search = make(dataset, tmp_path, search__trials=1, search__workers=2)
+    assert list(search.events()) == [WorkerLost(0, -9, 0)]
+    (trial,) = search.study.trials
+    assert (trial.state, trial.user_attrs["deaths"]) == (TrialState.RUNNING, ["killed by signal 9 (out of memory?)"])
+    lost, ended = make(dataset, tmp_path, search__trials=1, search__workers=2).events()
+    assert isinstance(ended, TrialFinished)
+    assert (ended.record.number, ended.record.state) == (0, "failed")
+    assert ended.record.reason == "its worker was lost 2 times: killed by signal 9 (out of memory?)"
+    assert list(make(dataset, tmp_path, search__trials=1, search__workers=2).events()) == [lost]  # it has ended
+
+
+def test_a_trial_whose_worker_was_lost_once_is_tried_again(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(next(make(dataset, tmp_path, search__trials=1).events()), TrialStarted)
+    with monkeypatch.context() as patch:
+        patch.setattr(process_pool, "run_processes", lambda *_: iter([WorkerLost(0, -11, 0)]))
+        list(make(dataset, tmp_path, search__trials=1, search__workers=2).events())
+    search = make(dataset, tmp_path, search__trials=1)
+    list(search.events())
+    (trial,) = search.study.trials
+    assert trial.state == TrialState.COMPLETE
+    assert trial.user_attrs["deaths"] == ["killed by signal 11 (a crash in native code)"]
+
+
+def test_a_full_disk_ends_the_search_and_not_the_trial(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "epochs.jsonl")
+
+    with monkeypatch.context() as patch, pytest.raises(StorageError, match="cannot be written .No space left"):
+        patch.setattr(trial_runner, "_line", full)
+        list(make(dataset, tmp_path).events())
+    search = make(dataset, tmp_path)
+    list(search.events())
+    assert [row.state for row in search.tables.rows() if row.state == "failed"] == []
+
+
+def test_a_network_that_its_last_step_spoils_is_pruned(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "evaluate", lambda *_: (0.1, float("nan")))
+    search = make(dataset, tmp_path, recipe__epochs=1, search__trials=1)
+    list(search.events())
+    (row,) = search.tables.rows()
+    assert (row.state, row.epochs) == ("pruned", 1)
+    assert row.reason.startswith("diverged in epoch 1")
 
 
 def test_trials_of_others_in_the_study_are_left_alone(dataset: Dataset, tmp_path: Path) -> None:
