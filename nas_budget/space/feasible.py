@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nas_budget.arch.blocks import FAMILIES
 from nas_budget.arch.budget import Budget
-from nas_budget.arch.cost import cost
+from nas_budget.arch.cost import BYTES_PER_NUMBER, cost
 from nas_budget.arch.cost_table import Counts, columns_of, cost_table, fits_table
 from nas_budget.arch.fit import scaled_widths
 from nas_budget.arch.spec import ResNetSpec, map_sizes
@@ -78,7 +78,7 @@ class FeasibleSpace:
 
     @cached_property
     def most_params(self) -> int:
-        """The most parameters that a network may have: the budget's limit, or what the largest of the space has."""
+        """The most parameters that a network may have: by the budget's limits, or what the largest of the space has."""
         space, n = self.space, self.space.stages[1]
         most = {name: max(getattr(space, name)) for name in ("stem_kernel", "shortcut_kernel", "stem_width")}
         most |= {"pool": 1, "stem_stride": min(space.stem_stride), "activation": space.activation[0]}
@@ -95,7 +95,9 @@ class FeasibleSpace:
             ).params
             for values in product(*(getattr(space, name) for name in free))
         )  # fmt: skip
-        return min(largest, self.budget.params or largest)
+        in_bytes = self.budget.weight_bytes
+        most_in_bytes = in_bytes // BYTES_PER_NUMBER[self.budget.weight_format] if in_bytes else largest
+        return min(largest, self.budget.params or largest, most_in_bytes)
 
     @cached_property
     def smallest(self) -> ResNetSpec:

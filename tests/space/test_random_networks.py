@@ -59,6 +59,14 @@ def test_sizes_are_spread_evenly_on_a_log_scale_up_to_the_budget() -> None:
     assert np.exp(sizes.max()) > 0.98 * 5_000_000
 
 
+def test_a_limit_on_bytes_of_weights_bounds_the_sizes_as_one_on_parameters_does() -> None:
+    feasible = FeasibleSpace(SearchSpace(), Budget(params=None, weight_bytes=200_000, weight_format="fp16"))
+    assert np.exp(size_bounds(feasible)[1]) == pytest.approx(100_000)
+    rows = random_networks(feasible, 500, np.random.default_rng(1))
+    sizes = count_rows(feasible.space, rows, feasible.budget)["params"]
+    assert np.median(sizes) < 0.5 * sizes.max()  # else all would be as large as can be
+
+
 def test_relatives_differ_in_little_and_half_of_them_keep_their_size() -> None:
     feasible = SPACES["default"]
     rng = np.random.default_rng(2)
