@@ -17,6 +17,7 @@ from nas_budget.records.trials import read_trials
 from nas_budget.search.storage.doctor import examine, repair
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.train.data.dataset import Dataset
+from tests.conftest import Run
 from tests.search.studies import make
 
 ASKED: dict[str, Any] = {"search__trials": 6, "search__finalists": 1, "search__finalist_seeds": 1}
@@ -126,3 +127,90 @@ def _written(folder: Path, table: bytes) -> Path:
     path = folder.parent / "before.csv"
     path.write_bytes(table)
     return path
+
+
+def half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+FILES: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "a table half written": (TABLE, half),
+    "a table of nothing": (TABLE, lambda path: path.write_bytes(b"")),
+    "a table of noise": (TABLE, lambda path: path.write_bytes(b"\x00\xff" * 500)),
+    "an absurd best.json": ("best.json", lambda path: path.write_text('{"channels": [1e999, -3], "blocks": "many"}')),
+    "a nested best.json": ("best.json", lambda path: path.write_text("[" * 100_000)),
+    "half of settings.json": ("settings.json", half),
+    "finalists of noise": ("finalists.csv", lambda path: path.write_bytes(b"\xff\xfe\x00,,,\n")),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_derived_file_is_written_anew_and_the_damaged_one_kept(folder: Path, name: str) -> None:
+    file, damage = FILES[name]
+    before = files(folder)
+    damage(folder / file)
+    damaged = (folder / file).read_bytes()
+    assert what(folder) == [file]
+    assert (folder / file).read_bytes() == damaged  # to look changes nothing
+    done, left = repair(folder)
+    assert ([finding.path.name for finding in done], left) == ([file], [])
+    after = files(folder)
+    kept = {f"{file}.damaged": damaged} if damaged else {}
+    assert after == before | kept
+    damage(folder / file)
+    assert repair(folder)[1] == []
+    assert files(folder) == before | kept | ({f"{file}.damaged-2": damaged} if damaged else {})
+
+
+@pytest.mark.parametrize("file", [TABLE, "best.json", "settings.json", "finalists.csv"])
+def test_a_derived_file_that_is_gone_is_written(folder: Path, file: str) -> None:
+    before = files(folder)
+    (folder / file).unlink()
+    assert what(folder) == [file]
+    assert repair(folder)[1] == []
+    assert files(folder) == before
+
+
+def test_without_the_folders_of_trials_nothing_is_wrong_that_counts(folder: Path) -> None:
+    shutil.rmtree(folder / "trials")
+    before = files(folder)
+    assert repair(folder) == ([], [])
+    assert files(folder) == before
+
+
+def test_what_a_kill_left_half_written_and_a_checkpoint_of_a_trial_that_has_ended_go(folder: Path) -> None:
+    before = files(folder)
+    (folder / ".trials.csv-a1b2c3d4").write_text("half")
+    (folder / "trials" / "1" / ".checkpoint.safetensors-a1b2c3d4").write_bytes(b"half")
+    (folder / "trials" / "2" / "checkpoint.safetensors").write_bytes(b"cut")
+    assert len(what(folder)) == 3
+    assert repair(folder)[1] == []
+    assert files(folder) == before
+
+
+def test_a_checkpoint_that_was_cut_is_set_aside(dataset: Dataset, tmp_path: Path) -> None:
+    search = make(dataset, tmp_path / "s", search__trials=2)
+    next(search.events())  # and the process is gone
+    path = tmp_path / "s" / "trials" / "0" / "checkpoint.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\x08\x00\x00")
+    (finding,) = [finding for finding in examine(tmp_path / "s") if finding.path == path]
+    assert (finding.problem, finding.remedy) == ("no whole file", "set aside; the trial starts anew")
+    assert repair(tmp_path / "s")[1] == []
+    assert not path.exists()
+    assert path.with_name("checkpoint.safetensors.damaged").read_bytes() == b"\x08\x00\x00"
+    again = make(dataset, tmp_path / "s", search__trials=2)
+    list(again.events())
+    assert [row.state for row in again.tables.rows()] == ["complete", "complete"]
+
+
+def test_the_command_shows_repairs_and_says_by_its_exit_code_what_is_left(folder: Path, run: Run) -> None:
+    assert run("doctor", folder).out == f"{folder}: nothing is wrong\n"
+    half(folder / TABLE)
+    shown = run("doctor", folder)
+    assert (shown.code, shown.out.count("--fix: written from the study")) == (1, 1)
+    (found,) = run("doctor", folder, "--json").json["left"]
+    assert (found["path"], found["certain"]) == (str(folder / TABLE), True)
+    repaired = run("doctor", folder, "--fix")
+    assert (repaired.code, repaired.out.splitlines()[-1]) == (0, f"{folder}: repaired")
+    assert run("doctor", folder, "--fix").out == f"{folder}: nothing is wrong\n"
