@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest.mock import patch
@@ -44,6 +45,7 @@ def install(library: Path) -> None:
     def exchange(device: int | torch.device) -> int:
         return int(ours.exchange_device(device if isinstance(device, int) else device.index))
 
+    handles = count()
     ours.install_guard()
     answers: dict[str, Any] = {
         "is_available": lambda: True,
@@ -62,7 +64,7 @@ def install(library: Path) -> None:
         "is_current_stream_capturing": lambda: False,
         "CUDAGraph": FakeGraph,
         "graph": _recorded,
-        "graph_pool_handle": lambda: f"memory on cuda:{ours.current_device()}",
+        "graph_pool_handle": lambda: f"memory {next(handles)} on cuda:{ours.current_device()}",
         "Stream": lambda device=None: f"stream on {device}",
         "synchronize": lambda device=None: None,
         "empty_cache": lambda: None,

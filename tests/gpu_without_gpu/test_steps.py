@@ -126,7 +126,7 @@ def test_steps_are_recorded_on_the_device_that_was_asked_for_and_replayed_in_few
     recorded = found["recorded"]
     assert recorded["not_recorded"] == ""
     assert recorded["devices"] == ["cuda:1"]
-    one = [1, "memory on cuda:1", "stream on cuda:1", "cuda:1", 2]
+    one = [1, "memory 0 on cuda:1", "stream on cuda:1", "cuda:1", 2]
     assert recorded["graphs"] == [one, one]  # which share their memory
     assert {*recorded["faults"]} <= ON_THE_HOST | AT_THE_FIRST_REPLAY
     assert recorded["launches"] <= MOST_LAUNCHES_OF_A_REPLAY, recorded["counts"]

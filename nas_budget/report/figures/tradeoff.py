@@ -236,9 +236,12 @@ def _add_ladder(figure: go.Figure, wider: pd.DataFrame) -> None:
 
 def accuracy_title(table: pd.DataFrame) -> str:
     """What the accuracies of a table are of."""
-    widths = sorted({factor_in_words(width) for width in proposed(table)["proxy"] if width < 1})
-    of_proxies = f"accuracy of proxies at {' or '.join(widths)} of the width"
-    return f"{of_proxies}, validation images" if widths else "accuracy on validation images"
+    proxies = proposed(table)["proxy"]
+    if (proxies == 1).all():
+        return "accuracy on validation images"
+    if len(widths := sorted({*proxies})) > 1:  # studies that are compared: the long list of widths stands elsewhere
+        return "accuracy on validation images, trained at different widths"
+    return f"accuracy of proxies at {factor_in_words(widths[0])} of the width, validation images"
 
 
 def _add_finalists(figure: go.Figure, drawn: pd.DataFrame, finalists: Sequence[FinalistSummary]) -> None:

@@ -16,6 +16,8 @@ from nas_budget.report.tables.studies import read_studies
 from tests.report.browsing import Open, scroll_through
 from tests.report.trials import EVIL, many, mixed, record
 
+RESULTS = Path(__file__).parents[3] / "studies" / "results"
+
 pytestmark = pytest.mark.browser
 
 
@@ -292,6 +294,17 @@ def test_studies_are_compared_on_the_same_axes(open_page: Open, tmp_path: Path) 
     assert any(EVIL in text for text in legend)
     window.fill("#filter", "first")
     assert "60 of 150 trials" in window.locator("#shown").inner_text()
+
+
+def test_the_table_of_several_studies_needs_no_scrolling_on_a_usual_screen(open_page: Open, tmp_path: Path) -> None:
+    studies = [RESULTS / name for name in ("cifar10-150k-bayes", "laptop-5m")]
+    write_page(read_studies(studies), tmp_path / "both.html")
+    window = open_page((tmp_path / "both.html").as_uri(), width=1400)
+    scroll_through(window)
+    room = window.evaluate("document.querySelector('#table').parentElement.clientWidth")
+    assert window.evaluate("document.querySelector('#table').scrollWidth") <= room
+    title = window.locator("#tradeoff .ytitle").text_content()
+    assert title == "accuracy on validation images, trained at different widths"
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,7 @@ const download = () => {
 
 const startTable = () => {
   const head = COLUMNS.map(({name, words, right}) => make("th", {class: classOf({name, right}), "data-name": name, scope: "col"}, name === "compare" ? words : make("button", {type: "button", onclick: () => sortBy(name)}, words)));
+  document.getElementById("table").classList.toggle("several", Boolean(several));
   document.querySelector("#table thead").replaceChildren(make("tr", {}, ...head));
   const choose = (target) => { const row = target.closest("tbody tr"), id = Number(row?.dataset.id); if (row) { target.closest(".compare") ? compareWith(id === other ? null : id) : pin(id); document.getElementById("trial")?.scrollIntoView({behavior: "smooth"}); } };
   document.getElementById("table").addEventListener("click", ({target}) => choose(target));
