@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 METADATA = "nas-budget"
 """Name of the buffer that holds the spec and the classes, as JSON."""
+NO_LAYERS = ("QuantizeLinear", "DequantizeLinear", "Constant", "CastLike")
+"""Operators that are no layers: roundings are part of the tensors, the others give constants such as ReLU6's bounds."""
 SCHEMA_VERSION = 3
 IDENTIFIER = b"TFL3"
 
@@ -85,7 +87,7 @@ class _Writer:
         name, scale, zero_point = self.rounded["images"]
         pixels, logits = self._activation(name, scale, zero_point, "images"), self.graph.output[0].name
         for node in self.graph.node:
-            if node.op_type not in ("QuantizeLinear", "DequantizeLinear", "Constant"):
+            if node.op_type not in NO_LAYERS:
                 self._translate(node)
         graph = schema.SubGraphT()
         graph.name, graph.tensors, graph.operators = "network", self.tensors, self.operators
