@@ -75,6 +75,11 @@ class WorkerActor:
             DataError: The images of this machine are not those of the study.
         """
         import ray
+
+        # It has its place in the cluster now; to load torch may take half a minute on a busy machine.
+        stop = Flag()
+        ray.get(self.coordinator.beat.remote(self.name))
+        Thread(target=self._beat, args=(stop,), daemon=True).start()
         import torch
 
         from nas_budget.search.workers.search_runner import torch_trainer
@@ -86,9 +91,6 @@ class WorkerActor:
 
         keep_freed_memory()
         quiet_optuna()
-        stop = Flag()
-        ray.get(self.coordinator.beat.remote(self.name))
-        Thread(target=self._beat, args=(stop,), daemon=True).start()
         settings = self.settings
         device = choose_device(settings.device)
         if device.type == "cpu":

@@ -17,6 +17,7 @@ from nas_budget.search.workers.events import TrialEpoch, TrialFinished, WorkerLo
 from nas_budget.search.workers.search_runner import Search
 
 pytest.importorskip("ray")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # Ray and torch in each worker take a minute to start
 STUDY = {
     "budget.params": "20k", "data.name": "shapes", "data.images": 200, "data.validation_images": 100,
     "recipe.epochs": 3, "search.trials": 6, "search.proxy": "none", "search.workers": 2,
@@ -31,7 +32,6 @@ def worker_processes() -> list[psutil.Process]:
     return [p for p in psutil.Process().children(recursive=True) if "WorkerActor" in " ".join(p.cmdline())]
 
 
-@pytest.mark.slow
 def test_a_search_ends_with_every_trial_though_a_worker_is_killed(tmp_path: Path) -> None:
     search, seen = searching(tmp_path, RayWorkers(2, cpus=0.5)), Counter[str]()
     for event in search.events():
@@ -47,7 +47,6 @@ def test_a_search_ends_with_every_trial_though_a_worker_is_killed(tmp_path: Path
     assert not worker_processes()
 
 
-@pytest.mark.slow
 def test_a_search_that_is_stopped_is_resumed(tmp_path: Path) -> None:
     stop = [False]
     search = searching(tmp_path, RayWorkers(2, lambda: stop[0], cpus=0.5))
