@@ -62,10 +62,10 @@ def test_a_training_in_micro_batches_resumes_with_recorded_steps(
     first = Trainer(build(SPEC), EASY, recipe)
     first.micro_batches = 2
     train_epoch(first, 1)
-    save_checkpoint(tmp_path / "first.safetensors", first, {})
+    save_checkpoint(tmp_path / "first.safetensors", [first], {})
     monkeypatch.setattr(module, "StepGraph", ReplayedOnCpu)
     resumed = Trainer(build(SPEC, seed=9), EASY, recipe)
-    load_checkpoint(tmp_path / "first.safetensors", resumed)
+    load_checkpoint(tmp_path / "first.safetensors", [resumed])
     resumed.record()
     for epoch in range(2, recipe.epochs + 1):
         train_epoch(resumed, epoch)
