@@ -20,7 +20,7 @@ NasBudgetError          1
 ├── InputError          2  something named cannot be used: missing, damaged, of another version or with other settings
 │   ├── StudyError         a study
 │   ├── ModelError         weights, a checkpoint or a run of train
-│   ├── TableError         a table of trials
+│   ├── TableError         a table of trials, or of latencies
 │   └── DataError          images
 │       └── DownloadError  1  images that cannot be fetched
 ├── StorageError        1  a file, folder or database that cannot be written or reached, or that another process uses

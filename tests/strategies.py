@@ -7,9 +7,20 @@ from typing import Any
 from hypothesis import strategies as st
 
 from nas_budget.arch.blocks import ACTIVATIONS, FAMILIES
+from nas_budget.arch.latency import KINDS, LatencyModel
 from nas_budget.arch.spec import ResNetSpec
 
 ODD = st.sampled_from([1, 3, 5, 7])
+KERNELS = {kind: (1,) if kind == "linear" else (1, 3, 5, 7) for kind in KINDS}
+DEVICE = LatencyModel(
+    "a board",
+    tuple(
+        (kind, kernel, (700.3 + 91.7 * i + kernel, 0.0137 * kernel**2 * (1 + i), 0.211 + 0.1 * i, 0.0731 * kernel))
+        for i, kind in enumerate(KINDS)
+        for kernel in KERNELS[kind]
+    ),
+)
+"""A device on which every kind of layer was timed."""
 
 
 @st.composite

@@ -36,6 +36,12 @@ class Conv:
         """Its groups, in a network of `groups`, where its input has `width` channels."""
         return {"one": 1, "groups": groups, "each": width}[self.groups]
 
+    def timed_as(self, groups: int) -> str:
+        """The kind of layer under which its time is predicted, in a network of `groups`."""
+        if self.groups == "groups":
+            return "grouped" if groups > 1 else "conv"
+        return "depthwise" if self.groups == "each" else "conv"
+
 
 @dataclass(frozen=True)
 class Family:

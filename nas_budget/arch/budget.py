@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from nas_budget.arch.cost import BYTES_PER_NUMBER, Cost, cost
+from nas_budget.arch.latency import LONGEST_NS, LatencyModel, milliseconds
 from nas_budget.arch.spec import AnySpec
 from nas_budget.errors import QuantityError, UsageError
 
@@ -19,6 +20,7 @@ WORDS = {
     "macs": "MACs",
     "weight_bytes": "bytes of weights",
     "activation_bytes": "bytes of activations",
+    "latency_ns": "ms of predicted latency",
 }
 COUNTED = (WORDS["params"], WORDS["macs"])
 """Limits that a limit in bytes may be mistaken for."""
@@ -47,6 +49,15 @@ class Margin:
     def words(self) -> str:
         """What the limit is of."""
         return WORDS[self.name]
+
+    def number(self, value: int) -> str:
+        """A number in the unit of `words`, as it is shown.
+
+        Examples:
+            >>> Margin("params", 10_000, 4_034).number(4_034), Margin("latency_ns", 5_000_000, 1).number(5_000_000)
+            ('4,034', '5')
+        """
+        return shown(self.name, value)
 
     @property
     def margin(self) -> int:
@@ -79,7 +90,9 @@ class Verdict:
     @property
     def excess(self) -> str:
         """The limits that are passed, in words: "4,034 parameters (100 allowed)"."""
-        return ", ".join(f"{m.used:,} {m.words} ({m.limit:,} allowed)" for m in self.margins if m.margin < 0)
+        return ", ".join(
+            f"{m.number(m.used)} {m.words} ({m.number(m.limit)} allowed)" for m in self.margins if m.margin < 0
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """`fits`, and `margins` by limit with its limit, use and margin."""
@@ -101,9 +114,11 @@ class Budget:
         activation_bytes: Bytes of the most live elements for one image in the format `activation_format`.
         weight_format: "fp32", "fp16" or "int8".
         activation_format: Likewise.
+        latency_ns: Nanoseconds for one image, as `latency_model` predicts them.
+        latency_model: How long layers take on the device that the network is for.
 
     Raises:
-        QuantityError: A limit that is not a whole number of 1 or more, or an unknown format.
+        QuantityError: A limit that is not a whole number of 1 or more, an unknown format, or no model of latencies.
 
     Examples:
         >>> from nas_budget import ResNetSpec
@@ -120,6 +135,8 @@ class Budget:
     activation_bytes: int | None = None
     weight_format: str = "fp32"
     activation_format: str = "fp32"
+    latency_ns: int | None = None
+    latency_model: LatencyModel | None = None
 
     def __post_init__(self) -> None:
         for name in LIMITS:
@@ -130,12 +147,17 @@ class Budget:
             if getattr(self, name) not in BYTES_PER_NUMBER:
                 known = ", ".join(BYTES_PER_NUMBER)
                 raise QuantityError(f"{name}: {getattr(self, name)!r} is unknown; known are {known}")
+        if self.latency_ns is not None and self.latency_ns > LONGEST_NS:
+            raise QuantityError(f"latency_ns: {self.latency_ns} is not allowed; give at most {LONGEST_NS:,}")
+        model: Any = self.latency_model
+        if model is not None and not isinstance(model, LatencyModel):  # as it is read back from a file
+            object.__setattr__(self, "latency_model", LatencyModel.from_dict(model))
 
     def check(self, network: AnySpec | Cost) -> Verdict:
         """The verdict on a spec, or on a cost already counted.
 
         Raises:
-            UsageError: The budget limits what is not counted for this network.
+            UsageError: The budget limits what is not counted for this network, or its model of latencies lacks a layer.
         """
         used = network if isinstance(network, Cost) else cost(network)
         return self.check_counts({name: self._use(used, name) for name in LIMITS if getattr(self, name)})
@@ -152,31 +174,51 @@ class Budget:
         return replace(self, **shrunk)
 
     def _use(self, used: Cost, name: str) -> int:
+        if name == "latency_ns":
+            return self._predicted_ns(used)
         value = used.weight_bytes[self.weight_format] if name == "weight_bytes" else getattr(used, name)
         if value is None:
             raise UsageError(f"{name}: not counted for networks of a family of your own; leave that limit out")
         return self.activation_bytes_of(value) if name == "activation_bytes" else int(value)
+
+    def _predicted_ns(self, used: Cost) -> int:
+        if self.latency_model is None:
+            raise UsageError(
+                "latency_ns: nothing says how long layers take; give a latency_model too (--latency-table)"
+            )
+        if not used.timed:
+            raise UsageError("latency: not predicted for networks of a family of your own; leave that limit out")
+        return self.latency_model.network_ns(used.timed)
 
     def activation_bytes_of(self, in_fp32: int) -> int:
         """Bytes of activations in the budget's format, of those in fp32 that `Cost` counts."""
         return in_fp32 // BYTES_PER_NUMBER["fp32"] * BYTES_PER_NUMBER[self.activation_format]
 
     def to_dict(self) -> dict[str, Any]:
-        """The limits as JSON-ready values."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """The limits as JSON-ready values; those on latency are left out where there is no model of it."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.latency_model is None:
+            return {name: value for name, value in values.items() if value is not None or name not in LATENCY}
+        return values | {"latency_model": self.latency_model.to_dict()}
 
     def __str__(self) -> str:
         """The limits that are set, in words."""
         words = {**WORDS, "weight_bytes": f"bytes of {self.weight_format} weights"}
         if self.activation_format != "fp32":
             words["activation_bytes"] = f"bytes of {self.activation_format} activations"
-        set_limits = [f"{getattr(self, name):,} {words[name]}" for name in LIMITS if getattr(self, name)]
+        set_limits = [f"{shown(name, getattr(self, name))} {words[name]}" for name in LIMITS if getattr(self, name)]
         return ", ".join(set_limits) or "no limit"
 
 
+def shown(name: str, value: int) -> str:
+    """A number of a limit as it is shown beside its `WORDS`: of a latency milliseconds."""
+    return milliseconds(value) if name == "latency_ns" else f"{value:,}"
+
+
 FORMATS = ("weight_format", "activation_format")
-"""Fields of a budget that are no limits."""
-LIMITS = tuple(f.name for f in fields(Budget) if f.name not in FORMATS)
+"""Fields of a budget that say in which format bytes are counted."""
+LATENCY = ("latency_ns", "latency_model")
+LIMITS = tuple(f.name for f in fields(Budget) if f.name not in (*FORMATS, "latency_model"))
 NO_LIMIT = Budget(params=None)
 """A budget that every network keeps."""
 

@@ -1,7 +1,7 @@
 """What a stem, a stage and a head cost in closed form, for whole numbers or NumPy arrays of them.
 
-Each function gives the columns it is asked for: "params", "macs" and "buffers", which add up along a network, and
-"live_elements", elements alive at the worst moment, of which a network has the largest.
+Each function gives the columns it is asked for: "params", "macs", "buffers" and, by a model of latencies, "latency_ns",
+which add up along a network, and "live_elements", elements alive at the worst moment: a network has the largest.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nas_budget.arch.blocks import FAMILIES, Conv, Family
+from nas_budget.arch.latency import MOST_NS, LatencyModel, Terms, unrounded_ns
 
 Numbers = Any
 """A whole number, or an int64 array; all arrays of a call broadcast together."""
@@ -21,7 +22,7 @@ Counted = dict[str, Numbers]
 
 def stem(
     block: str, in_channels: int, width: Numbers, kernel: Numbers, size_in: int, size_out: Numbers,
-    columns: Collection[str],
+    columns: Collection[str], latency: LatencyModel | None = None,
 ) -> Counted:  # fmt: skip
     """The first convolution, and its batch norm where the family has one there."""
     weights, area = kernel * kernel * in_channels * width, size_out * size_out
@@ -32,12 +33,14 @@ def stem(
         "buffers": norms,
         "live_elements": in_channels * size_in * size_in + width * area,
     }
+    if latency and "latency_ns" in columns:
+        every["latency_ns"] = _layer_ns(latency, "conv", in_channels, width, kernel, (size_in * size_in, area))
     return {name: every[name] for name in columns}
 
 
 def head(
     block: str, width: Numbers, size: Numbers, head_width: Numbers, pool: Numbers, classes: int,
-    columns: Collection[str],
+    columns: Collection[str], latency: LatencyModel | None = None,
 ) -> Counted:  # fmt: skip
     """The last batch norm of preactivated blocks, the head's convolution, the average pool and the classifier.
 
@@ -55,12 +58,18 @@ def head(
         "buffers": norms,
         "live_elements": live,
     }
+    if latency and "latency_ns" in columns:
+        every["latency_ns"] = _layer_ns(latency, "linear", features, classes, 1, (1, 1))
+        if np.any(head_width):
+            conv = _layer_ns(latency, "conv", width, head_width, 1, (area, area))
+            every["latency_ns"] = every["latency_ns"] + conv * (head_width > 0)
     return {name: every[name] for name in columns}
 
 
 def stage(
     block: str, n_in: Numbers, n_out: Numbers, blocks: Numbers, kernel: Numbers, expansion: Numbers, groups: Numbers,
     size_in: Numbers, size_out: Numbers, shortcut_kernel: Numbers, se_reduction: Numbers, columns: Collection[str],
+    latency: LatencyModel | None = None,
 ) -> Counted:  # fmt: skip
     """All blocks of a stage, from a map of `n_in` channels and `size_in` pixels to one of `n_out` and `size_out`.
 
@@ -71,7 +80,7 @@ def stage(
     widths, areas = _widths(family, n_in, n_out, expansion, groups), (size_in * size_in, size_out * size_out)
     changes = _changes(n_in, n_out, size_in, size_out)
     counted: Counted = {}
-    if added := [name for name in columns if name != "live_elements"]:
+    if added := [name for name in columns if name not in ("live_elements", "latency_ns")]:
         counted = _main_path(block, widths, expansion, groups, blocks - 1, kernel * kernel, areas, added)
         if family.projects:
             project = _projection(family, n_in, n_out, shortcut_kernel, areas[1], added)
@@ -81,9 +90,17 @@ def stage(
             excite = _squeeze(family, widths, blocks - 1, se_reduction, added)
             for name in added:
                 counted[name] = counted[name] + excite[name]
+    same = {side: widths[_later(family, side)] for side in widths if side != "later"}
+    if latency and "latency_ns" in columns:
+        counted["latency_ns"] = _block_ns(latency, family, widths, kernel, expansion, groups, areas, se_reduction)
+        if np.any(blocks > 1):
+            later = _block_ns(latency, family, same, kernel, expansion, groups, (areas[1], areas[1]), se_reduction)
+            counted["latency_ns"] = counted["latency_ns"] + (blocks - 1) * later
+        if family.projects and np.any(changes):
+            project = _layer_ns(latency, "conv", n_in, n_out, shortcut_kernel, areas)
+            counted["latency_ns"] = counted["latency_ns"] + project * changes
     if "live_elements" in columns:
         first = _live(family, widths, expansion, areas, se_reduction, changes=True)
-        same = {side: widths[_later(family, side)] for side in widths if side != "later"}
         later = _live(family, same, expansion, (areas[1], areas[1]), se_reduction, changes=False)
         counted["live_elements"] = np.maximum(first * changes, later * (blocks > changes))
     return counted
@@ -206,6 +223,63 @@ def _squeeze(
         biases = biases + (reduction > 0) * times * (width + few)
     every = {"params": macs + biases, "macs": macs, "buffers": 0}
     return {name: every[name] for name in columns}
+
+
+def _block_ns(
+    latency: LatencyModel, family: Family, widths: Mapping[str, Numbers], kernel: Numbers, expansion: Numbers,
+    groups: Numbers, areas: tuple[Numbers, Numbers], se_reduction: Numbers,
+) -> Numbers:  # fmt: skip
+    """Nanoseconds of the main path of one block."""
+    total, place = 0, 0
+    for conv in family.convs:
+        after = max(place, int(conv.strided))
+        n_in, n_out = widths[conv.source], widths[conv.target]
+        here = expansion != 1 if conv.expands else True
+        if np.any(here):
+            size, through = conv.kernel or kernel, (areas[place], areas[after])
+            total = total + here * _conv_ns(latency, conv, n_in, n_out, size, through, groups)
+        place = after
+        if family.squeezes(conv) and np.any(se_reduction):
+            few = _few(n_out, se_reduction)
+            ends = ((n_out, few), (few, n_out))
+            excite = sum(_layer_ns(latency, "linear", *end, 1, (1, 1)) for end in ends)
+            total = total + (se_reduction > 0) * excite
+    return total
+
+
+def _conv_ns(
+    latency: LatencyModel, conv: Conv, n_in: Numbers, n_out: Numbers, kernel: Numbers,
+    areas: tuple[Numbers, Numbers], groups: Numbers,
+) -> Numbers:  # fmt: skip
+    """Nanoseconds of a convolution, whose kind depends on how many groups there are."""
+    kinds = {conv.timed_as(2 if many else 1): many for many in (False, True)}
+    found = 0
+    for kind, many in kinds.items():
+        which = True if len(kinds) == 1 else (groups > 1) == many
+        if np.any(which):
+            here = {"one": 1, "groups": groups, "each": n_in}[conv.groups]
+            found = found + which * _layer_ns(latency, kind, n_in, n_out, kernel, areas, here)
+    return found
+
+
+def _layer_ns(
+    latency: LatencyModel, kind: str, n_in: Numbers, n_out: Numbers, kernel: Numbers, areas: tuple[Numbers, Numbers],
+    groups: Numbers = 1,
+) -> Numbers:  # fmt: skip
+    """Nanoseconds of a layer, rounded up as `LatencyModel.layer_ns` does."""
+    terms = _terms(latency, kind, kernel)
+    ns = unrounded_ns(terms, n_in // groups * n_out, n_in, n_out, *areas)
+    return np.ceil(np.minimum(ns, MOST_NS)).astype(np.int64)
+
+
+def _terms(latency: LatencyModel, kind: str, kernel: Numbers) -> Terms:
+    """The four numbers of a kind of layer, for one kernel size or arrays of them."""
+    if np.ndim(kernel) == 0:
+        return latency.of(kind, int(kernel))
+    sizes, places = np.unique(kernel, return_inverse=True)
+    known = np.array([latency.of(kind, int(size)) for size in sizes]).reshape(-1, 4)
+    numbers = known[places.reshape(np.shape(kernel))]
+    return numbers[..., 0], numbers[..., 1], numbers[..., 2], numbers[..., 3]
 
 
 def _few(width: Numbers, reduction: Numbers) -> Numbers:

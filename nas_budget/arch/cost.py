@@ -8,6 +8,7 @@ from typing import Any
 
 from nas_budget.arch.blocks import FAMILIES
 from nas_budget.arch.family_spec import FamilySpec
+from nas_budget.arch.latency import LayerShape
 from nas_budget.arch.layers import Layer, layers
 from nas_budget.arch.spec import AnySpec, ResNetSpec
 
@@ -23,12 +24,14 @@ class PartCost:
         params: Trainable parameters.
         macs: Multiply-accumulates for one image.
         out_shape: Channels, height and width of its output.
+        timed: Its layers whose time a `LatencyModel` predicts.
     """
 
     name: str
     params: int
     macs: int
     out_shape: tuple[int, int, int]
+    timed: tuple[LayerShape, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,11 @@ class Cost:
     activation_bytes: int | None
     depth: int | None
     parts: tuple[PartCost, ...]
+
+    @property
+    def timed(self) -> tuple[LayerShape, ...]:
+        """The layers whose time a `LatencyModel` predicts; empty of a network of a family of the user's own."""
+        return tuple(shape for part in self.parts for shape in part.timed)
 
     @property
     def weight_bytes(self) -> dict[str, int]:
@@ -127,6 +135,9 @@ def _parts(walk: tuple[Layer, ...]) -> tuple[PartCost, ...]:
     for layer in walk:
         grouped.setdefault(layer.part, []).append(layer)
     return tuple(
-        PartCost(name, sum(x.params for x in part), sum(x.macs for x in part), part[-1].out_shape)
+        PartCost(
+            name, sum(x.params for x in part), sum(x.macs for x in part), part[-1].out_shape,
+            tuple(x.timed_shape for x in part if x.timed_as),
+        )
         for name, part in grouped.items()
-    )
+    )  # fmt: skip

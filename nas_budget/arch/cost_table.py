@@ -13,10 +13,12 @@ from nas_budget.arch import closed_form
 from nas_budget.arch.blocks import ACTIVATIONS, FAMILIES, MAX_EXPANSION
 from nas_budget.arch.budget import LIMITS, Budget
 from nas_budget.arch.cost import BYTES_PER_NUMBER
+from nas_budget.arch.latency import LatencyModel
 from nas_budget.arch.spec import MAX_BLOCKS, MAX_CHANNELS, MAX_IMAGE_SIZE, MAX_KERNEL, MAX_STRIDE, ResNetSpec
 from nas_budget.errors import SpecError
 
 COLUMNS = ("params", "macs", "buffers", "activation_bytes")
+LATENCY = "latency_ns"
 ROWS_AT_ONCE = 16_384
 """Rows of a piece: its arrays stay in a core's cache."""
 MOST = 2**62
@@ -70,6 +72,7 @@ def cost_table(
     head_width: ArrayLike = 0,
     *,
     columns: Sequence[str] = COLUMNS,
+    latency: LatencyModel | None = None,
 ) -> dict[str, Counts]:
     """Params, MACs, buffers and activation bytes of many networks, each column equal to what `cost` counts one by one.
 
@@ -95,7 +98,9 @@ def cost_table(
         expansions: As `blocks`, whole or not, 0 for what is usual; likewise.
         stem_stride: One for all or shape (N,).
         head_width: Likewise.
-        columns: Which to count, of "params", "macs", "buffers" and "activation_bytes"; fewer are faster.
+        columns: Which to count, of "params", "macs", "buffers", "activation_bytes" and, with a model of latencies,
+            "latency_ns"; fewer are faster.
+        latency: The model.
 
     Returns:
         An int64 array of shape (N,) by column. Bytes of weights are 4, 2 or 1 times params + buffers.
@@ -114,11 +119,11 @@ def cost_table(
         "activation": activation, "groups": groups, "expansions": expansions, "stem_stride": stem_stride,
         "head_width": head_width,
     }  # fmt: skip
-    rows, kinds, image = _read(arguments, columns)
+    rows, kinds, image = _read(arguments, columns, latency)
     counted = {name: np.empty(len(rows["channels"]), np.int64) for name in columns}
     for kind, piece, where in _pieces(kinds, rows):
         whole: Mapping[str, Any] = {}
-        for part in _parts(kind, piece, image, [COUNTED_AS.get(name, name) for name in columns]):
+        for part in _parts(kind, piece, image, [COUNTED_AS.get(name, name) for name in columns], latency):
             whole = together(whole, part) if whole else part
         for name in columns:
             counted[name][where] = 4 * whole["live_elements"] if name == "activation_bytes" else whole[name]
@@ -147,7 +152,7 @@ def parts_table(**arguments: Any) -> dict[str, Counts]:
 
 
 def _read(
-    arguments: dict[str, Any], columns: Sequence[str]
+    arguments: dict[str, Any], columns: Sequence[str], latency: LatencyModel | None = None
 ) -> tuple[dict[str, NDArray[Any]], NDArray[Any], dict[str, int]]:
     """Checked arguments: numbers by stage or network, kinds of block, and what all images have in common."""
     arguments["channels"] = np.atleast_2d(np.asarray(arguments["channels"]))
@@ -157,7 +162,10 @@ def _read(
         arguments["pool"] = 0
     rows = {name: np.asarray(arguments[name]) for name in (*PER_STAGE, *PER_NETWORK)}
     words, image = {name: np.asarray(arguments[name]) for name in WORDS}, {name: arguments[name] for name in IMAGE}
-    problems = [*_problems(rows, words, columns)]
+    known = (*COLUMNS, LATENCY) if latency else COLUMNS
+    problems = [*_problems(rows, words)]
+    if unknown := set(columns) - {*known}:
+        problems.append(f"columns: {', '.join(sorted(unknown))} unknown; known are {', '.join(known)}")
     if not problems and _bound(rows, words["block"], image) >= MOST:
         problems = ["channels: counts beyond 2^62 do not fit a table; count networks this large one by one, with cost"]
     if problems:
@@ -199,24 +207,28 @@ def _piece(name: str, values: NDArray[Any], where: Any, n_stages: int) -> Any:
 
 
 def _parts(
-    block: str, piece: Mapping[str, Any], image: Mapping[str, int], columns: Sequence[str]
+    block: str,
+    piece: Mapping[str, Any],
+    image: Mapping[str, int],
+    columns: Sequence[str],
+    latency: LatencyModel | None = None,
 ) -> Iterator[closed_form.Counted]:
     """The columns of a piece: of the stem, each stage, the head."""
     width, seen = np.where(piece["stem_width"], piece["stem_width"], piece["channels"][0]), image["image_size"]
     size = -(-seen // piece["stem_stride"])
-    yield closed_form.stem(block, image["in_channels"], width, piece["stem_kernel"], seen, size, columns)
+    yield closed_form.stem(block, image["in_channels"], width, piece["stem_kernel"], seen, size, columns, latency)
     for i, channels in enumerate(piece["channels"]):
         after = -(-size // piece["strides"][i])
         yield closed_form.stage(
             block, width, channels, piece["blocks"][i], piece["kernels"][i], piece["expansions"][i], piece["groups"],
-            size, after, piece["shortcut_kernel"], piece["se_reduction"], columns,
+            size, after, piece["shortcut_kernel"], piece["se_reduction"], columns, latency,
         )  # fmt: skip
         width, size = channels, after
     if np.any(piece["pool"] > np.asarray(size)):
         raise SpecError(
             ["pool: larger than the last stage's map in a row; allowed is 1 up to the map, or 0 for global"]
         )
-    yield closed_form.head(block, width, size, piece["head_width"], piece["pool"], image["classes"], columns)
+    yield closed_form.head(block, width, size, piece["head_width"], piece["pool"], image["classes"], columns, latency)
 
 
 def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,9 +236,7 @@ def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]
     return {n: np.maximum(one[n], other[n]) if n == "live_elements" else one[n] + other[n] for n in one}
 
 
-def _problems(
-    rows: Mapping[str, NDArray[Any]], words: Mapping[str, NDArray[Any]], columns: Sequence[str]
-) -> Iterator[str]:
+def _problems(rows: Mapping[str, NDArray[Any]], words: Mapping[str, NDArray[Any]]) -> Iterator[str]:
     shape = rows["channels"].shape
     if len(shape) != 2 or 0 in shape:
         yield f"channels: shape {shape} is not allowed; give a row of widths for each network, shape (N, S)"
@@ -250,8 +260,6 @@ def _problems(
     for name, known in WORDS.items():
         if words[name].shape not in ((), shape[:1]) or not set(np.unique(words[name])) <= set(known):
             yield f"{name}: {words[name]} is not allowed; known are {', '.join(known)}"
-    if unknown := set(columns) - set(COLUMNS):
-        yield f"columns: {', '.join(sorted(unknown))} unknown; known are {', '.join(COLUMNS)}"
 
 
 def _bound(rows: Mapping[str, NDArray[Any]], kinds: NDArray[Any], image: Mapping[str, int]) -> int:
@@ -299,5 +307,10 @@ def limited_counts(counted: Mapping[str, Counts], budget: Budget) -> Iterator[tu
 
 def columns_of(budget: Budget) -> tuple[str, ...]:
     """The columns that say whether a network fits the budget; "params" always."""
-    needed = {"macs": budget.macs, "buffers": budget.weight_bytes, "activation_bytes": budget.activation_bytes}
+    needed = {
+        "macs": budget.macs,
+        "buffers": budget.weight_bytes,
+        "activation_bytes": budget.activation_bytes,
+        LATENCY: budget.latency_ns,
+    }
     return ("params", *(name for name, limit in needed.items() if limit))

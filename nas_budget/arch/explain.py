@@ -28,6 +28,7 @@ class Change:
         next: What it would be.
         params: Parameters that would add.
         macs: Multiply-accumulates that would add.
+        latency_ns: Nanoseconds that would add, where the budget has a model of latencies; else None.
         fits: Whether the network would then keep every limit.
         largest: The largest value that does; None where none does.
     """
@@ -40,6 +41,7 @@ class Change:
     macs: int
     fits: bool
     largest: int | None
+    latency_ns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def _changes(spec: ResNetSpec, budget: Budget) -> Iterator[Change]:
     ranges: dict[str, Sequence[int]] = {
         "channels": range(1, min(MAX_CHANNELS, countable_width(spec)) + 1),
         "blocks": range(1, MAX_BLOCKS + 1),
-        "kernels": range(1, MAX_KERNEL + 1, 2),
+        "kernels": _kernels(spec, budget),
     }
     if FAMILIES[spec.block].least_expansion == 1:  # others narrow: by a fraction that has no next one
         ranges["expansions"] = range(1, MAX_EXPANSION + 1)
@@ -98,13 +100,25 @@ def _changes(spec: ResNetSpec, budget: Budget) -> Iterator[Change]:
     for name, allowed in ranges.items():
         for stage, value in enumerate(getattr(spec, name)):
             larger = int(value) + (2 if name == "kernels" else 1)
+            if name == "kernels" and larger not in allowed:
+                continue
             try:
                 then = cost(_changed(spec, name, stage, larger))
             except SpecError:  # it is at its most
                 continue
             params, macs, fits = then.params - now.params, then.macs - now.macs, budget.check(then).fits
             largest = _largest(spec, name, stage, allowed, budget)
-            yield Change(name, stage + 1, value, larger, params, macs, fits, largest)
+            model = budget.latency_model
+            slower = model.network_ns(then.timed) - model.network_ns(now.timed) if model else None
+            yield Change(name, stage + 1, value, larger, params, macs, fits, largest, slower)
+
+
+def _kernels(spec: ResNetSpec, budget: Budget) -> Sequence[int]:
+    """The kernel sizes that stages may have: with a model of latencies those that were timed."""
+    sizes, model = range(1, MAX_KERNEL + 1, 2), budget.latency_model
+    kinds = {conv.timed_as(spec.groups) for conv in FAMILIES[spec.block].convs if not conv.kernel}
+    timed = {(kind, kernel) for kind, kernel, _ in model.terms} if model else set()
+    return [size for size in sizes if not model or all((kind, size) in timed for kind in kinds)]
 
 
 def _changed(spec: ResNetSpec, name: str, stage: int, value: int) -> ResNetSpec:
@@ -118,5 +132,5 @@ def _largest(spec: ResNetSpec, name: str, stage: int, allowed: Sequence[int], bu
     values = np.tile(getattr(spec, name), (len(allowed), 1))
     values[:, stage] = allowed
     arguments = {"channels": np.tile(spec.channels, (len(allowed), 1)), **table_arguments(spec), name: values}
-    fits = fits_table(cost_table(**arguments, columns=columns_of(budget)), budget)
+    fits = fits_table(cost_table(**arguments, columns=columns_of(budget), latency=budget.latency_model), budget)
     return int(allowed[int(np.flatnonzero(fits)[-1])]) if fits.any() else None

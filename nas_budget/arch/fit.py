@@ -109,7 +109,7 @@ def scaled_widths(shape: Sequence[float], step: int, narrowest: int, widest: int
 
 def _last_fitting(widths: Counts, budget: Budget, arguments: Mapping[str, Any]) -> int | None:
     """The last row of widths that keeps every limit, None where none does; the other arguments are `cost_table`'s."""
-    fits = fits_table(cost_table(widths, **arguments, columns=columns_of(budget)), budget)
+    fits = fits_table(cost_table(widths, **arguments, columns=columns_of(budget), latency=budget.latency_model), budget)
     return int(np.flatnonzero(fits)[-1]) if fits.any() else None
 
 
@@ -126,7 +126,7 @@ def _spend(widths: Counts, step: int, widest: int, budget: Budget, arguments: Ma
         rows = widths + step * moves
         near = np.abs(rows - widths) <= np.maximum(max(step, MOVED), widths // 10)
         rows = rows[(near & (rows >= step) & (rows <= widest)).all(axis=1)]
-        counted = cost_table(rows, **arguments, columns=columns_of(budget))
+        counted = cost_table(rows, **arguments, columns=columns_of(budget), latency=budget.latency_model)
         used = np.where(fits_table(counted, budget), _share_used(counted, budget), -1.0)
         best = rows[used.argmax()]
         if (best == widths).all():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from nas_budget.arch.blocks import FAMILIES, inner_width, squeezed
+from nas_budget.arch.latency import LayerShape
 from nas_budget.arch.spec import ResNetSpec
 
 Shape = tuple[int, int, int]
@@ -30,6 +31,9 @@ class Layer:
         buffers: Running means and variances.
         held: Elements kept alive beside input and output while this step runs.
         kernel: Kernel size of a conv or pool, else 0.
+        stride: Of a conv.
+        groups: Of a conv.
+        timed_as: Kind under which its time is predicted; empty for what has none of its own.
 
     Examples:
         >>> first = layers(ResNetSpec((8,), blocks=1))[0]
@@ -47,11 +51,20 @@ class Layer:
     buffers: int = 0
     held: int = 0
     kernel: int = 0
+    stride: int = 1
+    groups: int = 1
+    timed_as: str = ""
 
     @property
     def live_elements(self) -> int:
         """Elements alive while this step runs: its input, its output (one tensor if in place), what is held."""
         return self.held + prod(self.out_shape) + (0 if self.kind in IN_PLACE else prod(self.in_shape))
+
+    @property
+    def timed_shape(self) -> LayerShape:
+        """What its time depends on."""
+        n_in, n_out = self.in_shape[0], self.out_shape[0]
+        return LayerShape(self.timed_as, n_in, n_out, max(1, self.kernel), self.stride, self.in_shape[1], self.groups)
 
 
 def layers(spec: ResNetSpec) -> tuple[Layer, ...]:
@@ -108,7 +121,8 @@ def _main_path(spec: ResNetSpec, stage: int, name: str, shape: Shape, stride: in
             yield from _norm_act(f"{name}.bn{i}", f"{name}.act{i}", part, now, beside)
         step, kernel = stride if conv.strided else 1, conv.kernel or spec.kernels[stage]
         groups = conv.n_groups(now[0], spec.groups)
-        yield _conv(f"{name}.conv{i}", part, now, widths[conv.target], kernel, step, beside, groups)
+        timed_as = conv.timed_as(groups)
+        yield _conv(f"{name}.conv{i}", part, now, widths[conv.target], kernel, step, beside, groups, timed_as)
         now, beside = _after(now, widths[conv.target], step), held
         if not family.preact:
             yield _norm(f"{name}.bn{i}", part, now, held)
@@ -153,11 +167,13 @@ def _head(spec: ResNetSpec, shape: Shape) -> Iterator[Layer]:
 
 
 def _conv(
-    name: str, part: str, shape: Shape, channels: int, kernel: int, stride: int = 1, held: int = 0, groups: int = 1
-) -> Layer:
+    name: str, part: str, shape: Shape, channels: int, kernel: int, stride: int = 1, held: int = 0, groups: int = 1,
+    timed_as: str = "conv",
+) -> Layer:  # fmt: skip
     out = _after(shape, channels, stride)
     weights = kernel * kernel * (shape[0] // groups) * channels
-    return Layer(name, part, "conv", shape, out, weights, weights * out[1] * out[2], held=held, kernel=kernel)
+    macs = weights * out[1] * out[2]
+    return Layer(name, part, "conv", shape, out, weights, macs, 0, held, kernel, stride, groups, timed_as)
 
 
 def _norm(name: str, part: str, shape: Shape, held: int = 0) -> Layer:
@@ -171,7 +187,7 @@ def _norm_act(norm: str, act: str, part: str, shape: Shape, held: int = 0) -> It
 
 def _linear(name: str, part: str, shape: Shape, features: int, held: int = 0) -> Layer:
     macs = shape[0] * features
-    return Layer(name, part, "linear", shape, (features, 1, 1), macs + features, macs, held=held)
+    return Layer(name, part, "linear", shape, (features, 1, 1), macs + features, macs, held=held, timed_as="linear")
 
 
 def _same(name: str, part: str, kind: str, shape: Shape, held: int = 0) -> Layer:

@@ -200,4 +200,8 @@ def limits_of(held: Mapping[str, Any]) -> Budget | None:
 
 
 def _set_limits(limits: Budget | None) -> dict[str, Any]:
-    return {name: value for name, value in limits.to_dict().items() if value is not None} if limits else {}
+    return (
+        {name: value for name, value in limits.to_dict().items() if value is not None and name != "latency_model"}
+        if limits
+        else {}
+    )

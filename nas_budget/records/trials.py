@@ -106,6 +106,8 @@ class TrialRecord:
         budget_activation_bytes: Limit on bytes of activations.
         weight_format: Number format of the limit on bytes of weights.
         activation_format: Number format of the limit on bytes of activations.
+        budget_latency_ns: Limit on the predicted latency in nanoseconds; empty for none.
+        predicted_latency_s: Seconds of one image as the study's model of latencies predicts it; empty without one.
         seed: Seed of the training, of several the first.
         device: Where it ran.
         precision: Number format it trained in.
@@ -169,6 +171,8 @@ class TrialRecord:
     budget_activation_bytes: int | None
     weight_format: str
     activation_format: str
+    budget_latency_ns: int | None
+    predicted_latency_s: float | None
     seed: int
     device: str
     precision: str
@@ -189,7 +193,7 @@ OF_RESIDUAL = (
 KINDS = {field.name: str(field.type) for field in fields(TrialRecord)}
 """Type of each column."""
 COLUMNS = tuple(KINDS)
-LATER = {"activation_format": "fp32"}
+LATER = {"activation_format": "fp32", "budget_latency_ns": "", "predicted_latency_s": ""}
 """Columns that older tables do not have, and what held before."""
 STATES = ("complete", "pruned", "failed")
 CURVE = re.compile(r"\s*([01](\.\d*)?([eE]-?\d+)?\s*)*")

@@ -90,7 +90,7 @@ def result_html(found: Any) -> str:
     if found.best is None or spec is None:
         return f"{title}<div>No trial has been trained to the end yet.</div>"
     margins = "; ".join(
-        f"{margin.margin:,} of {margin.limit:,} {margin.words} to spare"
+        f"{margin.number(margin.margin)} of {margin.number(margin.limit)} {margin.words} to spare"
         for margin in found.settings.budget.check(spec).margins
     )
     accuracy = f"<h3>{_accuracy(found)} on validation images</h3>"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_budget.arch.budget import LIMITS, Budget
-from nas_budget.arch.cost_table import Counts, columns_of, cost_table, fits_table, parts_table
+from nas_budget.arch.cost_table import COLUMNS, LATENCY, Counts, columns_of, cost_table, fits_table, parts_table
 from nas_budget.errors import SpaceTooLargeError
 from nas_budget.space.counting import count_fitting, count_networks
 from nas_budget.space.layout_graph import (
@@ -72,7 +72,8 @@ class Exploration:
         bounds: Where an exact count would take too long: certainly no fewer and no more fit; else None.
         n_near: Of those that fit, how many use 90 % or more of a limit; None where that is not known.
         rows: Networks drawn evenly from those that fit, as arguments of `cost_table`.
-        costs: What each of them costs: "params", "macs", "buffers" and "activation_bytes", shape (N,).
+        costs: What each of them costs: "params", "macs", "buffers", "activation_bytes" and, by the model of latencies
+            that the budget has, "latency_ns"; shape (N,).
         parts: "params" and "macs" of the stem, each stage and the head of each, shape (N, stages + 2).
         choices: Every value of every choice there is.
         hints: Ranges that would fit better, in words; none where enough fits.
@@ -141,8 +142,10 @@ def explore(
     on_progress(DONE["counted"])
     choices = tuple(_choices(space, budget, rows, draw_fitting(space, N_DRAWN, None, seed)))
     on_progress(DONE["compared"])
+    limited = (LATENCY,) if budget.latency_model else ()
+    costs = cost_table(**rows, columns=(*COLUMNS, *limited), latency=budget.latency_model)
     return Exploration(
-        space, budget, n_networks, n_fitting, bounds, n_near, rows, cost_table(**rows), parts_table(**rows), choices,
+        space, budget, n_networks, n_fitting, bounds, n_near, rows, costs, parts_table(**rows), choices,
         tuple(_hints(space, budget)) if n_fitting < ENOUGH * n_networks else (),
     )  # fmt: skip
 
@@ -256,5 +259,7 @@ def _hints(space: SearchSpace, budget: Budget) -> Iterator[str]:
 
 def _share_drawn(space: SearchSpace, budget: Budget) -> float:
     """Share of networks drawn from a space that fits."""
-    counted = cost_table(**draw_fitting(space, N_TRIED, None, 0), columns=columns_of(budget))
+    counted = cost_table(
+        **draw_fitting(space, N_TRIED, None, 0), columns=columns_of(budget), latency=budget.latency_model
+    )
     return float(fits_table(counted, budget).mean())

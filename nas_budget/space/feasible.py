@@ -256,7 +256,14 @@ class FeasibleSpace:
         image = {name: getattr(space, name) for name in ("image_size", "in_channels", "classes")}
         parts = {name: shape[name] for name in PER_STAGE if name != "channels"}
         # One table for all multiples is cheaper than a binary search that counts them one by one.
-        counted = cost_table(widths, **parts, **self._clipped(shape), **image, columns=columns_of(self.budget))
+        counted = cost_table(
+            widths,
+            **parts,
+            **self._clipped(shape),
+            **image,
+            columns=columns_of(self.budget),
+            latency=self.budget.latency_model,
+        )
         fits = fits_table(counted, self.budget)
         return widths[fits], counted["params"][fits]
 

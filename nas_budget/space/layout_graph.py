@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from nas_budget.arch import closed_form
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import BYTES_PER_NUMBER
-from nas_budget.arch.cost_table import together
+from nas_budget.arch.cost_table import LATENCY, together
+from nas_budget.arch.latency import LatencyModel
 from nas_budget.arch.spec import map_sizes
 from nas_budget.errors import SpaceTooLargeError
 from nas_budget.space.space import SearchSpace
@@ -169,14 +170,14 @@ def build_graph(space: SearchSpace, layout: dict[str, Any], budget: Budget) -> L
         SpaceTooLargeError: Too many widths to hold their pairs.
     """
     variants, stems, heads = stage_variants(space, layout["block"]), stem_choices(space), head_choices(space, layout)
-    resources = _resources(budget)
-    widths = _affordable(space, layout, resources)
+    resources, latency = _resources(budget), budget.latency_model
+    widths = _affordable(space, layout, resources, latency)
     if len(widths) ** 2 * len(variants) > MOST_CHOICES:
         coarse = -(-space.width_step * len(widths) // 500)
         raise SpaceTooLargeError(
             f"width: the pairs of {len(widths):,} widths are too many; width_step {coarse} would do"
         )
-    counted = [*_counted(space, layout, widths, stems, variants, heads, resources)]
+    counted = [*_counted(space, layout, widths, stems, variants, heads, resources, latency)]
     opened = [*_opened(space, widths, stems, len(heads), len(layout["strides"]))]
     if budget.activation_bytes is not None:
         # The worst moment lies within one stage, so this limit closes edges and adds up to nothing.
@@ -197,6 +198,8 @@ def _resources(budget: Budget) -> list[Resource]:
     if budget.weight_bytes is not None:
         # Counted in weights instead of bytes; a part of a weight is never stored, so the quotient may be rounded down.
         found.append((("params", "buffers"), budget.weight_bytes // BYTES_PER_NUMBER[budget.weight_format]))
+    if budget.latency_ns is not None:
+        found.append(((LATENCY,), budget.latency_ns))
     return found or [(("params",), NO_LIMIT)]
 
 
@@ -205,7 +208,9 @@ def _total(counted: closed_form.Counted, names: Sequence[str]) -> Counts:
     return total
 
 
-def _affordable(space: SearchSpace, layout: dict[str, Any], resources: list[Resource]) -> Counts:
+def _affordable(
+    space: SearchSpace, layout: dict[str, Any], resources: list[Resource], latency: LatencyModel | None
+) -> Counts:
     """The widths of the grid at which a stage of the cheapest kind is not beyond a limit by itself."""
     # Pairs of widths take the memory: a width that no budget pays for is left out before they are made.
     # A stage is cheapest after the narrowest one, or after one as wide as itself, where it needs no projection.
@@ -217,7 +222,7 @@ def _affordable(space: SearchSpace, layout: dict[str, Any], resources: list[Reso
         stages = [
             closed_form.stage(
                 block, n_in, grid, *least, layout["groups"], size, size, layout["shortcut_kernel"],
-                layout["se_reduction"], names,
+                layout["se_reduction"], names, latency,
             )
             for n_in in (narrowest, grid)
         ]  # fmt: skip
@@ -228,6 +233,7 @@ def _affordable(space: SearchSpace, layout: dict[str, Any], resources: list[Reso
 def _counted(
     space: SearchSpace, layout: dict[str, Any], widths: Counts, stems: Sequence[tuple[int, int]],
     variants: Sequence[tuple[int, int, float]], heads: Sequence[tuple[int, int, str]], resources: list[Resource],
+    latency: LatencyModel | None,
 ) -> Iterator[closed_form.Counted]:  # fmt: skip
     """What the edges of each layer cost, in arrays of shape (from, to, variants)."""
     columns = [*dict.fromkeys(name for names, _ in resources for name in names), "live_elements"]
@@ -238,18 +244,18 @@ def _counted(
     block, n_out = layout["block"], widths[None, :, None]
     first = np.where(stem_widths == 0, n_out, stem_widths)
     shape = len(stems), len(widths), len(variants)
-    stem = closed_form.stem(block, space.in_channels, first, stem_kernels, space.image_size, size, columns)
+    stem = closed_form.stem(block, space.in_channels, first, stem_kernels, space.image_size, size, columns, latency)
     n_in = first
     for after in maps:
         counted = closed_form.stage(
             block, n_in, n_out, blocks, kernels, expansions, layout["groups"], size, after, layout["shortcut_kernel"],
-            layout["se_reduction"], columns,
+            layout["se_reduction"], columns, latency,
         )  # fmt: skip
         # The stem has no layer of its own: its cost depends on its width and the first stage's, as that stage's does.
         counted = together(stem, counted) if stem else counted
         yield {name: np.broadcast_to(values, shape) for name, values in counted.items()}
         stem, n_in, size, shape = {}, widths[:, None, None], after, (len(widths), len(widths), len(variants))
-    last = closed_form.head(block, n_in, size, head_widths, pools, space.classes, columns)
+    last = closed_form.head(block, n_in, size, head_widths, pools, space.classes, columns, latency)
     yield {name: np.broadcast_to(values, (len(widths), len(heads), 1)) for name, values in last.items()}
 
 

@@ -54,7 +54,7 @@ def count_rows(space: SearchSpace, rows: Rows, budget: Budget, *more: str) -> di
         return {name: np.zeros(0, np.int64) for name in columns}
     image = {name: getattr(space, name) for name in ("image_size", "in_channels", "classes")}
     networks: dict[str, Any] = {name: rows[name] for name in (*PER_STAGE, *OPTIONS)}
-    return cost_table(**networks, **image, columns=columns)
+    return cost_table(**networks, **image, columns=columns, latency=budget.latency_model)
 
 
 def n_rows(rows: Rows) -> int:

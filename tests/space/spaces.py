@@ -14,6 +14,7 @@ from nas_budget.arch.cost import Cost, cost
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.space.space import OPTIONS, SearchSpace
 from nas_budget.space.spec_factory import contains, make_spec, stride_patterns, width_grid
+from tests.strategies import DEVICE
 
 SMALL = {
     "plain": SearchSpace(stages=(1, 3), blocks=(1, 2), kernels=(3,), pool=(2, "global"), width=(4, 7)),
@@ -53,6 +54,8 @@ BUDGETS = [
     Budget(None, activation_bytes=60_000),
     Budget(None, activation_bytes=15_000, activation_format="int8"),
     Budget(1),
+    Budget(None, latency_ns=25_000, latency_model=DEVICE),
+    Budget(9_000, macs=2_000_000, latency_ns=10_000, latency_model=DEVICE),
 ]
 
 

@@ -17,6 +17,7 @@ from nas_budget.space.feasible import FeasibleSpace
 from nas_budget.space.space import SearchSpace
 from nas_budget.space.spec_factory import contains
 from tests.space.spaces import WIDE, listed, points
+from tests.strategies import DEVICE
 
 BUDGETS = [
     Budget(5_000_000),
@@ -25,6 +26,8 @@ BUDGETS = [
     Budget(None, macs=1_500_000),
     Budget(None, weight_bytes=50_000, weight_format="int8"),
     Budget(1_000_000, activation_bytes=60_000),
+    Budget(None, latency_ns=2_000_000, latency_model=DEVICE),
+    Budget(300_000, latency_ns=400_000, latency_model=DEVICE),
 ]
 TINY = SearchSpace(stages=(1, 2), blocks=(1, 2), kernels=(3,), pool=(2,), width=(4, 6), shortcut_kernel=(1,))
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas_budget.arch.budget import Budget, Margin, Verdict
 from nas_budget.arch.cost import BYTES_PER_NUMBER, Cost, cost
+from nas_budget.arch.latency import milliseconds
 from nas_budget.arch.layers import layers
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.console.output import field, log, out, out_json, show, table, verdict_line
@@ -35,7 +36,7 @@ def print_costs(
 
         explanation = explain(spec, limits)
     if as_json:
-        more = explanation.to_dict() if explanation else {}
+        more = {**latency_json(used, limits), **(explanation.to_dict() if explanation else {})}
         if measure:
             more["measured"] = asdict(measure(spec))
         out_json({"spec": spec.to_dict(), **used.to_dict(), **verdict.to_dict(), **more})
@@ -49,6 +50,9 @@ def print_costs(
         _print_weights(used)
         _print_activations(used)
         out(f"depth        {used.depth}")
+        if limits.latency_model:
+            source = limits.latency_model.source
+            out(f"latency      {_predicted_ms(used, limits)} ms for one image, predicted from {source}")
     if measure:
         log("\nmeasuring, for about ten seconds ...")
         _print_measured(measure(spec))
@@ -61,12 +65,18 @@ def compare(specs: Sequence[ResNetSpec], limits: Budget, as_json: bool) -> bool:
     counted = [(spec, used := cost(spec), limits.check(used)) for spec in specs]
     fit = all(verdict.fits for *_, verdict in counted)
     if as_json:
-        out_json([{"spec": s.to_dict(), **used.to_dict(), **verdict.to_dict()} for s, used, verdict in counted])
+        out_json(
+            [
+                {"spec": s.to_dict(), **used.to_dict(), **verdict.to_dict(), **latency_json(used, limits)}
+                for s, used, verdict in counted
+            ]
+        )
         return fit
     weights, activations = limits.weight_format, limits.activation_format
     rows = [
         (str(i), f"{used.params:,}", f"{used.macs:,}", f"{used.weight_bytes[weights]:,}",
          f"{limits.activation_bytes_of(used.activation_bytes or 0):,}", str(used.depth),
+         *([_predicted_ms(used, limits)] if limits.latency_model else []),
          "fits" if verdict.fits else "OVER")
         for i, (_, used, verdict) in enumerate(counted, start=1)
     ]  # fmt: skip
@@ -79,10 +89,11 @@ def compare(specs: Sequence[ResNetSpec], limits: Budget, as_json: bool) -> bool:
                 f"{weights} B",
                 "activ. B" if activations == "fp32" else f"{activations} activ. B",
                 "depth",
+                *(["ms"] if limits.latency_model else []),
                 "budget",
             ),
             rows,
-            left=(0, 6),
+            left=(0, 7 if limits.latency_model else 6),
         )
     )
     out("")
@@ -111,6 +122,8 @@ def print_module_cost(target: str, inputs: Sequence[str], dtypes: Sequence[str],
     tensors = (ModuleInput(shape, dtype, name) for (name, shape), dtype in zip(given, formats, strict=True))
     if limits.activation_bytes is not None:
         raise UsageError("--max-activation-bytes: not counted for --module; leave it out")
+    if limits.latency_ns is not None or limits.latency_model:
+        raise UsageError("--max-latency: not predicted for --module; leave it out, and --latency-table too")
     used = count_module(target, *tensors)
     verdict = used.check(limits)
     if as_json:
@@ -159,9 +172,32 @@ def print_parts(used: Cost | ModuleCost, limits: Budget) -> None:
         "output": [*("x".join(map(str, part.out_shape)) for part in used.parts), ""],
         "params": [f"{one.params:,}" for one in (*used.parts, used)],
         "MACs": [f"{one.macs:,}" for one in (*used.parts, used)],
+        **_latency_column(used, limits),
         title: [f"{one.params / whole:.1%}" for one in (*used.parts, used)],
     }
     show(table([*columns], zip(*columns.values(), strict=True), left=range(len(columns) - 3), total=True))
+
+
+def _latency_column(used: Cost | ModuleCost, limits: Budget) -> dict[str, list[str]]:
+    """Milliseconds of each part and of all, where they are predicted."""
+    model = limits.latency_model
+    if not model or not isinstance(used, Cost):
+        return {}
+    times = [model.network_ns(part.timed) for part in used.parts]
+    return {"ms": [f"{ns / 1e6:.3f}" for ns in (*times, sum(times))]}
+
+
+def _predicted_ms(used: Cost, limits: Budget) -> str:
+    return milliseconds(limits.latency_model.network_ns(used.timed)) if limits.latency_model else ""
+
+
+def latency_json(used: Cost, limits: Budget) -> dict[str, Any]:
+    """Nanoseconds of the network and of each part, where they are predicted."""
+    model = limits.latency_model
+    if not model:
+        return {}
+    parts = {part.name: model.network_ns(part.timed) for part in used.parts}
+    return {"latency_ns": sum(parts.values()), "latency_ns_by_part": parts, "latency_source": model.source}
 
 
 def _print_weights(used: Cost | ModuleCost) -> None:
@@ -204,12 +240,15 @@ def _print_explanation(spec: ResNetSpec, used: Cost, limits: Budget, explanation
         k, saved = spec.shortcut_kernel, explanation.shortcut_params
         out(f"{k}x{k} shortcuts spend {saved:,} parameters ({saved / used.params:.1%}) more than 1x1 ones would")
     out("\none more of each, all else as it is:")
+    has_ms = limits.latency_model is not None
     rows = [
         (f"stage {c.stage} {WORDS[c.name]}", f"{c.value} -> {c.next}", f"{c.params:+,}", f"{c.macs:+,}",
+         *([f"{(c.latency_ns or 0) / 1e6:+.3f}"] if has_ms else []),
          "yes" if c.fits else "no", str(c.largest or "none"))
         for c in explanation.changes
     ]  # fmt: skip
-    show(table(("change", "", "params", "MACs", "fits", "largest"), rows, left=(0, 1)))
+    columns = ("change", "", "params", "MACs", *(["ms"] if has_ms else []), "fits", "largest")
+    show(table(columns, rows, left=(0, 1)))
     out(f"\nlargest: the most that keeps {limits}, all else as it is")
 
 
@@ -217,12 +256,12 @@ def print_verdict(verdict: Verdict, before: str = "") -> None:
     """Print a line for each limit, with something before it: kept or not, and by how much."""
     for m in verdict.margins:
         fits = "fits" if m.margin >= 0 else "OVER BUDGET"
-        text = f"{before}{fits}: {m.used:,} of {m.limit:,} {m.words}, {_margin_in_words(m)}"
+        text = f"{before}{fits}: {m.number(m.used)} of {m.number(m.limit)} {m.words}, {_margin_in_words(m)}"
         verdict_line(m.margin >= 0, text)
 
 
 def _margin_in_words(m: Margin) -> str:
-    return f"{abs(m.margin):,} {'to spare' if m.margin >= 0 else 'too many'}"
+    return f"{m.number(abs(m.margin))} {'to spare' if m.margin >= 0 else 'too many'}"
 
 
 def _print_layers(spec: ResNetSpec) -> None:

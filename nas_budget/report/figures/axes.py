@@ -1,4 +1,4 @@
-"""What accuracy can be set against: parameters, MACs, bytes, latency, device seconds."""
+"""What accuracy can be set against: parameters, MACs, bytes, measured and predicted latency, device seconds."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ class Axis:
         words: What it is called.
         factor: From the table's unit to the one shown.
         limit: The column of its limit; empty where no budget has one.
+        limit_factor: From the limit's unit to the one shown.
     """
 
     column: str
     words: str
     factor: float = 1.0
     limit: str = ""
+    limit_factor: float = 1.0
 
     def costs(self, table: pd.DataFrame) -> pd.Series[float]:
         """Of each trial, in the unit shown; NaN where it was not measured."""
@@ -37,7 +39,7 @@ class Axis:
     def budget(self, table: pd.DataFrame) -> float | None:
         """The limit of the table's first trial; None where there is none."""
         limit = table[self.limit].iloc[0] if self.limit else math.nan
-        return float(limit) if pd.notna(limit) and limit > 0 else None
+        return float(limit) * self.limit_factor if pd.notna(limit) and limit > 0 else None
 
     def title(self, table: pd.DataFrame) -> str:
         """What it is called, with the format where all trials have one."""
@@ -50,6 +52,9 @@ AXES = {
     "macs": Axis("macs", "MACs of one image", limit="budget_macs"),
     "bytes": Axis("weight_bytes", "bytes of weights", limit="budget_weight_bytes"),
     "latency": Axis("latency_s", "latency of one image (ms)", factor=1e3),
+    "predicted-latency": Axis(
+        "predicted_latency_s", "predicted latency of one image (ms)", 1e3, "budget_latency_ns", limit_factor=1e-6
+    ),
     "seconds": Axis("seconds", "training of the trial (device seconds)"),
 }
 

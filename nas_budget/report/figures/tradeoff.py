@@ -69,7 +69,7 @@ def tradeoff(
 
     Args:
         table: Trials, of several studies perhaps; each study has a colour.
-        axis: "params", "macs", "bytes", "latency" or "seconds".
+        axis: "params", "macs", "bytes", "latency", "predicted-latency" or "seconds".
         finalists: Runs of the finalists of a single study.
         expected: What the model of a single study expects of the best network of each size; a band against parameters.
     """
@@ -284,7 +284,7 @@ def _add_budget(figure: go.Figure, budget: float) -> None:
     line = {"color": LIMIT, "width": 1.5, "dash": "dash"}
     figure.add_shape(type="line", x0=budget, x1=budget, y0=0, y1=1, yref="paper", line=line)
     figure.add_annotation(
-        x=math.log10(budget), y=0.02, yref="y domain", text=f"budget {budget:,.0f}", showarrow=False, textangle=-90,
+        x=math.log10(budget), y=0.02, yref="y domain", text=f"budget {budget:,.10g}", showarrow=False, textangle=-90,
         xshift=-4, xanchor="right", yanchor="bottom", font={"color": LIMIT}, name="budget",
     )  # fmt: skip
 

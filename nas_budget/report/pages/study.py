@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from plotly.offline import get_plotlyjs_version
 
+from nas_budget.arch.budget import shown
 from nas_budget.records.finalists import summarize_finalists
 from nas_budget.records.formatting import decimals, duration, percent
 from nas_budget.records.statistics import half_width
@@ -89,11 +90,11 @@ def _listed(names: list[str]) -> str:
 
 def budget_in_words(trial: pd.Series[Any]) -> str:
     """The limits that were set, such as "5,000,000 parameters, 6,000,000 MACs"."""
-    return ", ".join(f"{limit:,.0f} {words}" for _, limit, words in _limits(trial)) or "no limit"
+    return ", ".join(f"{shown(name, limit)} {words}" for name, _, limit, words in _limits(trial)) or "no limit"
 
 
-def _limits(trial: pd.Series[Any]) -> Iterable[tuple[float, float, str]]:
-    """What a trial uses of each limit that is set, the limit, and what it is of."""
+def _limits(trial: pd.Series[Any]) -> Iterable[tuple[str, int, int, str]]:
+    """Each limit that is set: its name, what a trial uses of it, the limit, and what it is of."""
     uses = {
         "budget_params": (trial["params"], "parameters"),
         "budget_macs": (trial["macs"], "MACs"),
@@ -105,15 +106,17 @@ def _limits(trial: pd.Series[Any]) -> Iterable[tuple[float, float, str]]:
             trial["activation_bytes"] * SHARE_OF_FP32.get(trial["activation_format"], 1),
             f"bytes of {trial['activation_format']} activations".replace("fp32 ", ""),
         ),
+        "budget_latency_ns": (trial["predicted_latency_s"] * 1e9, "ms of predicted latency"),
     }
     for column, (use, words) in uses.items():
         if pd.notna(trial[column]):
-            yield use, float(trial[column]), words
+            yield column.removeprefix("budget_"), round(use), round(trial[column]), words
 
 
 def _margins(trial: pd.Series[Any]) -> Iterable[str]:
-    for use, limit, words in _limits(trial):
-        yield f"{limit - use:,.0f} of {limit:,.0f} {words} to spare ({use / limit:.1%} used)"
+    for name, use, limit, words in _limits(trial):
+        left = f"{shown(name, limit - use)} of {shown(name, limit)} {words} to spare"
+        yield f"{left} ({use / limit:.1%} used)"
 
 
 def _found(study: StudyTable) -> str:

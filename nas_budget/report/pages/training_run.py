@@ -142,7 +142,8 @@ def _second_figures(result: RunResult) -> list[tuple[str, str]]:
 def _margins(result: RunResult) -> Iterable[str]:
     """By how much the network keeps, or passes, each limit that it was trained under."""
     for m in result.verdict.margins if result.verdict else ():
-        left = f"{m.margin:,} of {m.limit:,}" if m.margin >= 0 else f"{-m.margin:,} over {m.limit:,}"
+        limit = m.number(m.limit)
+        left = f"{m.number(m.margin)} of {limit}" if m.margin >= 0 else f"{m.number(-m.margin)} over {limit}"
         yield f"{left} {m.words}{' to spare' if m.margin >= 0 else ''}"
 
 

@@ -198,9 +198,16 @@ def figures_of(spec: AnySpec, budget: Budget) -> dict[str, Any]:
     """A network in words, its cost and margins, as they are noted with its trial: as a dashboard shows them."""
     used = cost(spec)
     verdict = budget.check(used)
-    figures = {name: getattr(used, name) for name in ("params", "macs", "activation_bytes")}
+    figures: dict[str, Any] = {name: getattr(used, name) for name in ("params", "macs", "activation_bytes")}
     margins = {f"margin_{m.name}": m.margin for m in verdict.margins}
+    if (latency := predicted_s(used, budget)) is not None:
+        figures["predicted_latency_s"] = latency
     return {"network": str(spec), **figures, **margins, "feasible": verdict.fits}
+
+
+def predicted_s(used: Cost, budget: Budget) -> float | None:
+    """Seconds of a network, as the budget's model of latencies predicts them; None without one."""
+    return budget.latency_model.network_ns(used.timed) / 1e9 if budget.latency_model and used.timed else None
 
 
 def row_of(trial: FrozenTrial, settings: StudyConfig) -> TrialRecord:
@@ -249,6 +256,8 @@ def row_of(trial: FrozenTrial, settings: StudyConfig) -> TrialRecord:
         budget_activation_bytes=limits.activation_bytes,
         weight_format=limits.weight_format,
         activation_format=limits.activation_format,
+        budget_latency_ns=limits.latency_ns,
+        predicted_latency_s=predicted_s(used, limits),
         seed=settings.seed,
         device=known.get("device", ""),
         precision=settings.precision,

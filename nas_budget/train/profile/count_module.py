@@ -135,6 +135,8 @@ class ModuleCost:
         """
         if budget.activation_bytes is not None:
             raise UsageError("activation_bytes: not counted for a module; leave that limit out")
+        if budget.latency_ns is not None:
+            raise UsageError("latency_ns: not predicted for a module; leave that limit out")
         weight_bytes = self.weight_bytes[budget.weight_format]
         return budget.check_counts({"params": self.params, "macs": self.macs, "weight_bytes": weight_bytes})
 

@@ -47,7 +47,8 @@ const SETTINGS = [
   ["Accuracy", (id) => accuracy(id)],
   ["Trained as a proxy", (id) => cell("proxy", id) < 1 ? `at 1/${(1 / cell("proxy", id)).toPrecision(3) * 1} of the width, ${count(cell("proxy_params", id))} parameters` : ""],
   ["Parameters", (id) => count(cell("params", id))], ["MACs", (id) => count(cell("macs", id))],
-  ["Latency of one image", (id) => cell("latency_s", id) ? `${(1e3 * cell("latency_s", id)).toPrecision(3)} ms` : ""], ["Depth", (id) => cell("channels", id) ? `${cell("depth", id)} layers` : ""],
+  ["Latency of one image", (id) => cell("latency_s", id) ? `${(1e3 * cell("latency_s", id)).toPrecision(3)} ms` : ""],
+  ["Predicted latency", (id) => cell("predicted_latency_s", id) ? `${(1e3 * cell("predicted_latency_s", id)).toPrecision(3)} ms` : ""], ["Depth", (id) => cell("channels", id) ? `${cell("depth", id)} layers` : ""],
   ["Activations at their peak", (id) => cell("channels", id) ? `${count(cell("activation_bytes", id))} B` : ""],
   ["Epochs", (id) => `${cell("epochs", id)} of ${cell("max_epochs", id)}`], ["Time", (id) => `${cell("seconds", id).toFixed(1)} s`],
   ["Recipe", (id) => `${cell("optimizer", id)}, learning rate ${Number(cell("learning_rate", id)).toPrecision(3) * 1}, weight decay ${Number(cell("weight_decay", id)).toPrecision(3) * 1}, batch ${cell("batch_size", id)}`],
@@ -58,7 +59,7 @@ const SETTINGS = [
 /** What of a network and its recipe is one value each. */
 const SPEC = ["channels", "blocks", "kernels", "strides", "pool", "stem_kernel", "shortcut_kernel", "block", "se_reduction", "stem_width", "optimizer", "learning_rate", "weight_decay", "batch_size"];
 /** Numbers whose difference is told, by the words of their setting. */
-const NUMBERS = {Accuracy: "accuracy", Parameters: "params", MACs: "macs", "Latency of one image": "latency_s", Depth: "depth", "Activations at their peak": "activation_bytes", Time: "seconds"};
+const NUMBERS = {Accuracy: "accuracy", Parameters: "params", MACs: "macs", "Latency of one image": "latency_s", "Predicted latency": "predicted_latency_s", Depth: "depth", "Activations at their peak": "activation_bytes", Time: "seconds"};
 const nameOfBoth = (id) => `${several ? `${cell("study", id)}, ` : ""}trial ${cell("number", id)}`;
 
 /** By how much a second number differs from a first: in points of accuracy, else as a share of the first. */

@@ -8,12 +8,13 @@ const COLUMNS = [
   {name: "params", words: "parameters", right: true, show: (id) => count(cell("params", id))},
   {name: "macs", words: "MACs", right: true, show: (id) => count(cell("macs", id))},
   {name: "latency_s", words: "latency", right: true, show: (id) => cell("latency_s", id) ? `${(1e3 * cell("latency_s", id)).toFixed(2)} ms` : ""},
+  {name: "predicted_latency_s", words: "predicted latency", right: true, show: (id) => cell("predicted_latency_s", id) ? `${(1e3 * cell("predicted_latency_s", id)).toFixed(2)} ms` : ""},
   ...page.dimensions.map((name) => ({name, words: name, right: typeof cell(name, 0) === "number", show: (id) => cell(name, id) === null ? "" : String(cell(name, id))})),
   {name: "network", words: "network", show: (id) => [page.network[id], page.recipe[id]].filter(Boolean).join(", ").split(", ").flatMap((part, i) => [i ? ", " : "", make("span", {}, part)])},
   {name: "epochs", words: "epochs", right: true, show: (id) => String(cell("epochs", id))},
   {name: "seconds", words: "seconds", right: true, show: (id) => cell("seconds", id).toFixed(0)},
   {name: "state", words: "state", show: (id) => make("span", {title: cell("reason", id)}, cell("state", id) === "failed" ? `failed: ${cell("reason", id)}` : SHORT[cell("state", id)])},
-].filter(({name}) => !(name === "network" && page.dimensions.length && page.columns.channels.all === "")).filter(({name}) => !["latency_s", "proxy"].includes(name) || Array.isArray(page.columns[name]));
+].filter(({name}) => !(name === "network" && page.dimensions.length && page.columns.channels.all === "")).filter(({name}) => !["latency_s", "predicted_latency_s", "proxy"].includes(name) || Array.isArray(page.columns[name]));
 const classOf = ({name, right}) => `${right ? "number " : ""}${name === "network" ? "network " : ""}of-${name}`;
 const SHORT = {complete: "complete", pruned: "pruned"};
 const STEP = 50;
@@ -31,14 +32,14 @@ const compare = (a, b) => {
 };
 
 const UNITS = {k: 1e3, m: 1e6, g: 1e9, ms: 1e-3, s: 1, "": 1};
-const NAMES = {parameters: "params", trial: "number", latency: "latency_s"};
+const NAMES = {parameters: "params", trial: "number", latency: "latency_s", "predicted_latency": "predicted_latency_s"};
 const TESTS = {"<": (v, w) => v < w, "<=": (v, w) => v <= w, ">": (v, w) => v > w, ">=": (v, w) => v >= w, "=": (v, w) => v === w};
 
 /** A number as it is written beside a column: 100k, 45%, 1,000, 2ms; of a latency milliseconds unless it says otherwise. */
 const numberOf = (name, text) => {
   const found = /^([\d.,]+)(ms|s|[kmg%]?)$/i.exec(text);
   if (!found) return NaN;
-  const plain = Number(found[1].replaceAll(",", "")), unit = found[2].toLowerCase() || (name === "latency_s" ? "ms" : "");
+  const plain = Number(found[1].replaceAll(",", "")), unit = found[2].toLowerCase() || (name.endsWith("latency_s") ? "ms" : "");
   return unit === "%" ? plain / 100 : plain * UNITS[unit];
 };
 
@@ -50,7 +51,7 @@ const textOf = (id) => `${cell("study", id)} ${cell("number", id)} ${page.networ
 const unknown = (word) => {
   const [, given, sign, text] = COMPARISON.exec(word) ?? [];
   if (!given) return [...Array(nTrials).keys()].some((id) => textOf(id).includes(word.toLowerCase())) ? "" : `no trial has “${word}” in its text`;
-  if (!Object.hasOwn(page.columns, columnOf(given))) return `“${given}” is no column; there are ${[...Object.keys(NAMES).filter((name) => name !== "latency"), "latency", "accuracy", "macs", "epochs", "seconds", "state"].join(", ")} and the others of trials.csv`;
+  if (!Object.hasOwn(page.columns, columnOf(given))) return `“${given}” is no column; there are ${[...Object.keys(NAMES).filter((name) => !name.endsWith("latency")), "latency", "accuracy", "macs", "epochs", "seconds", "state"].join(", ")} and the others of trials.csv`;
   return sign !== "=" && Number.isNaN(numberOf(columnOf(given), text)) ? `“${text}” in “${word}” is no number` : "";
 };
 
