@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,9 +11,13 @@ from typing import Any
 
 import torch
 
-from nas_budget.arch.spec import AnySpec
+from nas_budget.arch.latency_table import LatencyTable
+from nas_budget.arch.spec import AnySpec, ResNetSpec
+from nas_budget.records.atomic_write import write_whole
+from nas_budget.records.paths import LATENCIES
+from nas_budget.search.config.latency import Timing, given_table, is_measured, measured_table
 from nas_budget.search.config.plan import Plan, make_plan
-from nas_budget.search.config.resolve import resolve
+from nas_budget.search.config.resolve import resolve, space_in
 from nas_budget.search.config.settings import StudyConfig, study_name
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.storage.storage import recorded_settings
@@ -22,8 +26,16 @@ from nas_budget.search.workers.search_runner import Search, Workers, visible_gpu
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import LabelledImages, SplitImages, channel_statistics, split_images
-from nas_budget.train.engine.device import choose_device, choose_precision, describe_device, has_gpus, why_unusable
+from nas_budget.train.engine.device import (
+    choose_device,
+    choose_precision,
+    describe_device,
+    has_gpus,
+    torch_threads,
+    why_unusable,
+)
 from nas_budget.train.optim.recipe import Recipe
+from nas_budget.train.profile.layer_timing import network_s
 from nas_budget.train.profile.time_model import TimeModel, calibrate
 from nas_budget.untrusted import check_name
 
@@ -43,6 +55,9 @@ class Opened:
         data_dir: Folder of the data sets.
         folder: Where its files go.
         exists: Whether it was started before.
+        latencies: Timed layers, as they were read or measured; None where nothing is limited by them, or the study has
+            recorded what follows from them.
+        limits_own_latency: Whether the limit on latency is one of the device that trains.
     """
 
     settings: StudyConfig
@@ -52,6 +67,8 @@ class Opened:
     data_dir: str | None
     folder: Path
     exists: bool
+    latencies: LatencyTable | None = None
+    limits_own_latency: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -69,6 +86,9 @@ class Opened:
 
     def search(self, should_stop: Callable[[], bool] | None = None, workers: Workers | None = None) -> Search:
         """The search; its study is created or resumed. `workers` train in place of this machine."""
+        if self.latencies:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(self.folder / LATENCIES, self.latencies.to_csv())
         gpus = visible_gpus(self.settings.device, self.found.unusable) if self.is_dealt_out else ()
         return Search(self.settings, self.images, self.folder, should_stop, self.data_dir, gpus, workers)
 
@@ -81,6 +101,18 @@ class Opened:
         """What to expect of the trials, the levels of the ladder and the finalists' runs that the study lacks."""
         measure = timer(self.dataset, self.device, self.settings.graph, True) if self.is_dealt_out else None
         return make_plan(self.settings, self.images, n_left, n_wider, n_runs, measure)
+
+    @property
+    def latency_threads(self) -> int:
+        """Threads with which latency is measured on a CPU: those that were asked for, or one."""
+        return 1 if "search.threads" in self.settings.chosen else self.settings.threads
+
+    def latency_s(self, spec: AnySpec) -> float | None:
+        """Seconds of one image through a network, where the limit is one of this device; else None."""
+        if not self.limits_own_latency or not isinstance(spec, ResNetSpec):
+            return None
+        measure = partial(apart, network_s) if self.is_dealt_out else network_s
+        return measure(spec, self.device, self.settings.precision, self.latency_threads)
 
     def time_model(self, specs: Sequence[AnySpec], recipe: Recipe) -> TimeModel:
         """The time model of the device, fitted to steps of these networks by another recipe."""
@@ -122,18 +154,6 @@ def find_device(name: str, precision: str) -> FoundDevice:
         unusable = tuple(i for i in range(torch.cuda.device_count()) if why_unusable(torch.device("cuda", i)))
     precision = choose_precision(precision, device) if precision == "auto" else precision
     return FoundDevice(device, describe_device(device), precision, unusable, tuple(notes))
-
-
-@contextmanager
-def torch_threads(n: int | None) -> Iterator[None]:
-    """Torch uses `n` threads within it, unless that is None; the caller's count comes back."""
-    before = torch.get_num_threads()
-    if n is not None:
-        torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
@@ -218,7 +238,13 @@ def open_search(
     if is_apart and not recorded:
         asked["precision"] = found.precision
     measure = timer(dataset, device, asked["graph"], is_apart and device.type == "cuda")
-    settings = resolve(name, sections, device, dataset, recorded, measure)
+    latencies, own = given_table(sections["budget"]), is_measured(sections["budget"])
+    if own and not (recorded or {}).get("budget", {}).get("latency_model"):
+        on_message("timing layers on this device for the limit on latency ...")
+        space, threads = space_in(sections, dataset), asked["threads"]
+        timing = Timing(device, found.precision, 1 if threads == "auto" else threads)
+        latencies = (partial(apart, measured_table) if is_apart else measured_table)(space, sections["budget"], timing)
+    settings = resolve(name, sections, device, dataset, recorded, measure, latencies)
     home = torch.device("cpu") if device.type == "cuda" and settings.workers > 1 else device
     images = split_images(dataset, home, settings.n_train, settings.n_validation)
-    return Opened(settings, dataset, images, found, data_dir, folder, recorded is not None)
+    return Opened(settings, dataset, images, found, data_dir, folder, recorded is not None, latencies, own)

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nas_budget.arch.budget import Budget
+from nas_budget.arch.budget import LATENCY, Budget
 from nas_budget.arch.cost import cost
+from nas_budget.arch.latency import milliseconds
 from nas_budget.arch.spec import spec_from_dict, spec_from_json
 from nas_budget.errors import NothingFitsError, SpecError, StudyError, TableError, UsageError
 from nas_budget.records.formatting import in_short
-from nas_budget.records.paths import BEST_SPEC, STUDY_SETTINGS, TRIAL_SETTINGS, TRIALS_TABLE, trial_folder
+from nas_budget.records.paths import BEST_SPEC, LATENCIES, STUDY_SETTINGS, TRIAL_SETTINGS, TRIALS_TABLE, trial_folder
 from nas_budget.records.trials import TrialRecord, read_trials
 from nas_budget.search.config.build import budget_of, check_crop, images_of, read_config, spec_for
 from nas_budget.search.config.resolve import SMALL_MACS
@@ -75,11 +76,17 @@ def select_from_study(folder: Path, trial: int | None = None, budget: Budget | N
     name, trials = f"{folder.name}-best", _complete_trials(folder)
     if budget and (over := _limits_passed(budget, best)):
         best = _best_within(folder, trials, budget)
-        name += "".join(f"-{in_short(limit)}{'' if kind == 'params' else '-' + kind}" for kind, limit in over)
+        name += "".join(f"-{_limit_in_name(kind, limit)}" for kind, limit in over)
     for number in (one.number for one in trials if _values_of(one) == best):
         if (trial_folder(folder, number) / TRIAL_SETTINGS).exists():
             return Selection(name, best, _read_trial(folder, number, f"trial {number} is damaged")[1])
     return Selection(name, best)
+
+
+def _limit_in_name(kind: str, limit: int) -> str:
+    if kind == "latency_ns":
+        return f"{milliseconds(limit)}ms"
+    return in_short(limit) if kind == "params" else f"{in_short(limit)}-{kind}"
 
 
 def _limits_passed(budget: Budget, values: Mapping[str, Any]) -> list[tuple[str, int]]:
@@ -121,7 +128,11 @@ def study_defaults(folder: Path) -> dict[str, Any]:
         StudyError: The file is missing or damaged, or another version wrote it.
     """
     recorded = read_config(folder).to_dict()
-    limits = {f"budget.{key}": value for key, value in recorded["budget"].items()}
+    limits = {f"budget.{key}": value for key, value in recorded["budget"].items() if key not in LATENCY}
+    if recorded["budget"].get("latency_model"):
+        limit = recorded["budget"]["latency_ns"]
+        limits["budget.latency"] = limit if limit == "none" else f"{limit}ns"
+        limits["budget.latency_table"] = str(folder / LATENCIES)
     return {"data.name": recorded["data"]["name"], **limits}
 
 
@@ -261,6 +272,7 @@ def _check_budget(settings: RunConfig) -> None:
     for margin in settings.budget.check(settings.spec).margins:
         if margin.margin < 0:
             raise NothingFitsError(
-                f"OVER BUDGET: {settings.spec} needs {margin.used:,} {margin.words}, {margin.limit:,} allowed; "
+                f"OVER BUDGET: {settings.spec} needs {margin.number(margin.used)} {margin.words}, "
+                f"{margin.number(margin.limit)} allowed; "
                 f"make it smaller, or raise the limit (--set budget.{margin.name}=none trains it all the same)"
             )

@@ -76,6 +76,10 @@ def count(
         fits = costs.print_module_cost(module, inputs or [], input_dtypes or [], budget, as_json)
     else:
         specs = _specs(files or [], channels or [], network)
+        if budget.latency_ns and not budget.latency_model:
+            from nas_budget.cli.jobs.latency import with_model  # loads torch
+
+            budget = with_model(budget, specs, logger(quiet))
         if len(specs) > 1:
             if alone:
                 raise UsageError(f"--{alone[0]} takes one network, not {len(specs)}")

@@ -9,8 +9,9 @@ import typer
 
 from nas_budget.arch.budget import LIMITS
 from nas_budget.arch.cost import cost
+from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.console import costs
-from nas_budget.cli.console.output import out, out_json
+from nas_budget.cli.console.output import log, out, out_json
 from nas_budget.cli.options.declare import BUDGET, NETWORK, OUTPUT, AsJson, Preset, Quiet, option, study_file
 from nas_budget.cli.options.network import BudgetOptions, ImageNetworkOptions
 from nas_budget.cli.options.study import StudyKeys
@@ -20,7 +21,8 @@ Keys = Annotated[
     dict[str, Any],
     StudyKeys(
         "budget", "max_macs", "max_weight_bytes", "weight_format", "max_activation_bytes", "activation_format",
-        "block", "activation", "data", set_panel=NETWORK, block={"panel": NETWORK}, activation={"panel": NETWORK},
+        "max_latency", "latency_table", "block", "activation", "data", set_panel=NETWORK,
+        block={"panel": NETWORK}, activation={"panel": NETWORK},
         data={"text": "Images the networks are for; their size and classes count.", "panel": NETWORK},
     ),
 ]  # fmt: skip
@@ -47,13 +49,17 @@ def fit(
     budget = limits.read()
     if not any(getattr(budget, name) for name in LIMITS):
         raise UsageError("no limit given; write --budget 5M or --max-macs 30M")
+    if budget.latency_ns and not budget.latency_model:
+        from nas_budget.cli.jobs.latency import with_model  # loads torch
+
+        budget = with_model(budget, [ResNetSpec((8,) * len(proportions), **network.values())], log)
     from nas_budget.arch.fit import fit as fit_shape
 
     fitted = fit_shape(proportions, budget, step, spend, **network.values())
     if as_json:
         used = cost(fitted.spec)
         about = {"multiplier": fitted.multiplier, "scaled": list(fitted.scaled), "spec": fitted.spec.to_dict()}
-        out_json({**about, **used.to_dict(), **budget.check(used).to_dict()})
+        out_json({**about, **used.to_dict(), **budget.check(used).to_dict(), **costs.latency_json(used, budget)})
         return
     widths = ",".join(map(str, fitted.spec.channels))
     scaled = ",".join(map(str, fitted.scaled))
@@ -82,6 +88,10 @@ def explore(
         int, option("Print so many networks, drawn uniformly from those that fit.", OUTPUT, "value", least=0)
     ] = 0,
     seed: Annotated[int, option("Fixes which networks are drawn.", OUTPUT, "value", least=0)] = 0,
+    layers_to_time: Annotated[
+        bool,
+        option("Print a table of layers to be timed for --latency-table, as CSV.", OUTPUT, flag="--layers-to-time"),
+    ] = False,
     output: Annotated[
         Path | None, option("Where to write the page.", OUTPUT, "runs/NAME/space.html", flag="--output -o")
     ] = None,
@@ -93,8 +103,11 @@ def explore(
     The page shows where parameters go and which values never fit.
     Exit code 3 when nothing fits.
     """
-    from nas_budget.cli.jobs.explore import explore_space, print_sample, read_space
+    from nas_budget.cli.jobs.explore import explore_space, print_layers_to_time, print_sample, read_space
 
+    if layers_to_time:
+        print_layers_to_time(study_file(file, preset), keys, quiet)
+        return
     name, space, limits = read_space(study_file(file, preset), keys, quiet)
     if sample:
         print_sample(space, limits, sample, seed, as_json)

@@ -30,7 +30,7 @@ Keys = Annotated[
     dict[str, Any],
     StudyKeys(
         "budget", "max_macs", "max_weight_bytes", "weight_format", "max_activation_bytes", "activation_format",
-        "fill", "family", "block", "activation",
+        "max_latency", "latency_table", "fill", "family", "block", "activation",
         "trials", "time", "proxy", "sampler", "aim", "pruner", "workers", "seed_spec",
         "finalists",
         "seeds", "timeout", "device_time", "patience", "target", "storage", "data", "images", "epochs", "recipe",

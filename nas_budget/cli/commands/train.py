@@ -23,7 +23,8 @@ Keys = Annotated[
     dict[str, Any],
     StudyKeys(
         "recipe", "epochs", "data", "images", "seed", "device", "precision", "threads", "budget", "max_macs",
-        "max_weight_bytes", "weight_format", "max_activation_bytes", "activation_format",
+        "max_weight_bytes", "weight_format", "max_activation_bytes", "activation_format", "max_latency",
+        "latency_table",
         set_panel=TRAINING,
         recipe={
             "text": "strong, evening, fast, brief, paper, or study for that of the trial.", "default": "strong",
@@ -40,6 +41,8 @@ Keys = Annotated[
         weight_format={"default": "study's or fp32"},
         max_activation_bytes={"default": "study's or none"},
         activation_format={"default": "study's or fp32"},
+        max_latency={"default": "study's or none"},
+        latency_table={"default": "study's or none"},
     ),
 ]  # fmt: skip
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nas_budget.arch.budget import WORDS
+from nas_budget.arch.latency import milliseconds
 from nas_budget.cli.console.output import show, table
 from nas_budget.records.formatting import ago_in_words, factor_in_words, in_short, percent
 from nas_budget.records.run_folder import STUDY, Entry
@@ -111,7 +112,12 @@ def _plural(n: int, word: str) -> str:
 
 def _limits(entry: Entry) -> list[str]:
     limits = {name: limit for name, limit in entry.budget.items() if name in WORDS}
-    return [f"{in_short(limit)}{'' if name == 'params' else ' ' + WORDS[name]}" for name, limit in limits.items()]
+    words = {**WORDS, "latency_ns": "ms"}
+    return [f"{_short(name, limit)}{'' if name == 'params' else ' ' + words[name]}" for name, limit in limits.items()]
+
+
+def _short(name: str, limit: int) -> str:
+    return milliseconds(limit) if name == "latency_ns" else in_short(limit)
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:

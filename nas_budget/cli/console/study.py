@@ -10,19 +10,21 @@ from typing import Any
 from rich.text import Text
 
 from nas_budget.arch.budget import Budget
+from nas_budget.arch.latency import LatencyModel
 from nas_budget.arch.spec import spec_from_dict, spec_from_json
 from nas_budget.cli.console.costs import print_verdict
 from nas_budget.cli.console.output import command, commands, field, line_width, out, out_json, show, table
 from nas_budget.cli.console.text_plot import Point, characters, plot
+from nas_budget.errors import QuantityError
 from nas_budget.records.finalists import FinalistSummary, read_finalists, summarize_finalists
 from nas_budget.records.formatting import percent, percent_with_interval, width_in_words
-from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, TRIALS_TABLE
+from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, STUDY_SETTINGS, TRIALS_TABLE
 from nas_budget.records.run_folder import RUN, folders, has_weights, kind_of
 from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import TimeLedger, ledger
 from nas_budget.records.training_run import read_result
 from nas_budget.records.trials import STATES, TrialRecord, best_of, pareto_front_of, proposed_of, read_trials
-from nas_budget.untrusted import read_text
+from nas_budget.untrusted import read_json, read_text
 
 INDENT = 7
 
@@ -44,14 +46,14 @@ def show_study(folder: Path, as_json: bool) -> None:
     n_trials = f"{n} trial{'' if n == 1 else 's'} ({counts})"
     field("", f"{folder.name}: {n_trials} on {records[0].data}", indent=0)
     if best := best_of(records):
-        _print_best(best, ranked)
+        _print_best(folder, best, ranked)
         _print_front(records)
     out("")
     field("time", spent.in_words(), INDENT)
     commands(_next(folder, best), INDENT)
 
 
-def _print_best(best: TrialRecord, ranked: Sequence[FinalistSummary]) -> None:
+def _print_best(folder: Path, best: TrialRecord, ranked: Sequence[FinalistSummary]) -> None:
     """The best finalist, or else the best trial: accuracy, network, margins."""
     number, spec, what = best.number, spec_from_json(best.spec), accuracy_in_words(best)
     if ranked:
@@ -62,7 +64,7 @@ def _print_best(best: TrialRecord, ranked: Sequence[FinalistSummary]) -> None:
     out("")
     field("best", what, INDENT)
     field("", f"trial {number}: {spec}", INDENT)
-    print_verdict(budget_of(best).check(spec), before=" " * INDENT)
+    print_verdict(budget_of(best, folder).check(spec), before=" " * INDENT)
     if ranked:
         out("")
         print_finalists(ranked, best.validation_images)
@@ -165,12 +167,22 @@ def run_of(folder: Path) -> Path | None:
         return None
 
 
-def budget_of(record: TrialRecord) -> Budget:
-    """The limits of the study of a trial."""
+def budget_of(record: TrialRecord, folder: Path) -> Budget:
+    """The limits of the study of a trial, which lies in a folder."""
+    model = _latency_model(folder) if record.predicted_latency_s else None
     return Budget(
         record.budget_params, record.budget_macs, record.budget_weight_bytes, record.budget_activation_bytes,
         record.weight_format or "fp32", record.activation_format or "fp32",
+        record.budget_latency_ns if model else None, model,
     )  # fmt: skip
+
+
+def _latency_model(folder: Path) -> LatencyModel | None:
+    """The model of latencies in the settings of a study; None where they are not there."""
+    try:
+        return LatencyModel.from_dict(read_json(read_text(folder / STUDY_SETTINGS))["budget"]["latency_model"])
+    except (OSError, ValueError, KeyError, TypeError, QuantityError):
+        return None
 
 
 def counts_of(records: Iterable[TrialRecord]) -> dict[str, int]:
@@ -191,6 +203,6 @@ def _json(
         accuracy = ranked[0].mean if ranked else best.accuracy or 0.0
         half = half_width(accuracy, best.validation_images)
         about |= {"accuracy": accuracy, "half_width": half, "best": asdict(best), "best_spec": spec.to_dict()}
-        about |= budget_of(best).check(spec).to_dict()
+        about |= budget_of(best, folder).check(spec).to_dict()
     about |= {"front": [asdict(record) for record in pareto_front_of(records)]}
     return about | {"finalists": [asdict(finalist) for finalist in ranked], "seconds": spent.to_dict()}

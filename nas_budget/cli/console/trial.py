@@ -15,7 +15,7 @@ from nas_budget.cli.console.study import accuracy_in_words, budget_of
 from nas_budget.cli.console.text_plot import sparkline
 from nas_budget.errors import UsageError
 from nas_budget.records.formatting import percent, seconds_in_words
-from nas_budget.records.paths import TRIAL_SETTINGS, TRIALS_TABLE, trial_folder
+from nas_budget.records.paths import LATENCIES, TRIAL_SETTINGS, TRIALS_TABLE, trial_folder
 from nas_budget.records.statistics import half_width
 from nas_budget.records.trials import TrialRecord, read_trials
 from nas_budget.report.pages.next_steps import network_options
@@ -28,7 +28,7 @@ PER_LINE = 10
 def show_trial(folder: Path, number: int, as_json: bool) -> None:
     """Print a trial of a study that has ended."""
     record = _find(folder, number)
-    spec, limits = spec_from_json(record.spec), budget_of(record)
+    spec, limits = spec_from_json(record.spec), budget_of(record, folder)
     used = cost(spec)
     curve = [float(value) for value in record.curve.split()]
     if as_json:
@@ -110,6 +110,8 @@ def _next(folder: Path, record: TrialRecord, spec: AnySpec) -> list[str]:
         "--weight-format": record.weight_format if record.budget_weight_bytes else None,
         "--max-activation-bytes": record.budget_activation_bytes,
         "--activation-format": record.activation_format if record.budget_activation_bytes else None,
+        "--max-latency": f"{record.budget_latency_ns / 1e6:.12g}ms" if record.budget_latency_ns else None,
+        "--latency-table": folder / LATENCIES if record.predicted_latency_s else None,
     }
     words = [word for option, limit in limits.items() if limit for word in (option, limit)]
     counted = command("count", *network_options(spec, image=True), *words) if isinstance(spec, ResNetSpec) else ""

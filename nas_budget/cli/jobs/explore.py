@@ -9,12 +9,15 @@ import numpy as np
 
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.cost import cost
+from nas_budget.arch.latency import milliseconds
+from nas_budget.arch.latency_table import layers_csv
 from nas_budget.cli.console.output import logger, out, out_json, show, table
 from nas_budget.cli.console.progress import progress, progress_if_any
 from nas_budget.records.formatting import in_short
 from nas_budget.records.paths import SPACE_PAGE
 from nas_budget.report.figures.space import never
 from nas_budget.report.pages.space import write_space_page
+from nas_budget.search.config.latency import layers_to_time
 from nas_budget.search.config.resolve import space_and_budget
 from nas_budget.search.config.settings import study_name
 from nas_budget.search.config.study_file import read_study_file
@@ -31,14 +34,30 @@ def read_space(file: Path | None, overrides: dict[str, Any], quiet: bool) -> tup
     return study_name(file, sections), space, limits
 
 
+def print_layers_to_time(file: Path | None, overrides: dict[str, Any], quiet: bool) -> None:
+    """Print the layers of a study's space that are to be timed, as a table without times."""
+    limitless = {key: value for key, value in overrides.items() if not key.startswith("budget.latency")}
+    sections = read_study_file(file, limitless)
+    sections["budget"] |= {"latency": "none", "latency_table": ""}
+    with progress_if_any("converting the images", quiet) as on_share:
+        space, limits = space_and_budget(sections, logger(quiet), on_share)
+    out(layers_csv(layers_to_time(space, limits)).rstrip())
+
+
 def print_sample(space: SearchSpace, limits: Budget, n: int, seed: int, as_json: bool) -> None:
     """Print networks drawn uniformly from those that fit."""
     drawn = sample(space, n, limits, seed)
     if as_json:
         out_json([spec.to_dict() for spec in drawn])
         return
-    rows = [(f"{cost(spec).params:,}", f"{cost(spec).macs:,}", str(spec)) for spec in drawn]
-    show(table(("params", "MACs", "network"), rows, left=(2,)))
+    model = limits.latency_model
+    times = [(milliseconds(model.network_ns(cost(spec).timed)),) if model else () for spec in drawn]
+    rows = [
+        (f"{cost(spec).params:,}", f"{cost(spec).macs:,}", *ms, str(spec))
+        for spec, ms in zip(drawn, times, strict=True)
+    ]
+    columns = ("params", "MACs", *(("ms",) if model else ()), "network")
+    show(table(columns, rows, left=(len(columns) - 1,)))
 
 
 def explore_space(
@@ -79,6 +98,9 @@ def _print_exploration(found: Exploration) -> None:
     words = {"params": "parameters", "macs": "MACs", "activation_bytes": "activations (B)"}
     sizes = {word: np.quantile(found.costs[name], (0, 0.25, 0.5, 0.75, 1)) for name, word in words.items()}
     rows = [(word, *(in_short(float(value)) for value in values)) for word, values in sizes.items()]
+    if "latency_ns" in found.costs:
+        times = np.quantile(found.costs["latency_ns"], (0, 0.25, 0.5, 0.75, 1))
+        rows.append(("latency (ms)", *(milliseconds(round(ns)) for ns in times)))
     show(table(("", "0%", "25%", "50%", "75%", "100%"), rows))
     if values := never(found.choices):
         out(f"\nnever fits: {'; '.join(values)}")

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from nas_budget.arch.budget import Verdict
+from nas_budget.arch.budget import Budget, Verdict
 from nas_budget.arch.cost import cost
 from nas_budget.arch.family_spec import FamilySpace
+from nas_budget.arch.latency import milliseconds
 from nas_budget.arch.spec import AnySpec
 from nas_budget.cli.console.output import images_in_words, log, logger, out, out_json, this_command, verdict_line
 from nas_budget.cli.console.progress import display, progress_if_any
@@ -25,12 +26,13 @@ from nas_budget.search.api import result_of
 from nas_budget.search.config.plan import Plan, TimeLeft
 from nas_budget.search.config.proxy import TRAINED, levels
 from nas_budget.search.config.settings import StudyConfig
-from nas_budget.search.open_study import Opened, open_search, torch_threads
+from nas_budget.search.open_study import Opened, open_search
 from nas_budget.search.selection import DEFAULT_RECIPE
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.storage import Finished, count_finished
 from nas_budget.search.workers.events import Event, FinalistFinished, SearchEnded, TrialFinished
 from nas_budget.search.workers.search_runner import Search, Workers
+from nas_budget.train.engine.device import torch_threads
 from nas_budget.train.optim.recipe import RECIPES
 
 EVENING_S, SHORT_EPOCHS = 10_800.0, 20
@@ -217,11 +219,22 @@ def _pruning(settings: StudyConfig) -> str:
     return f"trials pruned by {settings.pruner}"
 
 
+def _print_latency(budget: Budget, verdict: Verdict, measured_s: float) -> None:
+    """The latency of the best network as a whole, beside what was predicted and what is allowed."""
+    measured = round(1e9 * measured_s)
+    predicted = next(m.used for m in verdict.margins if m.name == "latency_ns")
+    off = f"{milliseconds(predicted)} ms predicted, off by {measured / predicted - 1:+.0%}"
+    fits = measured <= (budget.latency_ns or measured)
+    text = f"measured on this device: {milliseconds(measured)} ms for one image ({off})"
+    verdict_line(fits, f"      {text}" if fits else f"      OVER BUDGET: {text}")
+
+
 def print_result(planned: PlannedSearch, search: Search, has_page: bool, as_json: bool) -> None:
     """Print the best network, its cost and margin, the time, the files that were written and the next command."""
     found = result_of(search)
     counts = counts_of(found.trials)
     verdict = found.settings.budget.check(found.best_spec) if found.best_spec else Verdict(())
+    measured_s = planned.opened.latency_s(found.best_spec) if found.best_spec else None
     written = {TRIALS_TABLE: True, BEST_SPEC: found.best, PAGE: has_page, FINALISTS_TABLE: found.finalists}
     files = {name: str(found.folder / name) for name, is_there in written.items() if is_there}
     if as_json:
@@ -232,6 +245,7 @@ def print_result(planned: PlannedSearch, search: Search, has_page: bool, as_json
                 "best": found.best and asdict(found.best),
                 "best_spec": found.best_spec and found.best_spec.to_dict(),
                 **verdict.to_dict(),
+                "measured_latency_s": measured_s,
                 "seconds": found.ledger.to_dict(),
                 "finalists": [asdict(summary) for summary in found.finalists],
                 "files": files,
@@ -252,7 +266,11 @@ def print_result(planned: PlannedSearch, search: Search, has_page: bool, as_json
         out(f"best: {accuracy} on {images:,} validation images{trained} (trial {number}; ± is half of a 95 % interval)")
         out(f"      {found.best_spec}")
         for m in verdict.margins:
-            verdict_line(True, f"      {m.used:,} of {m.limit:,} {m.words} ({m.margin:,} to spare)")
+            verdict_line(
+                True, f"      {m.number(m.used)} of {m.number(m.limit)} {m.words} ({m.number(m.margin)} to spare)"
+            )
+        if measured_s is not None:
+            _print_latency(found.settings.budget, verdict, measured_s)
         if found.finalists:
             print_finalists(found.finalists, images)
     out(f"files: {', '.join(files.values())}")

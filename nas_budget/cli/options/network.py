@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from nas_budget.arch.budget import FORMATS, WORDS, Budget, parse_quantity
+from nas_budget.arch.latency import LatencyModel, parse_latency
 from nas_budget.arch.spec import AnySpec, spec_from_json
 from nas_budget.cli.options.completion import ACTIVATIONS, BLOCKS, NUMBER_FORMATS
 from nas_budget.cli.options.declare import BUDGET, NETWORK, option
@@ -94,6 +95,10 @@ class BudgetOptions:
         str,
         option(f"Number format of those: {', '.join(NUMBER_FORMATS)}.", BUDGET, "fp32", choices=NUMBER_FORMATS),
     ] = "fp32"
+    max_latency: Annotated[str, option("Most predicted time for one image, such as 5ms or 800us.", BUDGET)] = ""
+    latency_table: Annotated[
+        str, option("Times of layers on the device it is for: a CSV file (docs/how-to/device-budget.md).", BUDGET)
+    ] = ""
 
     def read(self) -> Budget:
         """The budget."""
@@ -104,6 +109,8 @@ class BudgetOptions:
             _limit("--max-activation-bytes", self.max_activation_bytes),
             self.weight_format,
             self.activation_format,
+            _latency(self.max_latency),
+            model_of(self.latency_table),
         )
 
 
@@ -129,6 +136,12 @@ class BudgetChanges:
         str,
         option(f"Number format of those: {', '.join(NUMBER_FORMATS)}.", BUDGET, "the run's", choices=NUMBER_FORMATS),
     ] = ""
+    max_latency: Annotated[
+        str, option("Most predicted time for one image, such as 5ms or 800us, or none.", BUDGET, "the run's")
+    ] = ""
+    latency_table: Annotated[
+        str, option("Times of layers on the device it is for: a CSV file.", BUDGET, "the run's")
+    ] = ""
 
     def read(self) -> dict[str, Any]:
         """What was given, as fields of `Budget`."""
@@ -139,11 +152,28 @@ class BudgetChanges:
             "activation_bytes": ("--max-activation-bytes", self.max_activation_bytes, "bytes"),
         }
         limits: dict[str, Any] = {field: _limit(name, text, of) for field, (name, text, of) in texts.items() if text}
+        if self.max_latency:
+            limits["latency_ns"] = _latency(self.max_latency)
+        if self.latency_table:
+            limits["latency_model"] = model_of(self.latency_table)
         return limits | {name: getattr(self, name) for name in FORMATS if getattr(self, name)}
 
 
 def _limit(name: str, text: str, of: str = "bytes") -> int | None:
     return None if text in ("", "none") else parse_quantity(text, name, of)
+
+
+def _latency(text: str) -> int | None:
+    return None if text in ("", "none") else parse_latency(text, "--max-latency")
+
+
+def model_of(table: str) -> LatencyModel | None:
+    """The model fitted to a table of latencies; None without one."""
+    if not table:
+        return None
+    from nas_budget.arch.latency_table import fit_latency, read_latency_table  # loads NumPy
+
+    return fit_latency(read_latency_table(Path(table)))
 
 
 def _value(name: str, text: str) -> Any:

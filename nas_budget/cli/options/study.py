@@ -125,6 +125,12 @@ OPTIONS = {
     "activation_format": Key(
         "budget.activation_format", f"Number format of those: {_words(FORMATS)}.", BUDGET, "fp32", FORMATS
     ),
+    "max_latency": Key(
+        "budget.latency", "Most predicted time for one image, such as 5ms or 800us.", BUDGET, "none", parse=str
+    ),
+    "latency_table": Key(
+        "budget.latency_table", "Times of layers on the device it is for: a CSV file.", BUDGET, "this device", parse=str
+    ),
     "fill": Key(
         "space.fill", "Share of the budget that networks use, such as 0.9:1 for near it.", BUDGET,
         "by the aim",

@@ -9,10 +9,12 @@ from typing import Any
 
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.family_spec import FamilySpace
+from nas_budget.arch.latency_table import fit_latency
 from nas_budget.arch.scale import scale_widths
 from nas_budget.arch.spec import AnySpec, ResNetSpec, spec_from_dict
 from nas_budget.errors import NasBudgetError, SpecError, StudyError, UsageError
 from nas_budget.records.paths import STUDY_SETTINGS
+from nas_budget.search.config.latency import closed_budget, given_table, is_measured
 from nas_budget.search.config.proxy import LADDERS, check_proxy, possible_ladder
 from nas_budget.search.config.sections import FROM_DATA, SECTIONS, SearchSection
 from nas_budget.search.config.settings import FORMAT, StudyConfig
@@ -177,7 +179,8 @@ def _queued(values: Mapping[str, Any], images: Mapping[str, Any], space: SearchS
     for margin in budget.check(spec).margins:
         if margin.margin < 0:
             raise UsageError(
-                f"search.queue: {spec} needs {margin.used:,} {margin.words}, {margin.limit:,} allowed; "
+                f"search.queue: {spec} needs {margin.number(margin.used)} {margin.words}, "
+                f"{margin.number(margin.limit)} allowed; "
                 "make it smaller (nas-budget fit finds the largest of its shape), or leave it out"
             )
     return spec
@@ -223,7 +226,19 @@ def check_crop(pad: int, image_size: int) -> None:
 
 
 def budget_of(section: Mapping[str, Any]) -> Budget:
-    """The budget of a section."""
+    """The budget of a section: of a study file, or of a study's settings.
+
+    Raises:
+        UsageError: A limit on latency without a table of latencies, which only a search can do without.
+        TableError: A table that cannot be read.
+    """
+    if is_measured(section):
+        raise UsageError(
+            "budget.latency: nothing says here how long layers take; give budget.latency_table (--latency-table), or "
+            "the run folder of a search with --study"
+        )
+    table = given_table(section)
+    section = closed_budget(section, fit_latency(table) if table else None)
     values: dict[str, Any] = {key: None if value == "none" else value for key, value in section.items()}
     return Budget(**values)
 

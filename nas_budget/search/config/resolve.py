@@ -12,8 +12,10 @@ import psutil
 import torch
 
 from nas_budget.arch.budget import Budget
+from nas_budget.arch.latency_table import LatencyTable
 from nas_budget.errors import StudyError, StudyFileError, UsageError
 from nas_budget.search.config.build import budget_of, build_config, images_of, recipes_of, space_of
+from nas_budget.search.config.latency import Timing, closed_budget, given_table, is_measured, measured_table, model_for
 from nas_budget.search.config.proxy import (
     FACTORS,
     LADDERS,
@@ -35,7 +37,7 @@ from nas_budget.space.space import SearchSpace
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import split_sizes
-from nas_budget.train.engine.device import choose_precision, describe_device
+from nas_budget.train.engine.device import choose_device, choose_precision, describe_device
 from nas_budget.train.profile.time_model import TimeModel
 
 IMAGES = {
@@ -71,7 +73,7 @@ OPEN = (
 
 def resolve(
     name: str, sections: Sections, device: torch.device, dataset: Dataset, recorded: Mapping[str, Any] | None = None,
-    measure: Measure | None = None,
+    measure: Measure | None = None, latencies: LatencyTable | None = None,
 ) -> StudyConfig:  # fmt: skip
     """The settings of a study: what is "auto" is as the study recorded it, or else as suits the device and the data.
 
@@ -82,6 +84,7 @@ def resolve(
         dataset: The images.
         recorded: What an existing study recorded (`StudyConfig.to_dict`); None for a new one.
         measure: Times networks on the device; None takes a usual device of its kind.
+        latencies: Timed layers of the device that the networks are for; None for those that the study recorded, if any.
 
     Raises:
         StudyFileError: Values that contradict each other, the data or the device.
@@ -102,6 +105,8 @@ def resolve(
     if recorded and full["search"]["precision"] == "auto":
         full["search"]["precision"] = recorded["search"]["precision"]
     try:
+        model = model_for(space_in(full, dataset), latencies, recorded)
+        full["budget"] = closed_budget(full["budget"], model)
         if full["search"]["graph"] and device.type != "cuda":
             raise UsageError(f"search.graph: needs a CUDA GPU; the device is {describe_device(device)}; leave it out")
         full["search"]["precision"] = choose_precision(full["search"]["precision"], device)
@@ -118,6 +123,11 @@ def resolve(
             f"resume it with those, or start another study with --name {next_name(name)}"
         )
     return config
+
+
+def space_in(sections: Sections, dataset: Dataset) -> AnySpace:
+    """The space of a study for the images of a data set, at full size."""
+    return _space(sections, images_of(dataset), 1.0)
 
 
 def _with_family(sections: Sections, dataset: Dataset, name: str) -> Sections:
@@ -147,7 +157,15 @@ def space_and_budget(
     images = images or images_of(open_dataset(name, None, on_message, on_share))
     space = _space(sections, images, 1.0)
     assert isinstance(space, SearchSpace)  # noqa: S101 - there is no family
-    return space, budget_of(sections["budget"])
+    table = given_table(sections["budget"])
+    if is_measured(sections["budget"]):
+        on_message("timing layers on this device for the limit on latency; a --latency-table would keep them ...")
+        device = choose_device(sections["search"]["device"], on_message)
+        threads, precision = sections["search"]["threads"], choose_precision(sections["search"]["precision"], device)
+        timing = Timing(device, precision, 1 if threads == "auto" else threads)
+        table = measured_table(space, sections["budget"], timing)
+    model = model_for(space, table, None)
+    return space, budget_of(closed_budget(sections["budget"], model) if model else sections["budget"])
 
 
 def _space(sections: Sections, images: Mapping[str, Any], factor: float) -> AnySpace:
@@ -156,6 +174,7 @@ def _space(sections: Sections, images: Mapping[str, Any], factor: float) -> AnyS
     if section.get("fill") == "auto":
         aim, budget = sections["search"]["aim"], sections["budget"]
         others = any(budget[limit] != "none" for limit in ("macs", "weight_bytes", "activation_bytes"))
+        others = others or budget.get("latency", budget.get("latency_ns")) not in (None, "none")
         section["fill"] = FILL_OF_SEVERAL if aim == "best" and others else FILL[aim]
     if section.get("width") == "auto":
         section["width"] = (max(WIDTH[0], narrowest_width(factor)), WIDTH[1])

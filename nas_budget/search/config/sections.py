@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
-from nas_budget.arch.budget import WORDS, Budget, parse_quantity
+from nas_budget.arch.budget import LATENCY, WORDS, Budget, parse_quantity
 from nas_budget.arch.cost import BYTES_PER_NUMBER
+from nas_budget.arch.latency import parse_latency
 from nas_budget.errors import QuantityError
 from nas_budget.space.space import SearchSpace
 from nas_budget.train.optim.recipe import RECIPES, Recipe
@@ -72,6 +73,14 @@ def _factor(value: Any) -> Any:
         return 1.0 if value == "none" else float(Fraction(value))
     except (ValueError, ZeroDivisionError):
         raise ValueError(f'{value!r} is no factor; write "1/8", 0.125, "none" or "auto"') from None
+
+
+def _latency(value: Any) -> Any:
+    """Nanoseconds of a text such as "5ms"."""
+    try:
+        return value if value == "none" else parse_latency(value)
+    except QuantityError as error:
+        raise ValueError(str(error).removeprefix("latency: ")) from None
 
 
 Factor = Annotated[Annotated[float, Field(gt=0, le=1)] | Auto, BeforeValidator(_factor)]
@@ -181,6 +190,14 @@ def described_attributes(source: type) -> dict[str, str]:
 
 FROM_DATA = ("image_size", "in_channels", "classes")
 """What a space knows from the images."""
+Latency: Any = Annotated[
+    Limit,
+    BeforeValidator(_latency),
+    Field(description="Time of one image, such as 5ms, as predicted from timed layers of this device, or of a table."),
+]
+LatencyTable: Any = Annotated[
+    str, Field(description="CSV file with times of layers on the device that the networks are for.")
+]
 BudgetSection = _section(
     "BudgetSection",
     Budget,
@@ -191,7 +208,10 @@ BudgetSection = _section(
         "activation_bytes": (Annotated[Limit, _quantity_of("bytes")], "none"),
         "weight_format": (Literal[*NUMBER_FORMATS], NUMBER_FORMATS[0]),
         "activation_format": (Literal[*NUMBER_FORMATS], NUMBER_FORMATS[0]),
+        "latency": (Latency, "none"),
+        "latency_table": (LatencyTable, ""),
     },
+    LATENCY,
 )
 FamilyTarget: Any = Annotated[
     str, Field(description="Networks of your own instead, as package.module:Family; the other keys do not go with it.")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nas_budget.arch.budget import Budget
+from nas_budget.arch.budget import LATENCY, Budget
 from nas_budget.arch.spec import AnySpec
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import STUDY_SETTINGS
@@ -25,6 +25,8 @@ from nas_budget.untrusted import name_from
 FORMAT = "nas-budget settings 4"
 HELD_KEYS = ("search.seed", "search.precision", "search.trial_seeds", "search.proxy")
 """Keys of `[search]` that must stay when a study is resumed, like every key of the other sections."""
+OTHERS = {"digest": "the images are others", "latency_model": "the times of layers are others"}
+"""What is said where fields differ that tell a person nothing."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ class StudyConfig:
         data = {"name": self.data_name, "images": self.n_train, "validation_images": self.n_validation}
         search = {key: getattr(self, key) for key in SearchSection.model_fields if key != "storage"}
         sections = {
-            "budget": asdict(self.budget),
+            "budget": self.budget.to_dict(),
             "space": asdict(self.space),
             "data": {**data, "digest": self.data_digest},
             "recipe": {"name": self.recipe_name, **self.recipes.to_dict()},
@@ -173,14 +175,16 @@ def differences(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterat
     """What a resumed study must not change and does, in words, of two `StudyConfig.to_dict`."""
     # A study that was recorded before a space or a budget had a key was one of the key's default.
     usual = {
-        name: json.loads(json.dumps(asdict(made))) for name, made in (("space", SearchSpace()), ("budget", Budget()))
+        "space": json.loads(json.dumps(asdict(SearchSpace()))),
+        "budget": {**asdict(Budget()), "latency_ns": "none"},
     }
     for section in SECTIONS:
         known = usual.get(section, {}) | recorded[section]
-        for field_name, value in asked[section].items():
+        limits = dict.fromkeys(LATENCY) | {"latency_ns": "none"} if section == "budget" else {}
+        for field_name, value in (limits | asked[section]).items():
             key, before = f"{section}.{field_name}", known.get(field_name)
             if is_held(key) and before != value:
-                yield "the images are others" if field_name == "digest" else f"{key} is {before}, not {value}"
+                yield OTHERS.get(field_name) or f"{key} is {before}, not {value}"
 
 
 def write_config(config: StudyConfig, folder: Path) -> None:

@@ -226,6 +226,18 @@ def wait_for(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
+@contextmanager
+def torch_threads(n: int | None) -> Iterator[None]:
+    """Torch uses `n` threads within it, unless that is None; the caller's count comes back."""
+    before = torch.get_num_threads()
+    if n is not None:
+        torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def memory_format(device: torch.device) -> torch.memory_format:
     """How networks lie in memory: channels last, which convolutions are faster on, but on Apple's GPUs."""
     return torch.contiguous_format if device.type == "mps" else torch.channels_last

@@ -82,3 +82,44 @@ def test_explore_prints_samples_that_fit(run: Run) -> None:
 def test_explore_knows_the_images_of_named_sets(run: Run) -> None:
     specs = run("explore", "--data", "fashion-mnist", *SPACE, "--sample", "1", "--json").json
     assert (specs[0]["image_size"], specs[0]["in_channels"]) == (28, 1)
+
+
+TIMED_SPACE = [*SPACE, *sets("space.kernels=3 space.shortcut_kernel=[1,3]")]
+
+
+def timed_table(run: Run, path: Path, *arguments: object) -> Path:
+    """A table of the layers that `explore` lists, with a time for each."""
+    head, *lines = run("explore", "--layers-to-time", *arguments).out.splitlines()
+    assert head.endswith(",milliseconds") and all(line.endswith(",") for line in lines)
+    path.write_text("\n".join([head, *(f"{line}{0.01 + 0.001 * i:.3f}" for i, line in enumerate(lines))]))
+    return path
+
+
+def test_a_table_of_latencies_is_a_limit_of_fit_and_explore(run: Run, tmp_path: Path) -> None:
+    table = timed_table(run, tmp_path / "device.csv", *TIMED_SPACE)
+    limit = ("--max-latency", "500us", "--latency-table", table)
+    explored = run(*EXPLORE, *TIMED_SPACE, *limit, "--json", "--output", tmp_path / "space.html")
+    assert explored.code == 0, explored.err
+    assert explored.json["budget"]["latency_ns"] == 500_000
+    drawn = run(*EXPLORE, *TIMED_SPACE, *limit, "--sample", 2)
+    assert drawn.out.splitlines()[0].split() == ["params", "MACs", "ms", "network"]
+    fitted = run("fit", "--shape", "1:2", "--blocks", "1", *limit, "--json").json
+    assert 0 < fitted["latency_ns"] <= 500_000 and fitted["latency_source"] == "device.csv"
+    counted = run("count", "--channels", "8,16", "--blocks", "1", *limit, "--explain")
+    assert counted.code == 0, counted.err
+    assert "of 0.5 ms of predicted latency" in counted.out and "    ms   " in counted.out
+    two = run("count", "--channels", "8,16", "--channels", "8", "--blocks", "1", *limit)
+    assert two.out.splitlines()[0].split()[-2:] == ["ms", "budget"]
+
+
+def test_a_limit_on_latency_is_not_for_modules(run: Run) -> None:
+    refused = run("count", "--module", "torch.nn:Identity", "--max-latency", "5ms")
+    assert refused.refused(2, "--max-latency: not predicted for --module; leave it out")
+
+
+def test_a_table_lacks_layers_of_the_space(run: Run, tmp_path: Path) -> None:
+    table = timed_table(run, tmp_path / "device.csv", *TIMED_SPACE)
+    limit = ("--max-latency", "500us", "--latency-table", table)
+    missing = run(*EXPLORE, *TIMED_SPACE, *limit, "--block", "separable")
+    assert missing.refused(2, "device.csv: has no depthwise of kernel 3, nor any other, and a network needs one")
+    assert run("fit", "--shape", "1:2", "--max-latency", "5").refused(2, "--max-latency: '5' has no unit; write a time")

@@ -247,3 +247,32 @@ def test_every_kind_of_network_can_be_searched(run: Run, quick: list[object], tm
     assert set(table["se_reduction"]) == {0, 4}
     assert (table["params"] <= 20_000).all()
     assert not table["spec"].duplicated().any()
+
+
+def test_a_search_keeps_a_limit_on_latency_up_to_the_certificate(
+    run: Run, quick: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas_budget.train.profile.layer_timing.LAYER_S", 0.0)
+    monkeypatch.setattr("nas_budget.train.profile.layer_timing.NETWORK_S", 0.0)
+    asked = [*quick, "--trials", 2, "--name", "timed", "--proxy", "none", "--workers", 1, "--max-latency", "1s"]
+    ran = run(*asked)
+    assert ran.code == 0, ran.err
+    assert "timing layers on this device" in ran.err and "1,000 ms of predicted latency" in ran.err
+    assert "measured on this device: " in ran.out and "ms predicted, off by " in ran.out
+    folder = tmp_path / "timed"
+    assert (folder / "latency.csv").read_text().splitlines()[1].startswith("kind,in_channels")
+    assert all(0 < float(row["predicted_latency_s"]) <= 1 for row in rows(folder))
+    assert {row["budget_latency_ns"] for row in rows(folder)} == {"1000000000"}
+    assert "of 1,000 ms of predicted latency" in run("show", folder).out
+    assert "of 1,000 ms of predicted latency" in run("show", folder, 0).out
+    again = run(*asked)  # with what was measured before
+    assert again.code == 0 and "timing layers" not in again.err, again.err
+    other = run(*asked[:-1], "2s")
+    assert "budget.latency_ns is 1000000000, not 2000000000" in other.err
+    trained = run(
+        "train", "--study", folder, "--runs-dir", tmp_path, "--name", "whole", *quick[1:3], "--recipe", "study"
+    )
+    assert trained.code == 0, trained.err
+    certificate = run("export", tmp_path / "whole", "--json").json
+    assert certificate["budget"]["latency_ns"] == 10**9
+    assert certificate["margins"]["latency_ns"]["used"] <= 10**9
