@@ -10,6 +10,12 @@ from nas_budget.arch.explain import Explanation as Explanation
 from nas_budget.arch.explain import explain as explain
 from nas_budget.arch.fit import Fitted as Fitted
 from nas_budget.arch.fit import fit as fit
+from nas_budget.arch.latency import LatencyModel as LatencyModel
+from nas_budget.arch.latency import LayerShape as LayerShape
+from nas_budget.arch.latency_table import LatencyTable as LatencyTable
+from nas_budget.arch.latency_table import TimedLayer as TimedLayer
+from nas_budget.arch.latency_table import fit_latency as fit_latency
+from nas_budget.arch.latency_table import read_latency_table as read_latency_table
 from nas_budget.arch.layers import Layer as Layer
 from nas_budget.arch.layers import layers as layers
 from nas_budget.arch.spec import ResNetSpec as ResNetSpec

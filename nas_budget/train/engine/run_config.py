@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nas_budget.arch.budget import NO_LIMIT, Budget
+from nas_budget.arch.budget import LATENCY, NO_LIMIT, Budget
 from nas_budget.arch.spec import AnySpec
 from nas_budget.errors import ModelError
 from nas_budget.records.formatting import time_text
@@ -56,7 +56,7 @@ class RunConfig:
             "data": dataset.name, "data.digest": dataset.digest, "data.images": self.n_train,
             "data.validation_images": self.n_validation,
             "precision": self.precision, "deterministic": self.deterministic,
-            **{f"{LIMIT_KEYS}{key}": value for key, value in self.budget.to_dict().items()},
+            **{f"{LIMIT_KEYS}{key}": value for key, value in (dict.fromkeys(LATENCY) | self.budget.to_dict()).items()},
         }  # fmt: skip
 
 
