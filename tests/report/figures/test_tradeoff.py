@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,19 +83,22 @@ def test_costs_that_are_nearly_one_stand_within_the_axis(tmp_path: Path) -> None
         ("macs", "macs", 1, "MACs of one image"),
         ("bytes", "weight_bytes", 0.25, "bytes of weights (int8)"),
         ("latency", "latency_s", 1e3, "latency of one image (ms)"),
+        ("predicted-latency", "predicted_latency_s", 1e3, "predicted latency of one image (ms)"),
         ("seconds", "seconds", 1, "training of the trial (device seconds)"),
     ],
 )
 def test_accuracy_is_drawn_against_any_cost(tmp_path: Path, axis: str, column: str, factor: float, title: str) -> None:
-    records = many(60, weight_format="int8", budget_macs=9_000_000, budget_weight_bytes=70_000)
+    limits = {"budget_macs": 9_000_000, "budget_weight_bytes": 70_000, "budget_latency_ns": 5_500_000}
+    records = many(60, weight_format="int8", **limits)
+    records = [replace(record, predicted_latency_s=2 * (record.latency_s or 0.0)) for record in records]
     figure = tradeoff(table_of(tmp_path, records), axis)
     complete = {r.number: getattr(r, column) * factor for r in records if r.state == "complete"}
     kinds = ("trained to the end", "on the Pareto front")
     places = {i: x for t in figure.data if t.name in kinds for i, x in zip(t.customdata, t.x, strict=True)}
     assert places == pytest.approx(complete)
     assert figure.layout.xaxis.title.text == title
-    limits = [shape.x0 for shape in figure.layout.shapes]
-    assert limits == {"macs": [9_000_000], "bytes": [70_000]}.get(axis, [])
+    drawn = [shape.x0 for shape in figure.layout.shapes]
+    assert drawn == {"macs": [9_000_000], "bytes": [70_000], "predicted-latency": [5.5]}.get(axis, [])
 
 
 def test_the_front_belongs_to_its_axis(tmp_path: Path) -> None:

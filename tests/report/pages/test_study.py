@@ -88,6 +88,12 @@ EVERY_LIMIT = """\
             "39,424 of 64,000 bytes of int8 activations to spare",
             "nan",
         ),
+        (
+            [record(budget_latency_ns=5_500_000, predicted_latency_s=0.004)],
+            [],
+            "1.5 of 5.5 ms of predicted latency to spare (72.7% used)",
+            "no limit",
+        ),
         ([record(budget_params=None)], [], "no limit", "to spare"),
         (mixed(data="cifar10"), [], "Published networks were trained", "built-in shapes"),
         (mixed(data="shapes"), [], "built-in shapes", "Published networks"),
