@@ -1,9 +1,11 @@
 """The long forms of the tests of faults.
 
     python benchmarks/faults.py fuzz 100000
+    python benchmarks/faults.py storm 60
 
 `fuzz` tries so many damaged inputs, spread over everything that is read from outside, and names those that were not
-refused in few words, soon, and without much memory. Exit codes: 0 none, 1 some.
+refused in few words, soon, and without much memory. `storm` searches so many trials with two workers, while a process
+is killed some seconds after each sign of progress. Exit codes: 0 no fault, 1 some.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.faults.fuzzing import Target, check, targets
+from tests.faults.storm import storm
 
 
 def fuzz(n: int) -> int:
@@ -41,6 +44,14 @@ def fuzz(n: int) -> int:
     return int(bool(failed))
 
 
+def fly_apart(n: int, every_s: float) -> int:
+    """Search so many trials under kills; the exit code."""
+    with tempfile.TemporaryDirectory() as made:
+        outcome = storm(Path(made), n, every_s)
+    print("\n".join([*outcome.problems, f"{n} trials: {outcome}"]))
+    return int(bool(outcome.problems))
+
+
 def _try(target: Target, n: int) -> None:
     @settings(max_examples=n, deadline=None, database=None, derandomize=False, suppress_health_check=[*HealthCheck])
     @given(st.data())
@@ -55,4 +66,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("fuzz", help="damaged inputs").add_argument("n", type=int, help="how many in all")
-    sys.exit(fuzz(parser.parse_args().n))
+    kills = commands.add_parser("storm", help="killed processes")
+    kills.add_argument("n", type=int, help="trials")
+    kills.add_argument("--every", type=float, default=3.0, help="seconds from progress to a kill, in the mean")
+    given = parser.parse_args()
+    sys.exit(fuzz(given.n) if given.command == "fuzz" else fly_apart(given.n, given.every))

@@ -26,6 +26,8 @@ LOOK_S = 0.2
 BEAT_S = 1.0
 PATIENCE_S = 30.0
 """How long workers may take to stop, and to find a place in the cluster before that is said."""
+ANSWER_S = 10.0
+"""How long a cluster may take to answer at its address."""
 MOST_REPLACED = 5
 """How often another takes the place of a worker that is gone."""
 
@@ -281,13 +283,14 @@ def _connected(address: str | None) -> Iterator[Any]:
         yield ray
         return
     try:
+        _check_answers(address)
         ray.init(
             address=address,
             include_dashboard=False if address is None else None,
             logging_level=logging.ERROR,
             log_to_driver=False,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         why = (str(error).splitlines() or [""])[0]
         raise UsageError(
             f"--ray-address {address}: no Ray cluster answers ({why}); start one with ray start --head"
@@ -296,3 +299,10 @@ def _connected(address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str | None) -> None:
+    """Raise an `OSError` where nobody listens at an address of host and port: Ray would try for many minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), ANSWER_S).close()

@@ -17,7 +17,7 @@ from nas_budget.search.pruners.front import loss_key
 from nas_budget.search.storage.optuna_adapter import create_running_trial, frozen_trial, live_trial, report
 
 MOST_ATTEMPTS = 2
-"""How many workers a trial may take with it. Of a crash nobody can tell whether it was the trial's fault."""
+"""How many workers a trial may take with it in one epoch. Nobody can tell whether a crash was the trial's fault."""
 
 
 class TrialStore:
@@ -123,6 +123,8 @@ class TrialStore:
     def note_death(self, number: int, cause: str, seconds: float) -> FrozenTrial | None:
         """Note that the worker of a trial died. The trial as it ended, where it has now failed for that.
 
+        A trial that came further since the last death did not cause it, and has all its attempts again.
+
         Args:
             number: Of the trial.
             cause: How the worker ended, in words.
@@ -131,14 +133,16 @@ class TrialStore:
         trial = self.study.get_trials(deepcopy=False)[number]
         if trial.state.is_finished():
             return None
-        deaths = [*trial.user_attrs.get("deaths", ()), cause]
+        epoch = len(trial.intermediate_values)
+        deaths = [*trial.user_attrs.get("deaths", ()), [epoch, cause]]
         live = live_trial(self.study, trial)
         live.set_user_attr("deaths", deaths)
-        if len(deaths) < MOST_ATTEMPTS or not self.is_lost(trial):
+        here = [why for at, why in deaths if at == epoch]
+        if len(here) < MOST_ATTEMPTS or not self.is_lost(trial):
             return None
         self._hold(live)
-        causes = " and ".join(dict.fromkeys(deaths))
-        return self.finish(number, TrialState.FAIL, seconds, f"its worker was lost {len(deaths)} times: {causes}")
+        causes = " and ".join(dict.fromkeys(here))
+        return self.finish(number, TrialState.FAIL, seconds, f"its worker was lost {len(here)} times: {causes}")
 
     def _hold(self, trial: Trial, lost: FrozenTrial | None = None) -> int:
         curve, attrs = (lost.intermediate_values, lost.user_attrs) if lost else ({}, {})

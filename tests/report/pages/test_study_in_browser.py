@@ -351,7 +351,7 @@ def test_sections_are_reached_by_keyboard(open_page: Open, tmp_path: Path, width
     assert window.evaluate("document.activeElement.textContent") == "Learning curves"
     window.keyboard.press("Enter")
     near_top = "(() => { const y = document.getElementById('to-learning-curves').getBoundingClientRect().y;"
-    window.wait_for_function(f"{near_top} return 0 <= y && y < 80; }})()")
+    window.wait_for_function(f"{near_top} return 0 <= y && y < 120; }})()")
     assert window.evaluate("document.activeElement.id") == "to-learning-curves"
     window.wait_for_function("document.querySelector('.sections [aria-current]').textContent === 'Learning curves'")
     assert "axis=macs" in window.evaluate("location.hash")  # what is looked at is still in the address

@@ -171,7 +171,8 @@ def test_a_lost_worker_is_noted_with_its_trial_which_fails_when_it_takes_a_secon
     search = make(dataset, tmp_path, search__trials=1, search__workers=2)
     assert list(search.events()) == [WorkerLost(0, -9, 0)]
     (trial,) = search.study.trials
-    assert (trial.state, trial.user_attrs["deaths"]) == (TrialState.RUNNING, ["killed by signal 9 (out of memory?)"])
+    assert trial.state == TrialState.RUNNING
+    assert trial.user_attrs["deaths"] == [[0, "killed by signal 9 (out of memory?)"]]
     lost, ended = make(dataset, tmp_path, search__trials=1, search__workers=2).events()
     assert isinstance(ended, TrialFinished)
     assert (ended.record.number, ended.record.state) == (0, "failed")
@@ -190,7 +191,7 @@ def test_a_trial_whose_worker_was_lost_once_is_tried_again(
     list(search.events())
     (trial,) = search.study.trials
     assert trial.state == TrialState.COMPLETE
-    assert trial.user_attrs["deaths"] == ["killed by signal 11 (a crash in native code)"]
+    assert trial.user_attrs["deaths"] == [[0, "killed by signal 11 (a crash in native code)"]]
 
 
 def test_a_full_disk_ends_the_search_and_not_the_trial(
