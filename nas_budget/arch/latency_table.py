@@ -32,6 +32,11 @@ class TimedLayer:
     Attributes:
         shape: The layer.
         milliseconds: Of one image.
+
+    Examples:
+        >>> timed = TimedLayer(LayerShape("linear", 64, 10), milliseconds=0.004)
+        >>> str(timed.shape), timed.milliseconds
+        ('linear 64 to 10 features', 0.004)
     """
 
     shape: LayerShape
@@ -45,6 +50,13 @@ class LatencyTable:
     Attributes:
         source: The device, or the name of a file.
         layers: Of each kind and kernel size that networks are to have, some from small to large.
+
+    Examples:
+        >>> table = LatencyTable("my chip", (TimedLayer(LayerShape("linear", 64, 10), 0.004),))
+        >>> print(table.to_csv(), end="")
+        # my chip
+        kind,in_channels,out_channels,kernel,stride,size,groups,milliseconds
+        linear,64,10,1,1,1,1,0.004
     """
 
     source: str
