@@ -72,6 +72,7 @@ def test_every_command_works_outside_a_clone(command: Path, tmp_path: Path) -> N
     run("show", "mine")
     run("show", "mine", "0")
     run("report", "mine")
+    run("doctor", "mine")
     run("train", "--study", "mine", "--recipe", "fast", "--epochs", "1", "--images", "100", "--name", "best")
     assert json.loads(run("evaluate", "best", "--json"))["images"] == 4_000
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "black.png")
