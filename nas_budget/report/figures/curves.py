@@ -62,8 +62,9 @@ def curves_figure(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
     for rung in rungs_of(compared):
         figure.add_vline(x=rung, line={"color": FAINT, "width": 1, "dash": "dot"})
     lay_out(figure, height=400, hovermode="closest", margin={"l": 60, "r": 16, "t": 40, "b": 44})
-    # The loss of a trial that diverged would press all others flat.
-    kept = shown[~shown["reason"].str.startswith("diverged")] if metric == "loss" else shown
+    # Any trial can be pinned, wider ones too. The loss of one that diverged would press all others flat.
+    kept = _with_curves(table, metric)
+    kept = kept[~kept["reason"].str.startswith("diverged")] if metric == "loss" else kept
     values = [value for curve in kept[drawn.column] for value in _points(curve)]
     axis = accuracy_axis(values) if metric == "accuracy" else _loss_axis(values)
     figure.update_yaxes(title_text=drawn.title, **axis)
@@ -76,15 +77,19 @@ def curves_figure(table: pd.DataFrame, metric: str = "accuracy") -> go.Figure:
 
 def drawn_curves(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     """The trials whose curves are drawn: all, or of very many the best half and others at equal steps."""
-    known = proposed(table[(table["curve"].str.strip() != "") & table["state"].isin(["complete", "pruned"])])
-    if metric == "loss":
-        known = known[by_loss(known)]
+    known = proposed(_with_curves(table, metric))
     if len(known) <= MOST_CURVES:
         return known
     ranked = known.sort_values("accuracy", ascending=False, kind="stable")
     others = ranked.iloc[MOST_CURVES // 2 :]
     step = -(-len(others) // (MOST_CURVES - MOST_CURVES // 2))
     return pd.concat([ranked.iloc[: MOST_CURVES // 2], others.iloc[::step]]).sort_index()
+
+
+def _with_curves(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The trials that have a curve of this metric."""
+    known = table[(table["curve"].str.strip() != "") & table["state"].isin(["complete", "pruned"])]
+    return known[by_loss(known)] if metric == "loss" else known
 
 
 def by_loss(table: pd.DataFrame) -> pd.Series[bool]:

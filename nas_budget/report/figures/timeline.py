@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nas_budget.records.formatting import duration
 from nas_budget.records.time_ledger import TimeLedger
 from nas_budget.report.figures.style import ACCENT, FAINT, INK, LOST, WIDER, lay_out, plain
+from nas_budget.report.tables.trials import ladder
 
 Times = NDArray[np.float64]
 
@@ -27,7 +28,9 @@ ENTRIES = {
     "saved": ("saved by pruning", FAINT, "/"),
 }
 """Of the time ledger: words, colour, pattern."""
-STATES = {"complete": ACCENT, "pruned": FAINT, "failed": LOST}
+AGAIN = ENTRIES["ladder"][0]
+STATES = {"complete": ACCENT, AGAIN: WIDER, "pruned": FAINT, "failed": LOST}
+"""What became of trials, in the colours of the time ledger."""
 MARGIN = {"l": 8, "r": 12, "t": 56, "b": 44}
 MINUTE, HOUR = 60.0, 3600.0
 LONGEST_PAUSE, PAUSE_SHARE = 60.0, 0.05
@@ -67,9 +70,10 @@ def timeline_figure(table: pd.DataFrame) -> go.Figure | None:
     starts, ends, pauses = _without_pauses(seconds["started"].to_numpy(float), seconds["finished"].to_numpy(float))
     unit, words = unit_of(float(ends.max()))
     drawn = times.assign(start=starts / unit, end=ends / unit, worker_index=_worker_rows(times))
+    drawn["became"] = drawn["state"].mask(drawn.index.isin(ladder(drawn).index), AGAIN)
     figure = go.Figure()
     for state in STATES:
-        _add_bars(figure, drawn[drawn["state"] == state], state)
+        _add_bars(figure, drawn[drawn["became"] == state], state)
     for at, length in pauses:
         figure.add_vline(x=at / unit, line={"color": FAINT, "width": 1.5, "dash": "dot"})
         figure.add_annotation(x=at / unit, y=1, yref="paper", yanchor="bottom", text=duration(length), showarrow=False)

@@ -285,7 +285,7 @@ def _add_budget(figure: go.Figure, budget: float) -> None:
     figure.add_shape(type="line", x0=budget, x1=budget, y0=0, y1=1, yref="paper", line=line)
     figure.add_annotation(
         x=math.log10(budget), y=0.02, yref="y domain", text=f"budget {budget:,.10g}", showarrow=False, textangle=-90,
-        xshift=-4, xanchor="right", yanchor="bottom", font={"color": LIMIT}, name="budget",
+        xshift=4, xanchor="left", yanchor="bottom", font={"color": LIMIT}, name="budget",
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from nas_budget.records.time_ledger import TimeLedger
 from nas_budget.report.figures.cost_shares import part_costs, shares_figure
 from nas_budget.report.figures.curves import MOST_CURVES, curves_figure, drawn_curves, rungs_of
 from nas_budget.report.figures.importance import importance_figure, parallel_figure, slice_figures
+from nas_budget.report.figures.style import ACCENT
 from nas_budget.report.figures.timeline import ledger_figure, timeline_figure
 from nas_budget.report.figures.tradeoff import tradeoff
 from nas_budget.report.pages.next_steps import count_command, network_options, train_command
@@ -27,7 +28,7 @@ from nas_budget.report.tables.importance import chance_level, features, importan
 from nas_budget.report.tables.studies import StudyTable, read_studies, read_study
 from nas_budget.report.tables.trials import complete, halved, knee, pareto_trials
 from tests.conftest import Ran
-from tests.report.trials import many, mixed, record, table_of
+from tests.report.trials import by_proxies, many, mixed, record, table_of
 from tests.strategies import specs
 
 
@@ -228,6 +229,30 @@ def test_an_interrupted_trial_begins_when_what_counts_of_it_began(tmp_path: Path
     assert list(figure.data[0].base) == [9, 0]
     assert list(figure.data[0].x) == [1, 8]
     assert timeline_figure(table_of(tmp_path, [record(started="", finished="")])) is None
+
+
+def test_trainings_of_the_best_again_have_the_colour_of_the_ledger(tmp_path: Path) -> None:
+    trials = [replace(trial, finished=f"2026-01-01T00:1{trial.number}:00+00:00") for trial in by_proxies()]
+    figure = timeline_figure(table_of(tmp_path, trials))
+    assert figure is not None
+    drawn = {trace.name: (trace.marker.color, len(trace.x)) for trace in figure.data}
+    (spent,) = ledger_figure({"demo": TimeLedger(complete=1.0, ladder=2.0)}).data[1:]
+    assert drawn == {"complete": (ACCENT, 3), spent.name: (spent.marker.color, 3)}
+
+
+def test_a_wider_trial_that_is_pinned_stays_within_the_axis(tmp_path: Path) -> None:
+    table = table_of(tmp_path, [replace(t, train_losses="2 1 0.5" if t.of else "2 1.8 1.6") for t in by_proxies()])
+    figure = curves_figure(table, "loss")
+    assert min(value for trace in figure.data for value in trace.y if value) == 1.6
+    low, high = figure.layout.yaxis.range
+    assert low < 0.5 < 2 < high
+
+
+def test_bars_of_studies_stand_in_the_order_of_the_legend(tmp_path: Path) -> None:
+    table = table_of(tmp_path, [*many(60, study="a"), *many(60, study="b")])
+    figure = importance_figure(table)
+    assert [bar.name for bar in figure.data] == ["b", "a"]  # plotly draws the first one lowest
+    assert figure.layout.legend.traceorder == "reversed"
 
 
 def test_the_knee_and_the_half_of_a_front(tmp_path: Path) -> None:

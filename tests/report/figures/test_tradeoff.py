@@ -182,6 +182,12 @@ def test_published_networks_are_drawn_on_their_own_images_only(tmp_path: Path) -
         assert stars.visible == visible
 
 
+def test_the_word_of_the_budget_stands_where_no_trial_can(tmp_path: Path) -> None:
+    figure = tradeoff(table_of(tmp_path, mixed()))
+    (note,) = [a for a in figure.layout.annotations if a.name == "budget"]
+    assert (note.xanchor, note.xshift > 0) == ("left", True)
+
+
 @pytest.mark.parametrize("data", ["mine", "cifar10"])
 def test_ticks_reach_around_all_that_is_drawn(tmp_path: Path, data: str) -> None:
     figure = tradeoff(table_of(tmp_path, mixed(data=data)))
