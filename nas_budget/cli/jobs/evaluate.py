@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,19 @@ from nas_budget.cli.console.progress import each, progress, progress_if_any
 from nas_budget.errors import DataError, StorageError, UsageError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.train.data.conversion.images import images_of_arrays
+from nas_budget.train.data.conversion.labels import few_of
 from nas_budget.train.data.conversion.options import ReadOptions, split_options
+from nas_budget.train.data.dataset import Images
 from nas_budget.train.data.forms.unlabelled import read_unlabelled
 from nas_budget.train.data.image_files import MODES, image_paths, read_image
 from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import labelled_images
 from nas_budget.train.engine.device import choose_device, describe_device
 from nas_budget.train.engine.evaluate import EVALUATION_BATCH, accuracy_of, confusion_of, predict_logits
-from nas_budget.train.engine.weights import check_images
+from nas_budget.train.engine.weights import Model, check_images
 from nas_budget.train.export.load import is_exported, load_trained
+
+ARRAYS = (".npy", ".npz", ".pickle", ".pkl")
 
 
 def measure(
@@ -75,23 +79,41 @@ def classify(source: Path, ema: bool, paths: Sequence[Path], top: int, quiet: bo
     Of a folder, every image below it is taken. Images that are no squares become some as the training images did.
     """
     model = load_trained(source, ema)
-    fit = split_options(model.about.get("data", ""))[1].fit
+    for path in paths:
+        if path.suffix.lower() in ARRAYS:
+            raise UsageError(f"{path}: holds many images; write their classes to a file: add --csv submission.csv")
     paths = [image for path in paths for image in _images_of(path)]
-    size, channels = model.spec.image_size, model.spec.in_channels
     with progress(f"predicting {len(paths):,} images", quiet) as on_share:
-        ready = [read_image(path, size, channels, fit) for path in each(paths, on_share, 0, 0.5)]
-        images = torch.from_numpy(np.stack([image for image, _ in ready]))
+        read, changes = _read(paths, model, on_share)
+        images = torch.from_numpy(read)
         starts = range(0, len(images), EVALUATION_BATCH)
         batches = (images[i : i + EVALUATION_BATCH] for i in each(starts, on_share, 0.5, 1))
         logits = torch.cat([predict_logits(model.network, batch, model.normalized) for batch in batches])
     probabilities, order = logits.softmax(1).sort(1, descending=True)
     return [
         {
-            "image": str(path), "changes": changes,
+            "image": str(path), "changes": changed,
             "classes": {model.classes[i]: p for i, p in zip(row[:top], shares[:top], strict=True)},
         }
-        for path, (_, changes), row, shares in zip(paths, ready, order.tolist(), probabilities.tolist(), strict=True)
+        for path, changed, row, shares in zip(paths, changes, order.tolist(), probabilities.tolist(), strict=True)
     ]  # fmt: skip
+
+
+def _read(paths: Sequence[Path], model: Model, on_share: Callable[[float], None]) -> tuple[Images, list[str]]:
+    """Image files as a network takes them, and of each what was changed; the error names all that cannot be read."""
+    fit = split_options(model.about.get("data", ""))[1].fit
+    ready: list[tuple[Images, str]] = []
+    problems: list[str] = []
+    for path in each(paths, on_share, 0, 0.5):
+        try:
+            ready.append(read_image(path, model.spec.image_size, model.spec.in_channels, fit))
+        except DataError as error:
+            problems.append(str(error))
+    if len(problems) > 1:
+        problems = [f"{len(problems):,} of {len(paths):,} images cannot be read: {few_of(problems)}"]
+    if problems:
+        raise DataError(problems[0])
+    return np.stack([image for image, _ in ready]), [changes for _, changes in ready]
 
 
 def write_submission(
@@ -105,20 +127,24 @@ def write_submission(
     if len(names) != 2 or not all(names):
         raise UsageError(f"--columns: {columns!r} is not two names; write such as ID,Labels")
     model = load_trained(source, ema)
-    fit = split_options(model.about.get("data", ""))[1].fit
-    options = ReadOptions(model.spec.image_size, model.spec.in_channels, fit)
+    notes: list[str] = []
     with progress(f"predicting the images of {path}", quiet) as on_share:
         if path.is_dir():
             paths = _images_of(path)
             ids = [image.relative_to(path).as_posix() for image in paths]
-            sizes = (options.size or 0, model.spec.in_channels, fit)
-            images = np.stack([read_image(image, *sizes)[0] for image in each(paths, on_share, 0, 0.5)])
+            images, changes = _read(paths, model, on_share)
+            if changed := [f"{name}: {change}" for name, change in zip(ids, changes, strict=True) if change]:
+                notes = [f"{len(changed):,} of {len(ids):,} images were changed to fit, such as {changed[0]}"]
         else:
             found, ids = read_unlabelled(path)
-            images = images_of_arrays([found], options)[0][0]
+            fit = split_options(model.about.get("data", ""))[1].fit
+            options = ReadOptions(model.spec.image_size, model.spec.in_channels, fit)
+            (images,), notes = images_of_arrays([found], options)
         starts = range(0, len(images), EVALUATION_BATCH)
         batches = (torch.from_numpy(images[i : i + EVALUATION_BATCH]) for i in each(starts, on_share, 0.5, 1))
         logits = [predict_logits(model.network, batch, model.normalized, mirrored=mirrored) for batch in batches]
+    for note in notes:
+        logger(quiet)(f"NOTE: {note}")
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)

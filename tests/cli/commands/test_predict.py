@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Run
+from tests.train.data.making import write_idx
 
 BRIEF = ("--channels", "4,8", "--blocks", "1", "--strides", "2,2", "--pool", "global", "--recipe", "brief")
 
@@ -28,11 +29,13 @@ def rows_of(path: Path) -> list[list[str]]:
 
 
 def write_form(form: str, images: Any, folder: Path) -> Path:
-    path = folder / f"test.{form}"
+    path = folder / ("test-images-idx3-ubyte.gz" if form == "idx" else f"test.{form}")
     if form == "npy":
         np.save(path, images)
     elif form == "npz":
         np.savez(path, test_images=images)
+    elif form == "idx":
+        write_idx(path, images)
     elif form == "pkl":
         path.write_bytes(pickle.dumps({b"data": images, b"ids": list(range(len(images)))}))
     else:
@@ -42,7 +45,7 @@ def write_form(form: str, images: Any, folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("form", ["npy", "npz", "pkl", "folder"])
+@pytest.mark.parametrize("form", ["npy", "npz", "pkl", "idx", "folder"])
 @pytest.mark.parametrize(("options", "figure"), [((), "accuracy"), (("--mirrored",), "flipped")])
 def test_a_submission_is_as_accurate_as_evaluate_says(
     run: Run, trained: Path, npz: Path, tmp_path: Path, form: str, options: tuple[str, ...], figure: str
@@ -69,6 +72,32 @@ def test_names_of_classes_and_columns_can_be_chosen(run: Run, trained: Path, npz
     assert {row[1] for row in rows} <= set(run("evaluate", trained, "--json").json["classes"])
 
 
+def test_what_was_changed_to_fit_is_said(run: Run, trained: Path, npz: Path, tmp_path: Path) -> None:
+    with np.load(npz) as file:
+        images = file["test_images"]
+    np.save(tmp_path / "float.npy", images / 255)
+    made = tmp_path / "submission.csv"
+    ran = run("predict", trained, tmp_path / "float.npy", "--csv", made)
+    assert "NOTE: images of type float64 with values from 0 to 1 were mapped from 0..1 to 0..255" in ran.err
+    assert run("predict", trained, tmp_path / "float.npy", "--csv", made, "--quiet").err == ""
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(images[0]).save(tmp_path / "photos/0.png")
+    Image.fromarray(images[1]).resize((40, 32)).save(tmp_path / "photos/1.png")
+    said = run("predict", trained, tmp_path / "photos", "--csv", made).err
+    assert "NOTE: 1 of 2 images were changed to fit, such as 1.png: resized from 40x32, the middle 32x32 of it" in said
+
+
+def test_every_image_that_cannot_be_read_is_named(run: Run, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in "a.png", "b.jpg":
+        (tmp_path / "photos" / name).write_text("no image")
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos/c.png")
+    for options in (), ("--csv", tmp_path / "submission.csv"):
+        ran = run("predict", trained, tmp_path / "photos", *options)
+        assert ran.refused(2, "error: 2 of 3 images cannot be read: ")
+        assert all(str(tmp_path / "photos" / name) in ran.err for name in ("a.png", "b.jpg"))
+
+
 class Trap:
     def __reduce__(self) -> Any:
         return (print, ("run",))
@@ -79,7 +108,10 @@ def test_what_cannot_be_read_is_one_line_and_nothing_is_run(run: Run, trained: P
     (tmp_path / "trap.pkl").write_bytes(pickle.dumps(Trap()))
     np.savez(tmp_path / "other.npz", a=np.zeros(3), b=np.zeros(3))
     np.savez(tmp_path / "ids.npz", images=np.zeros((3, 32, 32, 3), np.uint8), ids=np.arange(2))
+    (tmp_path / "labels.csv").write_text("id,label\n1,cat\n")
+    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
     for name, said in {
+        "labels.csv": "holds no array of images; give a folder of images", "one.png": "holds no array of images",
         "trap.pkl": "which is not read for safety", "other.npz": "has a, b; needed is one of", "nope": "no such file",
         "ids.npz": "3 images but 2 IDs",
     }.items():  # fmt: skip
@@ -88,4 +120,8 @@ def test_what_cannot_be_read_is_one_line_and_nothing_is_run(run: Run, trained: P
         assert said in ran.err
     assert run("predict", trained, tmp_path, "--csv", made, "--columns", "ID").refused(2, "error: --columns: ")
     assert run("predict", trained, tmp_path, "--mirrored").refused(2, "error: --mirrored goes with --csv")
+    refused = run("predict", trained, tmp_path / "ids.npz")
+    assert refused.refused(
+        2, f"error: {tmp_path / 'ids.npz'}: holds many images; write their classes to a file: add --"
+    )
     assert not made.exists()

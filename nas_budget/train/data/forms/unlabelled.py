@@ -12,12 +12,17 @@ from nas_budget.errors import DataError
 from nas_budget.train.data.dataset import UNREADABLE
 from nas_budget.train.data.forms.arrays import array_in, read_array
 from nas_budget.train.data.forms.cifar import SHAPE
+from nas_budget.train.data.forms.idx import FILE as IDX_FILE
+from nas_budget.train.data.forms.idx import read_idx
+from nas_budget.train.data.forms.image_table import ENDINGS
 from nas_budget.train.data.forms.safe_pickle import read_pickle
+from nas_budget.train.data.image_files import SUFFIXES
 
 NAMES = ("test_images", "x_test", "X_test", "images", "data", "x", "X")
 """What the images are called in an `.npz` file or a pickled dictionary, the first that is there."""
 IDS = ("ids", "id", "ID", "filenames")
 """What says beside the images how each is called in a submission, the first that is there."""
+NEEDED = "a folder of images, .npy, .npz, an idx file, or a pickle of arrays"
 
 
 class Unlabelled(NamedTuple):
@@ -33,7 +38,7 @@ class Unlabelled(NamedTuple):
 
 
 def read_unlabelled(path: Path) -> Unlabelled:
-    """The images of an `.npy` or `.npz` file or of a pickle, as they are; labels in it are not looked at.
+    """The images of an `.npy`, `.npz` or idx file or of a pickle, as they are; labels in it are not looked at.
 
     Rows of 3,072 values become images of CIFAR, (n, 3, 32, 32).
 
@@ -41,11 +46,15 @@ def read_unlabelled(path: Path) -> Unlabelled:
         DataError: It is missing, damaged, holds no images by a known name, or another number of IDs than of images.
     """
     if not path.is_file():
-        raise DataError(f"{path}: no such file; give images, a folder of them, .npy, .npz, or a pickle of arrays")
+        raise DataError(f"{path}: no such file; give {NEEDED}")
+    if path.suffix.lower() in (*SUFFIXES, *ENDINGS):
+        raise DataError(f"{path}: holds no array of images; give {NEEDED}")
     if path.suffix.lower() == ".npy":
         images, ids = read_array(path), None
     elif path.suffix.lower() == ".npz":
         images, ids = _in_npz(path)
+    elif IDX_FILE.match(path.name):
+        images, ids = read_idx(path), None
     else:
         images, ids = _in_pickle(path)
     if images.ndim == 2 and images.shape[1] == np.prod(SHAPE):
