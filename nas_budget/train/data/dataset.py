@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -65,6 +65,8 @@ def open_npz(path: Path, name: str) -> Dataset:
         train, test = (headers[f"{part}_images"][0] for part in ("train", "test"))
         _check(headers, path)
         classes = tuple(_array(path, "classes").astype(str).tolist())
+        if problem := names_problem(classes):
+            raise DataError(f"{path}: {problem}")
         for part in "train", "test":
             labels = _array(path, f"{part}_labels")
             low, high, last = int(labels.min()), int(labels.max()), len(classes) - 1
@@ -86,6 +88,13 @@ def open_npz(path: Path, name: str) -> Dataset:
         return images.astype(np.uint8, copy=False), labels.astype(np.int64)
 
     return Dataset(name, classes, train[1], train[3], train[0], test[0], str(path), digest, read)
+
+
+def names_problem(classes: Sequence[str]) -> str:
+    """What is wrong with the names of classes, and what to do; empty where nothing is."""
+    if twice := sorted({name for name in classes if classes.count(name) > 1}):
+        return f"two classes have the name {twice[0]!r}; give each a name of its own"
+    return "a class has an empty name; give it one" if "" in classes else ""
 
 
 def _header(archive: zipfile.ZipFile, key: str, path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic]]:

@@ -50,6 +50,8 @@ def image_problem(error: Exception) -> str:
     """Why an image cannot be read, in a few words on one line."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas_budget.errors import DataError, DownloadError, UsageError
-from nas_budget.train.data.conversion.cache import open_converted
+from nas_budget.train.data.conversion.cache import open_converted, warnings_of
 from nas_budget.train.data.conversion.options import HELP, ReadOptions, split_options
 from nas_budget.train.data.dataset import Dataset, open_npz
 from nas_budget.train.data.forms.arrays import NPZ
@@ -39,9 +39,10 @@ def open_dataset(
     """The data set of a name, or of the path of a file or folder.
 
     A file of our own form, an `.npz` of `train_images`, `train_labels`, `test_images`, `test_labels` and `classes`, is
-    read where it lies. Every other form is converted to it once, and kept in the folder of the data sets. It is
-    converted again when a file of it changes. Forms are folders of images by class, published files of CIFAR-10,
-    CIFAR-100, MNIST, SVHN and STL-10, and arrays of NumPy.
+    read where it lies, and warnings about it are looked for once. Every other form is converted to it once, and kept
+    in the folder of the data sets. It is converted again when a file of it changes. Forms are folders of images by
+    class, tables of images and labels, published files of CIFAR-10, CIFAR-100, MNIST, SVHN and STL-10, and arrays of
+    NumPy.
 
     Args:
         name: "cifar10", "cifar100", "fashion-mnist" or "svhn", downloaded once; "shapes", synthetic images that need no
@@ -59,13 +60,13 @@ def open_dataset(
         (20000, 4000, 32, 10)
         >>> import numpy as np
         >>> import tempfile
-        >>> images, labels = np.zeros((6, 8, 8, 3), np.uint8), np.array([0, 1, 0, 1, 0, 1])
+        >>> images, labels = np.arange(96, dtype=np.uint8).reshape(6, 4, 4, 1), np.array([0, 1, 0, 1, 0, 1])
         >>> with tempfile.TemporaryDirectory() as own:
         ...     np.savez(
-        ...         f"{own}/mine.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels,
-        ...         classes=["cat", "dog"],
+        ...         f"{own}/mine.npz", train_images=images, train_labels=labels, test_images=images + 9,
+        ...         test_labels=labels, classes=["cat", "dog"],
         ...     )
-        ...     open_dataset(f"{own}/mine.npz").classes
+        ...     open_dataset(f"{own}/mine.npz", own).classes
         ('cat', 'dog')
 
     Raises:
@@ -101,7 +102,10 @@ def _open_path(
     path = Path(given).expanduser()
     if given.endswith(".npz") and options == ReadOptions():
         try:
-            return open_npz(path, name)
+            dataset = open_npz(path, name)
+            for warning in warnings_of(dataset, folder):
+                on_message(f"WARNING: {warning}")
+            return dataset
         except DataError:
             if not NPZ.matches(path):  # no images and labels by other names or of other types either
                 raise

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_budget.errors import DataError, StorageError
+from nas_budget.records.atomic_write import write_whole
+from nas_budget.train.data.conversion.checks import numbered, warnings_for
 from nas_budget.train.data.conversion.convert import convert
 from nas_budget.train.data.conversion.options import ReadOptions
 from nas_budget.train.data.dataset import Dataset, open_npz
 from nas_budget.train.data.forms.form import Form
+from nas_budget.untrusted import read_json, read_text
 
 VERSION = "1"
 """Of how images are converted; another one has everything converted again."""
 FOLDER = "converted"
 NOTES = "notes"
+MOST_BYTES = 10**6
 
 
 def open_converted(
@@ -60,6 +66,23 @@ def open_converted(
     for note in notes:
         on_message(note)
     return replace(dataset, origin=f"{path}, converted to {cached}")
+
+
+def warnings_of(dataset: Dataset, folder: Path) -> list[str]:
+    """Warnings about a data set in our own form; they are looked for once, and kept by its digest."""
+    kept = folder / FOLDER / f"{dataset.digest.replace(' ', '')}.json"
+    try:
+        return [str(line) for line in read_json(read_text(kept, MOST_BYTES))]
+    except (OSError, ValueError, TypeError):
+        pass
+    arrays: dict[str, NDArray[Any]] = {"classes": np.array(dataset.classes)}
+    for part in "train", "test":
+        arrays[f"{part}_images"], arrays[f"{part}_labels"] = dataset.read(part)
+    found = warnings_for(arrays, [numbered(dataset.n_train, "training"), numbered(dataset.n_test, "test")])
+    with suppress(OSError):  # they can be looked for again
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(kept, json.dumps(found))
+    return found
 
 
 def source_key(path: Path, form: Form, options: ReadOptions) -> str:

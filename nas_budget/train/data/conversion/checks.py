@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,12 @@ from nas_budget.train.data.conversion.labels import few_of
 from nas_budget.train.data.dataset import Images
 
 
-def warnings_for(arrays: Mapping[str, NDArray[Any]]) -> list[str]:
+def warnings_for(arrays: Mapping[str, NDArray[Any]], names: Sequence[Sequence[str] | NDArray[Any]]) -> list[str]:
     """What a person should know of a data set in our form before it is trained on, in lines.
 
     Args:
         arrays: Images, labels and classes by the names that they have in a file.
+        names: What the training images and the test images are called.
     """
     found: list[str] = []
     classes = arrays["classes"].tolist()
@@ -32,13 +33,20 @@ def warnings_for(arrays: Mapping[str, NDArray[Any]]) -> list[str]:
     train = _contents(arrays["train_images"])
     if len(train) > 1 and len({*train}) == 1:
         found.append("all training images are alike; nothing can be learned from them")
-    known = {*train}
-    if n := sum(content in known for content in _contents(arrays["test_images"])):
+    known = dict(zip(reversed(train), reversed(range(len(train))), strict=True))
+    test = _contents(arrays["test_images"])
+    if twins := [(place, known[content]) for place, content in enumerate(test) if content in known]:
+        place, its = twins[0]
         found.append(
-            f"{n:,} of {len(arrays['test_images']):,} test images are training images too; "
-            "the test accuracy will be too high"
+            f"{len(twins):,} of {len(test):,} test images are training images too, such as {names[1][place]} "
+            f"({names[0][its]}); the test accuracy will be too high"
         )
     return found
+
+
+def numbered(n: int, part: str) -> list[str]:
+    """What images of an array are called, such as "test image 3"."""
+    return [f"{part} image {number:,}" for number in range(n)]
 
 
 def _classes(names: list[str]) -> str:

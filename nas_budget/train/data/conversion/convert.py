@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas_budget.errors import DataError
-from nas_budget.train.data.conversion.checks import warnings_for
+from nas_budget.train.data.conversion.checks import numbered, warnings_for
 from nas_budget.train.data.conversion.images import images_of_arrays, images_of_files
 from nas_budget.train.data.conversion.labels import map_labels
 from nas_budget.train.data.conversion.options import ReadOptions
 from nas_budget.train.data.dataset import Labels
-from nas_budget.train.data.forms.form import RawData
+from nas_budget.train.data.forms.form import ImageFile, RawData
 
 SPLIT_SEED = 0
 TEST_SHARE = 0.2
@@ -48,6 +48,7 @@ def convert(
             raise DataError(f"{len(part.images):,} {name} images but {len(part.labels):,} labels; one label an image")
         if not len(part.images):
             raise DataError(f"there are no {name} images; at least one is needed")
+    names = [_names(part.images, called) for part, called in zip(parts, ("training", "test"), strict=False)]
     labels, classes, notes = map_labels([part.labels for part in parts], raw.classes)
     if len(classes) < 2:
         raise DataError(f"all images are of one class ({classes[0]}); at least two are needed")
@@ -58,7 +59,9 @@ def convert(
         files = [file for part in parts for file in part.images]
         all_images, readable, changes = images_of_files(files, options, on_share)
         edge = len(parts[0].images)
-        labels = [one[kept] for one, kept in zip(labels, np.split(readable, [edge]), strict=False)]
+        kept = np.split(readable, [edge])[: len(parts)]
+        labels = [one[its] for one, its in zip(labels, kept, strict=True)]
+        names = [one[its] for one, its in zip(names, kept, strict=True)]
         images = np.split(all_images, [len(labels[0])])[: len(parts)]
     notes = [*raw.notes, *notes, *changes]
     if len(parts) == 1:
@@ -66,7 +69,8 @@ def convert(
         n, n_test = len(test), int(test.sum())
         if not n_test:
             raise DataError("each class has one image, so none is left to test on; give more")
-        images, labels = [images[0][~test], images[0][test]], [labels[0][~test], labels[0][test]]
+        images = [images[0][~test], images[0][test]]
+        labels, names = [labels[0][~test], labels[0][test]], [names[0][~test], names[0][test]]
         notes.append(
             f"there are no test images; {n_test:,} of the {n:,} images, a fifth of each class, are set aside as such"
         )
@@ -78,7 +82,14 @@ def convert(
         "classes": np.array(classes),
     }  # fmt: skip
     lines = [f"NOTE: {note}" for note in notes]
-    return arrays, lines + [f"WARNING: {warning}" for warning in warnings_for(arrays)]
+    return arrays, lines + [f"WARNING: {warning}" for warning in warnings_for(arrays, names)]
+
+
+def _names(images: NDArray[Any] | Sequence[ImageFile], part: str) -> NDArray[Any]:
+    """What each image is called in a message: its file, or its number in an array."""
+    if isinstance(images, np.ndarray):
+        return np.array(numbered(len(images), part), object)
+    return np.array([file.name for file in images], object)
 
 
 def places_for_test(labels: Labels) -> NDArray[np.bool_]:

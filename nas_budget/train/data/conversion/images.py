@@ -139,6 +139,8 @@ def images_of_arrays(parts: Sequence[NDArray[Any]], options: ReadOptions) -> tup
     size, channels = options.size or _auto_size(sizes), options.channels or max(depths)
     check_room("the images", sum(len(part) for part in shaped) * size * size * channels)
     notes += _size_notes(sizes, size, options)
+    if channels == 4:
+        notes.append("images have 4 channels; add ,channels=3 behind the path where the fourth is transparency")
     notes += [f"images of {depth} channels were converted to {channels}" for depth in sorted(depths - {channels})]
     return [_converted(part, scale, size, channels, options.fit) for part in shaped], list(dict.fromkeys(notes))
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_budget.errors import DataError
-from nas_budget.train.data.dataset import Labels
+from nas_budget.train.data.dataset import Labels, names_problem
 
 FEW = 5
 """Names that a message lists."""
@@ -48,7 +48,8 @@ def map_labels(
         raise DataError("labels of one part are names and those of the other numbers; give one kind")
     if classes is not None:
         classes = [clean_name(name) for name in classes]
-        check_names(classes)
+        if problem := names_problem(classes):
+            raise DataError(problem)
     mapped, found = (_by_name if kinds == {"names"} else _by_number)(flat, classes, notes)
     if len(found) > MANY_CLASSES and len(found) > len(flat[0]) / 2:
         raise DataError(
@@ -61,14 +62,6 @@ def map_labels(
 def clean_name(name: str) -> str:
     """The name of a class, written in one way where Unicode has several, without space around it."""
     return unicodedata.normalize("NFC", str(name)).strip()
-
-
-def check_names(classes: Sequence[str]) -> None:
-    """Refuse two classes of one name, and a class without one."""
-    if twice := sorted({name for name in classes if list(classes).count(name) > 1}):
-        raise DataError(f"two classes have the name {twice[0]!r}; give each a name of its own")
-    if "" in classes:
-        raise DataError("a class has an empty name; give it one")
 
 
 def few_of(names: Sequence[object]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from nas_budget.errors import DataError
 TRAIN_NAMES = ("train", "training")
 TEST_NAMES = ("test", "testing")
 VALIDATION_NAMES = ("val", "valid", "validation", "dev")
+PART_NAMES = {"train": TRAIN_NAMES, "test": TEST_NAMES, "validation": VALIDATION_NAMES}
 
 
 class ImageFile(NamedTuple):
@@ -78,6 +80,22 @@ class Form:
     matches: Callable[[Path], bool]
     read: Callable[[Path], RawData]
     files: Callable[[Path], Iterable[Path]] = files_below
+
+
+def part_named(name: object) -> str | None:
+    """The part that goes by this name: "train", "test" or "validation"; None where it is no such name.
+
+    Examples:
+        >>> part_named("Training"), part_named("cat")
+        ('train', None)
+    """
+    words = str(name).strip().lower()
+    return next((part for part, names in PART_NAMES.items() if words in names), None)
+
+
+def part_begun(name: str) -> str | None:
+    """The part whose name is the first word of this one, such as "train" of "train_labels"; None where it is none."""
+    return part_named(re.split(r"[\W_]", name)[0])
 
 
 def check_room(what: object, n_bytes: int) -> None:

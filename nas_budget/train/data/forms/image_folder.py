@@ -6,15 +6,21 @@ from pathlib import Path
 
 from nas_budget.errors import DataError
 from nas_budget.train.data.conversion.labels import clean_name, few_of
-from nas_budget.train.data.forms.form import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES, Form, ImageFile, Part, RawData
+from nas_budget.train.data.forms.form import Form, ImageFile, Part, RawData, part_begun, part_named
 from nas_budget.train.data.image_files import SUFFIXES, image_paths
 
 SHAPE = "needed are folder/CLASS/image.png, or folder/train/CLASS/image.png and folder/test/CLASS/image.png"
+OR_TABLE = "or beside them a CSV file with the label of each"
 
 
 def subfolders(path: Path) -> list[Path]:
     """The folders in a folder, in order; hidden ones are left out."""
-    return sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith((".", "__MACOSX")))
+    return sorted(one for one in path.iterdir() if one.is_dir() and not is_hidden(one))
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether this is what systems and archives lay beside what people see."""
+    return path.name.startswith((".", "__MACOSX"))
 
 
 def holds_classes(path: Path) -> bool:
@@ -34,10 +40,27 @@ def is_image_folder(path: Path) -> bool:
 
 def parts_of(path: Path) -> dict[str, Path]:
     """The folders of the parts "train", "test" and "validation", as far as they are there."""
-    names = {"train": TRAIN_NAMES, "test": TEST_NAMES, "validation": VALIDATION_NAMES}
-    folders = {folder.name.lower(): folder for folder in subfolders(path)}
-    found = {part: [folders[name] for name in known if name in folders] for part, known in names.items()}
-    return {part: known[0] for part, known in found.items() if known}
+    found: dict[str, Path] = {}
+    folders = subfolders(path)
+    for folder in folders:
+        if part := part_named(folder.name):
+            found.setdefault(part, folder)
+    for folder in folders:  # such as training_set; a class may be called test_tube
+        if (part := part_begun(folder.name)) and holds_classes(folder):
+            found.setdefault(part, folder)
+    if (
+        "train" in found
+        and not holds_classes(found["train"])
+        and any(map(_first_image, {*folders} - {*found.values()}))
+    ):
+        return {}  # a class is called train
+    return found
+
+
+def is_by_class(path: Path) -> bool:
+    """Whether images in a folder, or in its folder for training, are in folders of classes."""
+    found = parts_of(path)
+    return any(_first_image(folder) for folder in subfolders(found.get("train", path)) if not part_begun(folder.name))
 
 
 def read_image_folder(path: Path) -> RawData:
@@ -48,8 +71,9 @@ def read_image_folder(path: Path) -> RawData:
     """
     found = parts_of(path)
     if "train" not in found:
-        if set(found) == {folder.name for folder in subfolders(path)} and found:
-            raise DataError(f"{path}: has a folder {few_of([*found])} but none named train; {SHAPE}")
+        if found and {*found.values()} == {*subfolders(path)}:
+            names = few_of([folder.name for folder in found.values()])
+            raise DataError(f"{path}: has a folder {names} but none named train; {SHAPE}")
         found = {"train": path}
     notes: list[str] = []
     if "test" in found and not holds_classes(found["test"]):
@@ -65,6 +89,8 @@ def read_image_folder(path: Path) -> RawData:
             f"the images in {found['validation'].name} join the training images; some of all are for validation"
         )
     classes = sorted({name for files in by_class.values() for name in files})
+    if all(map(part_begun, classes)):
+        raise DataError(f"{path}: the images in {few_of(classes)} are in no folders of classes; {SHAPE}, {OR_TABLE}")
     if len(classes) == 1 and "test" not in found:
         raise DataError(f"{path}: holds images of one folder only, {classes[0]}; {SHAPE}, or give {path / classes[0]}")
     train = [by_class["train"], *([by_class["validation"]] if "validation" in by_class else [])]
@@ -85,7 +111,7 @@ def _by_class(folder: Path, root: Path, notes: list[str]) -> dict[str, list[Imag
             notes.append(f"{len(others):,} files in {one.relative_to(root)} are no images, such as {others[0].name}")
     if loose := [path.name for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]:
         if not any(classes.values()):
-            raise DataError(f"{folder}: holds images but no folder for each class; {SHAPE}")
+            raise DataError(f"{folder}: holds images but no folder for each class; {SHAPE}, {OR_TABLE}")
         notes.append(f"{len(loose):,} images are in no folder of a class and are left out, such as {loose[0]}")
     return classes
 

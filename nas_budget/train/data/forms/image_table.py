@@ -13,16 +13,8 @@ import numpy as np
 from nas_budget.errors import DataError
 from nas_budget.train.data.conversion.labels import few_of
 from nas_budget.train.data.forms.arrays import of_parts
-from nas_budget.train.data.forms.form import (
-    TEST_NAMES,
-    TRAIN_NAMES,
-    VALIDATION_NAMES,
-    Form,
-    ImageFile,
-    Part,
-    RawData,
-    joined,
-)
+from nas_budget.train.data.forms.form import Form, ImageFile, Part, RawData, joined, part_begun, part_named
+from nas_budget.train.data.forms.image_folder import is_by_class, subfolders
 from nas_budget.train.data.image_files import SUFFIXES
 
 if TYPE_CHECKING:
@@ -39,31 +31,36 @@ LABELS = (
     "species", "breed",
 )  # fmt: skip
 PARTS = ("split", "set", "partition", "subset", "part", "fold")
-PART_NAMES = {"train": TRAIN_NAMES, "test": TEST_NAMES, "validation": VALIDATION_NAMES}
 LEAST_PIXELS = 16
 """Columns of numbers from which on these are the pixels of an image."""
+NO_TABLES = ("sample", "submission")
+"""How the names of tables begin that a competition lays beside its images for other uses."""
+MOST_FOLDERS = 8
+"""In which images are looked for."""
 SHAPE = "needed are a column of images (such as image or path) and one of labels (such as label or class)"
 
 
 def is_table(path: Path) -> bool:
-    """Whether this is a CSV or Parquet file, or a folder with such files for each part."""
-    return (path.is_file() and path.suffix.lower() in ENDINGS) or "train" in tables_in(path)
+    """Whether this is a CSV or Parquet file, or a folder with such files whose images are in no folders of classes."""
+    if not path.is_dir():
+        return path.suffix.lower() in ENDINGS
+    return "train" in tables_in(path) and not is_by_class(path)
 
 
 def tables_in(path: Path) -> dict[str, list[Path]]:
-    """The tables of each part in a folder or its folder `data`, by how their names begin, as Hugging Face has them."""
-    found: dict[str, list[Path]] = {}
+    """The tables of each part in a folder or its folder `data`, by how their names begin, as Hugging Face has them.
+
+    Where none is for training, the only one of another name is, such as `labels.csv`.
+    """
+    found: dict[str | None, list[Path]] = {}
     for folder in (path, path / "data"):
         for one in sorted(folder.iterdir()) if folder.is_dir() and not found else ():
-            part = _part_of(one.stem.lower().replace("_", "-").split("-")[0])
-            if part and one.suffix.lower() in ENDINGS:
-                found.setdefault(part, []).append(one)
-    return found
-
-
-def _part_of(name: object) -> str | None:
-    words = str(name).strip().lower()
-    return next((part for part, names in PART_NAMES.items() if words in names), None)
+            if one.suffix.lower() in ENDINGS and not one.stem.lower().startswith(NO_TABLES):
+                found.setdefault(part_begun(one.stem), []).append(one)
+    others = found.pop(None, [])
+    if "train" not in found and len(others) == 1:
+        found["train"] = others
+    return {part: tables for part, tables in found.items() if part}
 
 
 def _tables(path: Path) -> dict[str, list[Path]]:
@@ -109,6 +106,8 @@ def _read(path: Path) -> pd.DataFrame:
             frame = _read_text(path)
     except DataError:
         raise
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is not in UTF-8; save it as such, or give the images in folders of classes") from None
     except Exception as error:  # a damaged file can fail in any way
         words = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: cannot be read ({words}); it is damaged or no table") from None
@@ -118,13 +117,20 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _read_text(path: Path) -> pd.DataFrame:
-    """The rows of a text file; between columns are commas, semicolons or tabs. A class may be called NA."""
+    """The rows of a text file; between columns are commas, semicolons or tabs. A class may be called NA.
+
+    Where the first row names an image it is no row of names of columns.
+    """
     import pandas as pd
 
     with path.open(encoding="utf-8-sig") as file:
         first = file.readline()
     separator = max(",;\t", key=first.count)
-    return pd.read_csv(path, sep=separator, encoding="utf-8-sig", keep_default_na=False, na_values=[""])
+    is_row = any(Path(cell.strip().strip('"')).suffix.lower() in SUFFIXES for cell in first.split(separator))
+    return pd.read_csv(
+        path, sep=separator, encoding="utf-8-sig", keep_default_na=False, na_values=[""],
+        header=None if is_row else "infer",
+    )  # fmt: skip
 
 
 def _names_of_classes(path: Path) -> tuple[str, ...] | None:
@@ -147,7 +153,7 @@ def _by_part(frame: pd.DataFrame, part: str, path: Path) -> dict[str, pd.DataFra
     column = _column(frame, PARTS)
     if column is None:
         return {part: frame}
-    parts = frame[column].map(_part_of)
+    parts = frame[column].map(part_named)
     if parts.isna().any():
         other = frame[column][parts.isna()].iloc[0]
         if column.lower() in ("split", "partition", "subset"):
@@ -178,10 +184,22 @@ def _rows(frame: pd.DataFrame, path: Path) -> Part:
     found = f"found: {few_of(list(map(str, frame.columns)))}"
     if image is None:
         raise DataError(f"{path}: has no column of images ({found}); {SHAPE}")
-    if label is None:
+    names = _of_columns(frame.drop(columns=image)) if label is None else None
+    if label is None and names is None:
         raise _NoLabelsError(f"{path}: has no column of labels ({found}); {SHAPE}")
-    files = [_image(value, row, path) for row, value in enumerate(frame[image].tolist(), 1)]
-    return Part(files, _labels(frame, label))
+    folders = _folders(path)
+    files = [_image(value, row, path, folders) for row, value in enumerate(frame[image].tolist(), 1)]
+    return Part(files, names if label is None else _labels(frame, label))
+
+
+def _of_columns(frame: pd.DataFrame) -> list[str] | None:
+    """Labels of a table with a column for each class and a 1 in one of them; None where it is no such table."""
+    if len(frame.columns) < 2 or any(kind.kind not in "biuf" for kind in frame.dtypes):
+        return None
+    values = frame.to_numpy(float)
+    if not np.isin(values, (0, 1)).all() or not (values.sum(1) == 1).all():
+        return None
+    return [str(frame.columns[place]) for place in values.argmax(1)]
 
 
 def _labels(frame: pd.DataFrame, label: str) -> np.ndarray[Any, Any]:
@@ -195,7 +213,7 @@ def _holds_images(column: pd.Series[Any]) -> bool:
     return isinstance(value, bytes | dict) or (isinstance(value, str) and Path(value).suffix.lower() in SUFFIXES)
 
 
-def _image(value: object, row: int, table: Path) -> ImageFile:
+def _image(value: object, row: int, table: Path, folders: list[Path]) -> ImageFile:
     """The image of a cell: its bytes, its path, or both as Hugging Face stores them."""
     name = f"row {row:,}"
     if isinstance(value, dict):
@@ -205,17 +223,26 @@ def _image(value: object, row: int, table: Path) -> ImageFile:
     if isinstance(value, bytes):
         return ImageFile(name, value)
     if isinstance(value, str | int) and not isinstance(value, bool):
-        return ImageFile(f"{name} ({value})", _file(str(value), table))
+        return ImageFile(f"{name} ({value})", _file(str(value), folders))
     raise DataError(f"{table}: {name} has no image; needed is a path or the bytes of an image")
 
 
-def _file(text: str, table: Path) -> Path:
-    """The file that a cell names, beside its table or in a folder `images` there; an ending may be missing."""
-    for folder in (table.parent, table.parent / "images", table.parent / table.stem):
+def _folders(table: Path) -> list[Path]:
+    """Where the images of a table are looked for: beside it, and in folders there that are of no other part."""
+    around, part = table.parent, part_begun(table.stem)
+    parts = {folder: part_begun(folder.name) for folder in subfolders(around)}
+    others = [folder for folder, its in parts.items() if part is None or its in (part, None)]
+    others.sort(key=lambda folder: parts[folder] != "train")
+    return [around, around / "images", around / table.stem, *others[:MOST_FOLDERS]]
+
+
+def _file(text: str, folders: list[Path]) -> Path:
+    """The file that a cell names; an ending may be missing."""
+    for folder in folders:
         for ending in ("", ".jpg", ".png", ".jpeg"):
             if (found := folder / f"{text}{ending}").is_file():
                 return found
-    return table.parent / text
+    return folders[0] / text
 
 
 def _files(path: Path) -> list[Path]:

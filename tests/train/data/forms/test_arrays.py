@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from nas_budget.errors import DataError
+from nas_budget.train.data.conversion import cache
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.open import open_dataset
 from tests.train.data.making import pictures
@@ -53,7 +54,8 @@ def test_a_file_in_our_own_form_is_read_where_it_lies_and_one_of_other_types_is_
         "test_labels": LABELS[:6], "classes": np.array(["a", "b", "c"]),
     }  # fmt: skip
     dataset, said = opened(tmp_path / "a.npz", **arrays)
-    assert (dataset.origin, said, (tmp_path / "store").exists()) == (str(tmp_path / "a.npz"), [], False)
+    assert (dataset.origin, said) == (str(tmp_path / "a.npz"), [])
+    assert [path.suffix for path in (tmp_path / "store/converted").iterdir()] == [".json"]  # nothing to warn of
     changed = {key: array / 255 for key, array in arrays.items() if key.endswith("images")}
     other, said = opened(
         tmp_path / "b.npz", **{**arrays, **changed, "train_labels": LABELS + 1, "test_labels": LABELS[:6] + 1}
@@ -63,6 +65,48 @@ def test_a_file_in_our_own_form_is_read_where_it_lies_and_one_of_other_types_is_
     assert said[0] == "NOTE: labels 1 to 3 were mapped to 0 to 2"
     smaller = open_dataset(f"{tmp_path / 'a.npz'},size=4", tmp_path / "store", lambda _: None)
     assert (smaller.image_size, smaller.n_train) == (4, 12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        ({"train_labels": LABELS * 2 % 4}, "no training images for the class b; no network can learn them"),
+        ({"train_images": np.ones((12, 8, 8, 3), np.uint8)}, "all training images are alike; nothing can be learned"),
+        ({"test_images": pictures(6)}, "6 of 6 test images are training images too, such as test image 0 (training i"),
+        ({"classes": np.array(["a", "A", "c"])}, "classes a and A differ in upper and lower case alone"),
+    ],
+)
+def test_a_file_in_our_own_form_is_warned_of_each_time_and_looked_through_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], warning: str
+) -> None:
+    arrays = {
+        "train_images": pictures(12), "train_labels": LABELS, "test_images": pictures(6, seed=9),
+        "test_labels": LABELS[:6], "classes": np.array(["a", "b", "c"]),
+    }  # fmt: skip
+    _, said = opened(tmp_path / "a.npz", **{**arrays, **changes})
+    assert len(said) == 1
+    assert said[0].startswith(f"WARNING: {warning}")
+    monkeypatch.delattr(cache, "warnings_for")
+    assert opened(tmp_path / "a.npz", **{**arrays, **changes})[1] == said
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path: Path) -> None:
+    images = {"train_images": pictures(12), "test_images": pictures(6, seed=9)}
+    labels = {"train_labels": LABELS, "test_labels": LABELS[:6]}
+    for classes, words in (
+        (["a", "b", "a"], "two classes have the name 'a'"),
+        (["a", "", "c"], "an empty name; give it"),
+    ):
+        with pytest.raises(DataError, match=rf"a.npz: .*{words}"):
+            opened(tmp_path / "a.npz", **images, **labels, classes=classes)
+
+
+def test_a_fourth_channel_is_asked_about(tmp_path: Path) -> None:
+    dataset, said = opened(tmp_path / "a.npz", images=pictures(12, channels=4), labels=LABELS)
+    assert dataset.in_channels == 4
+    assert said[0] == ("NOTE: images have 4 channels; add ,channels=3 behind the path where the fourth is transparency")
+    named = open_dataset(f"{tmp_path / 'a.npz'},channels=3", tmp_path / "store", lambda _: None)
+    assert np.array_equal(named.read("test")[0], dataset.read("test")[0][..., :3])
 
 
 def test_one_pair_of_arrays_is_split(tmp_path: Path) -> None:

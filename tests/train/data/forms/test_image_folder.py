@@ -213,6 +213,8 @@ def test_an_image_that_claims_too_many_pixels_and_a_program_are_not_decoded(tmp_
         (["0.png"], "holds images but no folder for each class"),
         (["cat/0.png"], "holds images of one folder only, cat; needed are folder/CLASS/image.png"),
         (["test/cat/0.png", "test/dog/0.png"], "has a folder test but none named train"),
+        (["train_images/0.png", "test_images/0.png"], "images in test_images, train_images are in no folders of cla"),
+        (["cat/0.heic", "dog/0.HEIC"], "images of type .heic are not read; convert them to JPEG or PNG"),
         (["cat/0.txt"], "is in no form that is read; give a folder of images by class"),
         (["a/0.png", "b/0.png"], "each class has one image"),
     ],
@@ -222,6 +224,7 @@ def test_a_folder_of_another_kind_is_refused_with_what_is_needed(tmp_path: Path,
         path = tmp_path / "set" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8)).save(path) if path.suffix == ".png" else path.touch()
+    (tmp_path / "set/.DS_Store").touch()
     with pytest.raises(DataError, match=words) as said:
         opened(tmp_path / "set", tmp_path / "store")
     assert str(said.value).startswith(str(tmp_path / "set"))
@@ -236,11 +239,37 @@ def test_test_images_without_classes_are_left_out_and_others_taken(tmp_path: Pat
     assert said[0] == "NOTE: the images in test are in no folders of classes and are left out"
 
 
+@pytest.mark.parametrize(
+    ("train", "test"), [("train", "test"), ("training_set", "test_set"), ("Train-Images", "Test-Images")]
+)
+def test_parts_are_known_by_the_first_word_of_their_folders(tmp_path: Path, train: str, test: str) -> None:
+    image_folder(tmp_path / "a" / train, each=5)
+    image_folder(tmp_path / "a" / test, each=3, seed=1)
+    dataset, said = opened(tmp_path / "a", tmp_path / "store")
+    assert (dataset.n_train, dataset.n_test, dataset.classes, said) == (10, 6, ("cat", "dog"), [])
+
+
+def test_classes_may_be_called_as_parts_are(tmp_path: Path) -> None:
+    image_folder(tmp_path / "a", ("car", "test_tube", "train"), each=5)
+    assert opened(tmp_path / "a", tmp_path / "store")[0].classes == ("car", "test_tube", "train")
+
+
+def test_a_folder_that_holds_one_folder_alone_is_looked_into(tmp_path: Path) -> None:
+    image_folder(tmp_path / "a/archive/photos", each=5)
+    (tmp_path / "a/__MACOSX").mkdir()
+    dataset, said = opened(tmp_path / "a", tmp_path / "store")
+    assert (dataset.classes, len(said)) == (("cat", "dog"), 1)
+    assert dataset.origin.startswith(str(tmp_path / "a/archive/photos,"))
+
+
 def test_images_in_both_parts_and_images_that_are_alike_are_counted(tmp_path: Path) -> None:
     image_folder(tmp_path / "a/train", each=5)
     image_folder(tmp_path / "a/test", each=3)
     said = opened(tmp_path / "a", tmp_path / "store")[1]
-    assert said == ["WARNING: 6 of 6 test images are training images too; the test accuracy will be too high"]
+    assert said == [
+        "WARNING: 6 of 6 test images are training images too, such as test/cat/0.png (train/cat/0.png); "
+        "the test accuracy will be too high"
+    ]
     for folder in "cat", "dog":
         (tmp_path / "b" / folder).mkdir(parents=True)
         for number in range(3):

@@ -67,6 +67,59 @@ def test_a_column_says_which_rows_are_for_testing_and_endings_may_be_missing(tmp
         opened(tmp_path / "b.csv")
 
 
+@pytest.mark.parametrize(
+    ("table", "folder", "other"),
+    [
+        ("train.csv", "train", "test"),
+        ("train_labels.csv", "train_images", "test_images"),
+        ("labels.csv", "train", "test"),
+    ],
+)
+def test_a_folder_as_competitions_give_it(tmp_path: Path, table: str, folder: str, other: str) -> None:
+    saved(tmp_path / "set" / folder, ".jpg")
+    for number in range(12):  # images of the same names, which are not those of the table
+        (tmp_path / "set" / other).mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / "set" / other / f"{number}.jpg")
+    (tmp_path / "set/sample_submission.csv").write_text("id,label\n0,a\n")
+    pd.DataFrame({"id": range(12), "label": NAMES}).to_csv(tmp_path / "set" / table, index=False)
+    dataset, said = opened(tmp_path / "set")
+    assert (dataset.classes, dataset.n_train, dataset.n_test) == (("cat", "dog"), 10, 2)
+    assert not any("alike" in line for line in said)
+
+
+def test_a_table_beside_folders_of_classes_is_left_alone(tmp_path: Path) -> None:
+    for name in "cat", "dog":
+        saved(tmp_path / "set" / name)
+    pd.DataFrame({"image": ["cat/0.png"], "width": [8]}).to_csv(tmp_path / "set/about.csv", index=False)
+    assert opened(tmp_path / "set")[0].n_train == 20
+
+
+def test_a_table_without_names_of_columns_loses_no_row(tmp_path: Path) -> None:
+    table = pd.DataFrame({"image": saved(tmp_path), "label": NAMES})
+    table.to_csv(tmp_path / "a.csv", index=False, header=False)
+    dataset, _ = opened(tmp_path / "a.csv")
+    assert (dataset.n_train + dataset.n_test, dataset.classes) == (12, ("cat", "dog"))
+
+
+def test_a_column_for_each_class_is_one_hot(tmp_path: Path) -> None:
+    table = pd.DataFrame({"image": saved(tmp_path), "cat": [1, 0] * 6, "dog": [0, 1] * 6})
+    table.to_csv(tmp_path / "a.csv", index=False)
+    dataset, said = opened(tmp_path / "a.csv")
+    assert said[0] == "NOTE: labels are names: 2 classes in their order (cat, dog)"
+    known = {image.tobytes(): NAMES[place] for place, image in enumerate(pictures(12))}
+    images, labels = dataset.read("train")
+    assert [known[image.tobytes()] for image in images] == [dataset.classes[label] for label in labels]
+    table.assign(dog=1).to_csv(tmp_path / "b.csv", index=False)
+    with pytest.raises(DataError, match="b.csv: has no column of labels"):
+        opened(tmp_path / "b.csv")
+
+
+def test_a_table_in_another_encoding_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("image,label\na.png,kåse\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"a.csv: is not in UTF-8; save it as such"):
+        opened(tmp_path / "a.csv")
+
+
 def test_a_change_in_an_image_is_noticed(tmp_path: Path) -> None:
     pd.DataFrame({"image": saved(tmp_path), "label": NAMES}).to_csv(tmp_path / "a.csv", index=False)
     digest = opened(tmp_path / "a.csv")[0].digest
@@ -94,7 +147,10 @@ def test_pixels_in_columns_are_gray_images_and_a_table_without_labels_is_left_ou
         ("size,label\n1,a\n2,b\n", r"has no column of images \(found: size, label\)"),
         ("image,label\na.png,\nb.png,a\n", "label 1 is missing"),
         ("image,label\n,a\nb.png,a\n", "row 1 has no image"),
-        ("image,label\na.png,a\nb.png,b\n", r"no image can be read, such as row 1 \(a.png\) \("),
+        (
+            "image,label\na.png,a\nb.png,b\n",
+            r"no image can be read, such as row 1 \(a.png\) \(no such file or directory\), row 2",
+        ),
         ("image,label\na.png,0.5\nb.png,1\n", "labels such as 0.5"),
     ],
 )

@@ -123,6 +123,12 @@ def test_a_folder_of_idx_files_that_is_not_whole_or_holds_several_sets_is_refuse
     assert "cannot be read" in refusal(folder)
 
 
+def test_one_of_the_files_alone_is_answered_with_its_folder(tmp_path: Path) -> None:
+    for path, name in (mnist(tmp_path / "m"), "train-images-idx3-ubyte.gz"), (cifar10(tmp_path / "c"), "data_batch_1"):
+        with pytest.raises(DataError, match=rf"{name}: is not read by itself; give the folder, {path}, as a folder"):
+            open_dataset(str(path / name), tmp_path / "store", lambda _: None)
+
+
 @pytest.mark.parametrize("given", [".", "train_32x32.mat"])
 def test_svhn_is_read_with_its_zeros(tmp_path: Path, given: str) -> None:
     folder = tmp_path / "svhn"
