@@ -34,7 +34,9 @@ EXAMPLES = {
     "explore": ["nas-budget explore --budget 250k --set space.width_step=8 --set space.stages=3 --sample 3 --seed 0"],
     "init": ["nas-budget init quickstart --output mine.toml"],
     "data": ["nas-budget data", "nas-budget data shapes"],
-    "search": ["nas-budget search --name demo --data shapes --images 1000 --budget 30k --trials 6 --epochs 6 --quiet"],
+    "search": [
+        "nas-budget search --name demo --data shapes --images 1000 --budget 30k --trials 6 --epochs 6 --proxy none -q"
+    ],
     "show": ["nas-budget show demo", "nas-budget show demo 2"],
     "train": ["nas-budget train --study runs/demo --recipe brief --epochs 3 --images 2000 --seeds 3 --quiet"],
     "ls": ["nas-budget ls"],

@@ -14,6 +14,7 @@ from nas_budget.cli.console.output import logger
 from nas_budget.cli.options.completion import DEVICES, PRECISIONS
 from nas_budget.cli.options.declare import NETWORK, OUTPUT, AsJson, Quiet, option
 from nas_budget.cli.options.network import BudgetOptions, ImageNetworkOptions, read_spec
+from nas_budget.cli.options.runs import find_spec
 from nas_budget.errors import NothingFitsError, UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def count(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="Specs as JSON, such as runs/quickstart/best.json; several are compared."),
+        typer.Argument(help="Specs (.json), or studies and runs by folder or name; several are compared."),
     ] = None,
     *,
     channels: Annotated[
@@ -118,9 +119,10 @@ def _specs(files: list[Path], widths: list[str], network: ImageNetworkOptions) -
         if all(file.name.isdigit() for file in files) and widths:
             given = ",".join([*widths, *map(str, files)])
             raise UsageError(f"--channels takes one list with commas between the widths: --channels {given}")
+        specs = [_residual(find_spec(file)) for file in files]  # first, as the M of "5 M" is no file
         if values := network.values(",".join(widths)):
             raise UsageError(f"{files[0]} describes the whole network; leave out --{min(values).replace('_', '-')}")
-        return [_residual(file) for file in files]
+        return specs
     if not all(widths or [""]):
         raise UsageError("no network given; write --channels 32,64,96,128,185, or name a spec file")
     return [ResNetSpec(**network.values(text)) for text in widths]

@@ -11,11 +11,11 @@ import typer
 from nas_budget.cli.options.completion import RECIPES, complete_study
 from nas_budget.cli.options.declare import NETWORK, OUTPUT, TRAINING, AsJson, DataDir, DryRun, Quiet, RunsDir, option
 from nas_budget.cli.options.network import NetworkOptions, read_spec
-from nas_budget.cli.options.runs import find_run
+from nas_budget.cli.options.runs import find_run, run_named
 from nas_budget.cli.options.study import StudyKeys
 from nas_budget.cli.serve.signals import signals
 from nas_budget.errors import UsageError
-from nas_budget.records.run_folder import STUDY
+from nas_budget.records.run_folder import STUDY, kind_of
 
 STUDY_RECIPE = "study"
 """The recipe's name for that of the study's trial."""
@@ -135,7 +135,9 @@ def _by_kind(files: list[Path]) -> tuple[Path | None, Path | None]:
     found: dict[str, Path] = {}
     for file in files:
         if file.suffix not in (".json", ".toml") or file.suffix in found:
-            raise UsageError(f"{file}: not expected; give at most one spec (.json) and one study file (.toml)")
+            study = run_named(file)
+            hint = f"; a study goes with --study {file}" if study and kind_of(study) == STUDY else ""
+            raise UsageError(f"{file}: not expected; give at most one spec (.json) and one study file (.toml){hint}")
         found[file.suffix] = file
     return found.get(".json"), found.get(".toml")
 

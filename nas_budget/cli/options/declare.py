@@ -12,9 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from nas_budget.cli.options.completion import DEVICES, complete_preset, complete_trained, one_of
-from nas_budget.cli.options.runs import find_trained
+from nas_budget.cli.options.runs import find_trained, run_named
 from nas_budget.errors import UsageError
 from nas_budget.records.presets import preset as preset_file
+from nas_budget.records.presets import presets
+from nas_budget.records.run_folder import is_file
 
 BUDGET, INT8, NETWORK, OUTPUT, SEARCH, TRAINING = "Budget", "int8", "Network", "Output", "Search", "Training"
 """Panels of the help."""
@@ -81,10 +83,15 @@ def study_file(file: Path | None, preset: str | None) -> Path | None:
     """The study file that was given, by path or as a preset.
 
     Raises:
-        UsageError: Both were given, or there is no such preset.
+        UsageError: Both were given, there is no such preset, or the file is a preset or a study by its name.
     """
     if file and preset:
         raise UsageError(f"two study files are given, {file} and --preset {preset}; give one")
+    if file and not is_file(file):
+        if str(file) in presets():
+            raise UsageError(f"{file}: no such file; the study file that comes with nas-budget is --preset {file}")
+        if found := run_named(file):
+            raise UsageError(f"{found}: is no study file but a study or run; see it with nas-budget show {file}")
     return preset_file(preset) if preset else file
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nas_budget.cli.options.completion import RUNS
 from nas_budget.errors import UsageError
-from nas_budget.records.paths import TRIALS_TABLE, WEIGHTS
+from nas_budget.records.paths import BEST_SPEC, SPEC, TRIALS_TABLE, WEIGHTS
 from nas_budget.records.run_folder import RUN, STUDY, folders, is_file, kind_of
 
 N_NAMED = 8
@@ -15,6 +15,11 @@ OTHERS = {
     RUN: "is a study, not a trained network; train its best one first: nas-budget train --study {0}",
 }
 """What to do where a folder of the other kind is needed, by the kind that is needed."""
+
+
+def run_named(folder: Path) -> Path | None:
+    """The run folder of this path, or of this name in `runs`; None where there is none."""
+    return next((place for place in (folder, RUNS / folder) if kind_of(place)), None)
 
 
 def find_run(folder: Path, kind: str = "") -> Path:
@@ -29,7 +34,7 @@ def find_run(folder: Path, kind: str = "") -> Path:
     """
     if folder.name == TRIALS_TABLE and folder.is_file():
         folder = folder.parent
-    found = next((place for place in (folder, RUNS / folder) if kind_of(place)), None)
+    found = run_named(folder)
     if found is None:
         raise UsageError(
             f"{folder}: {'holds no study or run' if folder.is_dir() else 'no such folder'}; {_known(folder, kind)}"
@@ -42,6 +47,14 @@ def find_run(folder: Path, kind: str = "") -> Path:
 def find_trained(source: Path) -> Path:
     """A file of weights or a folder that holds one as it is, or else the run folder of a training (`find_run`)."""
     return source if is_file(source) or is_file(source / WEIGHTS) else find_run(source, RUN)
+
+
+def find_spec(source: Path) -> Path:
+    """The file of a network: the one that was given, or in a run folder that of the run, or of the study's best."""
+    if source.suffix == ".json" or is_file(source):
+        return source
+    folder = find_run(source)
+    return folder / (BEST_SPEC if kind_of(folder) == STUDY else SPEC)
 
 
 def _known(folder: Path, kind: str) -> str:

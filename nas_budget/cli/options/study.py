@@ -23,6 +23,7 @@ from nas_budget.cli.options.completion import (
 )
 from nas_budget.cli.options.completion import NUMBER_FORMATS as FORMATS
 from nas_budget.cli.options.declare import BUDGET, SEARCH, STORAGE, TRAINING, option
+from nas_budget.cli.options.runs import find_spec, run_named
 from nas_budget.errors import UsageError
 from nas_budget.untrusted import read_json, read_text, read_toml
 
@@ -58,11 +59,12 @@ def parse_words(text: str) -> list[str]:
 
 
 def parse_seed_spec(text: str) -> dict[str, Any]:
-    """The network of a JSON file, or of channels such as "32,64,96"."""
+    """The network of a JSON file, of a study or run, or of channels such as "32,64,96"."""
     with suppress(ValueError):
         return {"channels": [int(width) for width in text.split(",")]}
     try:
-        values: Any = read_json(read_text(Path(text)))
+        path = Path(text)
+        values: Any = read_json(read_text(find_spec(path) if run_named(path) else path))
     except (OSError, ValueError) as error:
         raise UsageError(
             f"--seed-spec {text}: {getattr(error, 'strerror', None) or 'not JSON'}; "

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -47,6 +48,8 @@ FOUND = Measurement(
         ("--widths 8", 2, "No such option: --widths"),
         ("", 2, "no network given"),
         ("nowhere.json", 2, "nowhere.json: cannot be read"),
+        ("nowhere", 2, "nowhere: no such folder"),
+        ("--channels 8 --budget 5 M", 2, "error: M: no such folder"),
         ("--module torch.nn:Conv3000", 2, "torch.nn has no 'Conv3000'"),
         ("--module torch.nn:Identity --channels 8", 2, "--module describes the whole network"),
         ("--module torch.nn:Identity --input 3,x", 2, "--input: cannot read '3,x'"),
@@ -136,6 +139,17 @@ def test_a_spec_file(run: Run, tmp_path: Path) -> None:
     path.write_text(ResNetSpec((8, 16), pool=4).to_json())
     assert run("count", path, "--json").json == run(*SMALL, "--pool", "4", "--json").json
     assert run("count", path, "--pool", "4").refused(2, "--pool")
+
+
+def test_the_network_of_a_study_or_run_by_its_name(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = {"channels": [8, 16], "blocks": [1, 1]}
+    for name, mark, file in ("mine", "trials.csv", "best.json"), ("trained", "run.json", "spec.json"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / mark).touch()
+        (tmp_path / "runs" / name / file).write_text(json.dumps(spec))
+    asked = run("count", "--channels", "8,16", "--blocks", "1", "--json").json
+    assert run("count", "mine", "--json").json == run("count", "runs/trained", "--json").json == asked
 
 
 def test_an_explanation_says_where_it_goes_and_what_more_costs(run: Run) -> None:

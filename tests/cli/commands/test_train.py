@@ -20,6 +20,7 @@ from tests.cli.processes import start, wait_until
 from tests.conftest import Ran, Run, save_npz, sets
 
 BRIEF = ("--channels", "4,8", "--blocks", "1", "--strides", "2,2", "--pool", "global", "--recipe", "brief")
+EARLY = Path(__file__).parent / "early_study"
 
 
 @pytest.fixture
@@ -172,6 +173,7 @@ def test_the_limit_is_the_studys_unless_a_file_or_an_option_gives_another(
         ("--channels 8 --study x", 2, "the network is given twice"),
         ("--study nowhere", 2, "nowhere: no such folder"),
         ("a.txt", 2, "a.txt: not expected"),
+        (str(EARLY), 2, f"; a study goes with --study {EARLY}"),
         ("--channels 900,900", 3, "OVER BUDGET"),
         ("--channels 8 --recipe best", 2, "recipe.name: 'best': input should be"),
         ("--channels 8 --set recipe.ema=2", 2, "recipe.ema: 2"),

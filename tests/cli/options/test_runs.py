@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nas_budget.cli.options.runs import find_run, find_trained
+from nas_budget.cli.options.declare import study_file
+from nas_budget.cli.options.runs import find_run, find_spec, find_trained
 from nas_budget.errors import UsageError
 
 
@@ -23,6 +24,28 @@ def test_a_run_is_found_by_path_by_name_and_by_its_table(runs: Path) -> None:
     for given in (runs / "mine", Path("mine"), runs / "mine" / "trials.csv"):
         assert find_run(given, "study") == runs / "mine"
     assert find_run(Path("trained")) == find_trained(Path("trained")) == runs / "trained"
+
+
+def test_a_network_is_found_in_its_file_its_run_or_its_study(runs: Path, tmp_path: Path) -> None:
+    assert find_spec(Path("mine")) == runs / "mine/best.json"
+    assert find_spec(runs / "trained") == runs / "trained/spec.json"
+    assert find_spec(Path("none.json")) == Path("none.json")  # whoever reads it says that it is missing
+    with pytest.raises(UsageError, match="none: no such folder; there are runs/mine, runs/other, runs/trained"):
+        find_spec(Path("none"))
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("mine", "runs/mine: is no study file but a study or run; see it with nas-budget show mine"),
+        ("runs/trained", "runs/trained: is no study file but a study or run; see it with nas-budget show runs/trained"),
+        ("quickstart", "quickstart: no such file; the study file that comes with nas-budget is --preset quickstart"),
+    ],
+)
+def test_what_is_no_study_file_says_what_it_is(runs: Path, file: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        study_file(Path(file), None)
+    assert study_file(Path("none.toml"), None) == Path("none.toml")
 
 
 def test_weights_are_taken_as_a_file(tmp_path: Path) -> None:
