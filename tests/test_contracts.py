@@ -117,3 +117,31 @@ def test_documented_python_runs(path: Path, tmp_path: Path) -> None:
         python(code, tmp_path)
     for code in _blocks(path, "py"):  # which needs what is not installed here
         compile(code, path.name, "exec")
+
+
+def test_the_version_is_one() -> None:
+    cited = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    changed = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert cited is not None and changed is not None
+    assert cited[1] == changed[1] == nas_budget.__version__
+
+
+def test_ci_and_hooks_run_what_people_run() -> None:
+    workflow, makefile = (ROOT / ".github/workflows/ci.yml").read_text(), (ROOT / "Makefile").read_text()
+    commands = re.findall(r"- run: (.*)$", workflow, re.MULTILINE)
+    assert commands == [".ci/run", "make oldest"]
+    assert re.search(r"^make test$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    oldest = (
+        f'python-version: "{tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"][2:]}"'
+    )
+    assert oldest in workflow.partition("oldest:")[2]
+    for hook in re.findall(r"entry: \.venv/bin/(\w+(?: \w+)?)", (ROOT / ".pre-commit-config.yaml").read_text()):
+        assert f"$(BIN)/{hook}" in makefile.partition("lint:")[2].partition("format:")[0]
+
+
+def test_the_container_is_set_up_as_the_readme_says() -> None:
+    container, readme = (ROOT / "Dockerfile").read_text(), (ROOT / "README.md").read_text()
+    assert "pip install -c constraints.txt ." in readme
+    assert re.search(r"^RUN pip install .*--constraint /src/constraints.txt /src$", container, re.MULTILINE)
+    (command,) = re.findall(r"nas-budget (search .*)$", container, re.MULTILINE)
+    assert f"nas-budget {command}" in readme

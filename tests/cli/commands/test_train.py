@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas_budget.arch.budget import Budget
+from nas_budget.arch.budget import FORMATS, LIMITS, Budget
 from nas_budget.records.training_run import read_metrics, read_result
 from nas_budget.search import epochs_in_time
 from nas_budget.train.data.synthetic import draw
@@ -54,20 +54,25 @@ def test_json_is_the_result_with_means(train: Run) -> None:
     assert written["accuracy"]["deviation"] is not None
 
 
-@pytest.mark.parametrize(("weight_format", "kilobytes"), [("fp16", 12), ("int8", 6)])
+@pytest.mark.parametrize(
+    ("weight_format", "kilobytes", "activation_format"), [("fp16", 12, "fp32"), ("int8", 6, "int8")]
+)
 def test_the_limits_of_a_study_stay_with_its_network_to_the_certificate(
-    run: Run, train: Run, quick: list[object], tmp_path: Path, weight_format: str, kilobytes: int
-) -> None:
+    run: Run, train: Run, quick: list[object], tmp_path: Path, weight_format: str, kilobytes: int,
+    activation_format: str,
+) -> None:  # fmt: skip
     limits = ["--budget", "6k", "--max-macs", "400k", "--max-weight-bytes", f"{kilobytes}kB"]
-    limits += ["--weight-format", weight_format]
+    limits += ["--weight-format", weight_format, "--activation-format", activation_format]
     assert run(*quick, *limits, "--max-activation-bytes", "90k", "--trials", 1).code == 0
     (study,) = [path.parent for path in tmp_path.glob("*/trials.csv")]
     ran = run("train", "--study", study, "--runs-dir", tmp_path, "--epochs", 1, "--name", "kept")
     assert ran.code == 0, ran.err
     weights = f"{kilobytes},000 bytes of {weight_format} weights"
-    words = f"6,000 parameters, 400,000 MACs, {weights}, 90,000 bytes of activations"
+    activations = "activations" if activation_format == "fp32" else f"{activation_format} activations"
+    words = f"6,000 parameters, 400,000 MACs, {weights}, 90,000 bytes of {activations}"
     budget = {"params": 6_000, "macs": 400_000, "weight_bytes": 1_000 * kilobytes, "activation_bytes": 90_000}
-    budget |= {"weight_format": weight_format, "activation_format": "fp32"}
+    budget |= {"weight_format": weight_format, "activation_format": activation_format}
+    assert {*LIMITS, *FORMATS} == {*budget, "latency_ns"}  # a limit on latency has a test with the search
     assert f"limits   {words}" in ran.err
     folder = tmp_path / "kept"
     settings = json.loads((folder / "run.json").read_text())
