@@ -24,7 +24,7 @@ from nas_budget.report.pages.next_steps import count_command, train_command
 from nas_budget.report.pages.templates import json_in_html
 from nas_budget.report.tables.importance import importance
 from nas_budget.report.tables.studies import StudyTable, together
-from nas_budget.report.tables.trials import complete, family_values, network, pareto_trials
+from nas_budget.report.tables.trials import complete, family_values, later_fields, network, pareto_trials
 
 RECIPE = {"optimizer": "", "learning_rate": "learning rate ", "weight_decay": "weight decay ", "batch_size": "batch "}
 N_BEST = 10
@@ -49,6 +49,7 @@ def page_data(studies: Sequence[StudyTable], table: pd.DataFrame, figures: dict[
         "decimals": [decimals(int(images)) for images in table["validation_images"]],
         "hover": hover,
         "network": [network(row) for row in table.to_dict("records")],
+        "later": [later_fields(row) for row in table.to_dict("records")],
         "recipe": _recipes(table),
         "pareto_front": [*map(int, _pareto_fronts(table).index)],
         "commands": _commands(studies),

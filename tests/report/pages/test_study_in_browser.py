@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
+from nas_budget import ResNetSpec, cost
 from nas_budget.records.trials import COLUMNS, write_table
 from nas_budget.report.pages.study import write_page
 from nas_budget.report.tables.studies import read_studies
@@ -173,6 +176,31 @@ def test_two_trials_are_set_side_by_side_and_differences_marked(open_page: Open,
     again.click("#alone")
     assert again.locator("#trial h2").inner_text() == "One trial"
     assert "with=" not in again.evaluate("location.hash")
+
+
+def test_networks_for_devices_are_to_scale_and_compared_in_all_they_are(open_page: Open, tmp_path: Path) -> None:
+    usual = ResNetSpec((8, 16), blocks=(1, 2), strides=(1, 2), pool=8, block="inverted")
+    device = replace(usual, stem_stride=2, activation="hard-swish", expansions=(4, 6))
+    rows = [
+        record(
+            number, accuracy=0.5 + number / 10, block="inverted", pool=8, params=cost(spec).params,
+            macs=cost(spec).macs, spec=json.dumps(spec.to_dict()), predicted_latency_s=0.0012,
+        )
+        for number, spec in enumerate((usual, device))
+    ]  # fmt: skip
+    window = open_page(made(tmp_path, rows))
+    maps = [text.split("\n")[0] for text in window.locator(".network-drawing td.shape").all_inner_texts()]
+    assert maps == ["8 × 16×16", "8 × 16×16", "16 × 8×8", "10 × 1×1"]
+    window.locator("#table tbody tr[data-id='0'] .compare").click()
+    shown = dict(line.split("\t", 1) for line in window.locator(".side-by-side tr.differs").all_inner_texts())
+    for name, both in (
+        ("activation", "hard-swish\tas usual"),
+        ("expansions", "4-6\tas usual"),
+        ("stem stride", "2\tas u"),
+    ):
+        assert shown[name].startswith(both)
+    room = window.evaluate("document.querySelector('#table').parentElement.clientWidth")
+    assert window.evaluate("document.querySelector('#table').scrollWidth") <= room
 
 
 def test_the_address_remembers_what_is_looked_at(open_page: Open, thousand: str) -> None:

@@ -16,12 +16,13 @@ const costShares = (id) => {
   if (!page.cost_shares[id].length || !image) return null;
   const [params, macs] = page.cost_shares[id];
   const [channels, blocks, kernels, strides] = ["channels", "blocks", "kernels", "strides"].map((name) => cell(name, id).split("-").map(Number));
-  let size = image.image_size;
+  const first = Math.ceil(image.image_size / (page.later[id].stem_stride ?? 1));
+  let size = first;
   const stages = channels.map((width, i) => {
     size = Math.ceil(size / strides[i]);
     return {name: `stage ${i + 1}`, width, size, words: `${blocks[i]} block${blocks[i] === 1 ? "" : "s"}, ${kernels[i]}×${kernels[i]}`, n: blocks[i]};
   });
-  const stem = {name: "stem", width: cell("stem_width", id), size: image.image_size, words: "", n: 1};
+  const stem = {name: "stem", width: cell("stem_width", id), size: first, words: "", n: 1};
   return [stem, ...stages, {name: "head", width: image.classes, size: 1, words: "", n: 1}].map((part, i) => ({...part, params: params[i], macs: macs[i]}));
 };
 
@@ -73,7 +74,10 @@ const difference = (name, first, second) => {
 /** Two trials in a table: a row for each setting, marked where they differ. */
 const sideBySide = (first, second) => {
   const known = SETTINGS.filter(([words]) => words !== "Recipe").map(([words, value]) => [words, value(first), value(second), NUMBERS[words]]);
-  const spec = [...SPEC, ...page.dimensions].map((name) => [name.replaceAll("_", " "), String(cell(name, first)), String(cell(name, second)), ""]);
+  const later = [...new Set([first, second].flatMap((id) => Object.keys(page.later[id])))];  // what has no column, where it is not as usual
+  const values = (id) => [...[...SPEC, ...page.dimensions].map((name) => String(cell(name, id))), ...later.map((name) => [page.later[id][name] ?? "as usual"].flat().join("-"))];
+  const [its, others] = [values(first), values(second)];
+  const spec = [...SPEC, ...page.dimensions, ...later].map((name, i) => [name.replaceAll("_", " "), its[i], others[i], ""]);
   const rows = [...known, ...spec].filter(([, a, b]) => a || b).map(([words, a, b, name]) => make("tr", a === b ? {} : {class: "differs"},
     make("th", {scope: "row"}, words), make("td", {}, a), make("td", {}, b), make("td", {class: "number"}, name ? difference(name, first, second) : "")));
   const heads = ["", nameOfBoth(first), nameOfBoth(second), "difference"];
