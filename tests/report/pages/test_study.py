@@ -95,7 +95,7 @@ EVERY_LIMIT = """\
             "no limit",
         ),
         ([record(budget_params=None)], [], "no limit", "to spare"),
-        (mixed(data="cifar10"), [], "Published networks were trained", "built-in shapes"),
+        (mixed(data="cifar10"), [], "Published networks, where they are shown, were trained", "built-in shapes"),
         (mixed(data="shapes"), [], "built-in shapes", "Published networks"),
         (mixed(data="mine"), [], "The trade-off", "Published networks"),
     ],
