@@ -18,7 +18,7 @@ from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.app import app
 from nas_budget.cli.console import output
 from nas_budget.errors import InputError, NasBudgetError, StorageError, UnfinishedError
-from nas_budget.search.workers.events import SearchEnded
+from nas_budget.search.workers.events import FinalistFinished
 from nas_budget.search.workers.search_runner import Search
 from nas_budget.train.engine.model import build
 from nas_budget.train.engine.weights import Model, save_model
@@ -115,19 +115,19 @@ def test_an_output_that_cannot_be_written_is_1(run: Run, inputs: Path, given: st
     assert run(*given.split(), "file/below").refused(1, "file/below: cannot be written")
 
 
-def test_a_search_that_leaves_trials_out_without_a_stop_rule_is_4(
+def test_a_search_that_leaves_something_out_without_a_stop_rule_is_4(
     run: Run, quick: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Search.events
 
     def events(self: Search) -> Any:
         yield from real(self)
-        yield SearchEnded("the trials that are left are under way on elsewhere", is_complete=False)
+        yield FinalistFinished(0, 7, None, "no memory")
 
     monkeypatch.setattr(Search, "events", events)
     ran = run(*quick, "--trials", 1, "--name", "a", "--quiet")
     assert ran.code == UnfinishedError.exit_code
-    assert ran.err.startswith("error: the search has ended, and the trials that are left are under way on elsewhere")
+    assert ran.err.startswith("error: the search has ended, and a run of finalist 7 failed")
     assert "best: " in ran.out
 
 

@@ -30,7 +30,7 @@ from nas_budget.search.open_study import Opened, open_search
 from nas_budget.search.selection import DEFAULT_RECIPE
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.storage import Finished, count_finished
-from nas_budget.search.workers.events import Event, FinalistFinished, SearchEnded, TrialFinished
+from nas_budget.search.workers.events import Event, FinalistFinished, TrialFinished
 from nas_budget.search.workers.search_runner import Search, Workers
 from nas_budget.train.engine.device import torch_threads
 from nas_budget.train.optim.recipe import RECIPES
@@ -153,8 +153,6 @@ def run_search(
 
 def _missing(event: Event) -> str:
     """What an event leaves undone that was asked for, in words. Another network takes the place of one that failed."""
-    if isinstance(event, SearchEnded) and not event.is_complete:
-        return event.reason
     if isinstance(event, FinalistFinished) and event.run is None:
         return f"a run of finalist {event.trial} failed"
     if isinstance(event, TrialFinished) and event.record.state == "failed" and event.record.of is not None:

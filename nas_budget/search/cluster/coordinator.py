@@ -11,12 +11,12 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Protocol
 
-from optuna.trial import FrozenTrial
-
 from nas_budget.errors import TrialLostError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import TRIAL_CHECKPOINT
 from nas_budget.records.trials import EpochResult
+from nas_budget.search.storage.optuna_adapter import WORKER
+from nas_budget.search.storage.trial_store import release
 from nas_budget.search.workers.events import Event
 from nas_budget.search.workers.scheduler import Assignment, Decision, NoMoreTrials, StoredTrials, drop_checkpoint
 
@@ -65,30 +65,26 @@ class Calls(Protocol):
 class Coordinator:
     """Gives the trials of one scheduler to workers on any machines, and writes down what they report.
 
-    It alone proposes, judges and writes. So workers need neither the study's storage nor its folder. A worker that is
-    gone is released, and its trial goes to the next that asks. A coordinator that was started again finds the trials
+    It alone proposes, judges and writes. So workers need neither the study's storage nor its folder. The trial of a
+    worker that is gone is released, for the next that asks. A coordinator that was started again finds the trials
     under way in the study: a worker that calls keeps its trial, and one that does not call for `GRACE_S` loses it.
 
     Args:
         scheduler: Of the study.
-        session: Of the search; differs from those of searches before it.
         clock: Seconds that never go back.
     """
 
-    def __init__(self, scheduler: StoredTrials, session: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self.scheduler, self.session, self.clock = scheduler, session, clock
-        self.began = clock()
+    def __init__(self, scheduler: StoredTrials, clock: Callable[[], float] = time.monotonic) -> None:
+        self.scheduler = scheduler
         self.trials: dict[str, Assignment] = {}
         self.ended: dict[str, tuple[int, Event]] = {}
-        self.released: set[str] = set()
-        self.asking = ""
-        scheduler.store.is_gone = self._is_gone
+        end = clock() + GRACE_S
+        scheduler.store.is_gone = lambda _: clock() > end
 
     def suggest(self, worker: str, about: Mapping[str, Any]) -> Given | NoMoreTrials:
         """The next trial; the same again where the worker has one already and does not know."""
         if worker not in self.trials:
-            self.asking = worker
-            self.scheduler.store.about |= {**about, "session": self.session, "worker_id": worker}
+            self.scheduler.store.about |= {**about, WORKER: worker}
             if isinstance(found := self.scheduler.suggest(), NoMoreTrials):
                 return found
             self.trials[worker] = found
@@ -122,13 +118,13 @@ class Coordinator:
 
     def release(self, worker: str) -> None:
         """A worker is gone: its trial is for the next that asks."""
-        self.released.add(worker)
         if trial := self.trials.pop(worker, None):
             self.scheduler.store.let_go(trial.number)
+        release(self.scheduler.store.study, worker)
 
     def _take(self, worker: str, trial: Assignment, files: Files) -> None:
         """Check that the trial is the worker's, and write the files that came with the call."""
-        if worker not in self.trials and worker not in self.released:
+        if worker not in self.trials:
             self._adopt(worker, trial)
         if worker not in self.trials or self.trials[worker].number != trial.number:
             raise TrialLostError(f"trial {trial.number} was given to another worker")
@@ -138,16 +134,9 @@ class Coordinator:
         """Take over a trial under way that the coordinator before this one had given to the worker."""
         self.scheduler.look()
         for running in self.scheduler.store.running():
-            if running.number == trial.number and running.user_attrs.get("worker_id") == worker:
+            if running.number == trial.number and running.user_attrs.get(WORKER) == worker:
                 self.scheduler.adopt(running)
                 self.trials[worker] = trial
-
-    def _is_gone(self, trial: FrozenTrial) -> bool:
-        """Whether nobody trains a running trial that this coordinator has not given to anyone."""
-        noted = trial.user_attrs
-        if noted.get("session") != self.session or noted["worker_id"] in {*self.released, self.asking}:
-            return True
-        return self.clock() - self.began > GRACE_S
 
 
 class RemoteScheduler:

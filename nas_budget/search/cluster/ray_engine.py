@@ -35,13 +35,13 @@ MOST_REPLACED = 5
 class CoordinatorActor:
     """A `Coordinator` in a process of its own, with the events of all workers. Ray starts it again where it is lost."""
 
-    def __init__(self, part: SearchPart, session: str) -> None:
+    def __init__(self, part: SearchPart) -> None:
         quiet_optuna()
         self.storage, self.told, self.called = part.settings.storage, list[Event](), dict[str, float]()
         self.stopping = False
         with clear_errors(self.storage):
             scheduler = part.scheduler({"worker_index": 0})
-        self.coordinator = Coordinator(scheduler, session)
+        self.coordinator = Coordinator(scheduler)
 
     def ask(self, method: str, *arguments: Any) -> Any:
         """The answer to a call of a worker."""
@@ -182,9 +182,7 @@ class RayWorkers:
         """
         with _connected(self.address) as ray:
             actor = ray.remote(CoordinatorActor)
-            coordinator = actor.options(resources=HEAD, num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(
-                part, uuid.uuid4().hex
-            )
+            coordinator = actor.options(resources=HEAD, num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(part)
             answer(coordinator.look.remote(stop=False))
             yield from _Round(self, ray, coordinator, part).events()
 

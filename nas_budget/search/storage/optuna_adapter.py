@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,9 +18,11 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._rdb import models
+from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.storages.journal._storage import JournalOperation as JournalOperation
 from optuna.study import Study
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState, create_trial
+from sqlalchemy import delete, insert, select, update
 
 from nas_budget.errors import StorageError, UsageError
 from nas_budget.search.storage.patience import Patience
@@ -28,6 +31,8 @@ from nas_budget.search.storage.url import failure, shown, trouble
 METRIC_NAMES = "study:metric_names"
 NOTE_VERSION, NOTE_TEXT = "dashboard:note_ver", "dashboard:note_str:0"
 """Keys under which Optuna keeps the names of objectives, and optuna-dashboard a note (of at most 2,045 characters)."""
+WORKER, BEAT = "worker", "beat"
+"""Attributes of a trial: whose it is, and the counter that its worker counts up while it lives."""
 
 CALLS = (
     *BaseStorage.__abstractmethods__, "get_trial_id_from_study_id_trial_number", "_create_new_trial",
@@ -52,6 +57,7 @@ class PatientStorage(RDBStorage):
         connect = super().__init__
         options = {"pool_pre_ping": True} if url.startswith("postgresql") else {}
         patience(lambda: connect(url, engine_kwargs=options))
+        weakref.finalize(self, self.engine.dispose)  # a server sees its connections closed, not lost
 
     def _get_prepared_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None, session: Any
@@ -67,6 +73,62 @@ class PatientStorage(RDBStorage):
                     return trial
         return super()._get_prepared_new_trial(study_id, template_trial, session)
 
+    def change(
+        self, trial_id: int, owner: str, attributes: Mapping[str, Any], curve: Mapping[int, float],
+        state: TrialState | None, value: float | None,
+    ) -> bool:  # fmt: skip
+        """Store what is new of a running trial, in one transaction, if it is this owner's; whether it was."""
+        return self.patience(lambda: self._change(trial_id, owner, attributes, curve, state, value))
+
+    def _change(
+        self, trial_id: int, owner: str, attributes: Mapping[str, Any], curve: Mapping[int, float],
+        state: TrialState | None, value: float | None,
+    ) -> bool:  # fmt: skip
+        trial, noted, steps = models.TrialModel, models.TrialUserAttributeModel, models.TrialIntermediateValueModel
+        # An earlier attempt, whose answer was lost, may have done it all.
+        states = [TrialState.RUNNING] if state is None else [TrialState.RUNNING, state]
+        owners = [json.dumps(owner), json.dumps(attributes.get(WORKER, owner))]
+        is_open = select(trial.trial_id).where(trial.trial_id == trial_id, trial.state.in_(states)).exists()
+        known = {name: {"value_json": json.dumps(each)} for name, each in attributes.items() if name != WORKER}
+        pairs = {step: steps.intermediate_value_to_stored_repr(each) for step, each in curve.items()}
+        with _create_scoped_session(self.scoped_session) as session:
+            # Compares and takes the lock of the trial in one statement, in any database.
+            held = session.execute(
+                update(noted)
+                .where(noted.trial_id == trial_id, noted.key == WORKER, noted.value_json.in_(owners), is_open)
+                .values(value_json=owners[1]),
+                execution_options={"synchronize_session": False},
+            )
+            if not held.rowcount:  # type: ignore[attr-defined]
+                return False
+            _put(session, noted, trial_id, "key", known)
+            kinds = {n: {"intermediate_value": v, "intermediate_value_type": kind} for n, (v, kind) in pairs.items()}
+            _put(session, steps, trial_id, "step", kinds)
+            if value is not None:
+                number, kind = models.TrialValueModel.value_to_stored_repr(value)
+                _put(session, models.TrialValueModel, trial_id, "objective", {0: {"value": number, "value_type": kind}})
+            if state is not None:
+                ended = {trial.state: state, trial._datetime_complete_utc: datetime.now(UTC).replace(tzinfo=None)}
+                session.execute(update(trial).where(trial.trial_id == trial_id).values(ended))
+        return True
+
+    def leases(self, study_id: int) -> dict[int, tuple[str, str]]:
+        """By number of each running trial: its owner and its counter, without all else that is known of it."""
+        return self.patience(lambda: self._leases(study_id))
+
+    def _leases(self, study_id: int) -> dict[int, tuple[str, str]]:
+        trial, noted = models.TrialModel, models.TrialUserAttributeModel
+        asked = (
+            select(trial.number, noted.key, noted.value_json)
+            .join(trial, trial.trial_id == noted.trial_id)
+            .where(trial.study_id == study_id, trial.state == TrialState.RUNNING, noted.key.in_([WORKER, BEAT]))
+        )
+        found: dict[int, dict[str, str]] = {}
+        with _create_scoped_session(self.scoped_session) as session:
+            for number, key, value in session.execute(asked):
+                found.setdefault(number, {})[key] = value
+        return {number: (each.get(WORKER, ""), each.get(BEAT, "")) for number, each in found.items()}
+
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """End a trial, unless an earlier attempt did."""
         try:
@@ -75,6 +137,13 @@ class PatientStorage(RDBStorage):
             if self.get_trial(trial_id).state != state:
                 raise
             return True
+
+
+def _put(session: Any, model: Any, trial_id: int, key: str, rows: Mapping[Any, Mapping[str, Any]]) -> None:
+    """Store rows of a trial, by their keys, in place of those that may be there."""
+    if rows:
+        session.execute(delete(model).where(model.trial_id == trial_id, getattr(model, key).in_([*rows])))
+        session.execute(insert(model), [{"trial_id": trial_id, key: name, **row} for name, row in rows.items()])
 
 
 def _patient(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -112,10 +181,56 @@ def frozen_trial(trial: Trial) -> FrozenTrial:
     return trial.study._storage.get_trial(trial._trial_id)
 
 
-def report(trial: Trial, step: int, value: float) -> None:
-    """Store the value of a step, in place of another one that may be there. `Trial.report` would leave that one."""
-    trial.study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
-    trial._cached_frozen_trial.intermediate_values[step] = value  # which pruners look at
+def change(
+    trial: Trial, attributes: Mapping[str, Any], curve: Mapping[int, float] | None = None,
+    state: TrialState | None = None, value: float | None = None,
+) -> bool:  # fmt: skip
+    """Store what is new of a running trial, if it still is the worker's whose it was when it was read; whether it was.
+
+    In a database this is one transaction. Elsewhere nobody else changes a trial at the same moment.
+
+    Args:
+        trial: The trial, as it was read or changed last.
+        attributes: User attributes, of which `WORKER` makes it another worker's.
+        curve: Values of steps, in place of others that may be there.
+        state: In which it ends; None where it goes on.
+        value: Its value, where it ends with one.
+    """
+    storage, trial_id, known = trial.study._storage, trial._trial_id, trial._cached_frozen_trial
+    owner, curve = known.user_attrs[WORKER], curve or {}
+    if database := _database(trial.study):
+        is_ours = database.change(trial_id, owner, attributes, curve, state, value)
+    else:
+        now = storage.get_trial(trial_id)
+        if is_ours := now.state == TrialState.RUNNING and now.user_attrs[WORKER] == owner:
+            for name, each in attributes.items():
+                storage.set_trial_user_attr(trial_id, name, each)
+            for step, each in curve.items():
+                storage.set_trial_intermediate_value(trial_id, step, each)
+            if state is not None:
+                storage.set_trial_state_values(trial_id, state, None if value is None else [value])
+    if is_ours:  # pruners look at what is known here
+        known.user_attrs.update(attributes)
+        known.intermediate_values.update(curve)
+    return is_ours
+
+
+def wait_no_more(study: Study) -> None:
+    """From now on, a database that is gone is an error at once."""
+    if database := _database(study):
+        database.patience.has_given_up = True
+
+
+def leases(study: Study) -> dict[int, tuple[str, str]]:
+    """By number of each running trial of a study in a database: its worker and that one's counter, as text."""
+    database = _database(study)
+    return database.leases(study._study_id) if database else {}
+
+
+def _database(study: Study) -> PatientStorage | None:
+    """The database that a study lies in; None of one that lies elsewhere."""
+    found = getattr(study._storage, "_backend", None)  # behind what Optuna remembers of it
+    return found if isinstance(found, PatientStorage) else None
 
 
 def sampler_of(trial: BaseTrial) -> BaseSampler | None:

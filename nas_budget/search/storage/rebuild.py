@@ -28,10 +28,9 @@ from nas_budget.search.storage.journal import Journal, is_record
 from nas_budget.search.storage.optuna_adapter import JournalOperation, live_trial
 from nas_budget.search.storage.storage import FINALISTS_STUDY
 from nas_budget.search.storage.tables import STATES, figures_of, is_ours
+from nas_budget.search.storage.trial_store import NOBODY
 from nas_budget.untrusted import read_json
 
-NOBODY = {"host": "", "pid": 0, "started": 0.0}
-"""The worker of a trial whose own is not known: a process that is gone."""
 LOST = "its record was lost when the journal was damaged"
 START = b'{"op_code"'
 """How every record begins."""

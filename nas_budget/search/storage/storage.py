@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,9 +25,8 @@ from nas_budget.search.config.settings import StudyConfig, differences
 from nas_budget.search.pruners.factory import make_pruner
 from nas_budget.search.samplers.optuna_samplers import optuna_warnings_only
 from nas_budget.search.storage.journal import journal_storage
-from nas_budget.search.storage.optuna_adapter import PatientStorage, clear_errors, describe_study
+from nas_budget.search.storage.optuna_adapter import WORKER, PatientStorage, clear_errors, describe_study
 from nas_budget.search.storage.patience import Patience
-from nas_budget.search.storage.trial_store import is_alive
 from nas_budget.search.storage.url import ADDRESSES, database_file, parse_address
 
 SETTINGS_S = 10.0
@@ -82,8 +80,7 @@ class Finished:
         trials: Proposed trials that are complete or pruned.
         wider: Trials of each further level of the ladder.
         finalist_runs: Finalists' runs.
-        elsewhere: In a database, where trials are under way: a host, with the process where it is one of this host.
-            Whether a process of another host is still alive nobody here can tell.
+        elsewhere: In a database, the hosts on which trials were under way, as far as anybody knows.
     """
 
     trials: int = 0
@@ -106,13 +103,10 @@ def count_finished(storage: str, folder: Path, name: str) -> Finished:
 
 
 def _elsewhere(storage: BaseStorage, name: str) -> set[str]:
-    """Where trials of a study are under way, in words; without processes of this host that are gone."""
+    """The hosts on which trials of a study are under way."""
     study = optuna.load_study(study_name=name, storage=storage)
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    workers = [worker for trial in running if (worker := trial.user_attrs.get("worker"))]
-    others = {worker["host"] for worker in workers} - {socket.gethostname()}
-    ours = (worker for worker in workers if worker["host"] not in others and is_alive(worker))
-    return others | {f"{worker['host']} (process {worker['pid']})" for worker in ours}
+    return {each.user_attrs.get("host", "a machine") for each in running if each.user_attrs.get(WORKER)}
 
 
 def _finished(storage: BaseStorage, name: str) -> list[FrozenTrial]:

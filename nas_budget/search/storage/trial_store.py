@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import socket
+import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-import psutil
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
+from nas_budget.errors import TrialLostError
 from nas_budget.search.pruners.factory import explain_pruning
 from nas_budget.search.pruners.front import loss_key
-from nas_budget.search.storage.optuna_adapter import create_running_trial, frozen_trial, live_trial, report
+from nas_budget.search.storage.leases import Leases
+from nas_budget.search.storage.optuna_adapter import (
+    WORKER,
+    change,
+    create_running_trial,
+    frozen_trial,
+    live_trial,
+    wait_no_more,
+)
 
+NOBODY = ""
+"""The worker of a trial that was released: whoever asks next resumes it."""
 MOST_ATTEMPTS = 2
 """How many workers a trial may take with it in one epoch. Nobody can tell whether a crash was the trial's fault."""
 
@@ -23,18 +36,23 @@ MOST_ATTEMPTS = 2
 class TrialStore:
     """The trials of one study in Optuna's storage. Whoever trains trials changes them through this class alone.
 
-    A trial belongs to the process that makes or resumes it. Its host, process id and start time are stored with it,
-    so another process can tell a trial that runs from one whose process is gone.
+    A trial belongs to the worker whose name is noted with it, and only that one changes it. Whoever knows that a worker
+    is gone releases its trials. In a database, where nobody knows it of other machines, a trial is lost once its
+    worker's counter has stood still for too long (`Leases`).
 
     Args:
         study: Optuna's study, in any storage.
-        about: Noted with each trial that this worker trains, such as its device.
-        shared: Whether workers on other machines use the storage too. If so, their trials are left alone.
+        about: Noted with each trial that this worker trains, such as its device. `worker` is its name, which no other
+            worker has; a random one by default.
+        shared: Whether workers that others started use the storage too, so that their trials are watched.
 
     Attributes:
         study: Optuna's study.
-        about: What is noted with each trial, with the worker's identity.
-        is_gone: Whether nobody trains a running trial that this store does not hold.
+        about: What is noted with each trial, with the worker's name and host.
+        is_gone: Whether the worker of a running trial is gone, though the trial was not released.
+
+    Raises:
+        TrialLostError: By whatever changes a trial, where another worker has taken it over.
 
     Examples:
         >>> import optuna
@@ -47,12 +65,14 @@ class TrialStore:
 
     def __init__(self, study: Study, about: Mapping[str, Any] | None = None, shared: bool = False) -> None:
         self.study = study
-        self.about = {**(about or {}), "worker": this_worker()}
-        self.shared = shared
-        self.is_gone: Callable[[FrozenTrial], bool] = self._is_of_a_process_that_is_gone
+        self.about = {WORKER: uuid.uuid4().hex, "host": socket.gethostname(), **(about or {})}
         self.tracker = TrialTracker(study)
         self._live: dict[int, Trial] = {}
         self._reported: dict[int, dict[int, tuple[float, float | None]]] = {}
+        self.leases = Leases(study, self._live) if shared else None
+        self.is_gone: Callable[[FrozenTrial], bool] = lambda trial: bool(
+            self.leases and self.leases.is_gone(trial.number)
+        )
 
     @property
     def n_trials(self) -> int:
@@ -68,19 +88,13 @@ class TrialStore:
         return self.tracker.running()
 
     def is_lost(self, trial: FrozenTrial) -> bool:
-        """Whether a running trial was left by whoever trained it."""
-        return trial.number not in self._live and self.is_gone(trial)
+        """Whether nobody trains a running trial: it was released, or its worker is gone, maybe one of this name."""
+        nobody = trial.user_attrs[WORKER] in (NOBODY, self.about[WORKER])
+        return trial.number not in self._live and (nobody or self.is_gone(trial))
 
-    def _is_of_a_process_that_is_gone(self, trial: FrozenTrial) -> bool:
-        """Whether a trial was left by a process that is gone, or by this one.
-
-        In a run folder only one search runs at a time. A trial of another machine was then left by a process that is
-        gone, such as a container under its old name. In a shared storage it is left alone.
-        """
-        worker = trial.user_attrs["worker"]
-        if worker["host"] != socket.gethostname():
-            return not self.shared
-        return worker["pid"] == os.getpid() or not is_alive(worker)
+    def others(self) -> list[FrozenTrial]:
+        """The trials that had not ended at the last look and are not held here, by number."""
+        return [trial for trial in self.running() if trial.number not in self._live]
 
     def get(self, number: int) -> FrozenTrial:
         """A trial of this worker as it is stored now."""
@@ -99,9 +113,13 @@ class TrialStore:
         """
         return self._hold(create_running_trial(self.study, {**attributes, **self.about}, params, distributions))
 
-    def resume(self, lost: FrozenTrial) -> None:
-        """Make a lost trial this worker's."""
-        self.note(self._hold(live_trial(self.study, lost), lost), **self.about, resumed=True)
+    def resume(self, lost: FrozenTrial) -> bool:
+        """Make a lost trial this worker's; whether it is: another worker may have been faster."""
+        live = live_trial(self.study, lost)
+        if live.user_attrs[WORKER] != lost.user_attrs[WORKER] or not change(live, {**self.about, "resumed": True}):
+            return False
+        self._hold(live, lost)
+        return True
 
     def adopt(self, running: FrozenTrial) -> None:
         """Hold a running trial that another process held for the same worker."""
@@ -115,13 +133,18 @@ class TrialStore:
         """Add to the time of epochs that earlier attempts at a trial of this worker trained in vain."""
         self.note(number, repeated_seconds=self.get(number).user_attrs.get("repeated_seconds", 0.0) + seconds)
 
-    def finish_lost(self, lost: FrozenTrial, seconds: float, train_losses: Sequence[float] = ()) -> None:
-        """Complete a lost trial that had come to its end, with the accuracy of its last epoch."""
-        number = self._hold(live_trial(self.study, lost))
-        self.finish(number, TrialState.COMPLETE, seconds, train_losses=train_losses)
+    def release(self) -> None:
+        """In a database, give back the trials of this worker; elsewhere the next search does. It counts up no more."""
+        if not self.leases:
+            return
+        self.leases.end()
+        self._live.clear()
+        wait_no_more(self.study)
+        with suppress(StorageInternalError, SQLAlchemyError):  # a database that is gone sees that they are lost
+            release(self.study, self.about[WORKER])
 
     def note_death(self, number: int, cause: str, seconds: float) -> FrozenTrial | None:
-        """Note that the worker of a trial died. The trial as it ended, where it has now failed for that.
+        """Note that this worker died in a trial. The trial as it ended, where it has now failed for that.
 
         A trial that came further since the last death did not cause it, and has all its attempts again.
 
@@ -131,16 +154,14 @@ class TrialStore:
             seconds: What the trial took.
         """
         trial = self.study.get_trials(deepcopy=False)[number]
-        if trial.state.is_finished():
+        if trial.state.is_finished() or not self.is_lost(trial):
             return None
         epoch = len(trial.intermediate_values)
         deaths = [*trial.user_attrs.get("deaths", ()), [epoch, cause]]
-        live = live_trial(self.study, trial)
-        live.set_user_attr("deaths", deaths)
+        self.note(self._hold(live_trial(self.study, trial)), deaths=deaths)
         here = [why for at, why in deaths if at == epoch]
-        if len(here) < MOST_ATTEMPTS or not self.is_lost(trial):
+        if len(here) < MOST_ATTEMPTS:
             return None
-        self._hold(live)
         causes = " and ".join(dict.fromkeys(here))
         return self.finish(number, TrialState.FAIL, seconds, f"its worker was lost {len(here)} times: {causes}")
 
@@ -152,10 +173,11 @@ class TrialStore:
 
     def note(self, number: int, **attributes: Any) -> None:
         """Store attributes with a trial of this worker."""
-        for name, value in attributes.items():
-            self._live[number].set_user_attr(name, value)
+        self._change(number, attributes)
 
-    def report(self, number: int, epoch: int, accuracy: float, train_loss: float | None = None) -> None:
+    def report(
+        self, number: int, epoch: int, accuracy: float, train_loss: float | None = None, **attributes: Any
+    ) -> None:
         """Store what an epoch gave. A resumed trial that trains an epoch again stores it in place of the first time.
 
         Args:
@@ -163,13 +185,22 @@ class TrialStore:
             epoch: From 1.
             accuracy: On validation images, 0 to 1.
             train_loss: Stored only where trials are compared by it, at rungs.
+            attributes: Stored with it.
         """
-        if self._reported[number].get(epoch) == (accuracy, train_loss):
+        if not attributes and self._reported[number].get(epoch) == (accuracy, train_loss):
             return
         if train_loss is not None:
-            self.note(number, **{loss_key(epoch): train_loss})
-        report(self._live[number], epoch, accuracy)
+            attributes[loss_key(epoch)] = train_loss
+        self._change(number, attributes, {epoch: accuracy})
         self._reported[number][epoch] = accuracy, train_loss
+
+    def _change(
+        self, number: int, attributes: Mapping[str, Any], curve: Mapping[int, float] | None = None,
+        state: TrialState | None = None, value: float | None = None,
+    ) -> None:  # fmt: skip
+        if not change(self._live[number], attributes, curve, state, value):
+            self.let_go(number)
+            raise TrialLostError(f"trial {number} was taken over by another worker")
 
     def prune_reason(self, number: int, epoch: int) -> str:
         """Why the study's pruner ends a trial at this epoch; empty where it goes on.
@@ -187,16 +218,16 @@ class TrialStore:
 
         Args:
             number: Of the trial.
-            state: COMPLETE, with the accuracy of the last epoch as its value; PRUNED or FAIL.
+            state: COMPLETE or PRUNED, with the accuracy of the last epoch as its value, or FAIL.
             seconds: What it took.
             reason: Why it was pruned or failed.
             train_losses: Training loss of each epoch.
         """
         known = {"seconds": seconds, "reason": reason, "train_losses": [*train_losses]}
-        self.note(number, **{name: value for name, value in known.items() if value or name == "seconds"})
+        noted = {name: value for name, value in known.items() if value or name == "seconds"}
         curve = self.get(number).intermediate_values
-        value = curve[max(curve)] if state == TrialState.COMPLETE else None
-        self.study.tell(self._live[number], value, state)
+        value = curve[max(curve)] if curve and state != TrialState.FAIL else None
+        self._change(number, noted, state=state, value=value)
         return frozen_trial(self._live.pop(number))
 
 
@@ -223,16 +254,8 @@ class TrialTracker:
         return [*self.open.values()]
 
 
-def this_worker() -> dict[str, Any]:
-    """What identifies this process, also after its number was given to another: host, pid and start time."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
-
-
-def is_alive(worker: Mapping[str, Any]) -> bool:
-    """Whether a process of this machine still runs: the same one, not a later one with its number."""
-    try:
-        process = psutil.Process(worker["pid"])
-        same = abs(process.create_time() - worker["started"]) <= 1
-        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
+def release(study: Study, worker: str | None = None) -> None:
+    """Give back the running trials of a worker that is gone; without one, of all workers."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if WORKER in trial.user_attrs and worker in (None, trial.user_attrs[WORKER]):
+            change(live_trial(study, trial), {WORKER: NOBODY})

@@ -61,13 +61,9 @@ class FinalistFinished:
 
 @dataclass(frozen=True)
 class SearchEnded:
-    """No more trials begin, and why. It does not come where as many as were asked for have ended.
-
-    `is_complete` is false where trials are left that others train.
-    """
+    """No more trials begin, and why. It does not come where as many as were asked for have ended."""
 
     reason: str
-    is_complete: bool = True
 
 
 @dataclass(frozen=True)

@@ -36,27 +36,25 @@ class FinalistScheduler(StoredTrials):
         self, settings: StudyConfig, study: Study, run_folder: Path, about: Mapping[str, Any],
         best: Sequence[FrozenTrial], deadline: Deadline | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(settings, study, run_folder / FINALIST_FOLDERS, about, run_folder)
-        self.best, self.proxy, self.deadline = best, widest_proxy(best), deadline
+        super().__init__(settings, study, run_folder / FINALIST_FOLDERS, about, run_folder, deadline)
+        self.best, self.proxy = best, widest_proxy(best)
         self.n_before = self.store.n_trials
 
-    def suggest(self) -> Assignment | NoMoreTrials:
-        """The next training: one that was interrupted, or the next seed of the next trial that lacks it."""
-        with self.lock:
-            self.look()
-            if lost := self._resume_lost():
-                noted = lost.user_attrs
-                candidate = Candidate.from_dict(noted)
-                return self._assigned(lost.number, candidate, noted["seed"], noted["proxy"], resumed=True)
-            runs = self.store.study.get_trials(deepcopy=False)
-            # A training that failed is tried once more, by the next search.
-            known = {finalist_key(run) for run in runs if run.state != TrialState.FAIL or run.number >= self.n_before}
-            for seed, trial in product(finalist_seeds(self.settings), self.best):
-                if (trial.number, seed, self.settings.finalist_epochs, self.proxy) not in known:
-                    if self.deadline and (why := self.deadline.reason()):
-                        return NoMoreTrials(why)
-                    return self._begin(trial, seed)
+    def _new_trial(self) -> Assignment | NoMoreTrials:
+        """A training with the next seed, of the next trial that lacks it."""
+        runs = self.store.study.get_trials(deepcopy=False)
+        # A training that failed is tried once more, by the next search.
+        known = {finalist_key(run) for run in runs if run.state != TrialState.FAIL or run.number >= self.n_before}
+        for seed, trial in product(finalist_seeds(self.settings), self.best):
+            if (trial.number, seed, self.settings.finalist_epochs, self.proxy) not in known:
+                if self.deadline and (why := self.deadline.reason()):
+                    return NoMoreTrials(why)
+                return self._begin(trial, seed)
         return NoMoreTrials()
+
+    def _resumed(self, lost: FrozenTrial) -> Assignment:
+        noted = lost.user_attrs
+        return self._assigned(lost.number, Candidate.from_dict(noted), noted["seed"], noted["proxy"], resumed=True)
 
     def _begin(self, of: FrozenTrial, seed: int) -> Assignment:
         found = Candidate.from_dict(of.user_attrs)

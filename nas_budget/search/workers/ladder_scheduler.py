@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas_budget.search.config.proxy import levels
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate
-from nas_budget.search.storage.tables import is_ours, level_of, promoted, root_of
+from nas_budget.search.storage.tables import level_of, promoted, root_of
 from nas_budget.search.workers.scheduler import Assignment, NoMoreTrials, TrialsOfStudy
 from nas_budget.search.workers.stop_rules import Deadline, reason_to_stop
 
@@ -40,21 +40,15 @@ class LadderScheduler(TrialsOfStudy):
         self.proxy = levels(settings.proxy, settings.ladder)[level - 1]
         self.n_before = self.store.n_trials
 
-    def suggest(self) -> Assignment | NoMoreTrials:
-        """The next trial: one that was interrupted, or the best one of the level below that was not trained here."""
-        with self.lock:
-            self.look()
-            if lost := self._resume_lost():
-                return self._assigned(lost.number, Candidate.from_dict(lost.user_attrs), resumed=True)
-            # The machine that ends the last trial of the level below has them all to choose from.
-            below = [trial for trial in self.store.running() if is_ours(trial) and level_of(trial) < self.level]
-            if elsewhere := self._elsewhere(below):
-                return NoMoreTrials(elsewhere, is_complete=False)
-            while best := self._next():
-                if why := reason_to_stop(self.settings, self.stats, self.deadline, wider=True):
-                    return NoMoreTrials(why)
-                if assigned := self._begin(best):
-                    return assigned
+    def _new_trial(self) -> Assignment | NoMoreTrials:
+        """A trial of the best network of the level below that was not trained here."""
+        if self.is_shared and self._under_way(self.level - 1):
+            return NoMoreTrials()  # for now: there are more to choose from when they have ended
+        while best := self._next():
+            if why := reason_to_stop(self.settings, self.stats, self.deadline, wider=True):
+                return NoMoreTrials(why)
+            if assigned := self._begin(best):
+                return assigned
         return NoMoreTrials()
 
     def _next(self) -> FrozenTrial | None:

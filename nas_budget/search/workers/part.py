@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +26,33 @@ class SearchPart:
         folder: Of the run.
         deadline: From which no trial begins; None for no limit.
         level: Level of the ladder, 0 for new trials; None trains the finalists.
+        session: Of the search; no other search has it.
     """
 
     settings: StudyConfig
     folder: Path
     deadline: Deadline | None
     level: int | None
+    session: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def worker(self, index: int) -> str:
+        """The name of the worker of this index. Whoever takes its place has the same."""
+        return f"{self.session}-{index}"
 
     def scheduler(self, about: Mapping[str, Any], should_stop: Callable[[], bool] = lambda: False) -> StoredTrials:
         """What gives a worker its trials.
 
         Args:
-            about: Where it trains; noted with each trial.
-            should_stop: Ends a wait for a storage that is gone.
+            about: Index of the worker, and where it trains; noted with each trial.
+            should_stop: Ends a wait for other workers, or for a storage that is gone.
         """
-        settings, about = self.settings, {"versions": versions(), **about}
+        worker = self.worker(about["worker_index"])
+        found = self._scheduler({"versions": versions(), "worker": worker, **about}, should_stop)
+        found.should_stop = should_stop
+        return found
+
+    def _scheduler(self, about: Mapping[str, Any], should_stop: Callable[[], bool]) -> StoredTrials:
+        settings = self.settings
         study = open_study(settings, self.folder, versions(), should_stop=should_stop)
         if self.level == 0:
             return SearchScheduler(settings, study, self.folder, about, self.deadline)

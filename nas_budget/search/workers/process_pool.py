@@ -181,7 +181,8 @@ def _processes(
 
     def start(number: int) -> None:
         ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_work, args=(job, number, theirs, stop, os.getpid()), daemon=True)
+        given = (job, number, theirs, stop, os.getpid())
+        process = context.Process(target=_work, name=f"worker {number}", args=given, daemon=True)
         with child_environment(environment(number)):
             process.start()
         theirs.close()

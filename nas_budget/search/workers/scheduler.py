@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+import socket
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,17 +16,25 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.arch.scale import scale_widths
+from nas_budget.errors import StoppedError
 from nas_budget.records.paths import TRIAL_CHECKPOINT, TRIAL_EPOCHS, TRIAL_FOLDERS
 from nas_budget.records.trials import EpochResult
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.factory import make_candidate_sampler
 from nas_budget.search.samplers.sampler import Proposal
+from nas_budget.search.storage.patience import OncePerOutage
 from nas_budget.search.storage.tables import candidate_of, figures_of, is_ours, level_of, row_of
 from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.workers.events import Event, TrialFinished
 from nas_budget.search.workers.stop_rules import Deadline, TrialStats, reason_to_stop
 from nas_budget.untrusted import read_json
+
+LOOK_S = 2.0
+"""How often a worker that waits for others looks whether they are done."""
+
+logger = logging.getLogger(__name__)
+logger.addFilter(OncePerOutage())
 
 
 @dataclass(frozen=True)
@@ -58,13 +70,9 @@ class Assignment:
 
 @dataclass(frozen=True)
 class NoMoreTrials:
-    """No trial is left to begin; `reason` says why, and is empty where as many as were asked for have ended.
-
-    `is_complete` is false where trials are left that others train.
-    """
+    """No trial is left to begin; `reason` says why, and is empty where as many as were asked for have ended."""
 
     reason: str = ""
-    is_complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -117,17 +125,63 @@ class StoredTrials(Scheduler):
         folder: Of the trials' files.
         about: Noted with each trial: device, versions and index of the worker.
         run_folder: Of the run. One worker of it begins a trial at a time.
+        deadline: From which none begins; None for no limit.
+
+    Attributes:
+        should_stop: Ends a wait for other workers.
     """
 
     def __init__(
-        self, settings: StudyConfig, study: Study, folder: Path, about: Mapping[str, Any], run_folder: Path
-    ) -> None:
+        self, settings: StudyConfig, study: Study, folder: Path, about: Mapping[str, Any], run_folder: Path,
+        deadline: Deadline | None = None,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.folder = folder
-        self.store = TrialStore(study, about, shared=settings.storage != "journal")
+        self.deadline = deadline
+        self.is_shared = settings.storage != "journal"
+        self.store = TrialStore(study, about, shared=self.is_shared)
         self.lock = FileLock(run_folder / ".turn.lock")
         self.losses: dict[int, list[float]] = {}
         self.level = 0
+        self.should_stop: Callable[[], bool] = lambda: False
+
+    def suggest(self) -> Assignment | NoMoreTrials:
+        """The next trial: one that was lost, or a new one.
+
+        In a database it waits while others train what is left, and takes over what they lose, until all has ended or
+        the deadline is over.
+
+        Raises:
+            StoppedError: `should_stop` said so while it waited.
+        """
+        while True:
+            with self.lock:
+                self.look()
+                if lost := self._resume_lost():
+                    return self._resumed(lost)
+                found = self._new_trial()
+                left = self._under_way(self.level) if self.is_shared else []
+            hosts = {trial.user_attrs.get("host", "") for trial in left}
+            if not hosts or isinstance(found, Assignment) or (self.deadline and self.deadline.reason()):
+                return found
+            if others := hosts - {socket.gethostname()}:
+                logger.warning(f"waiting for the trials that are left, on {', '.join(sorted(others))}")
+            if self.should_stop():
+                raise StoppedError("stopped while other workers train what is left")
+            time.sleep(LOOK_S)
+
+    def _under_way(self, level: int) -> list[FrozenTrial]:
+        """The trials that others train, up to a level of the ladder."""
+        others = (trial for trial in self.store.others() if is_ours(trial) and level_of(trial) <= level)
+        return [trial for trial in others if not self.store.is_lost(trial)]
+
+    @abstractmethod
+    def _new_trial(self) -> Assignment | NoMoreTrials:
+        """A trial that nobody has begun, or why there is none."""
+
+    @abstractmethod
+    def _resumed(self, lost: FrozenTrial) -> Assignment:
+        """The trial of an interrupted attempt, once it is this worker's."""
 
     def on_start(self, trial: Assignment, latency_s: float | None, repeated_s: float = 0.0) -> None:
         """Note the latency, and what is repeated."""
@@ -138,14 +192,15 @@ class StoredTrials(Scheduler):
 
     def on_epoch(self, trial: Assignment, result: EpochResult) -> Decision:
         """Store what an epoch gave; a trial whose loss is no number ends."""
+        noted: dict[str, Any] = {}
         if result.micro_batches > 1:
-            self.store.note(trial.number, micro_batches=result.micro_batches)
+            noted["micro_batches"] = result.micro_batches
         if result.not_recorded:
-            self.store.note(trial.number, not_recorded=result.not_recorded)
-        if result.diverged:  # noted first: an accuracy of the last epoch alone says that the trial is complete
-            self.store.note(trial.number, diverged=True)
+            noted["not_recorded"] = result.not_recorded
+        if result.diverged:  # an accuracy of the last epoch alone says that the trial is complete
+            noted["diverged"] = True
         self.losses[trial.number].append(result.train_loss)
-        self.store.report(trial.number, result.epoch, result.accuracy, self._compared_by(result))
+        self.store.report(trial.number, result.epoch, result.accuracy, self._compared_by(result), **noted)
         if not result.diverged:
             return GO_ON
         where = f"in epoch {result.epoch} at learning rate {result.learning_rate:.3g}"
@@ -165,18 +220,21 @@ class StoredTrials(Scheduler):
         self.store.look()
 
     def _resume_lost(self) -> FrozenTrial | None:
-        """The next trial whose process is gone, made this worker's; those that had come to their end are finished."""
-        for lost in self.store.running():
-            if is_ours(lost) and level_of(lost) == self.level and self.store.is_lost(lost):
-                if not was_done(lost):
-                    self.store.resume(lost)
-                    return lost
-                folder = self.folder / str(lost.number)
-                epochs = epochs_in(folder)
-                seconds = sum(epoch.seconds for epoch in epochs)
-                self.store.finish_lost(lost, seconds, [epoch.train_loss for epoch in epochs])
-                drop_checkpoint(folder)
-                self.look()
+        """The next trial whose worker is gone, made this one's; those that had come to their end are finished."""
+        for lost in self.store.others():
+            if not (is_ours(lost) and level_of(lost) == self.level and self.store.is_lost(lost)):
+                continue
+            if not self.store.resume(lost):
+                self.look()  # it is another worker's now
+                continue
+            if not was_done(lost):
+                return lost
+            folder = self.folder / str(lost.number)
+            epochs = epochs_in(folder)
+            losses = [epoch.train_loss for epoch in epochs]
+            self.store.finish(lost.number, TrialState.COMPLETE, sum(e.seconds for e in epochs), train_losses=losses)
+            drop_checkpoint(folder)
+            self.look()
         return None
 
 
@@ -195,8 +253,7 @@ class TrialsOfStudy(StoredTrials):
         self, settings: StudyConfig, study: Study, run_folder: Path, about: Mapping[str, Any],
         deadline: Deadline | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(settings, study, run_folder / TRIAL_FOLDERS, about, run_folder)
-        self.deadline = deadline
+        super().__init__(settings, study, run_folder / TRIAL_FOLDERS, about, run_folder, deadline)
         self.stats = TrialStats()
 
     @property
@@ -218,11 +275,12 @@ class TrialsOfStudy(StoredTrials):
     def _learn(self, started: Sequence[FrozenTrial], ended: Sequence[FrozenTrial]) -> None:
         """Take in proposed trials that started or ended."""
 
-    def _elsewhere(self, trials: Iterable[FrozenTrial]) -> str:
-        """That some of these running trials are those of other machines, in words; empty where none is."""
-        ours = self.store.about["worker"]["host"]
-        others = sorted({trial.user_attrs["worker"]["host"] for trial in trials} - {ours})
-        return f"the trials that are left are under way on {', '.join(others)}" if others else ""
+    def _resumed(self, lost: FrozenTrial) -> Assignment:
+        return self._assigned(lost.number, Candidate.from_dict(lost.user_attrs), resumed=True)
+
+    @abstractmethod
+    def _assigned(self, number: int, candidate: Candidate, resumed: bool = False) -> Assignment:
+        """The trial of a number, for whoever trains it."""
 
     def figures(self, candidate: Candidate) -> dict[str, Any]:
         """The network in words, its cost and margins."""
@@ -241,7 +299,7 @@ class TrialsOfStudy(StoredTrials):
 
 
 class SearchScheduler(TrialsOfStudy):
-    """Trials of new candidates, after those that a process now gone left unfinished.
+    """Trials of new candidates, after those that a worker now gone left unfinished.
 
     Args:
         settings: Of the study.
@@ -260,25 +318,21 @@ class SearchScheduler(TrialsOfStudy):
         self.begun: set[int] = set()
         space = CandidateSpace(settings.networks(), settings.recipes)
         n_known = self.store.n_trials
-        host = f" {self.store.about['worker']['host']}" if self.store.shared else ""
-        stream = f"{n_known} {about['worker_index']}{host}"
+        worker = f" {self.store.about['worker']}" if self.is_shared else ""
+        stream = f"{n_known} {about['worker_index']}{worker}"
         self.sampler = make_candidate_sampler(
             settings.sampler, space, settings.seed, settings.n_startup_trials, stream, settings.aim
         )
 
-    def suggest(self) -> Assignment | NoMoreTrials:
-        """The next trial: one that was interrupted, or one that is proposed."""
-        with self.lock:
+    def _new_trial(self) -> Assignment | NoMoreTrials:
+        """A trial of a proposed network."""
+        while not (end := self._end()):
+            if (proposal := self._propose()) is None:
+                return NoMoreTrials(f"all {len(self.seen):,} networks of the space that fit have been tried")
+            if assigned := self._begin(proposal):
+                return assigned
             self.look()
-            if lost := self._resume_lost():
-                return self._assigned(lost.number, Candidate.from_dict(lost.user_attrs), resumed=True)
-            while not (end := self._end()):
-                if (proposal := self._propose()) is None:
-                    return NoMoreTrials(f"all {len(self.seen):,} networks of the space that fit have been tried")
-                if assigned := self._begin(proposal):
-                    return assigned
-                self.look()
-            return end
+        return end
 
     def _learn(self, started: Sequence[FrozenTrial], ended: Sequence[FrozenTrial]) -> None:
         """Take in what was seen, and what the sampler learns."""
@@ -294,10 +348,7 @@ class SearchScheduler(TrialsOfStudy):
         if reason := reason_to_stop(self.settings, self.stats, self.deadline):
             return NoMoreTrials(reason)
         running = [trial for trial in self.store.running() if is_ours(trial) and not level_of(trial)]
-        if self.stats.ended + len(running) < self.settings.trials:
-            return None
-        elsewhere = self._elsewhere(running)
-        return NoMoreTrials(elsewhere, is_complete=not elsewhere)
+        return NoMoreTrials() if self.stats.ended + len(running) >= self.settings.trials else None
 
     def _propose(self) -> Proposal | None:
         queued = (Candidate(spec, self.settings.recipe) for spec in self.settings.queue)
@@ -352,7 +403,7 @@ class SearchScheduler(TrialsOfStudy):
 
 
 def was_done(lost: FrozenTrial) -> bool:
-    """Whether a trial whose process is gone had come to its last epoch, and well."""
+    """Whether a trial whose worker is gone had come to its last epoch, and well."""
     return "diverged" not in lost.user_attrs and lost.user_attrs["recipe"]["epochs"] in lost.intermediate_values
 
 

@@ -22,7 +22,7 @@ from nas_budget.search.config.settings import StudyConfig, write_config
 from nas_budget.search.storage.optuna_adapter import clear_errors, quiet_optuna
 from nas_budget.search.storage.storage import only_runner, open_study
 from nas_budget.search.storage.tables import StudyTables, row_of, versions
-from nas_budget.search.storage.trial_store import TrialStore
+from nas_budget.search.storage.trial_store import TrialStore, release
 from nas_budget.search.workers.events import Event, FinalistFinished, SearchEnded, TrialFinished, WorkerLost
 from nas_budget.search.workers.part import SearchPart
 from nas_budget.search.workers.process_pool import WorkerPool
@@ -73,7 +73,10 @@ def events_of(
     """The events of a part of a search as the worker of this index trains it."""
     with clear_errors(part.settings.storage):
         scheduler = part.scheduler({"device": trainer.device, "worker_index": index}, should_stop)
-        yield from run_trials(scheduler, trainer)
+        try:
+            yield from run_trials(scheduler, trainer)
+        finally:
+            scheduler.store.release()
 
 
 class Workers(Protocol):
@@ -149,6 +152,9 @@ class Search:
         """
         with only_runner(self.folder), clear_errors(self.settings.storage):
             write_config(self.settings, self.folder)
+            if self.settings.storage == "journal":  # whatever trained in this folder before is gone
+                for study in self._studies():
+                    release(study)
             self._tidy()
             self.tables.write()
             told, is_gone = set[str](), False
@@ -167,12 +173,17 @@ class Search:
 
     def _tidy(self) -> None:
         """Remove what a kill left of checkpoints beside those of trials that are resumed."""
-        for study, folders in (self.study, TRIAL_FOLDERS), (self.tables.finalists_study, FINALIST_FOLDERS):
+        for study, folders in self._studies().items():
             left = {file.parent for file in (self.folder / folders).glob(f"*/*{TRIAL_CHECKPOINT}*")}
-            open_now = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if study and left else []
+            open_now = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if left else []
             kept = {str(trial.number) for trial in open_now}
             for folder in left:
                 drop_checkpoint(folder, but=TRIAL_CHECKPOINT if folder.name in kept else "")
+
+    def _studies(self) -> dict[Study, str]:
+        """The study and that of the finalists, where there is one, with the folders of their trials."""
+        again = self.tables.finalists_study
+        return {self.study: TRIAL_FOLDERS} | ({again: FINALIST_FOLDERS} if again else {})
 
     def _parts(self) -> Iterator[tuple[int | None, Deadline | None]]:
         """The parts of the search, each with the time from which it begins nothing more."""
@@ -198,28 +209,28 @@ class Search:
                 if event.reason in told:
                     continue
                 told.add(event.reason)
-            failed = self._note_death(event) if isinstance(event, WorkerLost) else None
+            failed = self._note_death(part, event) if isinstance(event, WorkerLost) else None
             for each in event, failed:
                 if isinstance(each, TrialFinished | FinalistFinished):
                     self.tables.write_if_due()
                 if each:
                     yield each
 
-    def _note_death(self, lost: WorkerLost) -> TrialFinished | FinalistFinished | None:
-        """Note with its trial that a worker was lost; the end of the trial, where that was the last attempt."""
-        study, folders = self.study, TRIAL_FOLDERS
-        if lost.finalist and self.tables.finalists_study:
-            study, folders = self.tables.finalists_study, FINALIST_FOLDERS
-        if lost.trial is None:
-            return None
-        folder = self.folder / folders / str(lost.trial)
-        seconds = sum(epoch.seconds for epoch in epochs_in(folder))
-        store = TrialStore(study, shared=self.settings.storage != "journal")
-        if not (ended := store.note_death(lost.trial, lost.cause, seconds)):
+    def _note_death(self, part: SearchPart, lost: WorkerLost) -> TrialFinished | FinalistFinished | None:
+        """Note that a worker was lost, and release its trial; the end of the trial, where that was the last attempt."""
+        study, folders = [*self._studies().items()][1 if lost.finalist else 0]
+        store = TrialStore(study, {"worker": part.worker(lost.worker)})
+        ended = None
+        if lost.trial is not None:
+            folder = self.folder / folders / str(lost.trial)
+            ended = store.note_death(lost.trial, lost.cause, sum(epoch.seconds for epoch in epochs_in(folder)))
+        for each in self._studies():
+            release(each, part.worker(lost.worker))
+        if not ended:
             return None
         drop_checkpoint(folder)
         if lost.finalist:
-            return FinalistFinished(lost.trial, ended.user_attrs["of"], None, ended.user_attrs["reason"])
+            return FinalistFinished(ended.number, ended.user_attrs["of"], None, ended.user_attrs["reason"])
         return TrialFinished(row_of(ended, self.settings))
 
     def _trained(self, part: SearchPart) -> Iterator[Event]:

@@ -7,7 +7,7 @@ import json
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 
 from optuna.exceptions import StorageInternalError
@@ -49,7 +49,7 @@ def run_trials(scheduler: Scheduler, trainer: CandidateTrainer) -> Iterator[Even
     failures = 0
     while not isinstance(trial := scheduler.suggest(), NoMoreTrials):
         runner = TrialRunner(trial, scheduler, trainer)
-        with suppress(TrialLostError):
+        try:
             for event in runner.events():
                 yield event
                 if isinstance(event, TrialFinished):
@@ -57,10 +57,12 @@ def run_trials(scheduler: Scheduler, trainer: CandidateTrainer) -> Iterator[Even
                     if failures == FAILURES_IN_A_ROW:
                         why = event.record.reason
                         raise TrainingError(f"{failures} trials failed in a row, the last because: {why}")
+        except TrialLostError:
+            trainer.release()  # whoever has the trial now ends it
         if runner.spoiled:
             raise runner.spoiled
     if trial.reason:
-        yield SearchEnded(trial.reason, trial.is_complete)
+        yield SearchEnded(trial.reason)
 
 
 class TrialRunner:

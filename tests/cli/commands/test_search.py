@@ -179,7 +179,9 @@ def test_who_joins_the_study_of_a_database_is_told(run: Run, quick: list[object]
     asked = [*quick, "--trials", 1, "--name", "a", "--storage", f"sqlite:///{tmp_path}/s.db"]
     assert "shared" not in run(*asked).err
     study = optuna.load_study(study_name="a", storage=f"sqlite:///{tmp_path}/s.db")
-    study.ask().set_user_attr("worker", {"host": "hive", "pid": 7, "started": 0.0})
+    other = study.ask()
+    for name, value in {"worker": "a", "host": "hive"}.items():
+        other.set_user_attr(name, value)
     assert "shared   trials are under way on hive: this command works beside them" in run(*asked, "--dry-run").out
 
 

@@ -18,6 +18,7 @@ from nas_budget.records.trials import EpochResult
 from nas_budget.search.cluster.coordinator import GRACE_S, Coordinator, RemoteScheduler
 from nas_budget.search.storage.storage import open_study
 from nas_budget.search.storage.tables import StudyTables
+from nas_budget.search.storage.trial_store import release
 from nas_budget.search.workers.events import TrialFinished
 from nas_budget.search.workers.scheduler import Assignment, Decision, SearchScheduler
 from nas_budget.search.workers.search_runner import torch_trainer
@@ -49,10 +50,10 @@ def clock() -> Clock:
 def start(dataset: Dataset, tmp_path: Path, clock: Clock) -> Start:
     """Starts a coordinator of one study of four trials; each time as in a process of its own."""
 
-    def call(session: str = "today") -> Coordinator:
+    def call() -> Coordinator:
         made = settings(dataset, tmp_path, search__pruner="none")
         study = open_study(made, tmp_path, "of today")
-        return Coordinator(SearchScheduler(made, study, tmp_path, ABOUT), session, clock)
+        return Coordinator(SearchScheduler(made, study, tmp_path, ABOUT), clock)
 
     return call
 
@@ -195,5 +196,7 @@ class TestACoordinatorThatIsStartedAgain:
         assert (again.number, again.resumed) == (left.number, True)
 
     def test_one_of_another_search_takes_over_at_once(self, start: Start) -> None:
-        left = given(worker(start("yesterday"), "a"))
-        assert given(worker(start("today"), "b")).number == left.number
+        left = given(worker(start(), "a"))
+        today = start()
+        release(today.scheduler.store.study)  # as every search does when it starts
+        assert given(worker(today, "b")).number == left.number

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from nas_budget.errors import StoppedError
 from nas_budget.records.trials import TrialRecord, best_of, pareto_front_of, proposed_of, read_trials
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.tables import finalists, level_of, root_of
-from nas_budget.search.storage.trial_store import TrialStore
-from nas_budget.search.workers import trainer
+from nas_budget.search.storage.trial_store import TrialStore, release
+from nas_budget.search.workers import scheduler, trainer
 from nas_budget.search.workers.events import SearchEnded, TrialFinished, TrialStarted
 from nas_budget.search.workers.ladder_scheduler import LadderScheduler
 from nas_budget.search.workers.scheduler import Assignment, NoMoreTrials
@@ -159,28 +158,31 @@ def test_machines_that_begin_the_same_wider_trial_train_it_once(
     list(search.events())
     ours, others = scheduler_of(search, 1), scheduler_of(search, 1)
     assert isinstance(ours.suggest(), Assignment)
-    monkeypatch.setattr(others, "_resume_lost", lambda: None)  # the first one's process is that of another machine
     monkeypatch.setattr(others, "_next", iter([finalists(search.study, 1)[0], None]).__next__)  # as if it saw none
-    assert isinstance(others.suggest(), NoMoreTrials)
+    assert isinstance(others._new_trial(), NoMoreTrials)
     wider = [trial for trial in search.study.get_trials() if level_of(trial)]
     assert [trial.state for trial in wider] == [TrialState.RUNNING, TrialState.FAIL]
 
 
 def test_the_ladder_waits_for_the_trials_of_other_machines(
-    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = LADDER | {"search__storage": f"sqlite:///{tmp_path}/s.db"}
     search = make(dataset, tmp_path, **asked)
     monkeypatch.setattr(Search, "_parts", lambda _: [(0, None)])
     list(search.events())
-    with monkeypatch.context() as patch:
-        patch.setattr(socket, "gethostname", lambda: "another")
-        store = TrialStore(search.study, {}, shared=True)
-        number = store.create(search.study.get_trials()[0].user_attrs | store.about)
-    told = scheduler_of(search, 1).suggest()
-    assert told == NoMoreTrials("the trials that are left are under way on another", is_complete=False)
+    store = TrialStore(search.study, {"host": "another"})
+    number = store.create(search.study.get_trials()[0].user_attrs | store.about)
+    waiting = scheduler_of(search, 1)
+    waiting.should_stop = lambda: True
+    monkeypatch.setattr(scheduler.logger, "filters", [])
+    with pytest.raises(StoppedError):
+        waiting.suggest()
+    assert caplog.messages == ["waiting for the trials that are left, on another"]
     store.report(number, 3, 0.1)
     store.finish(number, TrialState.COMPLETE, 1.0)
+    store.create(search.study.get_trials()[0].user_attrs | store.about)
+    release(search.study)  # what is lost below is not waited for: nobody here trains it
     assert isinstance(scheduler_of(search, 1).suggest(), Assignment)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import pickle
 import signal
@@ -221,8 +222,9 @@ def test_a_killed_worker_costs_no_trial_and_a_trial_that_takes_two_with_it_fails
     for event in search.events():
         events.append(event)
         if isinstance(event, TrialEpoch) and left.get(event.number):
-            pid = search.study.trials[event.number].user_attrs["worker"]["pid"]
-            if pid not in pids and event.result.epoch < 30:
+            index = search.study.trials[event.number].user_attrs["worker_index"]
+            pid = next(p.pid for p in multiprocessing.active_children() if p.name == f"worker {index}")
+            if pid and pid not in pids and event.result.epoch < 30:
                 os.kill(pid, signal.SIGKILL)
                 pids.add(pid)
                 left[event.number] -= 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,25 +10,31 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from optuna.trial import TrialState
 
 from nas_budget.records.trials import EpochResult
-from nas_budget.search.storage import trial_store
 from nas_budget.search.storage.storage import FINALISTS_STUDY, open_study
 from nas_budget.search.storage.tables import finalists
-from nas_budget.search.storage.trial_store import this_worker
+from nas_budget.search.storage.trial_store import release
 from nas_budget.search.workers.events import FinalistFinished, TrialFinished
 from nas_budget.search.workers.finalist_scheduler import FinalistScheduler
-from nas_budget.search.workers.scheduler import GO_ON, Assignment, Decision, NoMoreTrials, Scheduler, SearchScheduler
+from nas_budget.search.workers.scheduler import (
+    GO_ON,
+    Assignment,
+    Decision,
+    NoMoreTrials,
+    Scheduler,
+    SearchScheduler,
+    StoredTrials,
+)
 from nas_budget.train.data.dataset import Dataset
 from tests.search.studies import make, settings
 
 ABOUT = {"device": "a CPU", "versions": "of today", "worker_index": 0}
 N_TRIALS = 4
 COMPLETE = Decision(TrialState.COMPLETE)
-Make = Callable[[], Scheduler]
+Make = Callable[[], StoredTrials]
 
 
 @pytest.fixture(params=["search", "finalists"])
@@ -45,7 +50,7 @@ def new(request: pytest.FixtureRequest, dataset: Dataset, tmp_path: Path) -> Mak
         for _ in make(dataset, tmp_path, search__pruner="none").events():
             pass
 
-    def call() -> Scheduler:
+    def call() -> StoredTrials:
         made = settings(dataset, tmp_path, **changes)
         study = open_study(made, tmp_path, "of today")
         if request.param == "search":
@@ -99,12 +104,8 @@ def test_the_last_rung_is_the_last_epoch(new: Make) -> None:
     assert not trial.resumed
 
 
-def test_two_workers_never_get_the_same_trial(new: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    parent = {**this_worker(), "pid": os.getppid(), "started": psutil.Process(os.getppid()).create_time()}
-    with monkeypatch.context() as patch:
-        patch.setattr(trial_store, "this_worker", lambda: parent)
-        other = new()
-    given, ours = [next_of(other)], new()
+def test_two_workers_never_get_the_same_trial(new: Make) -> None:
+    given, ours = [next_of(new())], new()
     while not isinstance(trial := ours.suggest(), NoMoreTrials):
         given.append(trial)
         ours.on_finished(trial, train(ours, trial), 1.0)
@@ -129,6 +130,7 @@ def test_what_a_worker_left_is_given_again_first(new: Make) -> None:
     gone.on_start(left, None)
     gone.on_epoch(left, result(1))
     scheduler = new()
+    release(scheduler.store.study)
     again = next_of(scheduler)
     assert again == replace(left, resumed=True)
     scheduler.on_finished(again, train(scheduler, again), 1.0)
@@ -139,7 +141,9 @@ def test_a_trial_that_was_left_after_its_last_epoch_is_not_given_again(new: Make
     gone = new()
     trial = next_of(gone)
     train(gone, trial)
+    release(gone.store.study)
     assert next_of(new()).number != trial.number
+    assert gone.store.study.trials[trial.number].state == TrialState.COMPLETE
 
 
 def test_a_failed_trial_ends_too(new: Make) -> None:
@@ -156,7 +160,7 @@ def test_a_batch_that_was_split_and_steps_that_were_not_replayed_are_noted(new: 
     trial = next_of(scheduler)
     scheduler.on_start(trial, None)
     scheduler.on_epoch(trial, result(1, micro_batches=4, not_recorded="it waits"))
-    store = scheduler.store  # type: ignore[attr-defined]
+    store = scheduler.store
     assert store.get(trial.number).user_attrs["micro_batches"] == 4
     assert store.get(trial.number).user_attrs["not_recorded"] == "it waits"
 

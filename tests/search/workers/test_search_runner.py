@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 import pytest
 import sqlalchemy.exc
 import torch
@@ -18,14 +17,13 @@ from optuna.trial import TrialState
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import SpoiledDeviceError, StoppedError, StorageError, TrainingError
 from nas_budget.records.predictions import read_predictions
-from nas_budget.search.storage import trial_store
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.tables import StudyTables, candidate_of
-from nas_budget.search.storage.trial_store import this_worker
+from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.workers import process_pool, trainer, trial_runner
 from nas_budget.search.workers.events import SearchEnded, TrialFinished, TrialStarted, WorkerLost
 from nas_budget.search.workers.part import SearchPart
-from nas_budget.search.workers.scheduler import SearchScheduler, was_done
+from nas_budget.search.workers.scheduler import Assignment, SearchScheduler, was_done
 from nas_budget.search.workers.search_runner import LocalWorker, Search, visible_gpus
 from nas_budget.search.workers.trial_runner import TrialRunner
 from nas_budget.train.data.dataset import Dataset
@@ -117,34 +115,21 @@ def test_a_trial_that_was_stopped_is_trained_again_under_its_number(
     assert search.tables.rows()[0].curve == whole.tables.rows()[0].curve  # the same network, trained the same way
 
 
-def test_a_trial_of_a_living_process_is_left_alone(dataset: Dataset, tmp_path: Path) -> None:
-    search = make(dataset, tmp_path, search__trials=1)
-    assert isinstance(next(search.events()), TrialStarted)
-    other = optuna.Trial(search.study, search.study.trials[0]._trial_id)
-    alive = {"host": this_worker()["host"], "pid": 1, "started": psutil.Process(1).create_time()}
-    other.set_user_attr("worker", alive)
-    again = make(dataset, tmp_path, search__trials=2)
-    list(again.events())
-    assert [t.state for t in again.study.trials] == [TrialState.RUNNING, TrialState.COMPLETE]
-    assert again.tables.finished() == 1  # and the living one makes two
+def begun(dataset: Dataset, folder: Path, worker: dict[str, str], **changes: Any) -> SearchScheduler:
+    """A worker of another machine that has just begun a trial of the study."""
+    settings = make(dataset, folder, **changes).settings
+    part = SearchPart(settings, folder, None, 0)
+    scheduler = part.scheduler({"device": "a CPU", "worker_index": 0, **worker})
+    assert isinstance(scheduler.suggest(), Assignment)
+    assert isinstance(scheduler, SearchScheduler)
+    return scheduler
 
 
-def test_a_trial_of_another_machine_is_taken_over_in_a_folder_and_left_alone_in_a_database(
-    dataset: Dataset, tmp_path: Path
-) -> None:
-    for storage in "journal", f"sqlite:///{tmp_path}/trials.db":
-        changes: dict[str, Any] = {"search__trials": 1, "search__storage": storage}
-        folder = tmp_path / storage[:4]
-        search = make(dataset, folder, **changes)
-        assert isinstance(next(search.events()), TrialStarted)
-        other = optuna.trial.Trial(search.study, search.study.trials[0]._trial_id)
-        other.set_user_attr("worker", this_worker() | {"host": "elsewhere"})
-        events = list(make(dataset, folder, **changes).events())
-        if storage == "journal":
-            assert isinstance(events[0], TrialStarted)
-            assert events[0].resumed
-        else:
-            assert events == [SearchEnded("the trials that are left are under way on elsewhere", is_complete=False)]
+def test_what_another_machine_left_in_a_run_folder_is_taken_over_at_once(dataset: Dataset, tmp_path: Path) -> None:
+    begun(dataset, tmp_path, {"host": "elsewhere"}, search__trials=1)
+    first, *_ = make(dataset, tmp_path, search__trials=1).events()
+    assert isinstance(first, TrialStarted)
+    assert first.resumed
 
 
 def test_a_trial_that_had_come_to_its_end_is_not_trained_again(
@@ -234,7 +219,7 @@ def test_a_storage_that_fails_ends_the_search_and_not_the_trial(
         raise sqlalchemy.exc.OperationalError("statement", {}, Exception("database is locked"))
 
     with monkeypatch.context() as patch, pytest.raises(StorageError, match="cannot be used: database is locked"):
-        patch.setattr(trial_store, "report", locked)
+        patch.setattr(TrialStore, "report", locked)
         list(make(dataset, tmp_path, search__storage=f"sqlite:///{tmp_path}/trials.db").events())
     search = make(dataset, tmp_path, search__storage=f"sqlite:///{tmp_path}/trials.db")
     list(search.events())
