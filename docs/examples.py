@@ -37,6 +37,11 @@ EXAMPLES = {
     "search": [
         "nas-budget search --name demo --data shapes --images 1000 --budget 30k --trials 6 --epochs 6 --proxy none -q"
     ],
+    "worker": [
+        "nas-budget search --name ours --storage sqlite:///ours.db --data shapes --images 500 --budget 30k "
+        "--trials 1 --epochs 1 --proxy none -q",
+        "nas-budget worker ours --storage sqlite:///ours.db --quiet",
+    ],
     "show": ["nas-budget show demo", "nas-budget show demo 2"],
     "train": ["nas-budget train --study runs/demo --recipe brief --epochs 3 --images 2000 --seeds 3 --quiet"],
     "ls": ["nas-budget ls"],

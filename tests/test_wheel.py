@@ -80,6 +80,7 @@ def test_every_command_works_outside_a_clone(command: Path, tmp_path: Path) -> N
     run("export", "best", "--format", "python")
     assert "shapes" in run("data")
     run("dashboard", "--help")
+    run("worker", "--help")
     assert tried == {*typer.main.get_command(app).commands, "--version"}  # type: ignore[attr-defined]
 
 

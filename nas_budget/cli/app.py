@@ -52,6 +52,7 @@ _add("Budget", count.count, "count --channels 32,64,96,128,185 --explain", "coun
 _add("Budget", fit.fit, "fit --shape 1:2:4 --budget 5M", "fit --channels 32,64,128 --budget 250k --max-macs 30M")
 _add("Budget", fit.explore, "explore --budget 250k", "explore studies/quickstart.toml --sample 5")
 _add("Search", search.search, "search --trials 20", "search studies/quickstart.toml --budget 250k --workers 2")
+_add("Search", search.worker, "worker quickstart --storage postgresql+psycopg://user@host/name")
 _add("Search", init.init, "init", "init cifar10-5m --output mine.toml")
 _add("Search", show.ls, "ls", "ls --json")
 _add("Search", show.show, "show quickstart", "show quickstart 7")

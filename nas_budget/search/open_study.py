@@ -13,14 +13,17 @@ import torch
 
 from nas_budget.arch.latency_table import LatencyTable
 from nas_budget.arch.spec import AnySpec, ResNetSpec
+from nas_budget.errors import DataError, StudyError, UsageError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import LATENCIES
+from nas_budget.search.config.build import recorded_config
 from nas_budget.search.config.latency import Timing, given_table, is_measured, measured_table
 from nas_budget.search.config.plan import Plan, make_plan
 from nas_budget.search.config.resolve import resolve, space_in
 from nas_budget.search.config.settings import StudyConfig, study_name
 from nas_budget.search.config.study_file import read_study_file
-from nas_budget.search.storage.storage import recorded_settings
+from nas_budget.search.storage.storage import recorded_settings, recorded_study
+from nas_budget.search.storage.tables import versions
 from nas_budget.search.workers.apart import apart
 from nas_budget.search.workers.search_runner import Search, Workers, visible_gpus
 from nas_budget.train.data.dataset import Dataset
@@ -84,13 +87,18 @@ class Opened:
         """Torch uses the study's count of threads within it, where it trains on a CPU; the caller's comes back."""
         return torch_threads(self.settings.threads if self.device.type == "cpu" else None)
 
-    def search(self, should_stop: Callable[[], bool] | None = None, workers: Workers | None = None) -> Search:
-        """The search; its study is created or resumed. `workers` train in place of this machine."""
+    def search(
+        self, should_stop: Callable[[], bool] | None = None, workers: Workers | None = None, joins: bool = False
+    ) -> Search:
+        """The search; its study is created or resumed. `workers` train in place of this machine.
+
+        With `joins` this machine only trains for a search that another command runs.
+        """
         if self.latencies:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(self.folder / LATENCIES, self.latencies.to_csv())
         gpus = visible_gpus(self.settings.device, self.found.unusable) if self.is_dealt_out else ()
-        return Search(self.settings, self.images, self.folder, should_stop, self.data_dir, gpus, workers)
+        return Search(self.settings, self.images, self.folder, should_stop, self.data_dir, gpus, workers, joins)
 
     @property
     def is_dealt_out(self) -> bool:
@@ -248,3 +256,52 @@ def open_search(
     home = torch.device("cpu") if device.type == "cuda" and settings.workers > 1 else device
     images = split_images(dataset, home, settings.n_train, settings.n_validation)
     return Opened(settings, dataset, images, found, data_dir, folder, recorded is not None, latencies, own)
+
+
+def join_search(
+    study: str, storage: str, runs_dir: Path = Path("runs"), data_dir: str | None = None, device: str = "auto",
+    workers: int = 1, any_version: bool = False, on_message: Callable[[str], None] = lambda _: None,
+) -> Opened:  # fmt: skip
+    """Read and check everything that a worker needs for a study that a search has begun in a database.
+
+    Args:
+        study: Its name, or its study file.
+        storage: Address of the database.
+        runs_dir: Folder of the runs, in which the files of its trials go.
+        data_dir: Folder of the data sets.
+        device: Where this machine trains.
+        workers: Processes that train at once.
+        any_version: Whether other versions than those of the study may train.
+        on_message: Gets a line on which images are used, and on GPUs that do not compute.
+
+    Raises:
+        UsageError: No address of a database, or a device that is not there or lacks what the study needs.
+        StudyError: The database does not hold the study, or it was begun with other settings or versions.
+        StorageError: The database cannot be reached.
+        DataError: Images that are missing, damaged or others than those of the study.
+    """
+    file = Path(study) if study.endswith(".toml") else None
+    sections = read_study_file(file)
+    name = study_name(file, sections) if file else check_name(study)
+    recorded, made_with = recorded_study(storage, name)
+    settings = recorded_config(name, lambda: recorded, f"study {name}", storage)
+    if made_with != versions() and not any_version:
+        raise StudyError(
+            f"study {name} was begun with {made_with}, and here is {versions()}; install those, or add --any-version"
+        )
+    is_apart = workers > 1 and device not in ("cpu", "mps") and has_gpus()
+    found = (partial(apart, find_device) if is_apart else find_device)(device, settings.precision)
+    for note in found.notes:
+        on_message(note)
+    choose_precision(settings.precision, found.device)
+    if settings.graph and found.device.type != "cuda":
+        raise UsageError(f"study {name} trains by CUDA graphs; the device here is {found.name}")
+    dataset = open_dataset(settings.data_name, data_dir, on_message)
+    if dataset.digest != settings.data_digest:
+        raise DataError(f"{settings.data_name}: the images here are not those of study {name}")
+    if file:
+        resolve(name, sections, found.device, dataset, recorded)
+    settings = replace(settings, device=device, workers=workers)
+    home = torch.device("cpu") if is_apart else found.device
+    images = split_images(dataset, home, settings.n_train, settings.n_validation)
+    return Opened(settings, dataset, images, found, data_dir, runs_dir / name, exists=True)

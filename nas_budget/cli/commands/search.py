@@ -1,4 +1,4 @@
-"""`nas-budget search`: train networks that fit a budget, and report the best."""
+"""`nas-budget search`: train networks that fit a budget, and report the best; `worker`: train for such a search."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from nas_budget.cli.options.cluster import ClusterOptions
 from nas_budget.cli.options.declare import (
     OUTPUT,
     SEARCH,
+    STORAGE,
     AsJson,
     DataDir,
+    Device,
     DryRun,
     Preset,
     Quiet,
@@ -24,7 +26,8 @@ from nas_budget.cli.options.declare import (
 )
 from nas_budget.cli.options.study import StudyKeys
 from nas_budget.cli.serve.signals import signals
-from nas_budget.errors import UnfinishedError
+from nas_budget.errors import UnfinishedError, UsageError
+from nas_budget.untrusted import read_text
 
 Keys = Annotated[
     dict[str, Any],
@@ -72,3 +75,55 @@ def search(
         print_result(planned, found, has_page, as_json)
     if missing:
         raise UnfinishedError(f"the search has ended, and {missing}; run the same command again for what is missing")
+
+
+def worker(
+    study: Annotated[str, typer.Argument(help="Name of a study in the database, or its study file.")],
+    *,
+    storage: Annotated[
+        str | None,
+        option("The database, such as postgresql+psycopg://user@host/name.", SEARCH, STORAGE, variable=STORAGE),
+    ] = None,
+    storage_file: Annotated[
+        Path | None, option("A file that holds the address of the database, in place of --storage.", SEARCH)
+    ] = None,
+    workers: Annotated[int, option("Processes that train at once.", SEARCH, "value", least=1)] = 1,
+    device: Device = "auto",
+    any_version: Annotated[
+        bool, option("Train with other versions than those the study has.", SEARCH, flag="--any-version")
+    ] = False,
+    data_dir: DataDir = None,
+    runs_dir: RunsDir = Path("runs"),
+    quiet: Quiet = False,
+) -> None:
+    """Train trials of a study that a search has begun in a database.
+
+    It ends when all trials have ended. SIGTERM and Ctrl-C give its trials to other workers.
+    Give the password of a database in PGPASSWORD or in ~/.pgpass, not in the address.
+    """
+    from nas_budget.cli.jobs.worker import run_worker
+
+    with signals() as interrupt:
+        interrupt.wait_for_step = True
+        run_worker(
+            study, _address(storage, storage_file), interrupt.stop.is_set, quiet, runs_dir=runs_dir, data_dir=data_dir,
+            device=device, workers=workers, any_version=any_version,
+        )  # fmt: skip
+
+
+def _address(storage: str | None, file: Path | None) -> str:
+    """The address of a database as it was given, or as a file has it.
+
+    Raises:
+        UsageError: None was given, or the file cannot be read.
+    """
+    if file:
+        try:
+            storage = next(iter(read_text(file).split()), None)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--storage-file {file}: {getattr(error, 'strerror', None) or 'is no text'}") from None
+    if not storage or storage == "journal":
+        raise UsageError(
+            f"a worker joins a study of a database; give its address by --storage, by {STORAGE}, or by --storage-file"
+        )
+    return storage

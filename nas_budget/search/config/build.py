@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -45,18 +45,34 @@ def read_config(folder: Path) -> StudyConfig:
     """
     path = folder / STUDY_SETTINGS
     try:
-        sections = read_json(read_text(path))
-        if sections.pop("format", None) != FORMAT:
-            raise StudyError(f"{path}: written by another version; this one reads {FORMAT!r}; run the study again")
-        return build_config(folder.name, sections, {key: sections["space"][key] for key in FROM_DATA})
-    except StudyError:
-        raise
+        return recorded_config(folder.name, lambda: read_json(read_text(path)), str(path))
     except OSError as error:
         raise StudyError(
             f"{folder} holds no study ({path}: {error.strerror}); give the run folder of a search"
         ) from None
+
+
+def recorded_config(name: str, read: Callable[[], Any], where: str, storage: str = "journal") -> StudyConfig:
+    """The settings that a study was made with, as it recorded them.
+
+    Args:
+        name: Name of the study.
+        read: Gives what was recorded (`StudyConfig.to_dict`).
+        where: It was recorded, in words.
+        storage: Where the study is, which is not recorded.
+
+    Raises:
+        StudyError: It is damaged, or another version wrote it.
+    """
+    try:
+        sections = {**read()}
+        if sections.pop("format", None) != FORMAT:
+            raise StudyError(f"{where}: written by another version; this one reads {FORMAT!r}; run the study again")
+        return build_config(name, sections, {key: sections["space"][key] for key in FROM_DATA}, storage)
+    except StudyError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, NasBudgetError) as error:
-        raise StudyError(f"{path}: damaged ({type(error).__name__}: {error}); run the study again") from None
+        raise StudyError(f"{where}: damaged ({type(error).__name__}: {error}); run the study again") from None
 
 
 def build_config(

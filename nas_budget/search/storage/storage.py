@@ -19,7 +19,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.arch.family_spec import FamilySpace
-from nas_budget.errors import StorageError, UsageError
+from nas_budget.errors import StorageError, StudyError, UsageError
 from nas_budget.records.paths import JOURNAL, LOCK
 from nas_budget.search.config.settings import StudyConfig, differences
 from nas_budget.search.pruners.factory import make_pruner
@@ -27,7 +27,7 @@ from nas_budget.search.samplers.optuna_samplers import optuna_warnings_only
 from nas_budget.search.storage.journal import journal_storage
 from nas_budget.search.storage.optuna_adapter import WORKER, PatientStorage, clear_errors, describe_study
 from nas_budget.search.storage.patience import Patience
-from nas_budget.search.storage.url import ADDRESSES, database_file, parse_address
+from nas_budget.search.storage.url import ADDRESSES, database_file, parse_address, shown
 
 SETTINGS_S = 10.0
 """Seconds to wait for the settings of a study that another machine has just created."""
@@ -72,6 +72,27 @@ def recorded_settings(storage: str, folder: Path, name: str) -> dict[str, Any] |
     return None
 
 
+def recorded_study(storage: str, name: str) -> tuple[dict[str, Any], str]:
+    """Settings and versions that a study of a database was begun with.
+
+    Raises:
+        UsageError: An unknown kind of storage.
+        StudyError: The database holds no such study.
+        StorageError: It cannot be reached or read.
+    """
+    names: list[str] = []
+    with clear_errors(storage):
+        for study in _open(storage, Path()).get_all_studies() if _exists(storage, Path()) else ():
+            if study.study_name == name and "settings" in study.user_attrs:
+                return study.user_attrs["settings"], study.user_attrs.get("versions", "")
+            names.append(study.study_name)
+    others = ", ".join(sorted(known for known in names if not known.endswith(FINALISTS_STUDY)))
+    raise StudyError(
+        f"{shown(storage)} holds no study {name} ({f'only {others}' if others else 'it is empty'}); "
+        "begin it with nas-budget search, --storage and the same address"
+    )
+
+
 @dataclass(frozen=True)
 class Finished:
     """How much of a study is done.
@@ -114,12 +135,13 @@ def _finished(storage: BaseStorage, name: str) -> list[FrozenTrial]:
 
 
 def open_study(
-    settings: StudyConfig, folder: Path, versions: str, part: str = "", should_stop: Callable[[], bool] = lambda: False
-) -> Study:
+    settings: StudyConfig, folder: Path, versions: str, part: str = "", should_stop: Callable[[], bool] = lambda: False,
+    joins: bool = False,
+) -> Study:  # fmt: skip
     """The study of these settings, or a part of it under a name of its own; created where it is not there yet.
 
     A database that is gone for a while is waited for, until `should_stop` says so, here and in whatever the study is
-    used for later.
+    used for later. Whoever joins leaves the settings and versions that the study has as they are.
 
     Raises:
         UsageError: An unknown kind of storage.
@@ -144,8 +166,9 @@ def open_study(
                 study = optuna.load_study(**known)
                 _check_same(study, settings)
         describe_study(study, "accuracy", "\n".join(_note(settings)))
-        study.set_user_attr("settings", settings.to_dict())
-        study.set_user_attr("versions", versions)
+        if not joins or "settings" not in study.user_attrs:
+            study.set_user_attr("settings", settings.to_dict())
+            study.set_user_attr("versions", versions)
     return study
 
 

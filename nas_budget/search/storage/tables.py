@@ -47,11 +47,12 @@ class StudyTables:
         versions: As they are noted with a study.
         should_stop: Ends the wait for a database that is gone.
         read_only: Whether a study of finalists that is not there yet is left so.
+        joins: Whether settings that such a study has are left as they are.
     """
 
     def __init__(
         self, settings: StudyConfig, study: Study, folder: Path, versions: str,
-        should_stop: Callable[[], bool] = lambda: False, read_only: bool = False,
+        should_stop: Callable[[], bool] = lambda: False, read_only: bool = False, joins: bool = False,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.study = study
@@ -60,7 +61,8 @@ class StudyTables:
         self._rows: dict[int, TrialRecord] = {}
         self.next_write = 0.0
         if settings.finalists and not read_only:
-            self.finalists_study: Study | None = open_study(settings, folder, versions, FINALISTS_STUDY, should_stop)
+            again = open_study(settings, folder, versions, FINALISTS_STUDY, should_stop, joins)
+            self.finalists_study: Study | None = again
         else:
             self.finalists_study = existing_study(settings, folder, FINALISTS_STUDY, should_stop)
 

@@ -53,11 +53,11 @@ class SearchPart:
 
     def _scheduler(self, about: Mapping[str, Any], should_stop: Callable[[], bool]) -> StoredTrials:
         settings = self.settings
-        study = open_study(settings, self.folder, versions(), should_stop=should_stop)
+        study = open_study(settings, self.folder, versions(), should_stop=should_stop, joins=True)
         if self.level == 0:
             return SearchScheduler(settings, study, self.folder, about, self.deadline)
         if self.level is not None:
             return LadderScheduler(settings, study, self.folder, about, self.level, self.deadline)
-        again = open_study(settings, self.folder, versions(), FINALISTS_STUDY, should_stop)
+        again = open_study(settings, self.folder, versions(), FINALISTS_STUDY, should_stop, joins=True)
         best = finalists(study, settings.finalists)
         return FinalistScheduler(settings, again, self.folder, about, best, self.deadline)

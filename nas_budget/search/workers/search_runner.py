@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -117,6 +118,7 @@ class Search:
         data_dir: Folder of the data sets, for workers in processes of their own.
         gpus: GPUs that are dealt out to such workers (`visible_gpus`).
         workers: Who trains in their place; None for this machine.
+        joins: Whether another command runs the search, in the same database, and this one only trains.
 
     Attributes:
         study: Optuna's study.
@@ -126,7 +128,7 @@ class Search:
     def __init__(
         self, settings: StudyConfig, trainer: CandidateTrainer | SplitImages, folder: Path,
         should_stop: Callable[[], bool] | None = None, data_dir: str | None = None, gpus: tuple[str, ...] = (),
-        workers: Workers | None = None,
+        workers: Workers | None = None, joins: bool = False,
     ) -> None:  # fmt: skip
         should_stop = should_stop or (lambda: False)
         self.settings = settings
@@ -135,9 +137,9 @@ class Search:
         self.should_stop = should_stop
         self.data_dir = data_dir
         self.gpus = gpus
-        self.workers = workers
-        self.study: Study = open_study(settings, folder, versions(), should_stop=should_stop)
-        self.tables = StudyTables(settings, self.study, folder, versions(), should_stop)
+        self.workers, self.joins = workers, joins
+        self.study: Study = open_study(settings, folder, versions(), should_stop=should_stop, joins=joins)
+        self.tables = StudyTables(settings, self.study, folder, versions(), should_stop, joins=joins)
 
     def events(self) -> Generator[Event, None, None]:
         """Run trials until the asked number is complete or pruned or a stop rule holds, the ladder, then the finalists.
@@ -150,6 +152,19 @@ class Search:
             StorageError: Another process runs the study, where it lies cannot be written, or its database was gone for
                 too long. Every trial that had ended is in it.
         """
+        told = set[str]()
+        try:
+            with nullcontext() if self.joins else self._run_folder(), clear_errors(self.settings.storage):
+                for level, deadline in self._parts():
+                    yield from self._events_of(SearchPart(self.settings, self.folder, deadline, level), told)
+        except StorageError:
+            if self.should_stop():
+                raise StoppedError("stopped while the storage did not answer") from None
+            raise
+
+    @contextmanager
+    def _run_folder(self) -> Iterator[None]:
+        """The run folder is this search's, with the files that are derived from the study."""
         with only_runner(self.folder), clear_errors(self.settings.storage):
             write_config(self.settings, self.folder)
             if self.settings.storage == "journal":  # whatever trained in this folder before is gone
@@ -157,14 +172,11 @@ class Search:
                     release(study)
             self._tidy()
             self.tables.write()
-            told, is_gone = set[str](), False
+            is_gone = False
             try:
-                for level, deadline in self._parts():
-                    yield from self._events_of(SearchPart(self.settings, self.folder, deadline, level), told)
+                yield
             except StorageError:
                 is_gone = True
-                if self.should_stop():
-                    raise StoppedError("stopped while the storage did not answer") from None
                 raise
             finally:
                 if not is_gone:  # or there is nothing to derive the tables from
@@ -211,7 +223,7 @@ class Search:
                 told.add(event.reason)
             failed = self._note_death(part, event) if isinstance(event, WorkerLost) else None
             for each in event, failed:
-                if isinstance(each, TrialFinished | FinalistFinished):
+                if isinstance(each, TrialFinished | FinalistFinished) and not self.joins:
                     self.tables.write_if_due()
                 if each:
                     yield each

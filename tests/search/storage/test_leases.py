@@ -163,10 +163,10 @@ class Sleeper:
         """Nothing is held."""
 
 
-def searching(dataset: Dataset, folder: Path, name: str, n_trials: int) -> Search:
+def searching(dataset: Dataset, folder: Path, name: str, n_trials: int, url: str = "") -> Search:
     """A search of a study that all machines share, each with a run folder of its own."""
     made = settings(
-        dataset, folder, search__storage=f"sqlite:///{folder}/trials.db", search__trials=n_trials,
+        dataset, folder, search__storage=url or f"sqlite:///{folder}/trials.db", search__trials=n_trials,
         search__pruner="none", search__sampler="random",
     )  # fmt: skip
     return Search(made, Sleeper(), folder / name)
