@@ -34,6 +34,7 @@ from nas_budget.train.engine.device import (
     choose_precision,
     describe_device,
     has_gpus,
+    inference_precision,
     torch_threads,
     why_unusable,
 )
@@ -120,7 +121,8 @@ class Opened:
         if not self.limits_own_latency or not isinstance(spec, ResNetSpec):
             return None
         measure = partial(apart, network_s) if self.is_dealt_out else network_s
-        return measure(spec, self.device, self.settings.precision, self.latency_threads)
+        precision = inference_precision(self.settings.precision, self.device)
+        return measure(spec, self.device, precision, self.latency_threads)
 
     def time_model(self, specs: Sequence[AnySpec], recipe: Recipe) -> TimeModel:
         """The time model of the device, fitted to steps of these networks by another recipe."""
@@ -250,7 +252,8 @@ def open_search(
     if own and not (recorded or {}).get("budget", {}).get("latency_model"):
         on_message("timing layers on this device for the limit on latency ...")
         space, threads = space_in(sections, dataset), asked["threads"]
-        timing = Timing(device, found.precision, 1 if threads == "auto" else threads)
+        precision = inference_precision(found.precision, device)
+        timing = Timing(device, precision, 1 if threads == "auto" else threads)
         latencies = (partial(apart, measured_table) if is_apart else measured_table)(space, sections["budget"], timing)
     settings = resolve(name, sections, device, dataset, recorded, measure, latencies)
     home = torch.device("cpu") if device.type == "cuda" and settings.workers > 1 else device

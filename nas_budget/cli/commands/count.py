@@ -96,11 +96,13 @@ def _measurer(
     device_name: str, precision_name: str, on_message: Callable[[str], None]
 ) -> Callable[[ResNetSpec], Measurement]:
     """What measures a network on this device."""
-    from nas_budget.train.engine.device import choose_device, choose_precision
+    from nas_budget.train.engine.device import choose_device, choose_precision, inference_precision
     from nas_budget.train.profile.benchmark import measure
 
     device = choose_device(device_name, on_message)
     precision = choose_precision(precision_name, device)
+    if precision_name == "auto":
+        precision = inference_precision(precision, device)
     return lambda spec: measure(spec, device, precision)
 
 

@@ -11,7 +11,7 @@ from nas_budget.arch.latency_table import fit_latency
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.search.config.latency import Timing, measured_table
 from nas_budget.space.space import SearchSpace
-from nas_budget.train.engine.device import choose_device, choose_precision
+from nas_budget.train.engine.device import choose_device, choose_precision, inference_precision
 
 WIDEST = 512
 
@@ -25,7 +25,8 @@ def with_model(budget: Budget, specs: Sequence[ResNetSpec], on_message: Callable
     device = choose_device("auto", on_message)
     limits = {key: value for key, value in budget.to_dict().items() if not key.startswith("latency")}
     section = {**limits, "latency": budget.latency_ns}
-    table = measured_table(space_like(specs), section, Timing(device, choose_precision("auto", device)))
+    precision = inference_precision(choose_precision("auto", device), device)
+    table = measured_table(space_like(specs), section, Timing(device, precision))
     return replace(budget, latency_model=fit_latency(table))
 
 

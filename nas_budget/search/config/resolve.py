@@ -37,7 +37,7 @@ from nas_budget.space.space import SearchSpace
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.open import open_dataset
 from nas_budget.train.data.split import split_sizes
-from nas_budget.train.engine.device import choose_device, choose_precision, describe_device
+from nas_budget.train.engine.device import choose_device, choose_precision, describe_device, inference_precision
 from nas_budget.train.profile.time_model import TimeModel
 
 IMAGES = {
@@ -162,7 +162,7 @@ def space_and_budget(
         on_message("timing layers on this device for the limit on latency; a --latency-table would keep them ...")
         device = choose_device(sections["search"]["device"], on_message)
         threads, precision = sections["search"]["threads"], choose_precision(sections["search"]["precision"], device)
-        timing = Timing(device, precision, 1 if threads == "auto" else threads)
+        timing = Timing(device, inference_precision(precision, device), 1 if threads == "auto" else threads)
         table = measured_table(space, sections["budget"], timing)
     model = model_for(space, table, None)
     return space, budget_of(closed_budget(sections["budget"], model) if model else sections["budget"])

@@ -15,7 +15,7 @@ from nas_budget.records.trials import EpochResult
 from nas_budget.search.samplers.candidate import Candidate
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.engine.checkpoint import RegularCheckpoints, load_checkpoint
-from nas_budget.train.engine.device import describe_device, free_memory, is_out_of_memory
+from nas_budget.train.engine.device import describe_device, free_memory, inference_precision, is_out_of_memory
 from nas_budget.train.engine.loop import train_epoch
 from nas_budget.train.engine.model import build
 from nas_budget.train.engine.trainer import Trainer
@@ -96,7 +96,8 @@ class TorchTrainer:
 
     def latency_s(self, spec: AnySpec) -> float:
         """Seconds of one image through a network, measured in about a tenth of a second."""
-        return latency_s(spec, self.images.mean.device, self.precision)
+        device = self.images.mean.device
+        return latency_s(spec, device, inference_precision(self.precision, device))
 
     def train(self, candidate: Candidate, seeds: Sequence[int], kept: Kept | None = None) -> CandidateTraining:
         """Train the candidate's network with all seeds at once, from its checkpoint where there is one that fits.

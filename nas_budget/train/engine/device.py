@@ -29,6 +29,8 @@ SPOILED = (
     "uncorrectable", "unknown error", "GPU is lost", "hardware stack error", "invalid program counter",
 )  # fmt: skip
 """How CUDA says that a process must end to use the GPU again."""
+BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
+"""Those of a CPU, as torch names them. AMD has them since Zen 4, Intel since Cooper Lake and Sapphire Rapids."""
 CUBLAS_VARIABLE = "CUBLAS_WORKSPACE_CONFIG"
 DEVICE_TYPES = ("cpu", "cuda", "mps")
 NO_KERNELS = ("no kernel image", "invalid device function")
@@ -93,10 +95,12 @@ def why_unusable(device: torch.device) -> str:
 def choose_precision(name: str, device: torch.device) -> str:
     """The number format to train in.
 
-    "auto" is bf16 on a CUDA GPU that computes it, fp16 on an older one where a step in fp16 gives finite numbers, and
-    fp32 elsewhere.
+    "auto" is bf16 on a CUDA GPU or CPU that has instructions for it, fp16 on an older GPU where a step in fp16 gives
+    finite numbers, and fp32 elsewhere.
     """
     if name == "auto":
+        if device.type == "cpu" and cpu_has_bf16():
+            return "bf16"
         if device.type != "cuda":
             return "fp32"
         if torch.cuda.get_device_capability(device) >= BF16_SINCE:
@@ -109,6 +113,23 @@ def choose_precision(name: str, device: torch.device) -> str:
     if device.type == "mps" and name != "fp32":
         raise UsageError(f"precision: {name} has not been tried on mps; allowed there are auto, fp32")
     return name
+
+
+def cpu_has_bf16() -> bool:
+    """Whether convolutions in bf16 are faster than in fp32 on this CPU: whether it multiplies such numbers itself.
+
+    Without these instructions bf16 is slower. Versions of torch that do not tell have fp32.
+    """
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(known.get(name, False) for name in BF16_INSTRUCTIONS)
+
+
+def inference_precision(precision: str, device: torch.device) -> str:
+    """The number format in which latency is measured of what trains in `precision`: on a CPU fp32, else the same.
+
+    bf16 pays in the large batches of a training. For one image a CPU would mostly cast weights.
+    """
+    return "fp32" if device.type == "cpu" else precision
 
 
 def trains_in_fp16(device: torch.device) -> bool:

@@ -81,7 +81,7 @@ def test_a_gpu_that_cannot_be_used_says_why(monkeypatch: pytest.MonkeyPatch) -> 
 def test_auto_precision_is_bf16_where_a_gpu_has_it_and_fp16_where_it_works(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert choose_precision("auto", CPU) == choose_precision("auto", torch.device("mps")) == "fp32"
+    assert choose_precision("auto", torch.device("mps")) == "fp32"
     cases = (((9, 0), True, "bf16"), ((8, 0), False, "bf16"), ((7, 5), True, "fp16"), ((7, 5), False, "fp32"))
     for capability, finite, expected in cases:
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, capability=capability: capability)
@@ -89,6 +89,32 @@ def test_auto_precision_is_bf16_where_a_gpu_has_it_and_fp16_where_it_works(
         assert choose_precision("auto", CUDA) == expected
     with pytest.raises(UsageError, match="bf16 has not been tried on mps; allowed there are auto, fp32"):
         choose_precision("bf16", torch.device("mps"))
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, "bf16"),
+        ({"avx512_bf16": False, "amx_bf16": True}, "bf16"),
+        ({"avx512_bf16": False, "avx512_vnni": True}, "fp32"),
+        ({}, "fp32"),
+    ],
+)
+def test_auto_precision_on_a_cpu_is_bf16_where_it_has_instructions_for_it(
+    known: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    assert choose_precision("auto", CPU) == expected
+
+
+def test_an_older_torch_which_does_not_tell_what_a_cpu_has_trains_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert choose_precision("auto", CPU) == "fp32"
+
+
+def test_latency_is_measured_in_fp32_on_a_cpu_whatever_it_trains_in() -> None:
+    assert module.inference_precision("bf16", CPU) == "fp32"
+    assert module.inference_precision("bf16", CUDA) == "bf16"
 
 
 def test_a_step_in_fp16_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
