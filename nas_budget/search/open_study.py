@@ -38,6 +38,7 @@ from nas_budget.train.engine.device import (
     torch_threads,
     why_unusable,
 )
+from nas_budget.train.engine.trainer import Graph
 from nas_budget.train.optim.recipe import Recipe
 from nas_budget.train.profile.layer_timing import network_s
 from nas_budget.train.profile.time_model import TimeModel, calibrate
@@ -176,14 +177,14 @@ class Timer:
         device: To time on.
         shape: Of the images, (number, height, width, channels).
         n_classes: Of the images.
-        graphed: Whether steps are replayed from a CUDA graph.
+        graphed: Whether steps are replayed from a CUDA graph, or "auto".
         apart: Whether that is done in a process of its own, so that this one does not use the device.
     """
 
     device: torch.device
     shape: tuple[int, int, int, int]
     n_classes: int
-    graphed: bool
+    graphed: Graph
     apart: bool
 
     def __call__(self, specs: Sequence[AnySpec], recipe: Recipe, precision: str) -> TimeModel:
@@ -199,7 +200,7 @@ class Timer:
             return calibrate(specs, images, recipe, precision, self.graphed)
 
 
-def timer(dataset: Dataset, device: torch.device, graphed: bool = False, apart: bool = False) -> Timer:
+def timer(dataset: Dataset, device: torch.device, graphed: Graph = False, apart: bool = False) -> Timer:
     """What times networks on the device, on images of noise like those of the data set."""
     shape = (min(dataset.n_train, N_NOISE), dataset.image_size, dataset.image_size, dataset.in_channels)
     return Timer(device, shape, len(dataset.classes), graphed, apart)

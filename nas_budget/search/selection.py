@@ -198,7 +198,7 @@ def select_from_file(sections: Sections, file: Path) -> Selection:
 def full_training_config(
     selection: Selection, sections: Sections, dataset: Dataset, precision: str, *, name: str | None = None,
     recipe: str | None = None, n_seeds: int = 1, all_images: bool = False, deterministic: bool = False,
-    compiled: bool = False, graphed: bool = False,
+    compiled: bool = False, graphed: bool | None = None,
 ) -> RunConfig:  # fmt: skip
     """The settings of a full training.
 
@@ -214,7 +214,8 @@ def full_training_config(
         all_images: Whether no training image is set aside for validation.
         deterministic: Whether only deterministic algorithms are allowed.
         compiled: Whether the network is compiled.
-        graphed: Whether its steps are replayed from a CUDA graph.
+        graphed: Whether its steps are replayed from a CUDA graph; None: on a CUDA device, where that is faster, but
+            neither with `deterministic` nor with `compiled`, as which it is depends on the moment.
 
     Raises:
         UsageError: Settings that contradict each other or the images.
@@ -239,7 +240,7 @@ def full_training_config(
         precision=precision,
         deterministic=deterministic,
         compiled=compiled,
-        graphed=graphed,
+        graphed=(False if deterministic or compiled else "auto") if graphed is None else graphed,
         budget=budget_of(sections["budget"]),
     )
     _check_budget(settings)

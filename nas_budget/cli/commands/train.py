@@ -70,8 +70,9 @@ class TrainingOptions:
         option("Compile the network first; for full trainings, needs a C++ compiler.", TRAINING, flag="--compile"),
     ] = False
     graphed: Annotated[
-        bool, option("Replay steps from a CUDA graph: faster where steps are short.", TRAINING, flag="--graph")
-    ] = False
+        bool | None,
+        option("Replay steps from a CUDA graph.", TRAINING, "where faster", flag="--graph/--no-graph"),
+    ] = None
     name: Annotated[str | None, option("Name of the run.", OUTPUT, "network, recipe, time")] = None
 
 

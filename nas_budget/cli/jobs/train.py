@@ -116,7 +116,7 @@ def plan_lines(planned: PlannedTraining) -> list[str]:
         f"limits   {s.budget}",
         f"device   {describe_device(run.device)}, {s.precision}"
         + (", deterministic" if s.deterministic else "")
-        + (", compiled" if s.compiled else ", CUDA graph" if s.graphed else ""),
+        + (", compiled" if s.compiled else ", CUDA graph" if s.graphed is True else ""),
         f"data     {run.dataset.name}: {s.n_train:,} images to train, {validation_images}; "
         f"{run.dataset.n_test:,} test images read once, at the end",
         f"recipe   {s.recipe_name}: {recipe.optimizer}, learning rate {recipe.learning_rate:g}, batch "

@@ -107,7 +107,7 @@ def resolve(
     try:
         model = model_for(space_in(full, dataset), latencies, recorded)
         full["budget"] = closed_budget(full["budget"], model)
-        if full["search"]["graph"] and device.type != "cuda":
+        if full["search"]["graph"] is True and device.type != "cuda":
             raise UsageError(f"search.graph: needs a CUDA GPU; the device is {describe_device(device)}; leave it out")
         full["search"]["precision"] = choose_precision(full["search"]["precision"], device)
         if "auto" not in (proxy := full["search"]["proxy"], ladder := full["search"]["ladder"]):

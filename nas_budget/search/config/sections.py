@@ -152,8 +152,8 @@ class SearchSection(BaseModel):
     """Number format of training; auto: bf16 on a GPU that has it, fp16 on an older one, fp32 elsewhere."""
     threads: Count | Auto = "auto"
     """Threads of a training on a CPU; auto: one for proxies and up to 10 M MACs, else all, shared."""
-    graph: bool = False
-    """Whether a GPU replays training steps from a CUDA graph."""
+    graph: bool | Auto = "auto"
+    """Whether a GPU replays training steps from a CUDA graph; auto: where that is faster."""
     storage: str = "journal"
     """Where the study is kept: a journal in the run folder, or the URL of a database."""
     queue: list[dict[str, Any]] | Auto = "auto"

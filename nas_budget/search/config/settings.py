@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nas_budget.arch.budget import LATENCY, Budget
 from nas_budget.arch.spec import AnySpec
@@ -70,7 +70,7 @@ class StudyConfig:
         device: Device as it was asked for, such as "auto" or "cuda:1".
         precision: "fp32", "bf16" or "fp16".
         threads: Threads of a training on a CPU.
-        graph: Whether training steps are replayed from a CUDA graph.
+        graph: Whether training steps are replayed from a CUDA graph; "auto": on a CUDA device, where that is faster.
         queue: Networks to train before any is proposed.
         storage: "journal", or the URL of a database; it may hold a password and is never recorded.
         chosen: Keys, as "section.key", whose values the device decided.
@@ -120,7 +120,7 @@ class StudyConfig:
     device: str
     precision: str
     threads: int
-    graph: bool
+    graph: bool | Literal["auto"]
     queue: tuple[AnySpec, ...]
     storage: str = field(default="journal", compare=False)
     chosen: tuple[str, ...] = field(default=(), compare=False)

@@ -18,7 +18,7 @@ from nas_budget.train.engine.checkpoint import RegularCheckpoints, load_checkpoi
 from nas_budget.train.engine.device import describe_device, free_memory, inference_precision, is_out_of_memory
 from nas_budget.train.engine.loop import train_epoch
 from nas_budget.train.engine.model import build
-from nas_budget.train.engine.trainer import Trainer
+from nas_budget.train.engine.trainer import Graph, Trainer
 from nas_budget.train.profile.benchmark import latency_s
 
 
@@ -78,12 +78,12 @@ class TorchTrainer:
         images: Images on the device.
         precision: "fp32", "bf16" or "fp16".
         should_stop: Asked before every step; training raises `StoppedError` when it says so.
-        graphed: Whether steps are replayed from a CUDA graph.
+        graphed: Whether steps are replayed from a CUDA graph; "auto": on a CUDA device, where that is faster.
     """
 
     def __init__(
         self, images: SplitImages, precision: str = "fp32", should_stop: Callable[[], bool] = lambda: False,
-        graphed: bool = False,
+        graphed: Graph = False,
     ) -> None:  # fmt: skip
         self.images, self.should_stop, self.graphed = images, should_stop, graphed
         self.precision = precision
@@ -112,9 +112,8 @@ class TorchTrainer:
                 kept.on_message(f"it starts from its beginning, as its checkpoint cannot be used: {error}")
                 kept.file.unlink()
                 trainers = self._trainers(candidate, seeds)
-        if self.graphed:
-            for trainer in trainers:
-                trainer.record()
+        for trainer in trainers:
+            trainer.record(self.graphed)
         return CandidateTraining(self._epochs(trainers, candidate, past, kept), past)
 
     def _trainers(self, candidate: Candidate, seeds: Sequence[int]) -> list[Trainer]:

@@ -14,23 +14,22 @@ from nas_budget.train.data.augment import seed_of
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.engine.device import seeded
 from nas_budget.train.engine.evaluate import evaluate
-from nas_budget.train.engine.trainer import Trainer
+from nas_budget.train.engine.trainer import Graph, Trainer
 from nas_budget.train.optim.recipe import Recipe
 
 
 def train(
     network: nn.Module, images: SplitImages, recipe: Recipe, seed: int = 0, precision: str = "fp32",
-    should_stop: Callable[[], bool] = lambda: False, graphed: bool = False,
+    should_stop: Callable[[], bool] = lambda: False, graphed: Graph = False,
 ) -> Iterator[EpochResult]:  # fmt: skip
     """Train the network in place, where the images are, and yield each epoch's result.
 
     The same seed gives the same numbers on the same device: it fixes the order of the images, their augmentation and
-    dropout. `should_stop` is asked before every step, and `StoppedError` is raised when it returns true. If `graphed`,
+    dropout. `should_stop` is asked before every step, and `StoppedError` is raised when it returns true. With `graphed`
     steps are replayed from a CUDA graph (`Trainer.record`).
     """
     trainer = Trainer(network, images, recipe, seed, precision)
-    if graphed:
-        trainer.record()
+    trainer.record(graphed)
     for epoch in range(1, recipe.epochs + 1):
         yield train_epoch(trainer, epoch, should_stop)
 

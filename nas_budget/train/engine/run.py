@@ -121,8 +121,7 @@ class FullTraining:
         self._resume(trainer)
         if self.settings.compiled:
             trainer.compile()
-        if self.settings.graphed:
-            trainer.record()
+        trainer.record(self.settings.graphed)
         checkpoints, last = RegularCheckpoints(), self.settings.recipe.epochs
         for epoch in range(self.place["epoch"] + 1, last + 1):
             row = self._epoch(trainer, epoch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nas_budget.arch.budget import LATENCY, NO_LIMIT, Budget
 from nas_budget.arch.spec import AnySpec
@@ -26,9 +26,9 @@ class RunConfig:
     """Settings of a full training: one network, trained once with each of the seeds.
 
     `n_validation` training images are set aside, which may be 0. With `deterministic` only deterministic algorithms are
-    allowed, with `compiled` torch compiles the network, with `graphed` its steps are replayed from a CUDA graph.
-    `time_s` is the time that the epochs were chosen for; None where they were given. `budget` are the limits that the
-    network was chosen under: they stay with the run, its weights and its export.
+    allowed, with `compiled` torch compiles the network, with `graphed` its steps are replayed from a CUDA graph, by
+    "auto" where that is faster. `time_s` is the time that the epochs were chosen for; None where they were given.
+    `budget` are the limits that the network was chosen under: they stay with the run, its weights and its export.
     """
 
     name: str
@@ -41,7 +41,7 @@ class RunConfig:
     precision: str = "fp32"
     deterministic: bool = False
     compiled: bool = False
-    graphed: bool = False
+    graphed: bool | Literal["auto"] = False
     time_s: float | None = None
     budget: Budget = NO_LIMIT
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from math import inf
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,7 @@ from nas_budget.train.engine.device import (
     free_memory,
     is_out_of_memory,
     memory_format,
+    wait_for,
 )
 from nas_budget.train.engine.step_graph import StepGraph, distance, rewinder
 from nas_budget.train.optim.ema import WeightEMA
@@ -26,6 +29,8 @@ from nas_budget.train.optim.lr_schedule import lr_schedule
 from nas_budget.train.optim.optimizers import make_optimizers, set_schedule
 from nas_budget.train.optim.recipe import Recipe
 
+Graph: TypeAlias = bool | Literal["auto"]
+"""Whether steps are replayed from a CUDA graph; "auto": on a CUDA device, where that is faster."""
 N_WARM_UP = 3
 """Steps before one is recorded: libraries choose algorithms and optimizers make their state in them."""
 
@@ -79,6 +84,7 @@ class Trainer:
         self.ema = WeightEMA(network, recipe.ema * total_steps) if recipe.ema else None
         self.done, self.micro_batches, self.learning_rate = 0, 1, 0.0
         self.is_recorded, self.not_recorded = False, ""
+        self.only_if_faster, self.eager_s = False, inf
         self.graph: StepGraph | None = None
         self.recorded_gradients: list[Tensor | None] = []
         self.n_warm = 0
@@ -87,14 +93,18 @@ class Trainer:
         """Compile the network at its first step; what torch cannot compile whole is an error there."""
         self.compute = torch.compile(self.network, fullgraph=True)
 
-    def record(self) -> None:
+    def record(self, graphed: Graph = True) -> None:
         """Have the whole step recorded as a CUDA graph after a few steps, and replayed from then on.
 
-        The first replay is compared with a step that is not recorded; if the numbers differ nothing is replayed.
-        This pays where the GPU waits for the host: small networks, small batches. A fused kernel cannot take momentum
-        from the device, so where the schedule changes it the optimizer's own few launches follow the graph.
+        The first replay is compared with a step that is not recorded; if the numbers differ nothing is replayed. With
+        "auto" both are timed as well, and the faster one stays; on other devices than CUDA's nothing is recorded then.
+        A graph pays where the GPU waits for the host: small networks, small batches. A fused kernel cannot take
+        momentum from the device, so where the schedule changes it the optimizer's own few launches follow the graph.
         """
-        self.is_recorded = True
+        self.only_if_faster = graphed == "auto"
+        self.is_recorded = self.device.type == "cuda" if self.only_if_faster else bool(graphed)
+        if not self.is_recorded:
+            return
         if self.updates_in_graph:
             for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
                 group["lr"] = torch.tensor(group["lr"], device=self.device)
@@ -117,8 +127,8 @@ class Trainer:
             loss = self._replay(indices)
         else:
             replayed = self._record(indices) if self.is_recorded and self.n_warm >= N_WARM_UP else None
-            loss = self._gradients(*self.augmentation.batch(indices))
-            self._update()
+            loss, seconds = self._timed(self._eager, indices)
+            self.eager_s = min(seconds, self.eager_s) if self.n_warm else inf  # the first one chooses algorithms
             self.n_warm += 1
             if replayed:
                 self._compare(*replayed, loss)
@@ -128,10 +138,26 @@ class Trainer:
             self.ema.update(self.done - 1)
         return loss
 
-    def _record(self, indices: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor] | None:
-        """Record the step, and try it: weights before and after it, and its loss. All is then as it was before.
+    def _eager(self, indices: Tensor) -> Tensor:
+        """Take a step kernel by kernel; its mean loss."""
+        loss = self._gradients(*self.augmentation.batch(indices))
+        self._update()
+        return loss
 
-        None where a step cannot be recorded, or not in so few micro-batches.
+    def _timed(self, step: Callable[[Tensor], Tensor], indices: Tensor) -> tuple[Tensor, float]:
+        """The loss of a step, and its seconds; infinite where they do not matter, as to time it is to wait for it."""
+        if not (self.is_recorded and self.only_if_faster):
+            return step(indices), inf
+        wait_for(self.device)
+        start = time.perf_counter()
+        loss = step(indices)
+        wait_for(self.device)
+        return loss, time.perf_counter() - start
+
+    def _record(self, indices: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor, float] | None:
+        """Record the step, and try it: weights before and after it, its loss, its seconds.
+
+        All is then as it was before. None where a step cannot be recorded, or not in so few micro-batches.
         """
         generators = [torch.default_generator, self.augmentation.generator]
         if self.device.type == "cuda":
@@ -143,9 +169,12 @@ class Trainer:
             self.recorded_gradients = [parameter.grad for parameter in self.network.parameters()]
             rewind()  # what the host drew
             loss = self._replay(indices)
+            after = [parameter.detach().clone() for parameter in self.network.parameters()]
+            _, seconds = self._timed(self._replay, indices)  # the first one has loaded the graph
         except (RuntimeError, MemoryError) as error:
             self.graph = None
-            if self._can_split() and any(is_out_of_memory(each) for each in (error, error.__context__) if each):
+            lacks_memory = any(is_out_of_memory(each) for each in (error, error.__context__) if each)
+            if lacks_memory and self._can_split() and not self.only_if_faster:
                 self._split()
             else:
                 self._do_not_record((str(error).splitlines() or [type(error).__name__])[0])
@@ -153,18 +182,22 @@ class Trainer:
             state, self.scaler = self.scaler.state_dict(), self._new_scaler()  # the other is in the middle of a step
             self.scaler.load_state_dict(state)
             return None
-        after = [parameter.detach().clone() for parameter in self.network.parameters()]
         rewind()
-        return before, after, loss
+        return before, after, loss, seconds
 
-    def _compare(self, before: list[Tensor], replayed: list[Tensor], replayed_loss: Tensor, loss: Tensor) -> None:
-        """Keep the recorded step only if it did what the step that was not recorded has done since."""
+    def _compare(
+        self, before: list[Tensor], replayed: list[Tensor], replayed_loss: Tensor, replayed_s: float, loss: Tensor
+    ) -> None:
+        """Keep the recorded step only if it did what the step that was not recorded has done since, and as fast."""
         now = [parameter.detach() for parameter in self.network.parameters()]
         off, way = distance(now, replayed).item(), distance(now, before).item()
         # Kernels that add in any order make small differences, which Muon enlarges.
         if abs(replayed_loss.item() - loss.item()) > 0.01 * abs(loss.item()) or off > 0.5 * way:
             self.graph = None
             self._do_not_record("a recorded step gave other numbers")
+        elif self.only_if_faster and replayed_s >= self.eager_s:
+            self.graph = None
+            self._do_not_record("")  # nobody has asked for it, so there is nothing to say
 
     def _do_not_record(self, why: str) -> None:
         self.is_recorded, self.not_recorded = False, why

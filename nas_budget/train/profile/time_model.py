@@ -19,7 +19,7 @@ from nas_budget.arch.spec import AnySpec
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.engine.device import free_memory, is_out_of_memory, seeded
 from nas_budget.train.engine.model import build
-from nas_budget.train.engine.trainer import N_WARM_UP, Trainer
+from nas_budget.train.engine.trainer import N_WARM_UP, Graph, Trainer
 from nas_budget.train.optim.muon import N_ITERATIONS
 from nas_budget.train.optim.recipe import Recipe
 
@@ -152,14 +152,14 @@ def _update_macs(layer: Layer) -> int:
 
 
 def calibrate(
-    specs: Sequence[AnySpec], images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: bool = False
+    specs: Sequence[AnySpec], images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: Graph = False
 ) -> TimeModel:
     """The time model of the device that holds the images, fitted to timed steps of these networks."""
     return TimeModel.fit(time_steps(specs, images, recipe, precision, graphed), images.mean.device.type)
 
 
 def time_steps(
-    specs: Sequence[AnySpec], images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: bool = False,
+    specs: Sequence[AnySpec], images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: Graph = False,
     time_s: float = CALIBRATION_S,
 ) -> list[Timing]:  # fmt: skip
     """Timed steps of the networks, without those for which memory or `time_s` seconds did not suffice.
@@ -183,7 +183,7 @@ def time_steps(
 
 
 def time_step(
-    spec: AnySpec, images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: bool = False,
+    spec: AnySpec, images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: Graph = False,
     most_macs: int = STEP_MACS,
 ) -> Timing:  # fmt: skip
     """The least time of `N_STEPS` training steps after a first one, or after it was recorded as a CUDA graph.
@@ -196,8 +196,7 @@ def time_step(
     n_before = N_WARM_UP + 1 if graphed else 1
     recipe = replace(recipe, batch_size=max(2, batch), epochs=N_STEPS + n_before)
     trainer = Trainer(build(spec), images, recipe, precision=precision)
-    if graphed:
-        trainer.record()
+    trainer.record(graphed)
     trainer.network.train()
     chosen = next(trainer.begin(1))
     seconds = []

@@ -34,7 +34,7 @@ def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_cuda_graph_needs_a_cuda_gpu(dataset: Dataset) -> None:
-    assert not settings_of(dataset).graph
+    assert settings_of(dataset).graph == "auto"
     with pytest.raises(StudyFileError, match=r"search.graph: needs a CUDA GPU; the device is .*; leave it out"):
         settings_of(dataset, search__graph=True)
 

@@ -18,7 +18,7 @@ from nas_budget.train.data.synthetic import synthetic
 from nas_budget.train.engine.device import choose_device, choose_precision, describe_device, deterministic
 from nas_budget.train.engine.evaluate import evaluate
 from nas_budget.train.engine.loop import train, train_epoch
-from nas_budget.train.engine.trainer import Trainer
+from nas_budget.train.engine.trainer import Graph, Trainer
 from nas_budget.train.optim.recipe import RECIPES, Recipe
 
 pytestmark = [
@@ -108,9 +108,10 @@ def test_an_epoch_waits_for_the_gpu_once_it_is_over(split: SplitImages, recipe: 
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_recorded_network_trains_as_a_plain_one(split: SplitImages) -> None:
+@pytest.mark.parametrize("graphed", [True, "auto"])
+def test_a_recorded_network_trains_as_a_plain_one(split: SplitImages, graphed: Graph) -> None:
     plain, recorded = (Trainer(build(SPEC), split, BRIEF, 0, "fp32") for _ in range(2))
-    recorded.record()
+    recorded.record(graphed)
     losses = [train_epoch(trainer, 1).train_loss for trainer in (plain, recorded)]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     assert evaluate(recorded.network, split.validation, split)[0] > 0.2

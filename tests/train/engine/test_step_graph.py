@@ -133,6 +133,51 @@ def test_a_recorded_step_that_gives_other_numbers_is_not_replayed(
     assert_same(recorded, plain)
 
 
+@pytest.mark.parametrize("faster", [False, True])
+def test_unasked_a_recorded_step_is_replayed_only_where_it_is_faster(
+    faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    eager, replay = Trainer._eager, Trainer._replay
+
+    def taking(seconds: float, step: Any) -> Any:
+        def run(self: Trainer, indices: torch.Tensor) -> torch.Tensor:
+            now[0] += seconds
+            loss: torch.Tensor = step(self, indices)
+            return loss
+
+        return run
+
+    plain = trained(MUON, recorded=False)
+    monkeypatch.setattr(module, "StepGraph", ReplayedOnCpu)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(Trainer, "_eager", taking(2.0, eager))
+    monkeypatch.setattr(Trainer, "_replay", taking(1.0 if faster else 2.0, replay))
+    recorded = Trainer(build(SPEC), EASY, MUON)
+    recorded.record("auto")
+    assert not recorded.is_recorded  # as this is no CUDA device
+    recorded.record()
+    recorded.only_if_faster = True
+    for epoch in range(1, MUON.epochs + 1):
+        train_epoch(recorded, epoch)
+    assert (recorded.graph is not None) == recorded.is_recorded == faster
+    assert recorded.not_recorded == ""
+    assert_same(recorded, plain)
+
+
+def test_unasked_too_little_memory_to_record_leaves_the_batch_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def record(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "StepGraph", record)
+    recorded = Trainer(build(SPEC), EASY, BRIEF)
+    recorded.record()
+    recorded.only_if_faster = True
+    train_epoch(recorded, 1)
+    assert (recorded.micro_batches, recorded.is_recorded) == (1, False)
+    assert recorded.not_recorded == "CUDA out of memory"
+
+
 def test_what_a_recorded_step_reads_stays_where_it_is() -> None:
     augmentation = Augmentation(EASY, replace(BRIEF, flip="alternate"), 0)
     places, seen = set(), []

@@ -12,6 +12,7 @@ from nas_budget.records.trials import EpochResult
 from nas_budget.train.data.split import split_images
 from nas_budget.train.data.synthetic import synthetic
 from nas_budget.train.engine.evaluate import evaluate
+from nas_budget.train.engine.device import choose_precision
 from nas_budget.train.engine.loop import train
 from nas_budget.train.engine.weights import load_model, save_model
 
@@ -22,7 +23,8 @@ def test_it_gives_the_numbers_of_the_loop_and_a_model_that_can_be_saved(tmp_path
     seen: list[EpochResult] = []
     found = train_network(SPEC, DATASET, RECIPE, seed=3, device="cpu", n_validation=20, on_epoch=seen.append)
     images = split_images(DATASET, torch.device("cpu"), None, 20)
-    expected = list(train(build(SPEC, 3), images, RECIPE, seed=3))
+    precision = choose_precision("auto", torch.device("cpu"))
+    expected = list(train(build(SPEC, 3), images, RECIPE, seed=3, precision=precision))
     assert [(r.train_loss, r.accuracy) for r in found.epochs] == [(r.train_loss, r.accuracy) for r in expected]
     assert tuple(seen) == found.epochs
     save_model(tmp_path / "a.safetensors", found.model)
