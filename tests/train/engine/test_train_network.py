@@ -11,8 +11,8 @@ from nas_budget.errors import DataError
 from nas_budget.records.trials import EpochResult
 from nas_budget.train.data.split import split_images
 from nas_budget.train.data.synthetic import synthetic
-from nas_budget.train.engine.evaluate import evaluate
 from nas_budget.train.engine.device import choose_precision
+from nas_budget.train.engine.evaluate import evaluate
 from nas_budget.train.engine.loop import train
 from nas_budget.train.engine.weights import load_model, save_model
 
