@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,8 @@ def epoch_seconds(settings: RunConfig, dataset: Dataset, device: torch.device) -
     recipe = settings.recipe
     n_images = min(settings.n_train, recipe.batch_size)
     images = split_images(dataset, device, n_images, min(1, settings.n_validation))
-    speed = calibrate([settings.spec], images, recipe, settings.precision, settings.graphed)
+    # Whole batches: a few images would leave most of a step to the optimizer, and bf16 would hardly pay.
+    speed = calibrate([settings.spec], images, recipe, settings.precision, settings.graphed, most_macs=inf)
     n_evaluated = settings.n_validation * (2 if recipe.ema else 1)  # EMA weights are evaluated as well
     return speed.epoch_seconds(settings.spec, recipe, settings.n_train, n_evaluated) * len(settings.seeds)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,11 @@ class TestResuming:
 def test_seconds_of_an_epoch_are_those_of_every_seed_and_of_both_evaluations(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(epochs_in_time, "calibrate", lambda *_: TimeModel(per_image=1.0))
+    def calibrate(*_: Any, most_macs: float) -> TimeModel:
+        assert most_macs == inf  # whole batches
+        return TimeModel(per_image=1.0)
+
+    monkeypatch.setattr(epochs_in_time, "calibrate", calibrate)
     long, short = options(dataset, n_seeds=2)  # 450 images, 50 for validation
     assert epoch_seconds(long, dataset, CPU) == pytest.approx(2 * (3 * 128 + 2 * 50 / 3))
     assert epoch_seconds(short, dataset, CPU) == pytest.approx(2 * (256 + 50 / 3))

@@ -170,7 +170,8 @@ class Trainer:
             rewind()  # what the host drew
             loss = self._replay(indices)
             after = [parameter.detach().clone() for parameter in self.network.parameters()]
-            _, seconds = self._timed(self._replay, indices)  # the first one has loaded the graph
+            # The first replay has loaded the graph.
+            seconds = self._timed(self._replay, indices)[1] if self.only_if_faster else inf
         except (RuntimeError, MemoryError) as error:
             self.graph = None
             lacks_memory = any(is_out_of_memory(each) for each in (error, error.__context__) if each)

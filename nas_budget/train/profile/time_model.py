@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
-from math import prod
+from math import inf, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,15 +152,20 @@ def _update_macs(layer: Layer) -> int:
 
 
 def calibrate(
-    specs: Sequence[AnySpec], images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: Graph = False
-) -> TimeModel:
-    """The time model of the device that holds the images, fitted to timed steps of these networks."""
-    return TimeModel.fit(time_steps(specs, images, recipe, precision, graphed), images.mean.device.type)
+    specs: Sequence[AnySpec], images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: Graph = False,
+    most_macs: float = STEP_MACS,
+) -> TimeModel:  # fmt: skip
+    """The time model of the device that holds the images, fitted to timed steps of these networks.
+
+    On a CPU a step is timed with at most `most_macs` MACs (`time_step`).
+    """
+    timings = time_steps(specs, images, recipe, precision, graphed, most_macs=most_macs)
+    return TimeModel.fit(timings, images.mean.device.type)
 
 
 def time_steps(
     specs: Sequence[AnySpec], images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: Graph = False,
-    time_s: float = CALIBRATION_S,
+    time_s: float = CALIBRATION_S, most_macs: float = STEP_MACS,
 ) -> list[Timing]:  # fmt: skip
     """Timed steps of the networks, without those for which memory or `time_s` seconds did not suffice.
 
@@ -170,7 +175,7 @@ def time_steps(
     best: dict[AnySpec, Timing] = {}
     for spec in [*specs] * N_ROUNDS:
         try:
-            timing = time_step(spec, images, recipe, precision, graphed)
+            timing = time_step(spec, images, recipe, precision, graphed, most_macs)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -184,15 +189,15 @@ def time_steps(
 
 def time_step(
     spec: AnySpec, images: SplitImages, recipe: Recipe, precision: str = "fp32", graphed: Graph = False,
-    most_macs: int = STEP_MACS,
+    most_macs: float = STEP_MACS,
 ) -> Timing:  # fmt: skip
     """The least time of `N_STEPS` training steps after a first one, or after it was recorded as a CUDA graph.
 
     On a CPU the batch is cut so that it takes at most `most_macs` MACs; the timing's recipe has the batch size used.
     """
     batch = min(recipe.batch_size, len(images.train))
-    if images.mean.device.type == "cpu":
-        batch = min(batch, max(MIN_TIMED, most_macs // cost(spec).macs))
+    if images.mean.device.type == "cpu" and most_macs < inf:
+        batch = int(min(batch, max(MIN_TIMED, most_macs // cost(spec).macs)))
     n_before = N_WARM_UP + 1 if graphed else 1
     recipe = replace(recipe, batch_size=max(2, batch), epochs=N_STEPS + n_before)
     trainer = Trainer(build(spec), images, recipe, precision=precision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple, replace
+from math import inf
 from types import SimpleNamespace
 
 import numpy as np
@@ -137,7 +138,7 @@ def test_a_recorded_step_is_timed_when_it_is_replayed(images: SplitImages, monke
 
 def test_a_batch_is_cut_to_what_is_quickly_timed(images: SplitImages) -> None:
     macs, recipe = cost(SMALL).macs, replace(SGD, batch_size=1_000)
-    for most_macs, batch_size in (20 * macs, 20), (1, module.MIN_TIMED), (module.STEP_MACS, 60):
+    for most_macs, batch_size in (20 * macs, 20), (1, module.MIN_TIMED), (module.STEP_MACS, 60), (inf, 60):
         assert time_step(SMALL, images, recipe, most_macs=most_macs).recipe.batch_size == batch_size
 
 
