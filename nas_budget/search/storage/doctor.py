@@ -152,6 +152,12 @@ def _set_aside(path: Path) -> Callable[[], None]:
 
 # A search.
 
+READERS: dict[str, Callable[[Path], Any]] = {
+    paths.TRIALS_TABLE: lambda folder: read_trials(folder / paths.TRIALS_TABLE),
+    paths.STUDY_SETTINGS: lambda folder: read_config(folder).to_dict(),
+}
+"""What reads files that gained columns or keys from version to version."""
+
 
 def _of_search(folder: Path) -> Iterator[Finding]:
     rows, table_problem = _rows(folder)
@@ -267,7 +273,17 @@ def _files(folder: Path, settings: StudyConfig, study: optuna.Study) -> Iterator
                 yield Finding(here, "missing", "written from the study", _replaced(here, content))
             elif here.read_bytes() != content:
                 problem = "is not what the study holds: damaged, or of before the last trials"
+                if name in READERS and _read_alike(READERS[name], folder, fresh):
+                    problem = "says what the study holds, as an earlier version wrote it"
                 yield Finding(here, problem, "written from the study", _replaced(here, content))
+
+
+def _read_alike(read: Callable[[Path], Any], folder: Path, fresh: Path) -> bool:
+    """Whether a file of a folder is read as the same that was written from the study."""
+    try:
+        return bool(read(folder) == read(fresh))
+    except NasBudgetError:
+        return False
 
 
 def _trial_folders(folder: Path, settings: StudyConfig, study: optuna.Study) -> Iterator[Finding]:

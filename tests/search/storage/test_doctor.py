@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from filelock import FileLock
 from optuna.trial import TrialState
 
 from nas_budget.errors import StudyError
-from nas_budget.records.trials import read_trials
+from nas_budget.records.trials import LATER, read_trials
 from nas_budget.search.storage.doctor import examine, repair
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.train.data.dataset import Dataset
@@ -160,6 +161,18 @@ def test_a_derived_file_is_written_anew_and_the_damaged_one_kept(folder: Path, n
     damage(folder / file)
     assert repair(folder)[1] == []
     assert files(folder) == before | kept | ({f"{file}.damaged-2": damaged} if damaged else {})
+
+
+def test_a_folder_of_an_earlier_version_is_not_called_damaged(folder: Path) -> None:
+    before, table, settings = files(folder), folder / TABLE, folder / "settings.json"
+    pd.read_csv(table, dtype=str, keep_default_na=False).drop(columns=[*LATER]).to_csv(table, index=False)
+    recorded = json.loads(settings.read_text())
+    del recorded["budget"]["activation_format"], recorded["space"]["activation"]
+    settings.write_text(json.dumps(recorded))
+    found = {finding.path.name: finding.problem for finding in examine(folder)}
+    assert found == dict.fromkeys([TABLE, "settings.json"], "says what the study holds, as an earlier version wrote it")
+    assert repair(folder)[1] == []
+    assert before.items() <= files(folder).items()
 
 
 @pytest.mark.parametrize("file", [TABLE, "best.json", "settings.json", "finalists.csv"])
