@@ -34,7 +34,7 @@ PICTURES: dict[str, tuple[Path, int | str | None]] = {
     "auto-5M": (RESULTS / "auto-5M", HEIGHT),
     "report": (RESULTS / "cifar10-150k", HEIGHT),
     "report-whole": (RESULTS / "cifar10-150k", WHOLE),
-    "run": (RESULTS / "cifar10-150k-best-fast", 1010),
+    "run": (RESULTS / "laptop-5m-best-90m", 1010),
     "run-whole": (RESULTS / "cifar10-150k-best-fast", WHOLE),
     "mistakes": (RESULTS / "cifar10-150k-best-fast", "section:has(.thumbnails)"),
     "space": (ROOT / "studies" / "cifar10-150k.toml", 1340),
