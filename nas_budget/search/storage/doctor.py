@@ -17,7 +17,7 @@ from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial
 from safetensors import SafetensorError, safe_open
 
-from nas_budget.arch.spec import spec_from_dict
+from nas_budget.arch.spec import spec_from_dict, spec_from_json
 from nas_budget.errors import ModelError, NasBudgetError, StudyError
 from nas_budget.records import paths
 from nas_budget.records.atomic_write import write_whole
@@ -186,7 +186,10 @@ def _rows(folder: Path) -> tuple[list[TrialRecord], str]:
     if not path.exists():
         return [], ""
     try:
-        return read_trials(path), ""
+        rows = read_trials(path)
+        for row in rows:
+            spec_from_json(row.spec)  # the last row of a table that was cut may have half of it
+        return rows, ""
     except NasBudgetError as error:
         return [], _without(path, error)
 
