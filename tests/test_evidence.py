@@ -89,6 +89,7 @@ def test_a_step_has_the_name_of_the_folder_that_it_leaves(path: Path) -> None:
         option = dict(pairwise(words))
         source = option.get("--study", words[2]).removeprefix("{runs}/").removesuffix(".toml").removeprefix("studies/")
         recipe = option.get("--recipe", "paper" if source == "reference" else "strong")
+        recipe = option.get("--time", recipe)  # it chooses the recipe
         best = f"{source}-best" if "--study" in words else source
         assert option.get("--name", best if words[1] == "search" else f"{best}-{recipe}") == step.name
 

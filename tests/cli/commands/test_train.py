@@ -141,7 +141,7 @@ def test_a_time_gives_the_epochs_and_a_resumed_run_keeps_them(
 ) -> None:
     def train(time: str, *given: object, epoch_s: float = 20) -> Ran:
         speed = TimeModel(per_image=epoch_s / (7 * 64 + 50 / 3))
-        monkeypatch.setattr(epochs_in_time, "calibrate", lambda *_: speed)
+        monkeypatch.setattr(epochs_in_time, "calibrate", lambda *_, **__: speed)
         return run("train", *BRIEF, "--data", npz, "--runs-dir", tmp_path, "--time", time, *given)
 
     plan = "time     about 40 s of training, from a few timed steps: 2 epochs in 1m; twice the time: 5 epochs"
@@ -213,7 +213,7 @@ def test_the_best_of_a_search_gets_its_long_run(run: Run, npz: Path, tmp_path: P
 
 
 def test_evaluate_agrees_with_the_run_and_tells_what_does_not_fit(run: Run, train: Run, tmp_path: Path) -> None:
-    train("--set", "recipe.ema=0.2")
+    train("--set", "recipe.ema=0.2", "--precision", "fp32")  # as evaluate has it
     (seed,) = read_result(tmp_path / "4-8-brief").seeds
     evaluate = ("evaluate", tmp_path / "4-8-brief")
     plain, ema = (run(*evaluate, "--json", *more).json for more in ([], ["--ema"]))
@@ -222,7 +222,9 @@ def test_evaluate_agrees_with_the_run_and_tells_what_does_not_fit(run: Run, trai
     assert (plain["images"], plain["part"], ema["weights"]) == (100, "test", "ema")
     assert "of 500 train images" in run(*evaluate, "--part", "train").out
     save_npz(tmp_path / "more.npz", classes=np.array([f"c{i}" for i in range(12)]))
-    assert run(*evaluate, "--data", tmp_path / "more.npz").refused(2, "12 classes; the network takes")
+    ran = run(*evaluate, "--data", tmp_path / "more.npz")
+    assert (ran.code, ran.out) == (2, "")
+    assert "12 classes; the network takes" in ran.err
     assert run(*evaluate, "--part", "all").refused(2, "allowed are test, train")
     assert run("evaluate", tmp_path / "nowhere").refused(2, "nowhere: no such folder")
 
