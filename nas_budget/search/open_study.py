@@ -298,7 +298,7 @@ def join_search(
     for note in found.notes:
         on_message(note)
     choose_precision(settings.precision, found.device)
-    if settings.graph and found.device.type != "cuda":
+    if settings.graph is True and found.device.type != "cuda":
         raise UsageError(f"study {name} trains by CUDA graphs; the device here is {found.name}")
     dataset = open_dataset(settings.data_name, data_dir, on_message)
     if dataset.digest != settings.data_digest:
