@@ -39,6 +39,11 @@ UNUSABLE = {
         "--data shapes --family broken:Net",
         "--data shapes --images all --set data.validation_images=1M",
     ],
+    "worker": [
+        "missing --storage sqlite:///missing.db", "missing.toml --storage sqlite:///missing.db",
+        "damaged.toml --storage sqlite:///missing.db", "missing --storage sqlite:///damaged.db",
+        "missing --storage nonsense://x", "missing --storage-file missing.txt", "missing --storage-file damaged.db",
+    ],
     "init": ["missing"],
     "ls": ["damaged.json"],
     "show": ["missing", "damaged", "run"],

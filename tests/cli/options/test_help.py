@@ -35,7 +35,7 @@ def test_help_fits_eighty_columns_cuts_no_word_and_has_examples_of_options_there
 
 
 def test_commands_stand_in_order() -> None:
-    shown = "count fit explore search init ls show report dashboard doctor train evaluate predict export data"
+    shown = "count fit explore search worker init ls show report dashboard doctor train evaluate predict export data"
     assert re.findall(r"^│ (\w+)  ", help_of(""), re.MULTILINE) == shown.split()
 
 

@@ -24,13 +24,20 @@ def to_quantize(made: Model, n: int = 48) -> QuantizationImages:
 
 
 def save_images(path: Path, made: Model, n_train: int = 60, n_test: int = 30) -> None:
-    """A data set in our form that a network takes: random images, with the classes that it puts them into."""
+    """A data set in our form that a network takes: random images, those to test with in the classes it puts them into.
+
+    Those to train with are of every class in turn: a class without any would be warned of.
+    """
     assert isinstance(made.spec, ResNetSpec)
-    arrays = {}
-    for part, n in ("train", n_train), ("test", n_test):
-        images = images_of(made.spec, n)
-        arrays |= {f"{part}_images": images.numpy(), f"{part}_labels": logits_of(made, images).argmax(1).numpy()}
-    np.savez(path, classes=np.array(made.classes), **arrays)
+    train, test = images_of(made.spec, n_train), images_of(made.spec, n_test)
+    np.savez(
+        path,
+        classes=np.array(made.classes),
+        train_images=train.numpy(),
+        train_labels=np.arange(n_train) % made.spec.classes,
+        test_images=test.numpy(),
+        test_labels=logits_of(made, test).argmax(1).numpy(),
+    )
 
 
 def relative_error(logits: torch.Tensor, expected: torch.Tensor) -> float:
