@@ -25,25 +25,12 @@ from nas_budget.search.workers.search_runner import torch_trainer
 from nas_budget.search.workers.trial_runner import run_trials
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.split import split_images
+from tests.search.conftest import Clock
 from tests.search.studies import CPU, settings
 
 ABOUT = {"device": "a CPU", "versions": "of today", "worker_index": 0}
 COMPLETE = Decision(TrialState.COMPLETE)
 Start = Callable[..., Coordinator]
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from nas_budget.search.workers.events import Event, TrialEpoch, TrialFinished, T
 from nas_budget.search.workers.search_runner import Search
 from nas_budget.search.workers.trainer import CandidateTraining, Kept
 from nas_budget.train.data.dataset import Dataset
+from tests.search.conftest import Clock
 from tests.search.studies import settings
 
 Join = Callable[[], TrialStore]
@@ -34,20 +35,6 @@ Join = Callable[[], TrialStore]
 @pytest.fixture(autouse=True)
 def _quiet() -> None:
     quiet_optuna()
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

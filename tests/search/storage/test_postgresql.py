@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from nas_budget.search.storage import leases
@@ -16,6 +24,7 @@ from nas_budget.search.workers import scheduler
 from nas_budget.search.workers.events import TrialEpoch, TrialFinished, TrialStarted
 from nas_budget.train.data.dataset import Dataset
 from tests import postgres
+from tests.cli.processes import wait_until
 from tests.conftest import Run
 from tests.postgres import PASSWORD, Postgres
 from tests.search.storage.test_leases import searching, states
@@ -35,6 +44,14 @@ def url(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> str:
     quiet_optuna()
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     return server.url(uuid.uuid4().hex)
+
+
+@pytest.fixture
+def storage(url: str) -> Iterator[RDBStorage]:
+    """The storage at that address; its connections are closed in the end, or psycopg would warn in a later test."""
+    opened = RDBStorage(url)
+    yield opened
+    opened.engine.dispose()
 
 
 def test_machines_that_look_alike_take_nothing_of_each_other_that_lives(
@@ -103,3 +120,47 @@ def test_a_wrong_password_is_told_in_a_line_and_not_repeated(
 
 def test_a_database_without_a_study_is_told_in_a_line(run: Run, url: str) -> None:
     assert run("worker", "a", "--storage", url).refused(2, "holds no study a (it is empty)")
+
+
+def worker(url: str, folder: Path) -> subprocess.Popen[str]:
+    """A worker that is process 1 of its machine, as in a container: all of them have one host name too."""
+    command = [sys.executable, "-m", "nas_budget", "worker", "a", "--storage", url, "--runs-dir", folder]
+    alone = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    return subprocess.Popen(
+        [*alone, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def can_be_alone() -> bool:
+    """Whether processes here may have numbers of their own."""
+    tried = ["unshare", "--pid", "--fork", "--mount-proc", "true"]
+    return bool(shutil.which("unshare")) and not subprocess.run(tried, capture_output=True, check=False).returncode
+
+
+@pytest.mark.slow
+def test_containers_finish_a_study_though_one_is_killed(
+    run: Run, quick: list[object], tmp_path: Path, url: str, storage: RDBStorage
+) -> None:
+    if not can_be_alone():
+        pytest.skip("processes cannot have numbers of their own here")
+    asked = [*quick, "--name", "a", "--storage", url, "--pruner", "none", "--proxy", "none", "--epochs", 60]
+    assert run(*asked, "--trials", 1).code == 0
+    study = optuna.load_study(study_name="a", storage=storage)
+    recorded = study.user_attrs["settings"]
+    study.set_user_attr("settings", {**recorded, "search": {**recorded["search"], "trials": 8}})
+    containers = [worker(url, tmp_path / name) for name in ("one", "two")]
+    wait_until(lambda: len({trial.user_attrs["worker"] for trial in study.get_trials()[1:]}) == 2)
+    running = {t.number for t in study.get_trials(states=(TrialState.RUNNING,))}
+    containers[0].send_signal(signal.SIGKILL)
+    began = time.monotonic()
+    out, err = containers[1].communicate(timeout=600)
+    assert containers[1].returncode == 0, err
+    trials = [trial for trial in study.get_trials() if trial.state != TrialState.FAIL]
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 8
+    resumed = [trial.number for trial in trials if trial.user_attrs.get("resumed")]
+    assert len(resumed) == 1
+    assert resumed[0] in running
+    assert time.monotonic() - began > leases.GONE_S - leases.BEAT_S
+    containers[0].communicate(timeout=60)
+    assert out.startswith("a: ")
