@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import random
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import cache
+from importlib.metadata import packages_distributions
 from itertools import pairwise
 from pathlib import Path
 
@@ -78,6 +80,21 @@ def test_every_step_is_a_command_that_is_there(path: Path, run: Callable[..., Ra
             continue
         known = run(words[0], "--help").out if program == "nas-budget" else help_of(words[0])
         assert all(word.split("=")[0] in known for word in words if word.startswith("--")), step.command
+
+
+def test_the_tests_of_the_plan_for_a_gpu_need_only_what_is_carried_there() -> None:
+    (step,) = (step for step in evidence.read_plan(evidence.PLAN) if "pytest" in step.command)
+    files = {ROOT / word for word in shlex.split(step.command) if word.startswith("tests/")}
+    marked = {path for path in ROOT.glob("tests/**/test_*.py") if f"mark.{'gpu'}" in path.read_text()}
+    assert files == marked
+    carried = {*gather.needed("3.12", ["torchvision"]), *gather.THERE[:1]}
+    owners = packages_distributions()
+    for path in [*files, ROOT / "tests" / "conftest.py", ROOT / "tests" / "report" / "browsing.py"]:
+        for node in ast.parse(path.read_text()).body:
+            named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            named += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for top in {name.split(".")[0] for name in named} - sys.stdlib_module_names - {"nas_budget", "tests"}:
+                assert {*map(str.lower, owners[top])} & carried, (path, top)
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda p: p.stem)

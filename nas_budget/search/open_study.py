@@ -99,7 +99,8 @@ class Opened:
         if self.latencies:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(self.folder / LATENCIES, self.latencies.to_csv())
-        gpus = visible_gpus(self.settings.device, self.found.unusable) if self.is_dealt_out else ()
+        is_cuda = self.device.type == "cuda"
+        gpus = visible_gpus(self.settings.device, self.found.unusable) if is_cuda else ()
         return Search(self.settings, self.images, self.folder, should_stop, self.data_dir, gpus, workers, joins)
 
     @property

@@ -82,6 +82,21 @@ def epoch(trainer: Trainer) -> dict[str, Any]:
     }
 
 
+def automatic(recipe: Recipe) -> dict[str, Any]:
+    """What waits in the first steps of a training that records where that is faster, and in those after them."""
+    trainer = trainer_of(SMALL, recipe, "bf16")
+    trainer.record("auto")
+    trainer.network.train()
+    (chosen, *_) = trainer.begin(1)
+    with Watch() as first:
+        for _ in range(N_WARM_UP + 1):
+            trainer.step(chosen)
+    with Watch() as later:
+        for _ in range(2):
+            trainer.step(chosen)
+    return {"first": sorted({*first.faults}), "later": sorted({*later.faults})}
+
+
 def recorded(recipe: Recipe) -> dict[str, Any]:
     """Where two trainings record their steps on the second device, and what a replay launches."""
     found: dict[str, Any] = {}
@@ -124,6 +139,7 @@ def main(recipe: Recipe) -> None:
             found[case] = epoch(trainer)
         found["reference"] = epoch(trainer_of(REFERENCE, recipe, "bf16"))
         found["recorded"] = recorded(recipe)
+        found["automatic"] = automatic(recipe)
         found["statistics"] = statistics()
     sys.stdout.write(json.dumps(found) + "\n")
 

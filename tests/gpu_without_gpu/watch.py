@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -49,8 +50,17 @@ class Watch(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.operators: list[tuple[str, str, tuple[Any, ...]]] = []
+        self.patched = patch.object(torch.cuda, "synchronize", lambda *_: self.fault("waits for synchronize"))
         self.faults: list[str] = []
         self.devices: set[str] = set()
+
+    def __enter__(self) -> Watch:
+        self.patched.start()
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self.patched.stop()
+        super().__exit__(*error)
 
     def counts(self, start: int = 0) -> Counter[str]:
         """How often each operator ran, from the one of this number on."""

@@ -15,7 +15,7 @@ import torch
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from nas_budget.errors import StoppedError, StorageError
+from nas_budget.errors import SpoiledDeviceError, StoppedError, StorageError
 from nas_budget.records.formatting import seconds_in_words
 from nas_budget.records.paths import FINALIST_FOLDERS, TRIAL_CHECKPOINT, TRIAL_FOLDERS
 from nas_budget.search.config.proxy import BASE_SHARE
@@ -24,7 +24,15 @@ from nas_budget.search.storage.optuna_adapter import clear_errors, quiet_optuna
 from nas_budget.search.storage.storage import only_runner, open_study
 from nas_budget.search.storage.tables import StudyTables, row_of, versions
 from nas_budget.search.storage.trial_store import TrialStore, release
-from nas_budget.search.workers.events import Event, FinalistFinished, SearchEnded, TrialFinished, WorkerLost
+from nas_budget.search.workers.events import (
+    SPOILED_EXIT,
+    Event,
+    FinalistFinished,
+    SearchEnded,
+    TrialFinished,
+    TrialStarted,
+    WorkerLost,
+)
 from nas_budget.search.workers.part import SearchPart
 from nas_budget.search.workers.process_pool import WorkerPool
 from nas_budget.search.workers.scheduler import drop_checkpoint, epochs_in
@@ -123,6 +131,7 @@ class Search:
     Attributes:
         study: Optuna's study.
         tables: Rows and files of the study.
+        is_spoiled: Whether this process can use its GPU no more.
     """
 
     def __init__(
@@ -138,6 +147,7 @@ class Search:
         self.data_dir = data_dir
         self.gpus = gpus
         self.workers, self.joins = workers, joins
+        self.is_spoiled = False
         self.study: Study = open_study(settings, folder, versions(), should_stop=should_stop, joins=joins)
         self.tables = StudyTables(settings, self.study, folder, versions(), should_stop, joins=joins)
 
@@ -249,7 +259,23 @@ class Search:
         """The events of this process, of several of this machine, or of other workers."""
         if self.workers:
             return self.workers.events(part)
-        if self.settings.workers == 1:
-            return events_of(part, self.trainer, self.should_stop)
+        if self.settings.workers == 1 and not self.is_spoiled:
+            return self._trained_here(part)
         job = LocalWorker(part, self.data_dir, self.gpus)
         return WorkerPool(self.settings.workers, self.should_stop, job.environment).events(job)
+
+    def _trained_here(self, part: SearchPart) -> Iterator[Event]:
+        """The events of this process. Where it can use its GPU no more, a worker process takes its place."""
+        trial: TrialStarted | None = None
+        try:
+            for event in events_of(part, self.trainer, self.should_stop):
+                trial = event if isinstance(event, TrialStarted) else trial
+                trial = None if isinstance(event, TrialFinished | FinalistFinished) else trial
+                yield event
+        except SpoiledDeviceError:
+            if not isinstance(self.trainer, TorchTrainer):
+                raise
+            self.is_spoiled = True
+        if self.is_spoiled:
+            yield WorkerLost(0, SPOILED_EXIT, trial.number if trial else None, bool(trial and trial.finalist))
+            yield from self._trained(part)

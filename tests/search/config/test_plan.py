@@ -77,6 +77,19 @@ def test_the_time_is_the_mean_over_the_queue_and_many_proposals(
     assert set(timed) <= set(proposals)
 
 
+def test_steps_are_timed_as_they_will_be_taken(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+
+    def calibrate(*arguments: object) -> TimeModel:
+        given.extend(arguments[3:])
+        return SPEED
+
+    monkeypatch.setattr(plan, "calibrate", calibrate)
+    settings = replace(settings_of(dataset), precision="bf16", graph=True)
+    make_plan(settings, split_images(dataset, CPU, settings.n_train, settings.n_validation), n_left=1)
+    assert given == ["bf16", True]
+
+
 def test_a_few_of_the_cheaper_proposals_are_timed(dataset: Dataset) -> None:
     proposals = propose(settings_of(dataset), plan.N_PROPOSED)
     chosen = to_time(proposals)

@@ -20,13 +20,13 @@ from nas_budget.records.predictions import read_predictions
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.tables import StudyTables, candidate_of
 from nas_budget.search.storage.trial_store import TrialStore
-from nas_budget.search.workers import process_pool, trainer, trial_runner
+from nas_budget.search.workers import process_pool, search_runner, trainer, trial_runner
 from nas_budget.search.workers.events import SearchEnded, TrialFinished, TrialStarted, WorkerLost
 from nas_budget.search.workers.part import SearchPart
 from nas_budget.search.workers.scheduler import Assignment, SearchScheduler, was_done
 from nas_budget.search.workers.search_runner import LocalWorker, Search, visible_gpus
 from nas_budget.search.workers.trial_runner import TrialRunner
-from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.data.dataset import Dataset, open_npz
 from nas_budget.train.engine import loop
 from tests.search.studies import make
 
@@ -247,9 +247,9 @@ def test_a_trial_that_fails_does_not_end_the_search(
     assert "long story" in (tmp_path / "trials" / str(failed[0].number) / "error.txt").read_text()
 
 
-def test_a_trial_that_spoils_the_gpu_is_trained_once_more_by_another_process(
-    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def spoiling(monkeypatch: pytest.MonkeyPatch) -> list[ResNetSpec]:
+    """The first network of this process spoils its GPU; the networks that it has built."""
     calls: list[ResNetSpec] = []
     real = trainer.build
 
@@ -260,21 +260,68 @@ def test_a_trial_that_spoils_the_gpu_is_trained_once_more_by_another_process(
         return real(spec, seed)
 
     monkeypatch.setattr(trainer, "build", spoils)
-    monkeypatch.setattr(trainer.TorchTrainer, "release", lambda self: None)
+    return calls
+
+
+@pytest.mark.slow
+def test_a_trial_that_spoils_the_gpu_is_trained_once_more_by_a_process_of_its_own(
+    tmp_path: Path, npz: Path, spoiling: list[ResNetSpec]
+) -> None:
+    search = make(open_npz(npz, str(npz)), tmp_path)  # a process of its own can open it by that name
+    events = list(search.events())
+    (lost,) = [event for event in events if isinstance(event, WorkerLost)]
+    assert (lost.trial, lost.finalist) == (0, False)
+    assert lost.cause == "could use its GPU no more"
+    started = [(event.number, event.resumed) for event in events if isinstance(event, TrialStarted)]
+    assert started[:2] == [(0, False), (0, True)]
+    assert search.tables.finished() == 4
+    assert len(spoiling) == 1  # this process has trained no other
+    assert not [r for r in search.tables.rows() if r.state == "failed"]
+
+
+def test_a_trial_that_spoils_the_gpu_twice_has_failed_and_the_others_go_on(
+    dataset: Dataset, tmp_path: Path, spoiling: list[ResNetSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Elsewhere:
+        """Processes that are in fact this one, each with a GPU that can be used."""
+
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        def events(self, job: LocalWorker) -> Any:
+            for _ in range(2):
+                try:
+                    yield from search_runner.events_of(job.part, search.trainer, lambda: False)
+                except SpoiledDeviceError:
+                    yield WorkerLost(0, 1)
+
+    monkeypatch.setattr(search_runner, "WorkerPool", Elsewhere)
     search = make(dataset, tmp_path)
+    list(search.events())
+    failed = [r for r in search.tables.rows() if r.state == "failed"]
+    assert [r.reason for r in failed] == ["RuntimeError: CUDA error: an illegal memory access was encountered"]
+    assert search.tables.finished() == 4
+    assert spoiling.count(spoiling[0]) == 2
+
+
+def test_a_gpu_that_is_spoiled_under_a_trainer_of_ones_own_ends_the_search(
+    dataset: Dataset, tmp_path: Path, spoiling: list[ResNetSpec]
+) -> None:
+    search = make(dataset, tmp_path)
+    search.trainer = Own(search.trainer)
     with pytest.raises(SpoiledDeviceError, match="can use its GPU no more .CUDA error: an illegal memory access"):
         list(search.events())
     assert [t.state for t in search.study.get_trials()] == [TrialState.RUNNING]
-    again = make(dataset, tmp_path)
-    with pytest.raises(SpoiledDeviceError):
-        list(again.events())
-    failed = [r for r in again.tables.rows() if r.state == "failed"]
-    assert [r.reason for r in failed] == ["RuntimeError: CUDA error: an illegal memory access was encountered"]
-    last = make(dataset, tmp_path)
-    list(last.events())
-    assert last.tables.finished() == 4
-    assert calls[0] == calls[1]
-    assert calls.count(calls[0]) == 2
+
+
+class Own:
+    """A trainer that is not the program's, so that no other process can make one."""
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,21 @@ def test_normalised_images_that_train_have_mean_zero_and_deviation_one_channels_
     assert ready.std((0, 2, 3), correction=0).tolist() == pytest.approx([1] * 3, rel=1e-5)
 
 
+class OnMps(Tensor):
+    """A tensor that says that it lies on an Apple GPU."""
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return torch.device("mps")
+
+
+def test_normalised_images_of_an_apple_gpu_are_contiguous() -> None:
+    split = split_images(of_five(200), CPU, 100, 20)
+    images = split.train.images
+    assert not normalized(images, split).is_contiguous()
+    assert normalized(images.as_subclass(OnMps), split).is_contiguous()
+
+
 @settings(max_examples=60)
 @given(LABELS, st.data())
 def test_validation_and_training_images_are_apart_and_keep_their_labels(labels: Labels, data: st.DataObject) -> None:

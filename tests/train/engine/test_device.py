@@ -183,3 +183,14 @@ def test_draws_follow_from_the_seed_within_and_continue_as_before_afterwards() -
         assert torch.equal(torch.rand(2), torch.rand(2, generator=torch.Generator().manual_seed(3)))
         raise ValueError("ends it")
     assert torch.equal(torch.cat([*found, torch.rand(2)]), expected)
+
+
+def test_generators_of_an_apple_gpu_start_from_the_seed_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[object] = []
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: "before")
+    monkeypatch.setattr(torch.mps, "set_rng_state", done.append)
+    monkeypatch.setattr(torch.mps, "manual_seed", done.append)
+    with pytest.raises(ValueError, match="ends it"), seeded(torch.device("mps"), 3):
+        assert done == [3]
+        raise ValueError("ends it")
+    assert done == [3, "before"]
