@@ -6,6 +6,7 @@ import json
 import tomllib
 import unicodedata
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,28 @@ def printable(text: str) -> str:
 
 def _is_command(character: str) -> bool:
     return character != "\n" and (unicodedata.category(character) in COMMANDS or character in TURNS)
+
+
+def read_factor(text: str) -> float:
+    """The number of a text such as "1/8" or "0.125".
+
+    It is no `Fraction`: "1e999999999" would be a number of as many digits, which takes hours and all memory.
+
+    Raises:
+        ValueError: It is no number, or none that is finite.
+
+    Examples:
+        >>> read_factor("1/8"), read_factor("6")
+        (0.125, 6.0)
+    """
+    above, _, below = text.partition("/")
+    try:
+        number = float(above) / float(below or 1)
+    except ZeroDivisionError:
+        raise ValueError(f"{text!r} divides by zero") from None
+    if not isfinite(number):
+        raise ValueError(f"{text!r} is no finite number")
+    return number
 
 
 def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:

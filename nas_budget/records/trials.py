@@ -16,6 +16,9 @@ from nas_budget.records.field_table import is_strange
 from nas_budget.records.paths import trials_table
 from nas_budget.records.statistics import pareto_front
 
+MOST_COUNT = 10**9
+"""More epochs, parts of a batch and seconds of an epoch than there are anywhere."""
+
 
 @dataclass(frozen=True)
 class EpochResult:
@@ -40,6 +43,31 @@ class EpochResult:
     seconds: float
     micro_batches: int = 1
     not_recorded: str = ""
+
+    @classmethod
+    def from_json(cls, values: Any) -> EpochResult:
+        """The result that a file holds of an epoch.
+
+        Raises:
+            ValueError: It is none, or has a number of another kind.
+        """
+        try:
+            result = cls(**values)
+        except TypeError:
+            raise ValueError("holds no epoch") from None
+        counts = (result.epoch, result.micro_batches)
+        losses = (result.train_loss, result.validation_loss, result.accuracy)
+        numbers = (*losses, result.learning_rate, result.seconds)
+        kinds: list[tuple[tuple[Any, ...], Any]] = [
+            (counts, int),
+            (numbers, int | float),
+            ((result.not_recorded,), str),
+        ]
+        if not all(isinstance(each, kind) for group, kind in kinds for each in group):
+            raise ValueError("an epoch has a value of another kind")
+        if min(counts) < 1 or max(counts) > MOST_COUNT or not 0 <= result.seconds <= MOST_COUNT:
+            raise ValueError("an epoch has a number that none has")
+        return result
 
     @property
     def diverged(self) -> bool:

@@ -145,10 +145,19 @@ def run_search(
         ) from None
     finally:
         if search.tables.known_rows():
-            from nas_budget.cli.jobs.report import try_to_write_page  # loads what draws, at last
-
-            has_page = try_to_write_page(search.folder)
+            has_page = _has_page(search.folder)
     return search, missing, has_page
+
+
+def _has_page(folder: Path) -> bool:
+    """Whether the page was written; it never hides how the search ended."""
+    try:
+        from nas_budget.cli.jobs.report import try_to_write_page  # loads what draws, at last
+    except (ImportError, MemoryError) as error:  # under a limit of memory a library may find no room
+        reason = f"{type(error).__name__}: {error}"
+        log(f"the page was not written ({reason}); make it with nas-budget report {folder}")
+        return False
+    return try_to_write_page(folder)
 
 
 def _missing(event: Event) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ from nas_budget.arch.spec import AnySpec, spec_from_json
 from nas_budget.cli.options.completion import ACTIVATIONS, BLOCKS, NUMBER_FORMATS
 from nas_budget.cli.options.declare import BUDGET, NETWORK, option
 from nas_budget.errors import SpecError, UsageError
-from nas_budget.untrusted import read_text
+from nas_budget.untrusted import read_factor, read_text
 
 EXAMPLES = {
     "channels": "32,64,128",
@@ -181,16 +180,8 @@ def _value(name: str, text: str) -> Any:
         return float(text)
     if name in ("block", "activation") or (name == "pool" and text == "global"):
         return text
-    numbers = [_expansion(part) if name == "expansions" else int(part) for part in text.split(",")]
+    numbers = [read_factor(part) if name == "expansions" else int(part) for part in text.split(",")]
     return numbers if name == "channels" or len(numbers) > 1 else numbers[0]
-
-
-def _expansion(text: str) -> float:
-    """A number of a text such as "6", "0.25" or "1/4"."""
-    try:
-        return float(Fraction(text))
-    except (ZeroDivisionError, OverflowError):
-        raise ValueError(text) from None
 
 
 def read_spec(file: Path) -> AnySpec:

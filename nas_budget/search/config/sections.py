@@ -6,7 +6,6 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Collection, Mapping
-from fractions import Fraction
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
@@ -17,6 +16,7 @@ from nas_budget.arch.latency import parse_latency
 from nas_budget.errors import QuantityError
 from nas_budget.space.space import SearchSpace
 from nas_budget.train.optim.recipe import RECIPES, Recipe
+from nas_budget.untrusted import read_factor
 
 CLOSED = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 NUMBER_FORMATS = tuple(BYTES_PER_NUMBER)
@@ -70,8 +70,8 @@ def _factor(value: Any) -> Any:
     if not isinstance(value, str) or value == "auto":
         return value
     try:
-        return 1.0 if value == "none" else float(Fraction(value))
-    except (ValueError, ZeroDivisionError):
+        return 1.0 if value == "none" else read_factor(value)
+    except ValueError:
         raise ValueError(f'{value!r} is no factor; write "1/8", 0.125, "none" or "auto"') from None
 
 

@@ -55,6 +55,17 @@ class Journal(JournalFileBackend):
         super().__init__(str(path), MendingLock(path))
         self.path = path
 
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Append records.
+
+        Raises:
+            OSError: They cannot be written; it names the file, which a write of the system does not.
+        """
+        try:
+            super().append_logs(logs)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, error.filename or str(self.path)) from None
+
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """The records from this one on.
 

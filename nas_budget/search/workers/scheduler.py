@@ -413,8 +413,8 @@ def epochs_in(folder: Path) -> list[EpochResult]:
     if (file := folder / TRIAL_EPOCHS).exists():
         for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                found.append(EpochResult(**read_json(line)))
-            except (ValueError, TypeError):
+                found.append(EpochResult.from_json(read_json(line)))
+            except ValueError:
                 break
     return found
 

@@ -163,10 +163,11 @@ def _resumed(kept: Kept, trainers: Sequence[Trainer], candidate: Candidate) -> l
         names = [name for name in wanted if known.get(name) != wanted[name]]
         raise ModelError(f"{kept.file}: is of a training with another {' and '.join(names)}")
     try:
-        past = [EpochResult(**epoch) for epoch in values["epochs"]]
-    except (KeyError, TypeError):
+        past = [EpochResult.from_json(epoch) for epoch in values["epochs"]]
+    except (KeyError, TypeError, ValueError):
         past = []
-    if not 0 < len(past) < candidate.recipe.epochs:
+    is_in_order = [result.epoch for result in past] == [*range(1, len(past) + 1)]
+    if not is_in_order or not 0 < len(past) < candidate.recipe.epochs:
         raise ModelError(f"{kept.file}: holds no epochs of this training")
     return past
 

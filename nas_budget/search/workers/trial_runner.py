@@ -31,7 +31,7 @@ from nas_budget.search.workers.scheduler import (
     epochs_in,
 )
 from nas_budget.search.workers.trainer import CandidateTrainer, Kept
-from nas_budget.train.engine.device import is_spoiled
+from nas_budget.train.engine.device import is_out_of_memory, is_spoiled
 
 FAILURES_IN_A_ROW = 5
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -170,7 +170,10 @@ class TrialRunner:
 
     def _fail(self, error: Exception) -> None:
         first_line = (str(error).splitlines() or [""])[0]
-        self.decision = Decision(TrialState.FAIL, f"{type(error).__name__}: {first_line}")
+        reason = f"{type(error).__name__}: {first_line}"
+        if is_out_of_memory(error) and "memory" not in reason.lower():  # oneDNN, for one, does not say so
+            reason = f"not enough memory, even with each batch in parts ({reason})"
+        self.decision = Decision(TrialState.FAIL, reason)
         error_file = self.trial.folder / TRIAL_ERROR
         has_failed_before = error_file.exists()
         write_whole(error_file, traceback.format_exc())

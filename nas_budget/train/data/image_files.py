@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -37,13 +40,25 @@ def read_image(path: Path, size: int, channels: int, fit: str = "crop") -> tuple
     if channels not in MODES:
         raise UsageError(f"image files have 1 or 3 channels, this network takes {channels}")
     try:
-        return prepare_image(path, size, channels, fit)
+        with no_warnings():
+            return prepare_image(path, size, channels, fit)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; give images such as PNG or JPEG files") from None
     except UNREADABLE as error:
         raise DataError(
             f"{path}: cannot be read ({image_problem(error)}); give images such as PNG or JPEG files"
         ) from None
+
+
+@contextmanager
+def no_warnings() -> Iterator[None]:
+    """Silence what Pillow warns of: such an image is read all the same, or its error says more.
+
+    It is for one thread at a time, around all that read images meanwhile: warnings are silenced for a whole process.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def image_problem(error: Exception) -> str:

@@ -16,6 +16,8 @@ from nas_budget.train.engine.weights import fit_tensors, load_tensors, save_tens
 
 FORMAT = "nas-budget checkpoint 3"
 OPTIMIZER = "optimizer."
+MOST_STEPS = 10**9
+"""More than any training has."""
 SHARE = 20
 """A checkpoint is written after each epoch, unless that would take more than one part in so many of the time."""
 
@@ -82,6 +84,9 @@ def _load(path: Path, trainer: Trainer, tensors: Mapping[str, Tensor], place: Ma
                 raise ModelError(f"{path}: is of a training with another optimizer")
             optimizer.state[parameters[int(index)]][key] = _like(parameters[int(index)], tensor)
     trainer.done, trainer.micro_batches = place["done"], place["micro_batches"]
+    for number in trainer.done, trainer.micro_batches - 1:
+        if not isinstance(number, int) or not 0 <= number < MOST_STEPS:
+            raise ValueError(f"{number} steps or micro-batches")
     if place["scaler"]:
         trainer.scaler.load_state_dict(place["scaler"])
 

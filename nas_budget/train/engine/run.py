@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from nas_budget.arch.cost import cost
-from nas_budget.errors import StorageError, TrainingError
+from nas_budget.errors import ModelError, StorageError, TrainingError
 from nas_budget.records import paths
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.training_run import EpochRow, RunResult, SeedResult, read_metrics, read_result, write_result
@@ -127,8 +127,7 @@ class FullTraining:
             row = self._epoch(trainer, epoch)
             self.place |= {"epoch": epoch, "spent_s": self.place["spent_s"] + row.seconds}
             self.rows.append(row)
-            with (self.folder / paths.METRICS).open("a") as file:
-                file.write(_line(row))
+            _append(self.folder / paths.METRICS, _line(row))
             if checkpoints.due or epoch == last:
                 checkpoints.save(paths.checkpoint(self.folder, trainer.seed), [trainer], self.place)
                 self.saved = trainer.seed, epoch
@@ -138,7 +137,7 @@ class FullTraining:
         """Load the seed's checkpoint if there is one. Rows of epochs after it are lost, their time is counted."""
         self.place = {"epoch": 0, "spent_s": 0.0, "lost_s": 0.0}
         if (path := paths.checkpoint(self.folder, trainer.seed)).exists():
-            self.place = load_checkpoint(path, [trainer])
+            self.place = _place(path, load_checkpoint(path, [trainer]), self.settings.recipe.epochs)
             self.saved = trainer.seed, self.place["epoch"]
         before = [row for row in read_metrics(self.folder) if row.seed == trainer.seed]
         self.rows += [row for row in before if row.epoch <= self.place["epoch"]]
@@ -277,3 +276,25 @@ def _line(row: EpochRow) -> str:
 
 def _or_none(value: float) -> float | None:
     return value if isfinite(value) else None
+
+
+def _place(path: Path, values: dict[str, Any], epochs: int) -> dict[str, Any]:
+    """What a checkpoint says of the epochs before it.
+
+    Raises:
+        ModelError: It says something that no training of so many epochs wrote.
+    """
+    epoch, *seconds = (values.get(name) for name in ("epoch", "spent_s", "lost_s"))
+    is_time = all(isinstance(each, int | float) and 0 <= each < float("inf") for each in seconds)
+    if not is_time or not isinstance(epoch, int) or not 0 <= epoch <= epochs:
+        raise ModelError(f"{path}: holds no place in a training of {epochs} epochs; remove it to train this seed anew")
+    return values
+
+
+def _append(path: Path, line: str) -> None:
+    """Add a line to a file; a `StorageError` says why it cannot be written."""
+    try:
+        with path.open("a") as file:
+            file.write(line)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from None

@@ -16,7 +16,14 @@ from nas_budget.train.data.conversion.labels import few_of
 from nas_budget.train.data.conversion.options import ReadOptions
 from nas_budget.train.data.dataset import Images
 from nas_budget.train.data.forms.form import ImageFile, check_room
-from nas_budget.train.data.image_files import UNREADABLE, fitted, image_header, image_problem, prepare_image
+from nas_budget.train.data.image_files import (
+    UNREADABLE,
+    fitted,
+    image_header,
+    image_problem,
+    no_warnings,
+    prepare_image,
+)
 
 AUTO_SIZE, LARGEST_AUTO = 32, 96
 CHANNELS = (1, 3, 4)
@@ -86,9 +93,10 @@ def _for_each(n: int, work: Callable[[int], None], on_share: OnShare) -> None:
     """Do some work for each of n places, on several threads, as decoding leaves Python's lock alone."""
     pool = ThreadPoolExecutor(min(MOST_READERS, os.cpu_count() or 1))
     try:
-        for done, _ in enumerate(pool.map(work, range(n)), 1):
-            if done % 64 == 0 or done == n:
-                on_share(done / n)
+        with no_warnings():
+            for done, _ in enumerate(pool.map(work, range(n)), 1):
+                if done % 64 == 0 or done == n:
+                    on_share(done / n)
     finally:
         pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for all of them
 
