@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import optuna
 import psutil
+from optuna.storages import RDBStorage
 
 from nas_budget.records.paths import JOURNAL, TRIAL_EPOCHS
 from nas_budget.records.trials import read_trials
@@ -30,6 +32,19 @@ PATIENCE_S = 600.0
 
 
 @dataclass(frozen=True)
+class Database:
+    """Where the study lies, if not in a journal.
+
+    Attributes:
+        url: Its address.
+        restart: Ends the server and starts it again; called once, when half of the trials have begun.
+    """
+
+    url: str
+    restart: Callable[[], None]
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a storm came to.
 
@@ -39,6 +54,7 @@ class Outcome:
         repeated: Epochs trained again, by the seconds that they took and what an epoch takes.
         given_up: Trials that lost two workers in one epoch, and failed for that; others took their places.
         problems: What should not be, one line each.
+        restarts: How often the database was started again.
     """
 
     kills: int
@@ -47,36 +63,41 @@ class Outcome:
     repeated: float
     given_up: int
     problems: tuple[str, ...]
+    restarts: int = 0
 
     def __str__(self) -> str:
         """In a sentence."""
         return (
             f"{self.kills} kills, {self.parents} of them of the parent, in {self.seconds:.0f} s; "
-            f"{self.repeated:.1f} epochs trained again; {self.given_up} trials given up; {len(self.problems)} problems"
+            f"{self.repeated:.1f} epochs trained again; {self.given_up} trials given up; "
+            f"{self.restarts} restarts of the database; {len(self.problems)} problems"
         )
 
 
-def storm(runs: Path, n_trials: int, every_s: float, seed: int = 0, options: Sequence[str] = ()) -> Outcome:
+def storm(
+    runs: Path,
+    n_trials: int,
+    every_s: float,
+    seed: int = 0,
+    options: Sequence[str] = (),
+    database: Database | None = None,
+) -> Outcome:
     """Search, and kill one of its processes some seconds after each sign of progress, until it ends by itself."""
     random, began = Random(seed), time.monotonic()
-    command = [
-        sys.executable,
-        "-m",
-        "nas_budget",
-        *SEARCH,
-        "--trials",
-        str(n_trials),
-        "--runs-dir",
-        str(runs),
-        *options,
-    ]
+    where = ["--trials", str(n_trials), "--runs-dir", str(runs)]
+    command = [sys.executable, "-m", "nas_budget", *SEARCH, *where, *options]
+    env = {**os.environ, **({"NAS_BUDGET_STORAGE": database.url} if database else {})}
+    restarts = 0
     kills = parents = 0
     while True:
         with (runs / "storm.err").open("ab") as said:
-            process = subprocess.Popen(command, stdout=said, stderr=said)
+            process = subprocess.Popen(command, stdout=said, stderr=said, env=env)
         while process.poll() is None:
             if not _comes_further(runs / NAME, process):
                 break
+            if database and not restarts and _n_begun(runs / NAME) >= n_trials / 2:
+                restarts += 1
+                database.restart()
             time.sleep(random.uniform(0, 2 * every_s))
             victims = _workers(process)
             if process.poll() is not None or not victims:
@@ -92,9 +113,13 @@ def storm(runs: Path, n_trials: int, every_s: float, seed: int = 0, options: Seq
             break
     process.kill()
     repeated, given_up, problems = _judge(
-        runs / NAME, n_trials, process.wait(), (runs / "storm.err").read_text(errors="replace")
+        runs / NAME, n_trials, process.wait(), (runs / "storm.err").read_text(errors="replace"), database
     )
-    return Outcome(kills, parents, time.monotonic() - began, repeated, given_up, problems)
+    return Outcome(kills, parents, time.monotonic() - began, repeated, given_up, problems, restarts)
+
+
+def _n_begun(folder: Path) -> int:
+    return len([*folder.glob(f"trials/*/{TRIAL_EPOCHS}")])
 
 
 def _n_epochs(folder: Path) -> int:
@@ -120,7 +145,9 @@ def _workers(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
         return []
 
 
-def _judge(folder: Path, n_trials: int, exit_code: int, said: str) -> tuple[float, int, tuple[str, ...]]:
+def _judge(
+    folder: Path, n_trials: int, exit_code: int, said: str, database: Database | None
+) -> tuple[float, int, tuple[str, ...]]:
     """Epochs trained again, trials given up, and what should not be."""
     problems = [] if exit_code == 0 else [f"it ended with exit code {exit_code}"]
     problems += ["a traceback"] if "Traceback" in said else []
@@ -139,6 +166,7 @@ def _judge(folder: Path, n_trials: int, exit_code: int, said: str) -> tuple[floa
             problems.append(f"trial {row.number} has {len(row.curve.split())} of {row.max_epochs} epochs")
     for row in rows:
         repeated += row.repeated_seconds / max(row.seconds / max(row.epochs, 1), 1e-9)
-    study = optuna.load_study(study_name=NAME, storage=journal_storage(folder / JOURNAL))
+    storage = RDBStorage(database.url) if database else journal_storage(folder / JOURNAL)
+    study = optuna.load_study(study_name=NAME, storage=storage)
     problems += [f"trial {t.number} is {t.state.name}" for t in study.get_trials() if not t.state.is_finished()]
     return repeated, len(given_up), tuple(problems)

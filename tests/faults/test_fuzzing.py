@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.faults.fuzzing import check, targets
+from tests.faults.folders import targets
+from tests.faults.fuzzing import check
 
 N_EXAMPLES = 25
 
@@ -26,9 +27,11 @@ TARGETS = targets(Path(tempfile.mkdtemp()))
 def test_a_damaged_file_is_refused_or_read(name: str, tmp_path: Path) -> None:
     target = TARGETS[name]
 
-    @settings(max_examples=N_EXAMPLES, suppress_health_check=[*HealthCheck])
+    @settings(max_examples=max(3, N_EXAMPLES // target.cost), suppress_health_check=[*HealthCheck])
     @given(st.data())
     def try_it(data: st.DataObject) -> None:
-        check(target, tmp_path, data.draw(target.values))
+        value = data.draw(target.values)
+        with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+            check(target, Path(folder), value)
 
     try_it()
