@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -62,14 +62,14 @@ class NoTrainer:
         """Nothing is held."""
 
 
-def settings_of(n_trials: int, sampler: str) -> StudyConfig:
+def settings_of(n_trials: int, sampler: str, changes: Mapping[str, Any] | None = None) -> StudyConfig:
     """A study of the default space."""
     given: dict[str, Any] = {
         "space.first_stride": 1, "recipe.epochs": 1, "search.queue": [], "search.aim": "front", "search.proxy": "none",
         "search.trials": n_trials, "search.sampler": sampler, "search.pruner": "none", "search.device": "cpu",
     }  # fmt: skip
     images = Dataset("cifar10", tuple("0123456789"), 32, 3, 50_000, 10_000, "", "", lambda part: (part, part))
-    return resolve("nothing", read_study_file(None, given), torch.device("cpu"), images)
+    return resolve("nothing", read_study_file(None, given | dict(changes or {})), torch.device("cpu"), images)
 
 
 def ours(folder: Path, settings: StudyConfig) -> None:

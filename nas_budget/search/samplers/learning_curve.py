@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
 
 import numpy as np
@@ -35,21 +36,24 @@ class LearningCurve:
     """
 
     def __init__(self) -> None:
-        self.complete: list[tuple[Mapping[int, float], float]] = []
+        # Packed numbers: a study may have thousands of trials, and each pruned one asks about all complete ones.
+        self.complete: dict[int, tuple[array[float], array[float]]] = {}
 
     def add(self, losses: Mapping[int, float], accuracy: float) -> None:
         """Add a complete trial: its training loss by epoch, and its final accuracy, 0 to 1."""
-        self.complete.append((losses, accuracy))
+        for epoch, loss in losses.items():
+            known, final = self.complete.setdefault(epoch, (array("d"), array("d")))
+            known.append(loss)
+            final.append(accuracy)
 
     def predict(self, losses: Mapping[int, float], accuracy: float) -> tuple[float, float]:
         """Expected final accuracy, 0 to 1, of a trial with these losses by epoch that has `accuracy`; its deviation."""
         if not losses:
             return accuracy, UNKNOWN
         epoch = max(losses)
-        pairs = [(known[epoch], final) for known, final in self.complete if epoch in known]
-        if len(pairs) < N_MIN_TRIALS:
+        loss, final = (np.array(each) for each in self.complete.get(epoch, ((), ())))
+        if len(loss) < N_MIN_TRIALS:
             return accuracy, UNKNOWN
-        loss, final = np.array(pairs).T
         slope = min(0.0, float(np.cov(loss, final)[0, 1] / loss.var(ddof=1))) if loss.std() > 0 else 0.0
         line = final.mean() + slope * (np.append(loss, losses[epoch]) - loss.mean())
         deviation = float(((final - line[:-1]) ** 2).sum() / (len(final) - 2)) ** 0.5

@@ -151,7 +151,8 @@ class CandidateSampler(ABC):
             self.learning_curve.add(losses, accuracy)
         elif not trial.user_attrs.get("diverged"):
             accuracy, deviation = self.learning_curve.predict(losses, accuracy)
-        self.observations.append(Observation(candidate, cost(candidate.spec).params, accuracy, deviation))
+        params = trial.user_attrs.get("params") or cost(candidate.spec).params  # what is stored need not be counted
+        self.observations.append(Observation(candidate, params, accuracy, deviation))
         return self.observations[-1]
 
     def replace_observations(self, observations: Sequence[Observation]) -> None:
@@ -162,6 +163,11 @@ class CandidateSampler(ABC):
         """A value for each coordinate: those of the candidate, and the first there is where it has none."""
         known = self.space.encode(candidate)
         return {d.name: known.get(d.name, d.choices[0] if d.choices else d.low) for d in self.dimensions}
+
+    def point_of(self, trial: FrozenTrial, candidate: Candidate) -> Mapping[str, Any]:
+        """The coordinates of a trial: those stored with it. To find those of a network takes milliseconds."""
+        is_whole = all(d.name in trial.params for d in self.dimensions)
+        return trial.params if is_whole else self.coordinates(candidate)
 
     def _startup(self) -> Proposal:
         """The next startup trial: the n-th of the study, whoever began those before."""

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import pytest
 
 from nas_budget.search.samplers.learning_curve import LearningCurve
@@ -5,10 +7,10 @@ from nas_budget.search.samplers.learning_curve import LearningCurve
 LOSSES = (1.0, 1.2, 1.4, 1.6, 1.8)
 
 
-def curve_of(slope: float) -> LearningCurve:
+def curve_of(slope: float, losses: Sequence[float] = LOSSES) -> LearningCurve:
     """A curve that knows five trials on a line; their mean accuracy is 0.5."""
     curve = LearningCurve()
-    for loss in LOSSES:
+    for loss in losses:
         curve.add({2: loss}, 0.5 + slope * (loss - 1.4))
     return curve
 
@@ -40,6 +42,5 @@ def test_without_a_loss_that_is_known_it_is_the_accuracy_so_far(losses: dict[int
 
 
 def test_four_complete_trials_are_too_few() -> None:
-    curve = curve_of(-0.25)
-    curve.complete.pop()
+    curve = curve_of(-0.25, LOSSES[:-1])
     assert curve.predict({2: 1.5}, 0.3) == (0.3, 0.1)
