@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from datetime import UTC, datetime
-from functools import wraps
+from functools import cache, lru_cache, wraps
+from operator import itemgetter
 from typing import Any
 
 import optuna
 import sqlalchemy.exc
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, RDBStorage
@@ -22,7 +24,7 @@ from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.storages.journal._storage import JournalOperation as JournalOperation
 from optuna.study import Study
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState, create_trial
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import and_, delete, insert, or_, select, update
 
 from nas_budget.errors import StorageError, UsageError
 from nas_budget.search.storage.patience import Patience
@@ -54,24 +56,101 @@ class PatientStorage(RDBStorage):
 
     def __init__(self, url: str, patience: Patience) -> None:
         self.patience = patience
+        self.made: dict[int, FrozenTrial] = {}
         connect = super().__init__
         options = {"pool_pre_ping": True} if url.startswith("postgresql") else {}
         patience(lambda: connect(url, engine_kwargs=options))
         weakref.finalize(self, self.engine.dispose)  # a server sees its connections closed, not lost
 
+    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
+        """A new trial. A running one is kept until it is asked for, by whoever made it: that spares reading it."""
+        made = super()._create_new_trial(study_id, template_trial)
+        if made.state == TrialState.RUNNING and template_trial:
+            self.made = {made._trial_id: made}
+        return made
+
     def _get_prepared_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None, session: Any
     ) -> models.TrialModel:
-        """A new trial, or the same one where an earlier attempt stored it; the study is locked meanwhile."""
-        if template_trial and template_trial.datetime_start:
-            asked = {name: json.dumps(value) for name, value in template_trial.user_attrs.items()}
-            moment = template_trial.datetime_start.astimezone().replace(tzinfo=None)
-            trial: models.TrialModel
-            for trial in session.query(models.TrialModel).filter_by(study_id=study_id, state=TrialState.RUNNING):
-                known = {attribute.key: attribute.value_json for attribute in trial.user_attributes}
-                if trial.datetime_start == moment and known == asked:
-                    return trial
-        return super()._get_prepared_new_trial(study_id, template_trial, session)
+        """A new trial, or the same one where an earlier attempt stored it; the study is locked meanwhile.
+
+        Optuna asks for each coordinate and attribute whether it is there already, and whether earlier trials had such a
+        coordinate, in some hundred statements. Nothing of a new trial is there, and all trials of a study have the
+        coordinates of its settings.
+        """
+        known = template_trial
+        if not known or not known.datetime_start or known.state != TrialState.RUNNING or _has_results(known):
+            return super()._get_prepared_new_trial(study_id, known, session)
+        model, attributes = models.TrialModel, {name: json.dumps(each) for name, each in known.user_attrs.items()}
+        trial = model(study_id=study_id, number=None, state=known.state, datetime_start=known.datetime_start)
+        begun_then = {"study_id": study_id, "state": known.state, "_datetime_start_utc": trial._datetime_start_utc}
+        same: models.TrialModel
+        for same in session.query(model).filter_by(**begun_then):
+            if {attribute.key: attribute.value_json for attribute in same.user_attributes} == attributes:
+                return same
+        session.add(trial)
+        session.flush()  # from here on this is the only one that writes, in SQLite too
+        before = select(model.number).where(model.study_id == study_id, model.trial_id < trial.trial_id)
+        last = session.execute(before.order_by(model.trial_id.desc()).limit(1)).scalar()
+        trial.number = 0 if last is None else last + 1
+        rows = {models.TrialUserAttributeModel: [{"key": k, "value_json": each} for k, each in attributes.items()]}
+        rows[models.TrialParamModel] = [
+            {
+                "param_name": name,
+                "param_value": (kind := known.distributions[name]).to_internal_repr(value),
+                "distribution_json": distribution_to_json(kind),
+            }
+            for name, value in known.params.items()
+        ]
+        for table, each in rows.items():
+            if each:
+                session.execute(insert(table), [{"trial_id": trial.trial_id, **row} for row in each])
+        return trial
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """A trial as it is stored now."""
+        if made := self.made.pop(trial_id, None):
+            return deepcopy(made)
+        with _create_scoped_session(self.scoped_session) as session:
+            found = _read(session, models.TrialModel.trial_id == trial_id)
+        if not found:
+            raise KeyError(f"there is no trial of the id {trial_id}")
+        return found[0]
+
+    def _get_trials(
+        self, study_id: int, states: Container[TrialState] | None, included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:  # fmt: skip
+        """Trials of a study after one of an id, with some of those before it, in these states."""
+        model = models.TrialModel
+        asked = [model.study_id == study_id]
+        if states is not None:
+            asked.append(model.state.in_([state for state in TrialState if state in states]))
+        if trial_id_greater_than > -1:
+            before = [each for each in included_trial_ids if each <= trial_id_greater_than]
+            asked.append(or_(model.trial_id > trial_id_greater_than, model.trial_id.in_(before)))
+        with _create_scoped_session(self.scoped_session) as session:
+            models.StudyModel.find_or_raise_by_id(study_id, session)
+            return _read(session, and_(*asked))
+
+    def news(self, study_id: int, known: Collection[FrozenTrial], last: int) -> list[FrozenTrial]:
+        """Trials after the one of the id `last`, and those known as running that ended or are another worker's now."""
+        return self.patience(lambda: self._news(study_id, {trial._trial_id: trial for trial in known}, last))
+
+    def _news(self, study_id: int, known: Mapping[int, FrozenTrial], last: int) -> list[FrozenTrial]:
+        model, noted = models.TrialModel, models.TrialUserAttributeModel
+        is_asked = and_(model.study_id == study_id, or_(model.trial_id > last, model.trial_id.in_([*known])))
+        of_trial = and_(noted.trial_id == model.trial_id, noted.key == WORKER)
+        asked = select(model.trial_id, model.state, noted.value_json).outerjoin(noted, of_trial).where(is_asked)
+        with _create_scoped_session(self.scoped_session) as session:
+            changed = [
+                trial_id
+                for trial_id, state, worker in session.execute(asked)
+                if trial_id > last
+                or state.is_finished()
+                or json.loads(worker or "null") != known[trial_id].user_attrs.get(WORKER)
+            ]
+            return _read(session, model.trial_id.in_(changed)) if changed else []
 
     def change(
         self, trial_id: int, owner: str, attributes: Mapping[str, Any], curve: Mapping[int, float],
@@ -137,6 +216,67 @@ class PatientStorage(RDBStorage):
             if self.get_trial(trial_id).state != state:
                 raise
             return True
+
+
+def _has_results(trial: FrozenTrial) -> bool:
+    return bool(trial.values or trial.intermediate_values or trial.system_attrs)
+
+
+def _read(session: Any, asked: Any) -> list[FrozenTrial]:
+    """The trials that are asked for, by id.
+
+    Optuna makes an object of each row, which takes ten times as long where a study has many trials.
+    """
+    trial, values, steps = models.TrialModel, models.TrialValueModel, models.TrialIntermediateValueModel
+    columns = (trial.trial_id, trial.number, trial.state, trial._datetime_start_utc, trial._datetime_complete_utc)
+    found: dict[int, FrozenTrial] = {}
+    for trial_id, number, state, start, complete in session.execute(select(*columns).where(asked)):
+        about: dict[str, Any] = {"datetime_start": _local(start), "datetime_complete": _local(complete)}
+        empty: dict[str, Any] = {name: {} for name in ("params", "distributions", "user_attrs", "system_attrs")}
+        found[trial_id] = FrozenTrial(
+            number=number, state=state, value=None, trial_id=trial_id, intermediate_values={}, **about, **empty
+        )  # fmt: skip
+
+    def rows(table: Any, *wanted: Any) -> Iterator[Any]:
+        return iter(session.execute(select(table.trial_id, *wanted).join(trial).where(asked)))
+
+    for_each = models.TrialParamModel
+    # In the order in which they were stored, as Optuna has them.
+    by_name = (for_each.param_id, for_each.param_name, for_each.param_value, for_each.distribution_json)
+    for trial_id, _, name, value, kind in sorted(rows(for_each, *by_name), key=itemgetter(1)):
+        distribution = _distribution(kind)
+        found[trial_id].distributions[name] = distribution
+        found[trial_id].params[name] = distribution.to_external_repr(value)
+    for table in models.TrialUserAttributeModel, models.TrialSystemAttributeModel:
+        is_users = table is models.TrialUserAttributeModel
+        for trial_id, key, text in rows(table, table.key, table.value_json):
+            attributes = found[trial_id].user_attrs if is_users else found[trial_id].system_attrs
+            attributes[key] = json.loads(text) if text[0] in "[{" else _plain(text)
+    for trial_id, step, value, kind in rows(steps, steps.step, steps.intermediate_value, steps.intermediate_value_type):
+        found[trial_id].intermediate_values[step] = steps.stored_repr_to_intermediate_value(value, kind)
+    results: dict[int, dict[int, float]] = {}
+    for trial_id, objective, value, kind in rows(values, values.objective, values.value, values.value_type):
+        results.setdefault(trial_id, {})[objective] = values.stored_repr_to_value(value, kind)
+    for trial_id, by_objective in results.items():
+        found[trial_id].values = [by_objective[objective] for objective in sorted(by_objective)]
+    return [found[trial_id] for trial_id in sorted(found)]
+
+
+@cache
+def _distribution(text: str) -> BaseDistribution:
+    """The distribution of its JSON: a study has a few for all its trials."""
+    return json_to_distribution(text)
+
+
+@lru_cache(10_000)
+def _plain(text: str) -> Any:
+    """A number or a text of its JSON: many trials have the same versions, device, worker."""
+    return json.loads(text)
+
+
+def _local(moment: datetime | None) -> datetime | None:
+    """A moment as Optuna has it of a database: it keeps UTC and gives local time, both without a zone."""
+    return moment and moment.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
 
 
 def _put(session: Any, model: Any, trial_id: int, key: str, rows: Mapping[Any, Mapping[str, Any]]) -> None:
@@ -213,6 +353,18 @@ def change(
         known.user_attrs.update(attributes)
         known.intermediate_values.update(curve)
     return is_ours
+
+
+def news(
+    study: Study, known: Collection[FrozenTrial], last: FrozenTrial | None
+) -> list[FrozenTrial] | None:  # fmt: skip
+    """Trials of a database after the last one, and of those known as running the ones that ended or changed hands.
+
+    It asks for states and workers in one statement, and reads whole only what is new. None where the study lies
+    elsewhere, or where no trial is known yet.
+    """
+    database = _database(study)
+    return database.news(study._study_id, known, last._trial_id) if database and last else None
 
 
 def wait_no_more(study: Study) -> None:

@@ -24,6 +24,7 @@ from nas_budget.search.storage.optuna_adapter import (
     create_running_trial,
     frozen_trial,
     live_trial,
+    news,
     wait_no_more,
 )
 
@@ -118,7 +119,7 @@ class TrialStore:
         live = live_trial(self.study, lost)
         if live.user_attrs[WORKER] != lost.user_attrs[WORKER] or not change(live, {**self.about, "resumed": True}):
             return False
-        self._hold(live, lost)
+        self._hold(live, frozen_trial(live))  # what its worker reported since the last look too
         return True
 
     def adopt(self, running: FrozenTrial) -> None:
@@ -225,29 +226,47 @@ class TrialStore:
         """
         known = {"seconds": seconds, "reason": reason, "train_losses": [*train_losses]}
         noted = {name: value for name, value in known.items() if value or name == "seconds"}
-        curve = self.get(number).intermediate_values
-        value = curve[max(curve)] if curve and state != TrialState.FAIL else None
+        curve = self._reported[number]
+        value = curve[max(curve)][0] if curve and state != TrialState.FAIL else None
         self._change(number, noted, state=state, value=value)
         return frozen_trial(self._live.pop(number))
 
 
 class TrialTracker:
-    """What is new in a study, whoever changes it. A trial that has ended is read once, however many there are."""
+    """What is new in a study, whoever changes it. A trial that has ended is read once, however many there are.
+
+    Of a database it reads whole what began, ended or changed hands since the last look. Of the others that run it has
+    what was known when they began.
+    """
 
     def __init__(self, study: Study) -> None:
         self.study = study
         self.n_known = 0
+        self.last: FrozenTrial | None = None
         self.open: dict[int, FrozenTrial] = {}
 
     def look(self) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
         """The trials that started and those that ended since the last look, by number."""
-        trials = self.study.get_trials(deepcopy=False)
-        started = trials[self.n_known :]
-        self.n_known = len(trials)
-        open_now = [*self.open, *(trial.number for trial in started)]
-        ended = [trials[number] for number in open_now if trials[number].state.is_finished()]
-        self.open = {number: trials[number] for number in open_now if not trials[number].state.is_finished()}
+        started, changed = self._news()
+        self.open |= {trial.number: trial for trial in (*changed, *started)}
+        self.n_known += len(started)
+        self.last = started[-1] if started else self.last
+        ended = [trial for trial in self.open.values() if trial.state.is_finished()]
+        for trial in ended:
+            del self.open[trial.number]
         return started, ended
+
+    def peek(self) -> list[FrozenTrial]:
+        """The trials that started since the last look, which stay new."""
+        return self._news()[0]
+
+    def _news(self) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
+        """The trials that started, and what is known of the others that had not ended."""
+        found = news(self.study, self.open.values(), self.last)
+        if found is None:
+            trials = self.study.get_trials(deepcopy=False)
+            return trials[self.n_known :], [trials[number] for number in self.open]
+        return [t for t in found if t.number >= self.n_known], [t for t in found if t.number < self.n_known]
 
     def running(self) -> list[FrozenTrial]:
         """The trials that had not ended at the last look, by number."""

@@ -227,6 +227,7 @@ class StoredTrials(Scheduler):
             if not self.store.resume(lost):
                 self.look()  # it is another worker's now
                 continue
+            lost = self.store.get(lost.number)
             if not was_done(lost):
                 return lost
             folder = self.folder / str(lost.number)
@@ -338,9 +339,9 @@ class SearchScheduler(TrialsOfStudy):
         """Take in what was seen, and what the sampler learns."""
         for trial in started:
             if trial.number not in self.begun and (candidate := candidate_of(trial)):
-                self._note(trial.number, Proposal(candidate, self.sampler.coordinates(candidate)))
+                self._note(trial.number, Proposal(candidate, self.sampler.point_of(trial, candidate)))
         for trial in ended:
-            if candidate := candidate_of(trial):
+            if candidate := self.sampler.pending.get(trial.number):
                 self.sampler.end(trial, candidate)
 
     def _end(self) -> NoMoreTrials | None:
@@ -377,7 +378,9 @@ class SearchScheduler(TrialsOfStudy):
 
     def _is_superfluous(self, number: int, candidate: Candidate) -> bool:
         """Whether trials of other machines, with lower numbers and not seen when this was proposed, leave no room."""
-        between = self.store.study.get_trials(deepcopy=False)[self.store.tracker.n_known : number]
+        if number == self.store.tracker.n_known:
+            return False
+        between = [trial for trial in self.store.tracker.peek() if trial.number < number]
         others = [candidate_of(trial) for trial in between if not level_of(trial)]
         n_open = sum(not level_of(trial) for trial in self.store.running()) + len(others)
         return candidate in others or bool(others and self.stats.ended + n_open >= self.settings.trials)
