@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from optuna.trial import TrialState
 from nas_budget.cli.jobs.worker import run_worker
 from nas_budget.errors import StoppedError
 from tests.cli.commands.test_search import rows
+from tests.cli.processes import start, wait_until
 from tests.conftest import Run, save_npz
 
 
@@ -75,6 +77,25 @@ def test_who_stops_a_worker_gives_its_trial_back(asked: list[object], tmp_path: 
         run_worker("a", address, should_stop, True, runs_dir=tmp_path)
     states = {trial.number: (trial.state, trial.user_attrs["worker"] == "") for trial in opened(address).trials}
     assert states[2] == (TrialState.RUNNING, True)
+
+
+def test_sigterm_to_a_workers_process_gives_its_trial_back_at_once(
+    asked: list[object], tmp_path: Path, address: str
+) -> None:
+    """As a cluster's launcher sends it: whoever asks next need not wait for the lease to run out."""
+    study = opened(address)
+    recorded = study.user_attrs["settings"]
+    long = {"recipe": {**recorded["recipe"], "epochs": 100_000}, "rungs": []}
+    study.set_user_attr("settings", {**recorded, **{name: each for name, each in long.items() if name in recorded}})
+    with start("worker", "a", "--storage", address, "--runs-dir", tmp_path / "there") as process:
+        wait_until(lambda: bool(opened(address).get_trials(states=(TrialState.RUNNING,))))
+        wait_until(lambda: bool(opened(address).get_trials(states=(TrialState.RUNNING,))[0].intermediate_values))
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, err
+    assert "Traceback" not in err
+    (left,) = opened(address).get_trials(states=(TrialState.RUNNING,))
+    assert (left.number, left.user_attrs["worker"]) == (1, "")
 
 
 def change(address: str, **attributes: Any) -> None:

@@ -19,14 +19,16 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from nas_budget.search.storage import leases
-from nas_budget.search.storage.optuna_adapter import quiet_optuna
+from nas_budget.search.storage.optuna_adapter import PatientStorage, quiet_optuna
+from nas_budget.search.storage.patience import Patience
+from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.workers import scheduler
 from nas_budget.search.workers.events import TrialEpoch, TrialFinished, TrialStarted
 from nas_budget.train.data.dataset import Dataset
 from tests import postgres
 from tests.cli.processes import wait_until
 from tests.conftest import Run
-from tests.postgres import PASSWORD, Postgres
+from tests.postgres import PASSWORD, USER, Postgres
 from tests.search.storage.test_leases import searching, states
 
 pytestmark = pytest.mark.timeout(900)
@@ -107,6 +109,46 @@ def test_a_server_that_is_started_again_costs_no_trial(
     trials = search.study.get_trials()
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 6
     assert [[*trial.intermediate_values] for trial in trials] == [[1, 2, 3]] * 6
+
+
+def test_the_password_may_be_in_a_file_of_the_servers_own_kind(
+    run: Run, url: str, server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ".pgpass"
+    file.write_text(f"127.0.0.1:{server.port}:*:{USER}:{PASSWORD}\n")
+    file.chmod(0o600)
+    monkeypatch.delenv("PGPASSWORD")
+    monkeypatch.setenv("PGPASSFILE", str(file))
+    assert run("worker", "a", "--storage", url).refused(2, "holds no study a (it is empty)")
+    file.write_text(file.read_text().replace(PASSWORD, "not this one"))
+    ran = run("worker", "a", "--storage", url)
+    assert ran.refused(1, "password authentication failed")
+    assert "not this one" not in ran.err
+
+
+def test_trials_begun_by_many_at_once_have_numbers_of_their_own(url: str) -> None:
+    """The number is that of the trial before, and the study is locked meanwhile."""
+    stores = [
+        TrialStore(optuna.create_study(study_name="s", storage=opened(url), load_if_exists=True)) for _ in range(4)
+    ]
+    found: list[int] = []
+    threads = [
+        threading.Thread(target=lambda each: found.extend(each.create({"n": n}) for n in range(10)), args=(store,))
+        for store in stores
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [*range(40)]
+    assert [trial.number for trial in stores[0].study.trials] == [*range(40)]
+    for store in stores[1:]:
+        store.look()
+        assert len(store.running()) == 40
+
+
+def opened(url: str) -> PatientStorage:
+    return PatientStorage(url, Patience(url, lambda: False))
 
 
 def test_a_wrong_password_is_told_in_a_line_and_not_repeated(
