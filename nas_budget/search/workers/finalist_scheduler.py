@@ -49,19 +49,27 @@ class FinalistScheduler(StoredTrials):
             if (trial.number, seed, self.settings.finalist_epochs, self.proxy) not in known:
                 if self.deadline and (why := self.deadline.reason()):
                     return NoMoreTrials(why)
-                return self._begin(trial, seed)
+                if assigned := self._begin(trial, seed):
+                    return assigned
         return NoMoreTrials()
 
     def _resumed(self, lost: FrozenTrial) -> Assignment:
         noted = lost.user_attrs
         return self._assigned(lost.number, Candidate.from_dict(noted), noted["seed"], noted["proxy"], resumed=True)
 
-    def _begin(self, of: FrozenTrial, seed: int) -> Assignment:
+    def _begin(self, of: FrozenTrial, seed: int) -> Assignment | None:
+        """The training of a trial with a seed; None where another machine began it just before."""
         found = Candidate.from_dict(of.user_attrs)
         candidate = replace(found, recipe=replace(found.recipe, epochs=self.settings.finalist_epochs))
         which = {"of": of.number, "seed": seed, "proxy": self.proxy, "network": str(candidate.spec)}
         which["params"] = of.user_attrs["params"]
-        return self._assigned(self.store.create(which | candidate.to_dict()), candidate, seed, self.proxy)
+        number = self.store.create(which | candidate.to_dict())
+        runs = self.store.study.get_trials(deepcopy=False)
+        ours = finalist_key(runs[number])
+        if any(run.state != TrialState.FAIL and finalist_key(run) == ours for run in runs[:number]):
+            self.store.finish(number, TrialState.FAIL, 0.0, "another machine began the same at the same moment")
+            return None
+        return self._assigned(number, candidate, seed, self.proxy)
 
     def _assigned(
         self, number: int, candidate: Candidate, seed: int, proxy: float, resumed: bool = False

@@ -13,8 +13,10 @@ from optuna.trial import TrialState
 from nas_budget.arch.cost import cost
 from nas_budget.search.samplers.sampler import CandidateSampler
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
-from nas_budget.search.storage.storage import open_study
+from nas_budget.search.storage.storage import FINALISTS_STUDY, open_study
+from nas_budget.search.storage.tables import finalists
 from nas_budget.search.workers import scheduler as scheduling
+from nas_budget.search.workers.finalist_scheduler import FinalistScheduler
 from nas_budget.search.workers.scheduler import Assignment, SearchScheduler
 from nas_budget.search.workers.search_runner import Search
 from nas_budget.train.data.dataset import Dataset
@@ -128,13 +130,39 @@ def test_finalists_wait_until_the_trials_of_all_machines_have_ended(
         thread.start()
     for thread in threads:
         thread.join()
-    trials, finalists = slow.study.trials, quick.tables.finalists_study
-    assert finalists
+    trials, again = slow.study.trials, quick.tables.finalists_study
+    assert again
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     assert len(done) == 4
     last = max(trial.datetime_complete for trial in done if trial.datetime_complete)
-    begun = [trial for trial in finalists.trials if trial.state == TrialState.COMPLETE]
+    begun = [trial for trial in again.trials if trial.state == TrialState.COMPLETE]
     assert min(trial.datetime_start for trial in begun if trial.datetime_start) >= last
     assert {trial.user_attrs["of"] for trial in begun} == {trial.number for trial in quick.tables.best()}
     assert [trial.number for trial in slow.tables.best()] == [trial.number for trial in quick.tables.best()]
     assert len(begun) == 2
+
+
+def test_of_two_machines_that_begin_the_same_finalist_one_trains_it(dataset: Dataset, tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/trials.db"
+    made = settings(
+        dataset, tmp_path, search__storage=storage, search__trials=2, search__finalists=1, search__finalist_seeds=1,
+        search__pruner="none", search__sampler="random",
+    )  # fmt: skip
+    study = open_study(made, tmp_path, "of today")
+    first = SearchScheduler(made, study, tmp_path, {"worker_index": 0})
+    for _ in range(2):
+        trial = begin(first)
+        first.on_finished(trial, train(first, trial), 1.0)
+    best = finalists(study, 1)
+    one, other = (
+        FinalistScheduler(
+            made, open_study(made, tmp_path, "of today", FINALISTS_STUDY), tmp_path / name, {"worker_index": 0}, best
+        )
+        for name in ("one", "other")
+    )
+    seed = 1
+    assert one._begin(best[0], seed)
+    assert other._begin(best[0], seed) is None
+    assert [run.state for run in one.store.study.trials] == [TrialState.RUNNING, TrialState.FAIL]
+    for each in first, one, other:
+        each.store.release()
