@@ -93,7 +93,8 @@ class PatientStorage(RDBStorage):
         before = select(model.number).where(model.study_id == study_id, model.trial_id < trial.trial_id)
         last = session.execute(before.order_by(model.trial_id.desc()).limit(1)).scalar()
         trial.number = 0 if last is None else last + 1
-        rows = {models.TrialUserAttributeModel: [{"key": k, "value_json": each} for k, each in attributes.items()]}
+        rows: dict[Any, list[dict[str, Any]]] = {}
+        rows[models.TrialUserAttributeModel] = [{"key": k, "value_json": each} for k, each in attributes.items()]
         rows[models.TrialParamModel] = [
             {
                 "param_name": name,
