@@ -239,7 +239,9 @@ def _read(session: Any, asked: Any) -> list[FrozenTrial]:
         )  # fmt: skip
 
     def rows(table: Any, *wanted: Any) -> Iterator[Any]:
-        return iter(session.execute(select(table.trial_id, *wanted).join(trial).where(asked)))
+        # Trials that began since the statement above are left for the next look.
+        stored = session.execute(select(table.trial_id, *wanted).join(trial).where(asked))
+        return (row for row in stored if row[0] in found)
 
     for_each = models.TrialParamModel
     # In the order in which they were stored, as Optuna has them.
