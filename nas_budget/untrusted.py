@@ -86,7 +86,7 @@ def _is_command(character: str) -> bool:
 def read_factor(text: str) -> float:
     """The number of a text such as "1/8" or "0.125".
 
-    It is no `Fraction`: "1e999999999" would be a number of as many digits, which takes hours and all memory.
+    It is no `Fraction`: "1e999999999" would be a number of as many digits, which no memory holds.
 
     Raises:
         ValueError: It is no number, or none that is finite.

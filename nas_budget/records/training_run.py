@@ -101,7 +101,7 @@ class RunResult:
         validation_images: Training images set aside for validation.
         test_images: Test images the accuracies are of.
         classes: Name of each class.
-        device: Where it ran, in words.
+        device: Where it ran, in words; several, joined by " and ", where seeds ran on several.
         precision: Number format it trained in.
         deterministic: Whether only deterministic algorithms were allowed.
         micro_batches: How many micro-batches each batch was computed in; more than 1 where memory did not suffice.

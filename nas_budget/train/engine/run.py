@@ -36,6 +36,8 @@ from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.engine.weights import Model, save_model, weights_digest
 
 N_MISTAKES = 24
+AND = " and "
+"""Between devices, where seeds ran on several."""
 
 
 class FullTraining:
@@ -201,6 +203,7 @@ class FullTraining:
             worst = test.images[[mistake["index"] for mistake in mistakes]]
             write_row(self.folder / paths.MISTAKES, worst.cpu().numpy())
         s, used = self.settings, cost(self.settings.spec)
+        before = self.finished.device.split(AND) if self.finished else []
         self.finished = RunResult(
             name=s.name,
             spec=s.spec.to_dict(),
@@ -213,7 +216,7 @@ class FullTraining:
             validation_images=s.n_validation,
             test_images=len(test),
             classes=self.dataset.classes,
-            device=describe_device(self.device),
+            device=AND.join(dict.fromkeys([*before, describe_device(self.device)])),
             precision=s.precision,
             deterministic=s.deterministic,
             micro_batches=trainer.micro_batches,

@@ -173,6 +173,13 @@ def test_more_seeds_add_to_a_finished_run_and_do_not_take_the_place_of_the_first
     assert (tmp_path / "model-seed7.safetensors").exists()
 
 
+def test_seeds_on_several_devices_name_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n, device in enumerate(["H100", "T4", "H100"]):
+        monkeypatch.setattr(full_training, "describe_device", lambda _, device=device: device)
+        found = to_end(tmp_path, replace(ONE_EPOCH, seeds=tuple(range(n + 1))))
+    assert found.device == "H100 and T4"
+
+
 def test_test_images_are_read_once_at_the_end(tmp_path: Path) -> None:
     reads: list[str] = []
     for row in make(tmp_path, dataset=dark_or_bright(reads=reads)).epochs():
