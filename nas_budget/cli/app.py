@@ -28,6 +28,7 @@ from nas_budget.cli.console.progress import set_up_downloads
 from nas_budget.cli.options.declare import expand
 from nas_budget.cli.options.help import Command, Group, examples
 from nas_budget.errors import NasBudgetError
+from nas_budget.memory import free_bytes
 from nas_budget.train.engine.process import own_process
 
 INTERRUPTED = 130
@@ -85,6 +86,14 @@ def _replace_unknown() -> None:
             stream.reconfigure(errors="replace")
 
 
+def _lacks_memory(error: Exception) -> bool:
+    if isinstance(error, RuntimeError) and "torch" in sys.modules:
+        from nas_budget.train.engine.device import is_out_of_memory
+
+        return is_out_of_memory(error)
+    return isinstance(error, MemoryError)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit code, one of those listed in `nas_budget.errors`."""
     own_process()
@@ -109,7 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         first = next(iter(str(error).splitlines()), "")
-        log(f"error: unexpected {type(error).__name__}: {first} (add --debug for the traceback)")
+        if _lacks_memory(error):
+            what = f": {first}" if first else ""
+            log(f"error: not enough memory{what}; {free_bytes() / 1e9:,.1f} GB are left here")
+        else:
+            log(f"error: unexpected {type(error).__name__}: {first} (add --debug for the traceback)")
         return 1
     if result == INTERRUPTED:  # typer turns Ctrl-C into this code, without a message
         log("interrupted")

@@ -41,6 +41,7 @@ from nas_budget.train.engine.device import (
 from nas_budget.train.engine.trainer import Graph
 from nas_budget.train.optim.recipe import Recipe
 from nas_budget.train.profile.layer_timing import network_s
+from nas_budget.train.profile.step_memory import room_for_steps
 from nas_budget.train.profile.time_model import TimeModel, calibrate
 from nas_budget.untrusted import check_name
 
@@ -110,8 +111,11 @@ class Opened:
 
     def plan(self, n_left: int, n_wider: Sequence[int] = (), n_runs: int = 0) -> Plan:
         """What to expect of the trials, the levels of the ladder and the finalists' runs that the study lacks."""
-        measure = timer(self.dataset, self.device, self.settings.graph, True) if self.is_dealt_out else None
-        return make_plan(self.settings, self.images, n_left, n_wider, n_runs, measure)
+        settings, measure, room = self.settings, None, None
+        if self.is_dealt_out:
+            measure = timer(self.dataset, self.device, settings.graph, True)
+            room = apart(room_for_steps, self.device, settings.workers)
+        return make_plan(settings, self.images, n_left, n_wider, n_runs, measure, room)
 
     @property
     def latency_threads(self) -> int:

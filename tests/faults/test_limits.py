@@ -1,9 +1,12 @@
-"""Real limits: a disk that is full, one that cannot be written, a folder that is removed."""
+"""Real limits: a disk that is full, one that cannot be written, a folder that is removed, memory that ends."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,3 +135,77 @@ def test_a_folder_that_is_removed_during_a_search_ends_it_in_a_line(
     assert "Traceback" not in err
     assert err.splitlines()[-1].startswith("error: "), err
     assert str(tmp_path / "a") in err.splitlines()[-1]
+
+
+GROUPS = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+"""Where Linux limits the memory of groups of processes, in version 1 and 2."""
+
+
+@pytest.fixture
+def memory_group() -> Iterator[Path]:
+    """A group of processes that may take 1.4 GB together: a search, and one of its two workers."""
+    root = next((path for path in GROUPS if (path / "cgroup.procs").exists()), None)
+    if root is None:
+        pytest.skip("there are no groups of processes here")
+    group = root / f"nas-budget-{os.getpid()}"
+    try:
+        group.mkdir()
+        limit = "memory.limit_in_bytes" if root.name == "memory" else "memory.max"
+        (group / limit).write_text(str(1_400_000_000))
+    except OSError as error:
+        pytest.skip(f"no group of processes may be made here ({error})")
+    yield group
+    group.rmdir()
+
+
+def test_where_memory_is_for_one_worker_the_other_is_lost_and_no_trial(
+    memory_group: Path, npz: Path, tmp_path: Path
+) -> None:
+    script = 'echo $$ > "$1/cgroup.procs" && shift && exec "$@"'
+    options: list[object] = ["--data", npz, "--images", 300, "--epochs", 1, "--budget", "400k", "--trials", 4]
+    options += sets("space.stages=2 space.width=[32,64] space.blocks=[1,2] data.validation_images=50")
+    options += sets("recipe.batch_size=150 search.proxy=none search.threads=1")
+    options += ["--workers", 2, "--pruner", "none", "--name", "a", "--runs-dir", tmp_path]
+    command = ["sh", "-c", script, "sh", memory_group, sys.executable, "-m", "nas_budget", "search", *options]
+    ran = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=280, check=False)
+    assert ran.returncode in (0, 4), ran.stderr
+    assert "killed by signal 9 (out of memory?)" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    rows = read_trials(tmp_path / "a")
+    assert [row.number for row in rows] == [*range(len(rows))]
+    assert {row.state for row in rows} <= {"complete", "failed"}
+    assert sum(row.state == "complete" for row in rows) >= 3
+
+
+LIMITED = """
+import resource
+import psutil
+import torch
+from nas_budget import ResNetSpec, build
+from nas_budget.train.data.split import split_images
+from nas_budget.train.data.synthetic import synthetic
+from nas_budget.train.engine.process import own_process
+from nas_budget.train.engine.trainer import Trainer
+from nas_budget.train.optim.recipe import Recipe
+from nas_budget.train.profile.step_memory import step_bytes
+
+own_process()
+torch.set_num_threads(1)
+spec, recipe = ResNetSpec((32, 64), 1), Recipe(batch_size=256, epochs=3)
+images = split_images(synthetic(n_train=276), torch.device("cpu"), n_train=256, n_validation=20)
+small = Trainer(build(spec), images, Recipe(batch_size=8, epochs=1))
+small.step(next(small.begin(1)))  # what libraries take once
+limit = psutil.Process().memory_info().vms + int(0.6 * step_bytes(spec, recipe))
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+trainer = Trainer(build(spec), images, recipe)
+losses = [trainer.step(indices) for epoch in (1, 2, 3) for indices in trainer.begin(epoch)]
+print(torch.stack(losses).isfinite().all().item(), trainer.micro_batches)
+"""
+
+
+def test_a_batch_that_the_limit_of_a_shell_has_no_room_for_is_computed_in_parts() -> None:
+    ran = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    are_finite, parts = ran.stdout.split()
+    assert are_finite == "True"
+    assert int(parts) > 1

@@ -67,7 +67,8 @@ class SearchView:
         elif isinstance(event, events.SearchEnded):
             self.log(f"the search ends: {event.reason}")
         else:
-            self.log(f"worker {event.worker} was lost: {event.cause}{event.place}; another takes its place")
+            then = "another takes its place" if event.is_replaced else "the others go on without it"
+            self.log(f"worker {event.worker} was lost: {event.cause}{event.place}; {then}")
         n_ended = sum(record.state != "failed" for record in self.records)
         n_asked = self.settings.trials + sum(self.settings.ladder) + self.n_runs
         share = (n_ended + self.n_finalist_runs) / max(1, n_asked)

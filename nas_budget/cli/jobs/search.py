@@ -90,6 +90,11 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
     ]
     if s.time and TRAINED * plan.total_s > s.time:
         lines.append(f"         NOTE: more than the {seconds_in_words(s.time)} of search.time, after which none begins")
+    if plan.share_too_large:
+        lines.append(
+            f"         NOTE: {plan.share_too_large:.0%} of such networks need more memory than a worker has here, "
+            f"up to {plan.step_bytes / 1e9:.1f} of {plan.room / 1e9:.1f} GB: their batches are computed in parts"
+        )
     if s.proxy < 1:
         trained = f"copies at {width_in_words(s.proxy)} (about {plan.proxy_params:,} parameters)"
         lines.insert(-2, f"proxies  trials train {trained}; the answer is at full size")

@@ -7,7 +7,7 @@ from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from math import ceil, exp
+from math import exp
 from statistics import fmean
 from typing import Any
 
@@ -15,11 +15,12 @@ from nas_budget.arch.cost import cost
 from nas_budget.arch.scale import scale_widths
 from nas_budget.arch.spec import AnySpec, spec_from_json
 from nas_budget.records.trials import TrialRecord
-from nas_budget.search.config.proxy import DEAR, Measure, elapsed_s, levels
+from nas_budget.search.config.proxy import DEAR, DEAREST, Measure, elapsed_s, levels, mean_of_dearest
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.network_space import NetworkSpace
 from nas_budget.train.data.split import SplitImages
 from nas_budget.train.optim.recipe import Recipe
+from nas_budget.train.profile.step_memory import room_for_steps, step_bytes_of_each
 from nas_budget.train.profile.time_model import TimeModel, calibrate
 
 N_PROPOSED = 50
@@ -46,6 +47,9 @@ class Plan:
         ladder_s: The same for a trial of each further level of the ladder.
         total_s: Seconds until the trials left, if none is pruned, the ladder and the finalists are done.
         proxy_params: Mean parameters of what trials train.
+        step_bytes: The most bytes that a training step takes, of many proposals at the widest that is trained.
+        room: Bytes that each worker has for it.
+        share_too_large: Share of the proposals whose steps take more; their batches are computed in micro-batches.
         speed: The time model that predicts them.
 
     Examples:
@@ -71,12 +75,15 @@ class Plan:
     ladder_s: tuple[float, ...]
     total_s: float
     proxy_params: int
+    step_bytes: int
+    room: int
+    share_too_large: float
     speed: TimeModel
 
 
 def make_plan(
     settings: StudyConfig, images: SplitImages, n_left: int, n_wider: Sequence[int] = (), n_runs: int = 0,
-    measure: Measure | None = None,
+    measure: Measure | None = None, room: int | None = None,
 ) -> Plan:  # fmt: skip
     """The plan of what a study lacks, timed on the device of the images, unless `measure` times elsewhere.
 
@@ -87,6 +94,7 @@ def make_plan(
         n_wider: Trials that each further level of the ladder has.
         n_runs: Finalists' runs that it has.
         measure: Times networks on a GPU that this process does not use.
+        room: Bytes that a worker has for a step there.
 
     Raises:
         NothingFitsError: No network of the space is inside the budget.
@@ -96,19 +104,23 @@ def make_plan(
     filled = [networks.decode_largest(_point(networks, rng)) for _ in range(N_FILLED)]
     proposals = propose(settings, N_PROPOSED)
     proxies = [scale_widths(spec, settings.proxy) for spec in proposals]
-    timed = to_time(proxies, cheaper=measure is None and images.mean.device.type == "cpu")
+    timed = to_time(proxies)
     if measure:
         speed = measure(timed, settings.recipe, settings.precision)
     else:
         speed = calibrate(timed, images, settings.recipe, settings.precision, settings.graph)
     trial_s = _mean_seconds(proposals, speed, settings, n_left)
     ladder_s = tuple(
-        _typical(settings, [trial_seconds(speed, spec, settings, proxy=factor) for spec in proposals])
+        _typical(settings, [trial_seconds(speed, spec, settings, proxy=factor) for spec in proposals], DEAREST)
         for factor in levels(settings.proxy, settings.ladder)
     )
     wider = [max(0, asked - done) for asked, done in zip_longest(settings.ladder, n_wider, fillvalue=0)]
     runs_left = max(0, settings.finalists * settings.finalist_seeds - n_runs)
     run_s = finalist_share(settings) * (trial_s, *ladder_s)[-1]
+    widest = [settings.proxy, *levels(settings.proxy, settings.ladder)][-1]
+    trained = [scale_widths(spec, widest) for spec in proposals]
+    step_bytes = step_bytes_of_each(trained, settings.recipe, settings.precision)
+    room = room_for_steps(images.mean.device, settings.workers) if room is None else room
     return Plan(
         smallest=round(exp(networks.size_bounds()[0])),
         largest=max(cost(spec).params for spec in filled),
@@ -117,6 +129,9 @@ def make_plan(
         ladder_s=ladder_s,
         total_s=elapsed_s([n_left, *wider, runs_left], [trial_s, *ladder_s, run_s], settings.workers),
         proxy_params=round(fmean(cost(proxy).params for proxy in proxies)),
+        step_bytes=max(step_bytes),
+        room=room,
+        share_too_large=fmean(n_bytes > room for n_bytes in step_bytes),
         speed=speed,
     )
 
@@ -132,15 +147,9 @@ def propose(settings: StudyConfig, n: int, seed: int = 0) -> list[AnySpec]:
     return [networks.decode(_point(networks, rng)) for _ in range(n)]
 
 
-def to_time(proposals: Sequence[AnySpec], cheaper: bool = True) -> list[AnySpec]:
-    """Proposals to time: a few, spread over all by MACs, in an order that may be cut short.
-
-    On a CPU they are of the `cheaper` half, which are timed sooner. On a GPU a cheap network tells of its launches
-    alone, so that all are spread over.
-    """
+def to_time(proposals: Sequence[AnySpec]) -> list[AnySpec]:
+    """Proposals to time: a few, spread over all by MACs, in an order that may be cut short."""
     ordered = sorted(dict.fromkeys(proposals), key=lambda spec: cost(spec).macs)
-    if cheaper:
-        ordered = ordered[: (len(proposals) + 1) // 2]
     spread = ordered[:: max(1, len(ordered) // N_TIMED)][:N_TIMED]
     return spread[::2] + spread[1::2]
 
@@ -153,9 +162,9 @@ def _mean_seconds(proposals: Sequence[AnySpec], speed: TimeModel, settings: Stud
     return (sum(queue) + n_others * other_s) / max(1, n_left)
 
 
-def _typical(settings: StudyConfig, seconds: Sequence[float]) -> float:
+def _typical(settings: StudyConfig, seconds: Sequence[float], dear: float = DEAR) -> float:
     """Mean seconds of the trials to expect: a search for the best network learns to like dear ones."""
-    return fmean(sorted(seconds)[-ceil(DEAR * len(seconds)) :] if settings.aim == "best" else seconds)
+    return mean_of_dearest(seconds, dear if settings.aim == "best" else 1)
 
 
 def trial_seconds(

@@ -34,15 +34,20 @@ Measure: TypeAlias = "Callable[[Sequence[AnySpec], Recipe, str], TimeModel]"
 FACTORS = (1.0, 1 / 2, 1 / 4, 1 / 8)
 LADDERS: tuple[tuple[int, ...], ...] = ((5, 2), (4,), ())
 """Trials that are trained again at twice the width of the proxies, and at four times: by how much time there is."""
-LEAST_IMAGES, FEW_IMAGES = 1_000, 2_500
+LEAST_IMAGES, FEW_IMAGES = 1_000, 2_000
 """Images a trial trains on at least, and those that it should have before a wider proxy is worth its time."""
 TRIALS = 50
 TRAINED = 0.8
 """Share of its epochs that a trial trains on average; the others are saved by pruning."""
-DEAR = 0.25
-"""Share of the random networks, the dearest, whose time is planned for: a search for the best learns to like them."""
-SPARE = 0.85
-"""Share of the time that is planned for: predictions err, and a search does more than train."""
+DEAR, DEAREST = 0.25, 0.1
+"""Share of the random networks, the dearest, whose time is planned for: a search for the best learns to like them.
+
+The second one is for the ladder, which trains the best of those that it likes.
+"""
+SPARE = 0.8
+"""Share of the time that is planned for: a machine is not always as fast as when it is timed, and a search does more
+than train.
+"""
 BASE_SHARE = 0.7
 """Share of the time after which no new network begins, where there is a ladder."""
 N_PROPOSED, N_TIMED = 48, 6
@@ -114,7 +119,8 @@ def choose(asked: Asked, spaces: Mapping[float, NetworkSpace], measure: Measure)
 
     def total_s(factor: float, ladder: tuple[int, ...], images: int) -> float:
         counts, factors = [TRAINED * most_trials, *ladder], [factor, *levels(factor, ladder)]
-        each = [_trial_seconds(specs[factor], one, asked, images, speed) for one in factors]
+        shares = [DEAR] + [DEAREST] * len(ladder)
+        each = [_trial_seconds(specs[factor], *way, asked, images, speed) for way in zip(factors, shares, strict=True)]
         n_runs, share = asked.finalists
         seconds = [asked.seeds * s for s in each] + [share * each[-1]]
         return elapsed_s([*counts, n_runs], seconds, asked.at_once[factor])
@@ -129,7 +135,7 @@ def choose(asked: Asked, spaces: Mapping[float, NetworkSpace], measure: Measure)
     images = min(max(int(few * time_s / predicted) // 100 * 100, low), high)
     predicted = total_s(factor, ladder, images)
     trials = min(most_trials, max(asked.trials[0], int(most_trials * time_s / predicted)))
-    one_s = asked.seeds * _trial_seconds(specs[factor], factor, asked, images, speed)
+    one_s = asked.seeds * _trial_seconds(specs[factor], factor, DEAR, asked, images, speed)
     if asked.must_end and (one_s > time_s or not trials):
         enough = max(one_s, predicted / most_trials) / SPARE
         raise UsageError(
@@ -221,8 +227,20 @@ def _to_time(specs: Sequence[AnySpec]) -> list[AnySpec]:
     return [*dict.fromkeys(specs)][:: max(1, len(specs) // N_TIMED)][:N_TIMED]
 
 
-def _trial_seconds(specs: Sequence[AnySpec], factor: float, asked: Asked, images: int, speed: TimeModel) -> float:
-    """Mean seconds of a trial of the dearer networks that trains to its end."""
+def _trial_seconds(
+    specs: Sequence[AnySpec], factor: float, dear: float, asked: Asked, images: int, speed: TimeModel
+) -> float:
+    """Mean seconds of a trial of the dearest networks, such a share of all, that trains to its end."""
     recipe = replace(asked.recipe, batch_size=min(asked.recipe.batch_size, images))
     seconds = [speed.epoch_seconds(scale_widths(s, factor, 1), recipe, images, asked.n_validation) for s in specs]
-    return fmean(sorted(seconds)[-ceil(DEAR * len(seconds)) :]) * recipe.epochs
+    return mean_of_dearest(seconds, dear) * recipe.epochs
+
+
+def mean_of_dearest(seconds: Sequence[float], share: float) -> float:
+    """Mean of the longest times, such a share of all.
+
+    Examples:
+        >>> mean_of_dearest([1.0, 5.0, 2.0, 3.0], share=0.5)
+        4.0
+    """
+    return fmean(sorted(seconds)[-ceil(share * len(seconds)) :])

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-import psutil
 import torch
 
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.latency_table import LatencyTable
 from nas_budget.errors import StudyError, StudyFileError, UsageError
+from nas_budget.memory import free_bytes
 from nas_budget.search.config.build import budget_of, build_config, images_of, recipes_of, space_of
 from nas_budget.search.config.latency import Timing, closed_budget, given_table, is_measured, measured_table, model_for
 from nas_budget.search.config.proxy import (
@@ -204,7 +204,7 @@ def _close(full: Sections, device: torch.device, dataset: Dataset, measure: Meas
     def n_workers(factor: float) -> int:
         if search["workers"] != "auto":
             return int(search["workers"])
-        room = psutil.virtual_memory().available // WORKER_BYTES
+        room = free_bytes() // WORKER_BYTES
         return max(1, min(cores, MOST_WORKERS, room)) if kind == "cpu" and factor < 1 else 1
 
     if measure and ("auto" in (search["proxy"], data["images"]) or search["time"] != "none"):

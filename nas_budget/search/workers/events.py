@@ -68,19 +68,21 @@ class SearchEnded:
 
 @dataclass(frozen=True)
 class WorkerLost:
-    """A worker process ended unexpectedly. Another takes its place, and whoever is free first resumes its trial.
+    """A worker process ended unexpectedly. Whoever is free first resumes its trial.
 
     Attributes:
         worker: Its index.
         exit_code: Of the process: where a signal killed it, the signal's number with a minus.
         trial: Number of the trial that it trained; None where it trained none.
         finalist: Whether that was a finalist's training.
+        is_replaced: Whether another takes its place.
     """
 
     worker: int
     exit_code: int
     trial: int | None = None
     finalist: bool = False
+    is_replaced: bool = True
 
     @property
     def cause(self) -> str:

@@ -16,6 +16,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, TypeAlias
 
 from nas_budget.errors import NasBudgetError, SpoiledDeviceError, StoppedError, TrainingError
+from nas_budget.memory import free_bytes
 from nas_budget.search.workers.events import (
     SPOILED_EXIT,
     Event,
@@ -24,7 +25,7 @@ from nas_budget.search.workers.events import (
     TrialStarted,
     WorkerLost,
 )
-from nas_budget.train.engine.process import child_environment, keep_freed_memory
+from nas_budget.train.engine.process import child_environment, end_first, keep_freed_memory
 
 Job: TypeAlias = Callable[[int, Callable[[], bool]], Iterator[Event]]
 """What a worker does: its index from 0 and what tells it to stop, to events. It must be picklable."""
@@ -34,6 +35,8 @@ PATIENCE_S = 30.0
 """How long workers may take to stop before they are ended."""
 MOST_REPLACED = 5
 """How often another takes the place of a worker that ends no trial: more says that its GPU is broken."""
+WORKER_BYTES = 700 * 1024**2
+"""Memory that must be free for another to take the place of one that was killed, while others still work."""
 MOST_LOST = 3
 """How often all workers may be lost in a row before the fault is taken for one that strikes every trial."""
 
@@ -84,27 +87,25 @@ class _Deaths:
             if event.run if isinstance(event, FinalistFinished) else event.record.state != "failed":
                 self.in_a_row.clear()
 
-    def lost(self, worker: int, exit_code: int) -> WorkerLost:
-        """The event of a worker that is gone."""
+    def lost(self, worker: int, exit_code: int, n_left: int) -> WorkerLost:
+        """The event of a worker that is gone, while `n_left` others work."""
         self.in_a_row[worker] += 1
+        lacks_memory = n_left > 0 and exit_code == -signal.SIGKILL and free_bytes() < WORKER_BYTES
+        is_replaced = self.in_a_row[worker] <= MOST_REPLACED and not lacks_memory
         trial = self.trials.pop(worker, None)
         if trial is None:
-            return WorkerLost(worker, exit_code)
-        return WorkerLost(worker, exit_code, trial.number, trial.finalist)
+            return WorkerLost(worker, exit_code, is_replaced=is_replaced)
+        return WorkerLost(worker, exit_code, trial.number, trial.finalist, is_replaced)
 
     def verdict(self, last: WorkerLost, n_left: int) -> TrainingError | None:
-        """Why the study ends after this one; None where it goes on. `n_left` others still work."""
+        """Why the study ends after this one; None where it goes on."""
         n = self.in_a_row.total()
-        if n < MOST_LOST * self.n_workers and (n_left or self.is_replaced(last.worker)):
+        if n < MOST_LOST * self.n_workers and (n_left or last.is_replaced):
             return None
         return TrainingError(
             f"{n} workers were lost in a row, the last {last.cause}{last.place}; nothing finished is lost; "
             "run the same command again, with fewer --workers if memory is short"
         )
-
-    def is_replaced(self, worker: int) -> bool:
-        """Whether another takes the place of a worker that is gone."""
-        return self.in_a_row[worker] <= MOST_REPLACED
 
 
 def run_processes(
@@ -113,7 +114,7 @@ def run_processes(
     """Run the job in `n` processes and yield what happens in any of them.
 
     A process that is killed, or whose GPU it can use no more, gives `WorkerLost`. Another takes its place once
-    whoever listens has seen that, and the others go on.
+    whoever listens has seen that, unless there is no memory for it, and the others go on.
 
     Raises:
         StoppedError: `should_stop` said so, and every worker has stopped between two steps.
@@ -142,9 +143,9 @@ def run_processes(
                     number, process = workers.pop(channel)
                     process.join(PATIENCE_S)
                     if process.exitcode:
-                        yield (lost := deaths.lost(number, process.exitcode))
+                        yield (lost := deaths.lost(number, process.exitcode, len(workers)))
                         failure = failure or deaths.verdict(lost, len(workers))
-                        if not failure and deaths.is_replaced(number):
+                        if not failure and lost.is_replaced:
                             start(number)
         if failure:
             raise failure
@@ -185,6 +186,7 @@ def _processes(
         process = context.Process(target=_work, name=f"worker {number}", args=given, daemon=True)
         with child_environment(environment(number)):
             process.start()
+        end_first(process.pid or 0)
         theirs.close()
         started.append(process)
         workers[ours] = number, process

@@ -16,6 +16,7 @@ import torch.utils.deterministic
 from torch import Tensor, nn
 
 from nas_budget.errors import UsageError
+from nas_budget.train.engine.process import give_freed_memory_back
 from nas_budget.train.optim.muon import BF16_SINCE
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -233,10 +234,12 @@ def cudnn_benchmark() -> Iterator[None]:
 
 
 def free_memory(device: torch.device) -> None:
-    """Give back the memory of a GPU that nothing holds any longer."""
-    if device.type != "cpu":
-        gc.collect()  # optimizers and schedules hold each other, and with them the weights
-        (torch.mps if device.type == "mps" else torch.cuda).empty_cache()
+    """Give back the memory of a device that nothing holds any longer."""
+    if device.type == "cpu":
+        give_freed_memory_back()
+        return
+    gc.collect()  # optimizers and schedules hold each other, and with them the weights
+    (torch.mps if device.type == "mps" else torch.cuda).empty_cache()
 
 
 def wait_for(device: torch.device) -> None:

@@ -57,7 +57,7 @@ class TimeModel:
 
     The five coefficients are fitted to a few timed steps (`calibrate` times and fits), so that relative errors are
     least and no coefficient is negative. What the timings cannot tell apart keeps the proportions of a usual device
-    (`USUAL`). Memory is not predicted. `benchmarks/speed.py` compares predictions with timed steps.
+    (`USUAL`). `step_memory` predicts memory. `benchmarks/speed.py` compares predictions with timed steps.
 
     Attributes:
         per_mac: Seconds for a multiply-accumulate and its gradients, with widths padded to `WIDTH_MULTIPLE`.
@@ -119,6 +119,11 @@ def step_features(spec: AnySpec, recipe: Recipe) -> NDArray[np.float64]:
     batch = recipe.batch_size
     muon = update / PASSES if recipe.optimizer == "muon" else 0  # an update is one pass, a MAC here is three
     return np.array([macs * batch + muon, elements * batch, batch, n_layers, params], dtype=np.float64)
+
+
+def elements_of(spec: AnySpec) -> int:
+    """Numbers that the layers of a network write for an image."""
+    return _features(spec)[1]
 
 
 @lru_cache(maxsize=4_096)

@@ -90,11 +90,13 @@ def test_what_happens_once_is_a_message(settings: StudyConfig) -> None:
     shown.view.update(events.FinalistFinished(0, 4, None, "no images"))
     shown.view.update(events.SearchEnded("the target is reached"))
     shown.view.update(events.WorkerLost(1, -9, 7))
+    shown.view.update(events.WorkerLost(0, -9, is_replaced=False))
     assert shown.messages == [
         "trial 7 failed: out of memory",
         "a run of finalist 4 failed: no images",
         "the search ends: the target is reached",
         "worker 1 was lost: killed by signal 9 (out of memory?) in trial 7; another takes its place",
+        "worker 0 was lost: killed by signal 9 (out of memory?); the others go on without it",
     ]
     assert "0/20 trials, 0 pruned, 1 failed, 1/2 runs of finalists" in shown.view.status()
 

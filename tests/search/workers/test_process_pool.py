@@ -161,14 +161,14 @@ def test_a_lost_worker_comes_with_its_trial_and_is_replaced_until_none_ends_well
     spec = ResNetSpec((4,), blocks=1)
     deaths.follow(0, TrialStarted(4, spec, 9, resumed=False, finalist=True))
     deaths.follow(1, TrialStarted(5, spec, 9, resumed=False))
-    assert deaths.lost(0, -9) == WorkerLost(0, -9, 4, finalist=True)
+    assert deaths.lost(0, -9, 1) == WorkerLost(0, -9, 4, finalist=True)
     deaths.follow(1, FinalistFinished(5, 0, None, "failed"))
     assert deaths.in_a_row.total() == 1  # a training that failed is none that ended well
     for n in range(2, 6):
-        lost = deaths.lost(n % 2, -9)
+        lost = deaths.lost(n % 2, -9, 1)
         assert lost == WorkerLost(n % 2, -9)
         assert deaths.verdict(lost, 1) is None
-    why = deaths.verdict(deaths.lost(1, -11), 1)
+    why = deaths.verdict(deaths.lost(1, -11, 1), 1)
     assert "6 workers were lost in a row, the last killed by signal 11 (a crash in native code);" in str(why)
     deaths.follow(0, FinalistFinished(6, 0, FinalistRun(0, 0, 0.5, 1, 9, 1.0, 0.0, "0.5", "a CPU", "{}"), ""))
     assert deaths.in_a_row.total() == 0
@@ -177,11 +177,19 @@ def test_a_lost_worker_comes_with_its_trial_and_is_replaced_until_none_ends_well
 def test_a_worker_that_is_lost_again_and_again_is_replaced_a_few_times() -> None:
     deaths = process_pool._Deaths(4)
     for _ in range(process_pool.MOST_REPLACED):
-        assert deaths.is_replaced(deaths.lost(0, SPOILED_EXIT).worker)
-    last = deaths.lost(0, SPOILED_EXIT)
-    assert not deaths.is_replaced(0)
+        assert deaths.lost(0, SPOILED_EXIT, 3).is_replaced
+    last = deaths.lost(0, SPOILED_EXIT, 3)
+    assert not last.is_replaced
     assert deaths.verdict(last, n_left=3) is None
     assert "6 workers were lost" in str(deaths.verdict(last, n_left=0))  # nobody is left for its trial
+
+
+def test_where_memory_is_short_the_others_go_on_without_one_that_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_pool, "free_bytes", lambda: process_pool.WORKER_BYTES - 1)
+    deaths = process_pool._Deaths(2)
+    assert not deaths.lost(0, -9, 1).is_replaced
+    assert deaths.lost(0, -11, 1).is_replaced  # a crash
+    assert deaths.lost(1, -9, 0).is_replaced  # or nobody would train
 
 
 def test_errors_cross_to_another_process_whole() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from nas_budget.errors import DataError
+from nas_budget.memory import free_bytes
 
 TRAIN_NAMES = ("train", "training")
 TEST_NAMES = ("test", "testing")
@@ -100,7 +100,7 @@ def part_begun(name: str) -> str | None:
 
 def check_room(what: object, n_bytes: int) -> None:
     """Refuse what needs more memory than there is, before any is taken."""
-    if n_bytes > (free := psutil.virtual_memory().available):
+    if n_bytes > (free := free_bytes()):
         raise DataError(f"{what}: needs {n_bytes / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free here")
 
 
