@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from tokenize import TokenError
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -139,5 +141,17 @@ def _check(headers: dict[str, tuple[tuple[int, ...], np.dtype[np.generic]]], pat
 
 def _array(path: Path, key: str) -> NDArray[np.generic]:
     with np.load(path, allow_pickle=False) as file:
-        array: NDArray[np.generic] = file[key]
-        return array
+        return check_characters(file[key])
+
+
+def check_characters(array: NDArray[Any]) -> NDArray[Any]:
+    """The array itself.
+
+    Raises:
+        ValueError: Its texts hold numbers that are no characters. Python fails at such a text.
+    """
+    if array.dtype.kind == "U" and array.nbytes:
+        numbers = np.ascontiguousarray(array).view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+        if numbers.max() > sys.maxunicode:
+            raise ValueError("its texts hold what is no character")
+    return array

@@ -12,7 +12,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from nas_budget.errors import DataError
-from nas_budget.train.data.dataset import UNREADABLE
+from nas_budget.train.data.dataset import UNREADABLE, check_characters
 from nas_budget.train.data.forms.form import Form, Part, RawData, check_room, joined
 
 NAMES = (
@@ -79,8 +79,7 @@ def array_in(path: Path, file: Any, name: str) -> NDArray[Any]:
     """An array of a file, of which the header is looked at first."""
     with file.zip.open(f"{name}.npy") as content:
         _check_header(f"{path}: {name}", content)
-    array: NDArray[Any] = file[name]
-    return array
+    return check_characters(file[name])
 
 
 def _check_header(what: str, file: Any) -> None:
@@ -140,8 +139,7 @@ def read_array(path: Path) -> NDArray[Any]:
     try:
         with path.open("rb") as file:
             _check_header(str(path), file)
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
-        return array
+        return check_characters(np.load(path, allow_pickle=False))
     except UNREADABLE as error:
         raise DataError(f"{path}: cannot be read ({error}); it is damaged or not an .npy file") from None
 

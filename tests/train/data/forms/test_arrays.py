@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,15 @@ def test_arrays_of_objects_and_claims_beyond_memory_are_refused(tmp_path: Path) 
         archive.writestr("y_train.npy", b"")
     with pytest.raises(DataError, match=r"x_train: needs 3,000,000.0 GB of memory, and .* are free here"):
         open_dataset(str(tmp_path / "b.npz"), tmp_path / "store")
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("name", ["classes", "y_train"])
+def test_texts_that_are_no_characters_are_refused(tmp_path: Path, name: str, order: str) -> None:
+    texts = np.array([97, sys.maxunicode + 1], f"{order}u4").view(f"{order}U1")
+    arrays = {"x_train": np.zeros((2, 4, 4, 3), np.uint8), "y_train": np.array([0, 1]), "classes": np.array(["a", "b"])}
+    with pytest.raises(DataError, match=r"a\.npz: cannot be read \(its texts hold what is no character\)"):
+        opened(tmp_path / "a.npz", **arrays | {name: texts})
 
 
 def test_an_array_is_read_where_its_labels_lie_beside_it(tmp_path: Path) -> None:
