@@ -22,6 +22,8 @@ from nas_budget.untrusted import printable, read_json, read_text
 STUDY, RUN = "study", "run"
 CHANGING = (TRIALS_TABLE, FINALISTS_TABLE, JOURNAL, RESULT, METRICS, RUN_SETTINGS)
 """Files whose time tells when a folder last changed."""
+LONGEST_PROBLEM = 300
+"""Characters of what is wrong with a folder; what stands in its files can be longer."""
 COLUMNS = (
     "state",
     "accuracy",
@@ -125,7 +127,8 @@ def entry_of(folder: Path, kind: str) -> Entry:
     try:
         about = summed_up(folder)
     except (NasBudgetError, OSError, ValueError, KeyError, TypeError) as error:
-        about = {"problem": " ".join(str(error).split()) or type(error).__name__}
+        words = " ".join(str(error).split())[:LONGEST_PROBLEM] or type(error).__name__
+        about = {"problem": f"{words} is unknown" if isinstance(error, KeyError) else words}
     return Entry(printable(folder.name.replace("\n", "?")), folder, kind, _changed(folder), **about)
 
 

@@ -31,7 +31,17 @@ from nas_budget.train.engine.run_config import RunConfig
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.engine.weights import load_tensors, save_tensors
 from tests.conftest import save_npz
-from tests.faults.fuzzing import Target, changed, command, damaged, file_of, file_targets, read_data, tables
+from tests.faults.fuzzing import (
+    MOST_BYTES_OF_PICTURE,
+    Target,
+    changed,
+    command,
+    damaged,
+    file_of,
+    file_targets,
+    read_data,
+    tables,
+)
 from tests.search.studies import make
 from tests.train.builders import CPU, SPEC, dark_or_bright, split
 from tests.train.data import making
@@ -174,7 +184,11 @@ def _data_sets(made: Path) -> Iterator[tuple[str, Target]]:
         image.save(held, kind)
         yield (
             kind,
-            Target(damaged([held.getvalue()]), file_of(f"a.{kind.lower()}", lambda path: read_image(path, 8, 3))),
+            Target(
+                damaged([held.getvalue()]),
+                file_of(f"a.{kind.lower()}", lambda path: read_image(path, 8, 3)),
+                most_bytes=MOST_BYTES_OF_PICTURE,
+            ),
         )
     for name, make_one in WHOLE.items():
         whole = cache(lambda name=name, make_one=make_one: make_one(made / name))  # type: ignore[misc]

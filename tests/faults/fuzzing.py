@@ -57,6 +57,8 @@ MOST_S = 1.0
 """Seconds of a processor that reading a small damaged file may take."""
 MOST_BYTES = 300_000_000
 """Memory that it may take."""
+MOST_BYTES_OF_PICTURE = 1_000_000_000
+"""A picture may have as many pixels as Pillow takes, which are decoded as they are."""
 MOST_LINES, LONGEST = 22, 1_000
 """Lines of an error, and characters of one."""
 STUDY = Path(__file__).parents[2] / "studies" / "shapes-150k.toml"
@@ -73,12 +75,14 @@ class Target:
     Attributes:
         cost: How many times as long as others it takes; so many times fewer are tried.
         most_s: Seconds of a processor that one may take.
+        most_bytes: Memory that one may take.
     """
 
     values: st.SearchStrategy[Any]
     read: Read
     cost: int = 1
     most_s: float = MOST_S
+    most_bytes: int = MOST_BYTES
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ def check(target: Target, folder: Path, value: Any) -> Reading:
             target.read(Path(another), value)
         seconds = time.process_time() - start
     assert seconds <= target.most_s, f"{seconds:.2f} s"
-    assert peak_bytes() - before <= MOST_BYTES
+    assert peak_bytes() - before <= target.most_bytes
     return Reading(seconds, refused)
 
 
@@ -392,7 +396,14 @@ def _data_sets(made: Path) -> Iterator[tuple[str, Target]]:
     )
     picture = io.BytesIO()
     Image.fromarray(images[0]).save(picture, "PNG")
-    yield "PNG", Target(damaged([picture.getvalue()]), file_of("a.png", lambda path: read_image(path, 8, 3)))
+    yield (
+        "PNG",
+        Target(
+            damaged([picture.getvalue()]),
+            file_of("a.png", lambda path: read_image(path, 8, 3)),
+            most_bytes=MOST_BYTES_OF_PICTURE,
+        ),
+    )
     labelled = "image,label,split\na.png,cat,train\nb.png,dog,test\n"
     pixels = "label," + ",".join(f"p{i}" for i in range(16)) + "\n" + "1" + ",7" * 16 + "\n2" + ",8" * 16 + "\n"
     yield "table of images", Target(tables(labelled), file_of("a.csv", _read_table))

@@ -134,6 +134,8 @@ def recipes_of(section: Mapping[str, Any]) -> RecipeSpace:
     for name, (low, high) in ranges.items():
         if not 0 < low <= high:
             raise UsageError(f"recipe.{name}: [{low}, {high}] is no range; give the least, above 0, then the most")
+    if empty := [name for name, given in choices.items() if not given]:
+        raise UsageError(f"recipe.{empty[0]}: [] holds no choice; give at least one")
     first = {name: given[0] for name, given in (ranges | choices).items()}
     fixed = {key: value for key, value in values.items() if key != "name"}
     return RecipeSpace(Recipe(**{**fixed, **first}), ranges, choices)

@@ -199,6 +199,8 @@ def test_a_recipe_may_leave_ranges_and_choices_open(dataset: Dataset) -> None:
     assert settings.recipe.batch_size == 32
     with pytest.raises(StudyFileError, match=r"learning_rate: \[0.4, 0.01\] is no range"):
         settings_of(dataset, recipe__learning_rate=[0.4, 0.01])
+    with pytest.raises(StudyFileError, match=r"batch_size: \[\] holds no choice; give at least one"):
+        settings_of(dataset, recipe__batch_size=[])
     with pytest.raises(StudyFileError, match="optimizer: 'lion' is unknown"):
         settings_of(dataset, recipe__optimizer=["sgd", "lion"])
     with pytest.raises(StudyFileError, match="batch_size: 1 is not allowed"):

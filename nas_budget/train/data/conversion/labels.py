@@ -110,7 +110,7 @@ def _whole(labels: NDArray[Any], notes: list[str]) -> NDArray[Any]:
         if (odd := labels[labels != np.round(labels)]).size:
             raise DataError(f"labels such as {odd[0]:g} are no whole numbers, so they are no classes")
         notes.append(f"labels of type {labels.dtype} are whole numbers and were taken as such")
-    if kind in "uf" and labels.max() > LARGEST:
+    if kind in "uf" and np.abs(labels).max() > LARGEST:
         raise DataError("labels are too large numbers; needed are numbers of classes")
     return labels.astype(np.int64)
 

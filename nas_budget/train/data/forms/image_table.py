@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas_budget.errors import DataError
+from nas_budget.records.run_folder import is_file
 from nas_budget.train.data.conversion.labels import few_of
 from nas_budget.train.data.forms.arrays import of_parts
 from nas_budget.train.data.forms.form import Form, ImageFile, Part, RawData, joined, part_begun, part_named
@@ -157,7 +158,8 @@ def _by_part(frame: pd.DataFrame, part: str, path: Path) -> dict[str, pd.DataFra
     if parts.isna().any():
         other = frame[column][parts.isna()].iloc[0]
         if column.lower() in ("split", "partition", "subset"):
-            raise DataError(f"{path}: {column} is {other!r} in a row; allowed are train, test and validation")
+            found = "empty" if other != other else repr(str(other))
+            raise DataError(f"{path}: {column} is {found} in a row; allowed are train, test and validation")
         return {part: frame}  # a column of another meaning, such as numbers of folds
     return {name: frame[parts == name] for name in parts.unique()}
 
@@ -240,7 +242,7 @@ def _file(text: str, folders: list[Path]) -> Path:
     """The file that a cell names; an ending may be missing."""
     for folder in folders:
         for ending in ("", ".jpg", ".png", ".jpeg"):
-            if (found := folder / f"{text}{ending}").is_file():
+            if is_file(found := folder / f"{text}{ending}"):
                 return found
     return folders[0] / text
 

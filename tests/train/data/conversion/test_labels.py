@@ -51,6 +51,7 @@ def test_truth_values_are_two_classes() -> None:
     [
         ([[0.5, 1]], None, "labels such as 0.5 are no whole numbers"),
         ([[0, np.nan]], None, "label 2 is no number"),
+        ([[0.0, -1e300]], None, "labels are too large numbers"),
         ([np.array(["a", None], object)], None, "label 2 is missing"),
         ([np.array(["a", np.nan], object)], None, "label 2 is missing"),
         ([np.array(["a", 1], object)], None, "some labels are names and others numbers"),

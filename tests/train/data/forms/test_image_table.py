@@ -65,6 +65,17 @@ def test_a_column_says_which_rows_are_for_testing_and_endings_may_be_missing(tmp
     table.assign(split="held").to_csv(tmp_path / "b.csv", index=False)
     with pytest.raises(DataError, match="b.csv: split is 'held' in a row; allowed are train, test and validation"):
         opened(tmp_path / "b.csv")
+    table.assign(split=[None, *split[1:]]).to_csv(tmp_path / "b.csv", index=False)
+    with pytest.raises(DataError, match="b.csv: split is empty in a row; allowed are train"):
+        opened(tmp_path / "b.csv")
+
+
+def test_a_cell_that_no_file_can_be_named_by_is_no_image(tmp_path: Path) -> None:
+    saved(tmp_path, ".jpg")
+    table = pd.DataFrame({"image": ["0.jpg", "9" * 5_000, "2.jpg", "3.jpg"], "label": [0, 1, 0, 1]})
+    table.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(DataError, match="File name too long"):
+        opened(tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize(
