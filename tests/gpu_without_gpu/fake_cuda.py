@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 from unittest.mock import patch
 
@@ -60,6 +61,7 @@ def install(library: Path) -> None:
         "_is_compiled": lambda: False,  # torch then asks no CUDA library of its own
         "get_device_capability": lambda device=None: (9, 0),
         "get_device_name": lambda device=None: "H100",
+        "get_device_properties": lambda device=None: SimpleNamespace(total_memory=80 * 1024**3),
         "get_arch_list": lambda: ["sm_90"],
         "is_current_stream_capturing": lambda: False,
         "CUDAGraph": FakeGraph,

@@ -47,6 +47,7 @@ if __name__ == "__main__":
         "images": str(opened.images.mean.device),
         "gpus": search.gpus,
         "predicts": plan.trial_s > 0 and type(model).__name__,
+        "room": plan.room,
     }
     sys.stdout.write(json.dumps(found) + "\n")
     sys.stdout.flush()

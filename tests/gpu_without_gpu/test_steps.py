@@ -13,6 +13,7 @@ import pytest
 from filelock import FileLock
 
 from nas_budget.train.optim.recipe import RECIPES
+from nas_budget.train.profile.step_memory import GPU_CONTEXT
 from tests.gpu_without_gpu.fake_cuda import COMPILER, build
 
 pytestmark = pytest.mark.skipif(COMPILER is None or sys.platform != "linux", reason="there is no g++")
@@ -152,4 +153,5 @@ def test_a_search_with_workers_uses_no_gpu_in_its_parent_process(shared: Path, t
         "images": "cpu",
         "gpus": ["0", "1"],
         "predicts": "TimeModel",
+        "room": 80 * 1024**3 - GPU_CONTEXT,  # each worker has a GPU
     }
