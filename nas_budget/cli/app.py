@@ -28,7 +28,6 @@ from nas_budget.cli.console.progress import set_up_downloads
 from nas_budget.cli.options.declare import expand
 from nas_budget.cli.options.help import Command, Group, examples
 from nas_budget.errors import NasBudgetError
-from nas_budget.memory import free_bytes
 from nas_budget.train.engine.process import own_process
 
 INTERRUPTED = 130
@@ -119,6 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         first = next(iter(str(error).splitlines()), "")
         if _lacks_memory(error):
+            from nas_budget.memory import free_bytes  # with psutil, slow to import
+
             what = f": {first}" if first else ""
             log(f"error: not enough memory{what}; {free_bytes() / 1e9:,.1f} GB are left here")
         else:
