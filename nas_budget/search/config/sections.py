@@ -149,7 +149,7 @@ class SearchSection(BaseModel):
     device: str = "auto"
     """Where to train: cpu, cuda, cuda:1 or mps; auto: a CUDA GPU if one computes."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Number format of training; auto: bf16 on a GPU that has it, fp16 on an older one, fp32 elsewhere."""
+    """Number format of training; auto: bf16 on a GPU or CPU that has it, fp16 on an older GPU, fp32 elsewhere."""
     threads: Count | Auto = "auto"
     """Threads of a training on a CPU; auto: one for proxies and up to 10 M MACs, else all, shared."""
     graph: bool | Auto = "auto"

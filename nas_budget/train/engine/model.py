@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 from nas_budget.arch.blocks import inner_width
 from nas_budget.arch.family_spec import FamilySpec
 from nas_budget.arch.spec import AnySpec, ResNetSpec
+from nas_budget.train.engine.convolutions import class_of
 from nas_budget.train.engine.device import seeded
 from nas_budget.train.modules.family import build_family
 
@@ -37,8 +38,8 @@ def build(spec: AnySpec, seed: int = 0) -> nn.Module:
             return build_family(spec)
         network = ResNet(spec)
     for module in network.modules():
-        if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) != module.stride:
-            module.__class__ = PointwiseConv2d
+        if isinstance(module, nn.Conv2d):
+            module.__class__ = class_of(module)
         elif isinstance(module, nn.BatchNorm2d):
             module.__class__ = BatchNorm2d
     return network
@@ -275,22 +276,6 @@ class ResNet(nn.Module):
         x = self.avgpool(x).flatten(1)
         logits: Tensor = self.fc(self.dropout(x))
         return logits
-
-
-class PointwiseConv2d(nn.Conv2d):
-    """A 1x1 convolution with a stride: on a CPU, one with stride 1 of the pixels that it reads.
-
-    The result is the same. The gradient of torch's own strided one writes beyond its memory on CPUs with AVX2 alone
-    (oneDNN, channels last, widths that are no multiple of 8) and ends the process. This was measured in torch 2.13 and,
-    with ONEDNN_MAX_CPU_ISA=AVX2, in torch 2.14.1: a segmentation fault within seconds, none with this class.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, n_in, H, W) to (N, n_out, ceil(H / stride), ceil(W / stride))."""
-        if x.is_cuda:
-            return super().forward(x)
-        seen = F.avg_pool2d(x, 1, self.stride)  # a pool of one pixel: the fastest way to skip
-        return F.conv2d(seen, self.weight, groups=self.groups)
 
 
 class BatchNorm2d(nn.BatchNorm2d):

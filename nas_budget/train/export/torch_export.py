@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nas_budget.arch.cost import cost
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.train.data.open import NAMED
-from nas_budget.train.engine.model import PointwiseConv2d
+from nas_budget.train.engine.convolutions import DepthwiseConv2d, PointwiseConv2d
 from nas_budget.train.engine.weights import Model, weights_digest
 
 ABOUT = ("weights", "accuracy", "test_images")
@@ -41,10 +41,10 @@ class RawImages(nn.Module):
 
 
 def _plain(network: nn.Module) -> nn.Module:
-    """A copy of a network in torch's own convolutions: the fault that `PointwiseConv2d` avoids is in training alone."""
+    """A copy of a network in torch's own convolutions: what ours avoid is in training alone."""
     made = copy.deepcopy(network).cpu().eval()
     for module in made.modules():
-        if isinstance(module, PointwiseConv2d):
+        if isinstance(module, PointwiseConv2d | DepthwiseConv2d):
             module.__class__ = nn.Conv2d  # type: ignore[assignment]
     return made
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 from nas_budget.arch.blocks import ACTIVATIONS, FAMILIES
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.train.engine import model
-from nas_budget.train.engine.model import PointwiseConv2d, build, summarize
+from nas_budget.train.engine.model import build, summarize
 from tests.strategies import specs
 
 SMALL = ResNetSpec((4, 8), blocks=1)
@@ -63,23 +63,6 @@ def test_the_summary_counts_for_itself_and_names_the_layers(spec: ResNetSpec, pa
     summary = summarize(spec)
     for words in f"Trainable params: {params}", "Conv2d", "BatchNorm2d", "BasicBlock", "Linear", "[1, 10]":
         assert words in summary
-
-
-@pytest.mark.parametrize(("n_in", "n_out", "stride"), [(4, 4, 2), (5, 7, 2), (3, 8, 3)])
-def test_a_strided_pointwise_convolution_is_what_torch_says(n_in: int, n_out: int, stride: int) -> None:
-    ours = PointwiseConv2d(n_in, n_out, 1, stride, bias=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = torch.rand(50, n_in, 32, 32).contiguous(memory_format=torch.channels_last)
-    expected = nn.functional.conv2d(images.contiguous(), ours.weight.contiguous(), stride=stride)
-    for _ in range(20):  # the gradient that this class avoids ends the process after a few
-        scores = ours(images.clone().requires_grad_())
-        scores.square().sum().backward()
-    assert torch.allclose(scores, expected, atol=1e-5)
-
-
-def test_a_strided_depthwise_convolution_of_one_pixel_keeps_its_groups() -> None:
-    ours = PointwiseConv2d(6, 6, 1, 2, groups=6, bias=False)
-    images = torch.rand(2, 6, 9, 9)
-    assert torch.allclose(ours(images), nn.functional.conv2d(images, ours.weight, stride=2, groups=6))
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
