@@ -58,7 +58,9 @@ class PatientStorage(RDBStorage):
         self.patience = patience
         self.made: dict[int, FrozenTrial] = {}
         connect = super().__init__
-        options = {"pool_pre_ping": True} if url.startswith("postgresql") else {}
+        # One connection stays open for the threads of a worker: a server has a hundred unless told otherwise.
+        one = {"pool_size": 1, "max_overflow": 2, "pool_pre_ping": True}
+        options = one if url.startswith("postgresql") else {}
         patience(lambda: connect(url, engine_kwargs=options))
         weakref.finalize(self, self.engine.dispose)  # a server sees its connections closed, not lost
 

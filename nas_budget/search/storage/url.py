@@ -9,6 +9,8 @@ from sqlalchemy.engine import URL, make_url
 
 from nas_budget.errors import NasBudgetError, StorageError, StudyError, UsageError
 
+FULL = ("too many clients", "remaining connection slots are reserved")
+"""What PostgreSQL says where it takes no more connections."""
 ADDRESSES = "sqlite:///trials.db or postgresql+psycopg://user@host/name"
 
 
@@ -51,7 +53,9 @@ def database_file(address: str) -> Path | None:
 def trouble(error: BaseException) -> str:
     """What a database said, without the wrapping of Optuna and SQLAlchemy."""
     wrapped = error.__cause__ or error
-    return next(iter(str(getattr(wrapped, "orig", None) or wrapped).splitlines()), type(error).__name__)
+    said = next(iter(str(getattr(wrapped, "orig", None) or wrapped).splitlines()), type(error).__name__)
+    is_full = any(words in said for words in FULL)
+    return f"{said}; each worker takes one connection: raise max_connections of the server" if is_full else said
 
 
 def failure(error: BaseException) -> type[NasBudgetError]:
