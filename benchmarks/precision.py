@@ -45,6 +45,7 @@ STEPS = {
     "grouped": (ResNetSpec((24, 48, 96), block="bottleneck", groups=4, expansions=1, **SMALL), 64),
     "inverted": (ResNetSpec((24, 48, 96), block="inverted", **SMALL), 64),
     "separable": (ResNetSpec((24, 64, 128), block="separable", **SMALL), 64),
+    "separable, kernels of 5": (ResNetSpec((24, 64, 128), block="separable", kernels=5, **SMALL), 64),
 }
 """Networks, and the images of a step."""
 TRAINED = ResNetSpec((16, 32, 64), blocks=1, strides=2, shortcut_kernel=1, pool="global")

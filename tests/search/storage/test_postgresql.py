@@ -17,11 +17,14 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from nas_budget.search.storage import leases
 from nas_budget.search.storage.optuna_adapter import PatientStorage, quiet_optuna
 from nas_budget.search.storage.patience import Patience
 from nas_budget.search.storage.trial_store import TrialStore
+from nas_budget.search.storage.url import trouble
 from nas_budget.search.workers import scheduler
 from nas_budget.search.workers.events import TrialEpoch, TrialFinished, TrialStarted
 from nas_budget.train.data.dataset import Dataset
@@ -31,6 +34,7 @@ from tests.conftest import Run
 from tests.postgres import PASSWORD, USER, Postgres
 from tests.search.storage.test_leases import searching, states
 
+psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -72,6 +76,34 @@ def test_machines_that_look_alike_take_nothing_of_each_other_that_lives(
         thread.join()
     assert states(searches[0].study) == [TrialState.COMPLETE] * 12
     assert resumed == [False] * 12
+
+
+def test_the_threads_of_a_worker_keep_one_connection(url: str) -> None:
+    storage = PatientStorage(url, Patience(url, lambda: False))
+    study = optuna.create_study(storage=storage)
+    threads = [threading.Thread(target=study.get_trials) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with storage.engine.connect() as connection:
+        mine = connection.execute(text("select count(*) from pg_stat_activity where datname = current_database()"))
+        assert mine.scalar() == 1
+    storage.engine.dispose()
+
+
+def test_a_server_without_a_free_connection_is_told_with_what_to_raise(url: str) -> None:
+    taken = []
+    address = url.replace("postgresql+psycopg", "postgresql")
+    try:
+        with pytest.raises(psycopg.OperationalError):
+            taken.extend(psycopg.connect(address) for _ in range(200))
+        with pytest.raises(OperationalError) as caught:
+            PatientStorage(url, Patience(url, lambda: True))
+    finally:
+        for connection in taken:
+            connection.close()
+    assert trouble(caught.value).endswith("; each worker takes one connection: raise max_connections of the server")
 
 
 def test_the_trials_of_a_dead_host_are_taken_over_after_their_leases(

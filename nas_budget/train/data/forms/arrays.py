@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -77,9 +80,17 @@ def of_parts(found: dict[str, Part], classes: tuple[str, ...] | None, notes: tup
 
 def array_in(path: Path, file: Any, name: str) -> NDArray[Any]:
     """An array of a file, of which the header is looked at first."""
-    with file.zip.open(f"{name}.npy") as content:
+    with file.zip.open(f"{name}.npy") as content, _of_python_2():
         _check_header(f"{path}: {name}", content)
-    return check_characters(file[name])
+        return check_characters(file[name])
+
+
+@contextmanager
+def _of_python_2() -> Iterator[None]:
+    """Files that Python 2 wrote are read as others are: NumPy's advice to save them again is of no use here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*was created on Python 2", UserWarning)
+        yield
 
 
 def _check_header(what: str, file: Any) -> None:
@@ -137,9 +148,9 @@ def read_npy(path: Path) -> RawData:
 def read_array(path: Path) -> NDArray[Any]:
     """The array of an `.npy` file, of which the header is looked at first."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, _of_python_2():
             _check_header(str(path), file)
-        return check_characters(np.load(path, allow_pickle=False))
+            return check_characters(np.load(path, allow_pickle=False))
     except UNREADABLE as error:
         raise DataError(f"{path}: cannot be read ({error}); it is damaged or not an .npy file") from None
 

@@ -49,6 +49,17 @@ def test_the_arrays_of_medmnist_are_read_and_validation_joins_training(tmp_path:
     ]
 
 
+def test_arrays_that_python_2_wrote_are_read_without_a_word(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name, array in ("images", pictures(12)), ("labels", LABELS.astype(np.uint8)):
+        shape = "".join(f"{n}L, " for n in array.shape)
+        header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({shape}), }}".ljust(117) + "\n"
+        start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+        (tmp_path / f"{name}.npy").write_bytes(start + array.tobytes())
+    dataset = open_dataset(str(tmp_path / "images.npy"), tmp_path / "store", lambda _: None)
+    assert dataset.n_train + dataset.n_test == 12
+    assert capfd.readouterr().err == ""
+
+
 def test_a_file_in_our_own_form_is_read_where_it_lies_and_one_of_other_types_is_converted(tmp_path: Path) -> None:
     arrays = {
         "train_images": pictures(12), "train_labels": LABELS, "test_images": pictures(6, seed=9),
