@@ -150,7 +150,8 @@ def _searched(name: str, trials: list[TrialRecord]) -> tuple[str, ...]:
     proposed = proposed_of(trials)
     complete = sum(trial.state == "complete" for trial in proposed)
     took = seconds_in_words(spent(name, trials))
-    limit = f"{in_short(trials[0].budget_params or 0)} parameters"
+    given = trials[0].budget_params
+    limit = f"{in_short(given)} parameters" if given else "[bytes and MACs](how-to/device-budget.md)"
     return f"`{name}`", limit, str(len(proposed)), str(complete), accuracy, f"{params:,}", took
 
 
