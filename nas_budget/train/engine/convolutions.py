@@ -46,7 +46,7 @@ class DepthwiseConv2d(nn.Conv2d):
 
     The results are the same. In bf16 oneDNN has no depthwise kernel for two of torch's own gradients: that of the input
     where there is a stride, and that of the weights of kernels over 3. It computes each channel as 16 x 16 of them. In
-    torch 2.14.1 one such gradient took 10 to 100 times as long as the rest of its layer, and half of a whole step.
+    torch 2.14.1 one such gradient took 10 to 100 times as long as the rest of its layer.
     """
 
     def forward(self, x: Tensor) -> Tensor:
