@@ -149,7 +149,8 @@ def _judge(
     folder: Path, n_trials: int, exit_code: int, said: str, database: Database | None
 ) -> tuple[float, int, tuple[str, ...]]:
     """Epochs trained again, trials given up, and what should not be."""
-    problems = [] if exit_code == 0 else [f"it ended with exit code {exit_code}"]
+    last = said.rstrip().rpartition("\n")[2]
+    problems = [] if exit_code == 0 else [f"it ended with exit code {exit_code}: {last}"]
     problems += ["a traceback"] if "Traceback" in said else []
     rows = read_trials(folder)
     complete = [row for row in rows if row.state == "complete"]

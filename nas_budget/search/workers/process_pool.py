@@ -21,6 +21,7 @@ from nas_budget.search.workers.events import (
     SPOILED_EXIT,
     Event,
     FinalistFinished,
+    TrialEpoch,
     TrialFinished,
     TrialStarted,
     WorkerLost,
@@ -71,7 +72,7 @@ class WorkerPool:
 
 
 class _Deaths:
-    """Counts workers that were lost, until trials end well again."""
+    """Counts workers that were lost, until trials end well again; each epoch that one trains pays for one loss."""
 
     def __init__(self, n_workers: int) -> None:
         self.n_workers = n_workers
@@ -79,9 +80,11 @@ class _Deaths:
         self.in_a_row: Counter[int] = Counter()
 
     def follow(self, worker: int, event: Event) -> None:
-        """Take in what a worker told: which trial it trains, and that one has ended well."""
+        """Take in what a worker told: which trial it trains, that it comes further, and that one has ended well."""
         if isinstance(event, TrialStarted):
             self.trials[worker] = event
+        elif isinstance(event, TrialEpoch):
+            self.in_a_row[worker] = max(self.in_a_row[worker] - 1, 0)
         elif isinstance(event, TrialFinished | FinalistFinished):
             self.trials.pop(worker, None)
             if event.run if isinstance(event, FinalistFinished) else event.record.state != "failed":
@@ -119,7 +122,7 @@ def run_processes(
     Raises:
         StoppedError: `should_stop` said so, and every worker has stopped between two steps.
         NasBudgetError: What a worker raised; the others are stopped first.
-        TrainingError: Workers were lost again and again, and no trial ended well between.
+        TrainingError: Workers were lost again and again, more often than epochs were trained, and no trial ended well.
     """
     context = multiprocessing.get_context("spawn")
     stop = context.RawValue(c_bool, False)  # without a lock, which a worker that is killed could take with it

@@ -18,6 +18,7 @@ import pytest
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.errors import SpecError, SpoiledDeviceError, StoppedError, StudyError, StudyFileError, TrainingError
 from nas_budget.records.finalists import FinalistRun
+from nas_budget.records.trials import EpochResult
 from nas_budget.search.storage import patience
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.workers import process_pool
@@ -172,6 +173,17 @@ def test_a_lost_worker_comes_with_its_trial_and_is_replaced_until_none_ends_well
     assert "6 workers were lost in a row, the last killed by signal 11 (a crash in native code);" in str(why)
     deaths.follow(0, FinalistFinished(6, 0, FinalistRun(0, 0, 0.5, 1, 9, 1.0, 0.0, "0.5", "a CPU", "{}"), ""))
     assert deaths.in_a_row.total() == 0
+
+
+def test_workers_that_are_lost_after_an_epoch_each_come_further_and_go_on() -> None:
+    deaths = process_pool._Deaths(2)
+    for n in range(100):
+        deaths.follow(n % 2, TrialEpoch(4, EpochResult(1 + n, 1.2, 0.5, 1.2, 0.1, 2.0)))
+        assert deaths.verdict(deaths.lost(n % 2, -9, 1), 1) is None
+    assert deaths.in_a_row.total() == 2
+    for _ in range(3):
+        deaths.lost(0, -9, 1)
+    assert "6 workers were lost in a row" in str(deaths.verdict(deaths.lost(1, -9, 1), 1))
 
 
 def test_a_worker_that_is_lost_again_and_again_is_replaced_a_few_times() -> None:
