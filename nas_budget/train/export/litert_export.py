@@ -262,17 +262,17 @@ class _Writer:
         Its scale is that of input times weight. LiteRT checks it for a single channel only, so others save its room.
         """
         if len(node.input) > 2:
-            name, scale, zero_point = self.int8[node.input[2]]
+            name, scale = self.int8[node.input[2]]
             place = self._constant(name, self.values[name])
             if self.values[scale].size == 1:
-                self.tensors[place].quantization = self._quantization(scale, zero_point)
+                self.tensors[place].quantization = self._quantization(scale)
             return place
         return self._constant(f"{node.input[1]} zeros", np.zeros(self.shapes[node.output[0]][1], np.int32))
 
-    def _quantization(self, scale: str, zero_point: str, axis: int = 0) -> Any:
+    def _quantization(self, scale: str, zero_point: str = "", axis: int = 0) -> Any:
         made = self.schema.QuantizationParametersT()
         made.scale = np.atleast_1d(self.values[scale]).astype(np.float32)
-        made.zeroPoint = np.atleast_1d(self.values[zero_point]).astype(np.int64)
+        made.zeroPoint = np.atleast_1d(self.values.get(zero_point, 0)).astype(np.int64)
         made.quantizedDimension = axis
         return made
 

@@ -52,6 +52,9 @@ def test_int8_is_close_to_fp32_and_all_its_numbers_are_small(name: str) -> None:
         assert [*tensors[name.replace("_quantized", "_scale")].dims] == [channels]
     biases = [tensors[name].data_type for name in tensors if name.endswith(".bias_quantized")]
     assert set(biases) == {onnx.TensorProto.INT32}
+    zero_points = {name for node in graph.graph.node for name in node.input if name.endswith("_zero_point")}
+    assert zero_points == {name for name in tensors if name.endswith("_zero_point")}  # and no tensor is left over
+    assert not any("bias" in name for name in zero_points)
     float_names = [name for name, t in tensors.items() if t.data_type == onnx.TensorProto.FLOAT]
     assert all(name.endswith("scale") for name in float_names)
 
