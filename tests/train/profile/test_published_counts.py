@@ -6,7 +6,6 @@ that the weights were evaluated at. Those of timm are of its model cards, made b
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -91,7 +90,6 @@ TIMM = [
 ]
 
 
-@pytest.mark.skipif(not find_spec("timm"), reason="timm is not installed")
 @pytest.mark.parametrize(("name", "size", "millions", "gmacs", "fused"), TIMM, ids=[row[0] for row in TIMM])
 def test_timm(name: str, size: int, millions: float, gmacs: float, fused: tuple[int, int, int] | None) -> None:
     found = count_module(f"timm:create_model('{name}')", (3, size, size))
