@@ -2,10 +2,11 @@
 
     python benchmarks/utilisation.py ray journal postgres optuna-journal optuna-postgres --workers 1,4,16,64
 
-A trial sleeps for `--trial` seconds, in eight epochs that it reports. Workers are threads of a few processes, so that
-many fit on one machine; proposals, judgements and what is written are the real ones. Once every worker has begun, they
-are watched for `--window` seconds: utilisation is the part of it in which they slept. On a cluster every worker has a
-processor to propose on, here all share this machine's. The ways:
+A trial sleeps for about `--trial` seconds, in eight epochs that it reports. Networks differ in size, and trials in
+their time, by up to `--spread`; with 0 workers that began together ask together, and wait for each other. Workers are
+threads of a few processes, so that many fit on one machine; proposals, judgements and what is written are the real
+ones. Once every worker has begun, they are watched for `--window` seconds: utilisation is the part of it in which
+they slept. On a cluster every worker has a processor to propose on, here all share this machine's. The ways:
 
     ray              search --engine ray: one coordinator proposes for all, on a journal; as many Ray nodes as processes
     journal          search --workers N: each worker proposes for itself, on a journal
@@ -28,6 +29,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
+from random import Random
 from threading import Thread
 from typing import Any, cast
 
@@ -71,18 +73,25 @@ class Log:
         slept: When each epoch began and ended.
         asked: Seconds of each proposal.
         tried: The networks.
+        pace: How long the present trial takes, as a multiple of most.
     """
 
     slept: list[tuple[float, float]] = field(default_factory=list)
     asked: list[float] = field(default_factory=list)
     tried: list[str] = field(default_factory=list)
+    pace: float = 1.0
 
 
 class Crew:
     """The workers of one process, as threads, until the file `stop` is there."""
 
-    def __init__(self, stop: Path, epoch_s: float) -> None:
-        self.stop, self.epoch_s = stop, epoch_s
+    def __init__(self, stop: Path, epoch_s: float, spread: float) -> None:
+        self.stop, self.epoch_s, self.spread, self.random = stop, epoch_s, spread, Random(0)
+
+    def begin(self, log: Log, tried: str) -> None:
+        """Begin a trial."""
+        log.tried.append(tried)
+        log.pace = 1 + self.random.uniform(-self.spread, self.spread)
 
     def work(self, n: int, job: Callable[[Crew, int, Log], None]) -> list[Log]:
         """Do the job with each index up to `n`; what the workers did."""
@@ -106,7 +115,7 @@ class Crew:
         if not log.slept:
             (self.stop.parent / f"began-{os.getpid()}-{id(log)}").touch()
         start = time.monotonic()
-        time.sleep(self.epoch_s)
+        time.sleep(self.epoch_s * log.pace)
         log.slept.append((start, time.monotonic()))
 
 
@@ -125,7 +134,7 @@ class Sleeper:
         """Epochs of nothing, with an accuracy that follows the widths."""
         del seeds, kept
         best = min(0.99, sum(candidate.spec.channels) / 4_000)
-        self.log.tried.append(str(candidate))
+        self.crew.begin(self.log, str(candidate))
         return CandidateTraining(self._epochs(best))
 
     def _epochs(self, best: float) -> Iterator[EpochResult]:
@@ -204,7 +213,7 @@ class ByOptuna:
             start = time.monotonic()
             trial = study.ask(kinds)
             log.asked.append(time.monotonic() - start)
-            log.tried.append(str(trial.params))
+            crew.begin(log, str(trial.params))
             for epoch in range(1, EPOCHS + 1):
                 crew.sleep(log)
                 trial.report(epoch / (epoch + 1), epoch)
@@ -216,9 +225,9 @@ def plain_storage(place: str) -> BaseStorage:
     return RDBStorage(place) if "://" in place else JournalStorage(JournalFileBackend(place))
 
 
-def crew_of(stop: Path, epoch_s: float, n: int, job: Callable[[Crew, int, Log], None]) -> list[Log]:
+def crew_of(crew: Crew, n: int, job: Callable[[Crew, int, Log], None]) -> list[Log]:
     """What the workers of a process did; called in that process."""
-    return Crew(stop, epoch_s).work(n, job)
+    return crew.work(n, job)
 
 
 @contextmanager
@@ -247,17 +256,18 @@ def child_variables() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])}
 
 
-def measure(way: str, n: int, trial_s: float, window_s: float, sampler: str, database: Any) -> tuple[str, ...]:
+def measure(way: str, n: int, given: argparse.Namespace, database: Any) -> tuple[str, ...]:
     """One row of the table."""
     with tempfile.TemporaryDirectory() as place:
         folder, stop = Path(place), Path(place) / "stop"
         url = database.url(f"{way}-{n}") if database else ""
-        given = {"search.storage": url or "journal", "recipe.epochs": EPOCHS}
-        settings = settings_of(MOST_TRIALS, sampler, given)
+        changes = {"search.storage": url or "journal", "recipe.epochs": EPOCHS}
+        settings = settings_of(MOST_TRIALS, given.sampler, changes)
+        work = Crew(stop, given.trial / EPOCHS, given.spread)
         shares = [n // CREWS + (i < n % CREWS) for i in range(min(n, CREWS))]
         firsts = [sum(shares[:i]) for i in range(len(shares))]
         watched: list[float] = []
-        watch = Thread(target=lambda: watched.append(window(folder, stop, n, window_s)))
+        watch = Thread(target=lambda: watched.append(window(folder, stop, n, given.window)))
         watch.start()
         part = SearchPart(settings, folder, None, level=0)
         quiet_optuna()
@@ -267,9 +277,7 @@ def measure(way: str, n: int, trial_s: float, window_s: float, sampler: str, dat
                 import ray
 
                 jobs = [ByCoordinator(coordinator, first) for first in firsts]
-                started = [
-                    crew.remote(stop, trial_s / EPOCHS, share, job) for share, job in zip(shares, jobs, strict=True)
-                ]
+                started = [crew.remote(work, share, job) for share, job in zip(shares, jobs, strict=True)]
                 logs = sum(ray.get(started), list[Log]())
         else:
             if way.startswith("optuna"):
@@ -281,12 +289,12 @@ def measure(way: str, n: int, trial_s: float, window_s: float, sampler: str, dat
                 job = ByThemselves(part)
             with child_environment(), ProcessPoolExecutor(len(shares), get_context("spawn")) as pool:
                 found = [
-                    pool.submit(crew_of, stop, trial_s / EPOCHS, share, replace(job, first=first))
+                    pool.submit(crew_of, work, share, replace(job, first=first))
                     for share, first in zip(shares, firsts, strict=True)
                 ]
                 logs = sum((each.result() for each in found), list[Log]())
         watch.join()
-        return row(way, n, logs, watched[0], window_s)
+        return row(way, n, logs, watched[0], given.window)
 
 
 def window(folder: Path, stop: Path, n: int, window_s: float) -> float:
@@ -317,6 +325,7 @@ def main() -> int:
     parser.add_argument("way", nargs="*", default=WAYS, help=", ".join(WAYS))
     parser.add_argument("--workers", default="1,4,16,64", help="how many, such as 1,4,16")
     parser.add_argument("--trial", type=float, default=10.0, help="seconds of a trial")
+    parser.add_argument("--spread", type=float, default=0.25, help="share by which it is longer or shorter at most")
     parser.add_argument("--window", type=float, default=30.0, help="seconds in which workers are watched")
     parser.add_argument("--sampler", default="bayes", help="of ours")
     given = parser.parse_args()
@@ -324,9 +333,10 @@ def main() -> int:
     for n in map(int, given.workers.split(",")):
         for way in given.way:
             with postgres() if way.endswith("postgres") else nullcontext() as database:
-                rows.append(measure(way, n, given.trial, given.window, given.sampler, database))
+                rows.append(measure(way, n, given, database))
             print(*rows[-1], file=sys.stderr, flush=True)
-    print(f"Trials of {given.trial:g} s, watched for {given.window:g} s. {machine('optuna', 'sqlalchemy', 'ray')}")
+    about = f"Trials of {given.trial:g} s, {given.spread:.0%} more or less, watched for {given.window:g} s."
+    print(about, machine("optuna", "sqlalchemy", "ray"))
     print_table(("", "workers", "utilisation %", "proposal ms", "of 20 the slowest", "trials", "twice"), rows)
     return 0
 

@@ -15,7 +15,8 @@ from nas_budget.errors import UsageError
 def predict(
     source: AnyTrained,
     images: Annotated[
-        list[Path], typer.Argument(help="Image files or folders of them; with --csv one folder, .npy, .npz or pickle.")
+        list[Path],
+        typer.Argument(help="Image files or folders of them; with --csv one folder, table, array or pickle."),
     ],
     *,
     top: Annotated[int, option("Classes shown for each image.", None, "value", least=1)] = 1,

@@ -16,10 +16,11 @@ from nas_budget.cli.console.output import log, logger
 from nas_budget.cli.console.progress import each, progress, progress_if_any
 from nas_budget.errors import DataError, StorageError, UsageError
 from nas_budget.records.atomic_write import write_whole
-from nas_budget.train.data.conversion.images import images_of_arrays
+from nas_budget.train.data.conversion.images import images_of_arrays, images_of_files
 from nas_budget.train.data.conversion.labels import few_of
 from nas_budget.train.data.conversion.options import ReadOptions, split_options
 from nas_budget.train.data.dataset import Images
+from nas_budget.train.data.forms.image_table import ENDINGS
 from nas_budget.train.data.forms.unlabelled import read_unlabelled
 from nas_budget.train.data.image_files import MODES, image_paths, read_image
 from nas_budget.train.data.open import open_dataset
@@ -29,7 +30,8 @@ from nas_budget.train.engine.evaluate import EVALUATION_BATCH, accuracy_of, conf
 from nas_budget.train.engine.weights import Model, check_images
 from nas_budget.train.export.load import is_exported, load_trained
 
-ARRAYS = (".npy", ".npz", ".pickle", ".pkl")
+MANY = (".npy", ".npz", ".pickle", ".pkl", *ENDINGS)
+"""Files of many images."""
 
 
 def measure(
@@ -80,7 +82,7 @@ def classify(source: Path, ema: bool, paths: Sequence[Path], top: int, quiet: bo
     """
     model = load_trained(source, ema)
     for path in paths:
-        if path.suffix.lower() in ARRAYS:
+        if path.suffix.lower() in MANY:
             raise UsageError(f"{path}: holds many images; write their classes to a file: add --csv submission.csv")
     paths = [image for path in paths for image in _images_of(path)]
     with progress(f"predicting {len(paths):,} images", quiet) as on_share:
@@ -119,7 +121,7 @@ def _read(paths: Sequence[Path], model: Model, on_share: Callable[[float], None]
 def write_submission(
     source: Path, ema: bool, path: Path, csv_file: Path, columns: str, mirrored: bool, indices: bool, quiet: bool
 ) -> int:
-    """Write the predicted class of each image of a folder or an array file as CSV; how many images those are.
+    """Write the predicted class of each image of a folder, a table or an array file as CSV; how many images those are.
 
     IDs are the names of a folder's images, or those that the file has, and else the numbers of its rows from 0.
     """
@@ -139,7 +141,13 @@ def write_submission(
             found, ids = read_unlabelled(path)
             fit = split_options(model.about.get("data", ""))[1].fit
             options = ReadOptions(model.spec.image_size, model.spec.in_channels, fit)
-            (images,), notes = images_of_arrays([found], options)
+            try:
+                if isinstance(found, np.ndarray):
+                    (images,), notes = images_of_arrays([found], options)
+                else:
+                    images, _, notes = images_of_files(found, options, lambda share: on_share(share / 2))
+            except DataError as error:
+                raise DataError(f"{path}: {error}") from None
         starts = range(0, len(images), EVALUATION_BATCH)
         batches = (torch.from_numpy(images[i : i + EVALUATION_BATCH]) for i in each(starts, on_share, 0.5, 1))
         logits = [predict_logits(model.network, batch, model.normalized, mirrored=mirrored) for batch in batches]

@@ -39,13 +39,17 @@ def write_form(form: str, images: Any, folder: Path) -> Path:
     elif form == "pkl":
         path.write_bytes(pickle.dumps({b"data": images, b"ids": list(range(len(images)))}))
     else:
-        path.mkdir()
+        pictures = path if form == "folder" else folder / "test_images"
+        pictures.mkdir()
         for i, image in enumerate(images):
-            Image.fromarray(image).save(path / f"{i:04}.png")
+            Image.fromarray(image).save(pictures / f"{i:04}.png")
+        if form == "csv":
+            rows = [f"{i},{i:04}.png" for i in range(len(images))]
+            path.write_text("\n".join(["id,image", *rows]), encoding="utf-8")
     return path
 
 
-@pytest.mark.parametrize("form", ["npy", "npz", "pkl", "idx", "folder"])
+@pytest.mark.parametrize("form", ["npy", "npz", "pkl", "idx", "folder", "csv"])
 @pytest.mark.parametrize(("options", "figure"), [((), "accuracy"), (("--mirrored",), "flipped")])
 def test_a_submission_is_as_accurate_as_evaluate_says(
     run: Run, trained: Path, npz: Path, tmp_path: Path, form: str, options: tuple[str, ...], figure: str
@@ -111,7 +115,7 @@ def test_what_cannot_be_read_is_one_line_and_nothing_is_run(run: Run, trained: P
     (tmp_path / "labels.csv").write_text("id,label\n1,cat\n")
     Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
     for name, said in {
-        "labels.csv": "holds no array of images; give a folder of images", "one.png": "holds no array of images",
+        "labels.csv": "no image can be read, such as row 1 (1) (no such file", "one.png": "holds no array of images",
         "trap.pkl": "which is not read for safety", "other.npz": "has a, b; needed is one of", "nope": "no such file",
         "ids.npz": "3 images but 2 IDs",
     }.items():  # fmt: skip
@@ -120,6 +124,7 @@ def test_what_cannot_be_read_is_one_line_and_nothing_is_run(run: Run, trained: P
         assert said in ran.err
     assert run("predict", trained, tmp_path, "--csv", made, "--columns", "ID").refused(2, "error: --columns: ")
     assert run("predict", trained, tmp_path, "--mirrored").refused(2, "error: --mirrored goes with --csv")
+    assert run("predict", trained, tmp_path / "labels.csv").refused(2, f"error: {tmp_path / 'labels.csv'}: holds many")
     refused = run("predict", trained, tmp_path / "ids.npz")
     assert refused.refused(
         2, f"error: {tmp_path / 'ids.npz'}: holds many images; write their classes to a file: add --"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ RNG_SEED = 3
 def pictures(n: int, size: int = 8, channels: int = 3, seed: int = RNG_SEED) -> NDArray[np.uint8]:
     """Images of noise."""
     return np.random.default_rng(seed).integers(0, 256, (n, size, size, channels), np.uint8)
+
+
+def as_png(image: NDArray[np.uint8]) -> bytes:
+    """The file of an image."""
+    file = BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
 
 
 def image_folder(path: Path, classes: tuple[str, ...] = ("cat", "dog"), each: int = 5, **how: Any) -> Path:

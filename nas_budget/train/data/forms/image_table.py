@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas_budget.errors import DataError
 from nas_budget.records.run_folder import is_file
@@ -31,6 +32,8 @@ LABELS = (
     "label", "labels", "class", "target", "category", "class_name", "class_id", "label_name", "fine_label", "y",
     "species", "breed",
 )  # fmt: skip
+IDS = ("id", "ids", "imageid", "image_id", "filename", "file_name")
+"""What a column is called that says how each image is called in a submission, the surest first."""
 PARTS = ("split", "set", "partition", "subset", "part", "fold")
 LEAST_PIXELS = 16
 """Columns of numbers from which on these are the pixels of an image."""
@@ -38,7 +41,8 @@ NO_TABLES = ("sample", "submission")
 """How the names of tables begin that a competition lays beside its images for other uses."""
 MOST_FOLDERS = 8
 """In which images are looked for."""
-SHAPE = "needed are a column of images (such as image or path) and one of labels (such as label or class)"
+IMAGE_COLUMN = "a column of images (such as image or path)"
+SHAPE = f"needed are {IMAGE_COLUMN} and one of labels (such as label or class)"
 
 
 def is_table(path: Path) -> bool:
@@ -86,6 +90,24 @@ def read_tables(path: Path) -> RawData:
                     continue
                 found[name] = joined([found[name], read]) if name in found else read
     return of_parts(found, classes, tuple(notes))
+
+
+def read_unlabelled_table(path: Path) -> tuple[NDArray[Any] | list[ImageFile], list[str] | None]:
+    """Images of a table of a test set, and how each is called, None where nothing says it; labels are not looked at.
+
+    Raises:
+        DataError: It cannot be read, or has no images.
+    """
+    frame = _read(path)
+    label, named = _column(frame, LABELS), _column(frame, IDS)
+    if pixels := _pixels(frame, label):
+        return frame[pixels].to_numpy(), None if named is None else frame[named].astype(str).tolist()
+    image = _image_column(frame, label)
+    if image is None:
+        raise DataError(f"{path}: has no column of images ({_found(frame)}); needed is {IMAGE_COLUMN}, or of pixels")
+    names = [one.get("path") if isinstance(one, dict) else one for one in frame[named or image].tolist()]
+    ids = [str(name if isinstance(name, str | int) else row) for row, name in enumerate(names)]
+    return _files_of(frame[image], path), ids
 
 
 class _NoLabelsError(DataError):
@@ -173,25 +195,38 @@ def _column(frame: pd.DataFrame, names: Iterable[str]) -> str | None:
 def _rows(frame: pd.DataFrame, path: Path) -> Part:
     """Images and labels of the rows of a table."""
     label = _column(frame, LABELS)
-    pixels = [one for one in frame.columns if one != label and frame[one].dtype.kind in "iuf"]
-    if len(pixels) >= LEAST_PIXELS and len(pixels) >= len(frame.columns) - 2:
+    if pixels := _pixels(frame, label):
         if label is None:
             raise _NoLabelsError(f"{path}: has no column of labels; {SHAPE}")
         return Part(frame[pixels].to_numpy(), _labels(frame, label))
-    image = _column(frame, IMAGES)
-    if image is None or (label is not None and not _holds_images(frame[image])):
-        image = next((one for one in frame.columns if one != label and _holds_images(frame[one])), image)
+    image = _image_column(frame, label)
     if label is None and image is not None and len(frame.columns) == 2:
         label = next(one for one in frame.columns if one != image)
-    found = f"found: {few_of(list(map(str, frame.columns)))}"
     if image is None:
-        raise DataError(f"{path}: has no column of images ({found}); {SHAPE}")
+        raise DataError(f"{path}: has no column of images ({_found(frame)}); {SHAPE}")
     names = _of_columns(frame.drop(columns=image)) if label is None else None
     if label is None and names is None:
-        raise _NoLabelsError(f"{path}: has no column of labels ({found}); {SHAPE}")
-    folders = _folders(path)
-    files = [_image(value, row, path, folders) for row, value in enumerate(frame[image].tolist(), 1)]
-    return Part(files, names if label is None else _labels(frame, label))
+        raise _NoLabelsError(f"{path}: has no column of labels ({_found(frame)}); {SHAPE}")
+    return Part(_files_of(frame[image], path), names if label is None else _labels(frame, label))
+
+
+def _found(frame: pd.DataFrame) -> str:
+    return f"found: {few_of(list(map(str, frame.columns)))}"
+
+
+def _pixels(frame: pd.DataFrame, label: str | None) -> list[str]:
+    """The columns of pixels; none where images are given otherwise."""
+    named = _column(frame, IDS)
+    pixels = [one for one in frame.columns if one not in (label, named) and frame[one].dtype.kind in "iuf"]
+    return pixels if len(pixels) >= LEAST_PIXELS and len(pixels) >= len(frame.columns) - 2 else []
+
+
+def _image_column(frame: pd.DataFrame, label: str | None) -> str | None:
+    """The column of images: one of a known name, unless only another holds what is an image for sure."""
+    image = _column(frame, IMAGES)
+    if image is None or not _holds_images(frame[image]):
+        image = next((one for one in frame.columns if one != label and _holds_images(frame[one])), image)
+    return image
 
 
 def _of_columns(frame: pd.DataFrame) -> list[str] | None:
@@ -204,7 +239,7 @@ def _of_columns(frame: pd.DataFrame) -> list[str] | None:
     return [str(frame.columns[place]) for place in values.argmax(1)]
 
 
-def _labels(frame: pd.DataFrame, label: str) -> np.ndarray[Any, Any]:
+def _labels(frame: pd.DataFrame, label: str) -> NDArray[Any]:
     values = frame[label]
     return np.asarray(values.tolist() if values.dtype.kind in "biuf" else values.to_numpy(object))
 
@@ -227,6 +262,12 @@ def _image(value: object, row: int, table: Path, folders: list[Path]) -> ImageFi
     if isinstance(value, str | int) and not isinstance(value, bool):
         return ImageFile(f"{name} ({value})", _file(str(value), folders))
     raise DataError(f"{table}: {name} has no image; needed is a path or the bytes of an image")
+
+
+def _files_of(column: pd.Series[Any], table: Path) -> list[ImageFile]:
+    """The images of a column."""
+    folders = _folders(table)
+    return [_image(value, row, table, folders) for row, value in enumerate(column.tolist(), 1)]
 
 
 def _folders(table: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +13,10 @@ from nas_budget.errors import DataError
 from nas_budget.train.data.dataset import UNREADABLE
 from nas_budget.train.data.forms.arrays import array_in, read_array
 from nas_budget.train.data.forms.cifar import SHAPE
+from nas_budget.train.data.forms.form import ImageFile
 from nas_budget.train.data.forms.idx import FILE as IDX_FILE
 from nas_budget.train.data.forms.idx import read_idx
-from nas_budget.train.data.forms.image_table import ENDINGS
+from nas_budget.train.data.forms.image_table import ENDINGS, read_unlabelled_table
 from nas_budget.train.data.forms.safe_pickle import read_pickle
 from nas_budget.train.data.image_files import SUFFIXES
 
@@ -22,23 +24,23 @@ NAMES = ("test_images", "x_test", "X_test", "images", "data", "x", "X")
 """What the images are called in an `.npz` file or a pickled dictionary, the first that is there."""
 IDS = ("ids", "id", "ID", "filenames")
 """What says beside the images how each is called in a submission, the first that is there."""
-NEEDED = "a folder of images, .npy, .npz, an idx file, or a pickle of arrays"
+NEEDED = "a folder of images, a CSV or Parquet file, .npy, .npz, an idx file, or a pickle of arrays"
 
 
 class Unlabelled(NamedTuple):
     """The images of a test set, and how each is called.
 
     Attributes:
-        images: As the file has them, one a row.
+        images: As the file has them: an array with one a row, or files.
         ids: As the file says, or else the numbers of the rows from 0.
     """
 
-    images: NDArray[Any]
+    images: NDArray[Any] | Sequence[ImageFile]
     ids: list[str]
 
 
 def read_unlabelled(path: Path) -> Unlabelled:
-    """The images of an `.npy`, `.npz` or idx file or of a pickle, as they are; labels in it are not looked at.
+    """The images of a table, of an `.npy`, `.npz` or idx file or of a pickle, as they are; labels are not looked at.
 
     Rows of 3,072 values become images of CIFAR, (n, 3, 32, 32).
 
@@ -47,26 +49,33 @@ def read_unlabelled(path: Path) -> Unlabelled:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; give {NEEDED}")
-    if path.suffix.lower() in (*SUFFIXES, *ENDINGS):
+    if path.suffix.lower() in SUFFIXES:
         raise DataError(f"{path}: holds no array of images; give {NEEDED}")
-    if path.suffix.lower() == ".npy":
-        images, ids = read_array(path), None
-    elif path.suffix.lower() == ".npz":
-        images, ids = _in_npz(path)
-    elif IDX_FILE.match(path.name):
-        images, ids = read_idx(path), None
-    else:
-        images, ids = _in_pickle(path)
-    if images.ndim == 2 and images.shape[1] == np.prod(SHAPE):
-        images = images.reshape(-1, *SHAPE)
-    if images.ndim < 2 or not len(images):
-        raise DataError(f"{path}: holds an array of shape {images.shape}; needed are images")
+    images, ids = _images_and_ids(path)
+    if isinstance(images, np.ndarray):
+        if images.ndim == 2 and images.shape[1] == np.prod(SHAPE):
+            images = images.reshape(-1, *SHAPE)
+        if images.ndim < 2 or not len(images):
+            raise DataError(f"{path}: holds an array of shape {images.shape}; needed are images")
     names = [*range(len(images))] if ids is None else np.asarray(ids).reshape(-1).tolist()
     if len(names) != len(images):
         raise DataError(f"{path}: {len(images)} images but {len(names)} IDs; one an image")
     return Unlabelled(
         images, [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names]
     )
+
+
+def _images_and_ids(path: Path) -> tuple[NDArray[Any] | Sequence[ImageFile], Any]:
+    """What a file holds; no IDs where it names none."""
+    if path.suffix.lower() in ENDINGS:
+        return read_unlabelled_table(path)
+    if path.suffix.lower() == ".npy":
+        return read_array(path), None
+    if path.suffix.lower() == ".npz":
+        return _in_npz(path)
+    if IDX_FILE.match(path.name):
+        return read_idx(path), None
+    return _in_pickle(path)
 
 
 def _in_npz(path: Path) -> tuple[NDArray[Any], Any]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +15,7 @@ from nas_budget.errors import DataError
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.forms import image_table
 from nas_budget.train.data.open import open_dataset
-from tests.train.data.making import pictures
+from tests.train.data.making import as_png, pictures
 
 NAMES = ["cat", "dog"] * 6
 
@@ -32,12 +30,6 @@ def saved(folder: Path, ending: str = ".png") -> list[str]:
     for number, image in enumerate(pictures(12)):
         Image.fromarray(image).save(folder / f"{number}{ending}")
     return [f"{number}{ending}" for number in range(12)]
-
-
-def as_bytes(image: Any) -> bytes:
-    file = BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return file.getvalue()
 
 
 @pytest.mark.parametrize("folder", ["", "images"])
@@ -186,7 +178,7 @@ def test_parquet_as_hugging_face_stores_it(tmp_path: Path) -> None:
     label = {"names": ["cat", "dog"], "_type": "ClassLabel"}
     about = {"huggingface": json.dumps({"info": {"features": {"label": label, "image": {"_type": "Image"}}}})}
     for part, seed in ("train", 3), ("test", 4):
-        rows = [{"bytes": as_bytes(image), "path": f"{i}.png"} for i, image in enumerate(pictures(12, seed=seed))]
+        rows = [{"bytes": as_png(image), "path": f"{i}.png"} for i, image in enumerate(pictures(12, seed=seed))]
         table = pyarrow.table({"image": rows, "label": [0, 1] * 6}).replace_schema_metadata(about)
         parquet.write_table(table, folder / f"{part}-00000-of-00001.parquet")
     for given in tmp_path / "pets", folder, folder / "train-00000-of-00001.parquet":
