@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import sysconfig
@@ -89,6 +90,15 @@ def test_all_presets_are_in_the_wheel(tmp_path: Path) -> None:
         names = wheel.namelist()
     assert {f"nas_budget/presets/{path.name}" for path in (ROOT / "studies").glob("*.toml")} <= {*names}
     assert "nas_budget/py.typed" in names
+
+
+def test_the_description_has_no_picture_and_no_link_that_a_package_index_cannot_show(tmp_path: Path) -> None:
+    with zipfile.ZipFile(build("wheel", tmp_path)) as wheel:
+        about = wheel.read(next(name for name in wheel.namelist() if name.endswith("METADATA"))).decode()
+    description = about.partition("\n\n")[2]
+    assert description.startswith("# nas-budget\n")
+    assert len(description) > 5_000
+    assert re.findall(r"\]\((?!https://)|!\[", description) == []
 
 
 def test_the_source_archive_has_the_tests_and_what_it_lists(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from nas_budget.search.config.plan import Plan, make_plan
 from nas_budget.search.config.resolve import resolve, space_in
 from nas_budget.search.config.settings import StudyConfig, study_name
 from nas_budget.search.config.study_file import read_study_file
-from nas_budget.search.storage.storage import recorded_settings, recorded_study
+from nas_budget.search.storage.storage import lack_of_connections, recorded_settings, recorded_study
 from nas_budget.search.storage.tables import versions
 from nas_budget.search.workers.apart import apart
 from nas_budget.search.workers.search_runner import Search, Workers, visible_gpus
@@ -224,7 +224,8 @@ def open_search(
         name: Of the study; None for its file's, or one made of data and budget.
         runs_dir: Folder of the runs.
         data_dir: Folder of the data sets.
-        on_message: Gets a line on which images are used, where that is left open, and on what was changed in them.
+        on_message: Gets a line on which images are used, where that is left open, on what was changed in them, and on
+            a database that is almost full.
         in_process: Whether it trains in this process where the number of workers is left open.
         on_share: Gets the share that is done, 0 to 1, where images are converted first.
 
@@ -262,6 +263,8 @@ def open_search(
         timing = Timing(device, precision, 1 if threads == "auto" else threads)
         latencies = (partial(apart, measured_table) if is_apart else measured_table)(space, sections["budget"], timing)
     settings = resolve(name, sections, device, dataset, recorded, measure, latencies)
+    if note := lack_of_connections(settings.storage, settings.workers):
+        on_message(f"NOTE: {note}")
     home = torch.device("cpu") if device.type == "cuda" and settings.workers > 1 else device
     images = split_images(dataset, home, settings.n_train, settings.n_validation)
     return Opened(settings, dataset, images, found, data_dir, folder, recorded is not None, latencies, own)
@@ -281,7 +284,8 @@ def join_search(
         device: Where this machine trains.
         workers: Processes that train at once.
         any_version: Whether other versions than those of the study may train.
-        on_message: Gets a line on which images are used, and on GPUs that do not compute.
+        on_message: Gets a line on which images are used, on GPUs that do not compute, and on a database that is almost
+            full.
 
     Raises:
         UsageError: No address of a database, or a device that is not there or lacks what the study needs.
@@ -311,6 +315,8 @@ def join_search(
     if file:
         resolve(name, sections, found.device, dataset, recorded)
     settings = replace(settings, device=device, workers=workers)
+    if note := lack_of_connections(storage, workers):
+        on_message(f"NOTE: {note}")
     home = torch.device("cpu") if is_apart else found.device
     images = split_images(dataset, home, settings.n_train, settings.n_validation)
     return Opened(settings, dataset, images, found, data_dir, runs_dir / name, exists=True)

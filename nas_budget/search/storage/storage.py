@@ -17,6 +17,7 @@ from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import text
 
 from nas_budget.arch.family_spec import FamilySpace
 from nas_budget.errors import StorageError, StudyError, UsageError
@@ -29,6 +30,11 @@ from nas_budget.search.storage.optuna_adapter import WORKER, PatientStorage, cle
 from nas_budget.search.storage.patience import Patience
 from nas_budget.search.storage.url import ADDRESSES, database_file, parse_address, shown
 
+CONNECTIONS = """
+SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
+       (SELECT count(*) FROM pg_stat_activity WHERE datid IS NOT NULL AND pid <> pg_backend_pid())
+"""
+"""What PostgreSQL allows its users, and how many others have."""
 SETTINGS_S = 10.0
 """Seconds to wait for the settings of a study that another machine has just created."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -90,6 +96,26 @@ def recorded_study(storage: str, name: str) -> tuple[dict[str, Any], str]:
     raise StudyError(
         f"{shown(storage)} holds no study {name} ({f'only {others}' if others else 'it is empty'}); "
         "begin it with nas-budget search, --storage and the same address"
+    )
+
+
+def lack_of_connections(storage: str, n_workers: int) -> str:
+    """What to tell where a server is almost full with so many more workers; empty where it is not, or no server.
+
+    A worker keeps one connection open, and a second one for moments.
+
+    Raises:
+        StorageError: It cannot be reached.
+    """
+    if storage == "journal" or parse_address(storage).get_backend_name() != "postgresql":
+        return ""
+    with clear_errors(storage), PatientStorage(storage, Patience(storage, lambda: True)).engine.connect() as connection:
+        allowed, n_open = connection.execute(text(CONNECTIONS)).one()
+    if allowed >= 2 * (n_open + n_workers):
+        return ""
+    return (
+        f"{shown(storage)} allows {allowed} connections, {n_open} are open, and each worker opens two for moments; "
+        "raise max_connections of the server before it is full"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from sqlalchemy.exc import OperationalError
 from nas_budget.search.storage import leases
 from nas_budget.search.storage.optuna_adapter import PatientStorage, quiet_optuna
 from nas_budget.search.storage.patience import Patience
+from nas_budget.search.storage.storage import lack_of_connections
 from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.storage.url import trouble
 from nas_budget.search.workers import scheduler
@@ -104,6 +106,12 @@ def test_a_server_without_a_free_connection_is_told_with_what_to_raise(url: str)
         for connection in taken:
             connection.close()
     assert trouble(caught.value).endswith("; each worker takes one connection: raise max_connections of the server")
+
+
+def test_a_server_that_is_almost_full_is_told_before(url: str) -> None:
+    assert lack_of_connections(url, 8) == ""
+    assert re.search(r"allows 97 connections, \d+ are open.*raise max_connections", lack_of_connections(url, 60))
+    assert lack_of_connections("journal", 60) == lack_of_connections("sqlite:///trials.db", 60) == ""
 
 
 def test_the_trials_of_a_dead_host_are_taken_over_after_their_leases(
