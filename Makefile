@@ -10,15 +10,15 @@ DATA ?= auto
 MINUTES ?= 8
 STATE ?= evidence.tar.gz
 OLDEST ?= .venv-oldest
+MARKS ?= not slow
 PLAN ?= studies/evidence/gpu.toml
 
-.PHONY: help search test quick oldest lint format docs benchmark-gpu evidence clean
+.PHONY: help search test oldest lint format docs benchmark-gpu evidence clean
 
 help:
 	@echo "make search   set up, then search for the best network under 5 M parameters (ARGS='--trials 50')"
-	@echo "make test     set up, then check style, types and layers and run every test"
-	@echo "make quick    the same without the slow tests"
-	@echo "make oldest   the quick tests with the oldest versions that pyproject.toml allows"
+	@echo "make test     set up, then check style, types and layers and run the tests (MARKS='' for the slow ones too)"
+	@echo "make oldest   the tests with the oldest versions that pyproject.toml allows"
 	@echo "make docs     set up, then build the documentation: open site/index.html"
 	@echo "make benchmark-gpu   training speed on a CUDA GPU, some twenty minutes (OUTPUT=folder for its results)"
 	@echo "make evidence   resume the runs that the results are made of, for MINUTES=8 on a CUDA GPU"
@@ -27,10 +27,7 @@ search: $(VENV)/.installed
 	$(BIN)/nas-budget search $(ARGS)
 
 test: lint
-	$(BIN)/pytest --numprocesses 2
-
-quick: lint
-	$(BIN)/pytest --numprocesses 2 -m "not slow and not browser"
+	$(BIN)/pytest --numprocesses 2 -m "$(MARKS)"
 
 oldest:
 	$(PYTHON) -m venv $(OLDEST)
