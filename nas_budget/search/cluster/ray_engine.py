@@ -209,6 +209,7 @@ class _Round:
         self.n_workers = about.n_workers or about.n_places(ray)
         self.running: dict[Any, tuple[str, int, Any]] = {}
         self.n_replaced = 0
+        self.successors: set[str] = set()
         self.failure: NasBudgetError | None = None
 
     def events(self) -> Iterator[Event]:
@@ -223,8 +224,9 @@ class _Round:
                 yield from told
                 for ref in done:
                     yield from self._ended(ref, stopping)
-                placed = [name for name, *_ in self.running.values() if name in called]
-                if not placed and (called or stopping):
+                names = {name for name, *_ in self.running.values()}
+                placed = names & called
+                if not (placed or names & self.successors) and (called or stopping):
                     break  # all that have found a place are done: those that wait for one are not needed
                 if not said and time.monotonic() - began > PATIENCE_S and len(placed) < len(self.running):
                     said = True
@@ -242,10 +244,11 @@ class _Round:
         if self.failure:
             raise self.failure
 
-    def _start(self, index: int) -> None:
+    def _start(self, index: int) -> str:
         name = f"{index}-{uuid.uuid4().hex[:8]}"
         worker = self.actor.remote(name, index, self.part.settings, self.about.data_dir, self.coordinator)
         self.running[worker.run.remote()] = name, index, worker
+        return name
 
     def _ended(self, ref: Any, stopping: bool) -> Iterator[Event]:
         """Take in how a worker ended; another takes the place of one that is gone."""
@@ -263,7 +266,7 @@ class _Round:
             if not stopping and self.n_replaced > MOST_REPLACED * self.n_workers:
                 self.failure = StudyError(f"{self.n_replaced} workers were lost; nothing finished is lost")
             elif not stopping:
-                self._start(index)
+                self.successors.add(self._start(index))  # for the trial that was under way, though it be the last
 
 
 @contextmanager

@@ -13,10 +13,11 @@ import pytest
 from nas_budget.errors import StoppedError, UsageError
 from nas_budget.search.cluster.ray_engine import RayWorkers
 from nas_budget.search.open_study import open_search
-from nas_budget.search.workers.events import TrialEpoch, TrialFinished, WorkerLost
+from nas_budget.search.workers.events import TrialEpoch, TrialFinished, TrialStarted, WorkerLost
 from nas_budget.search.workers.search_runner import Search
 
-pytest.importorskip("ray")
+ray = pytest.importorskip("ray")
+Cluster = pytest.importorskip("ray.cluster_utils").Cluster
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # Ray and torch in each worker take a minute to start
 STUDY = {
     "budget.params": "20k", "data.name": "shapes", "data.images": 200, "data.validation_images": 100,
@@ -28,15 +29,15 @@ def searching(runs: Path, workers: RayWorkers) -> Search:
     return open_search(None, STUDY, "r", runs).search(workers=workers)
 
 
-def worker_processes() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children(recursive=True) if "WorkerActor" in " ".join(p.cmdline())]
+def processes(actor: str) -> list[psutil.Process]:
+    return [p for p in psutil.Process().children(recursive=True) if actor in " ".join(p.cmdline())]
 
 
 def test_a_search_ends_with_every_trial_though_a_worker_is_killed(tmp_path: Path) -> None:
     search, seen = searching(tmp_path, RayWorkers(2, cpus=0.5)), Counter[str]()
     for event in search.events():
         if isinstance(event, TrialEpoch) and not seen["TrialEpoch"]:
-            os.kill(worker_processes()[0].pid, signal.SIGKILL)
+            os.kill(processes("WorkerActor")[0].pid, signal.SIGKILL)
         seen[type(event).__name__] += 1
     assert seen[WorkerLost.__name__] == 1
     rows = search.tables.rows()
@@ -44,7 +45,40 @@ def test_a_search_ends_with_every_trial_though_a_worker_is_killed(tmp_path: Path
     assert {row.state for row in rows} == {"complete"}
     assert seen[TrialFinished.__name__] == 6
     assert len({row.spec for row in rows}) == 6
-    assert not worker_processes()
+    assert not processes("WorkerActor")
+
+
+def test_the_last_trial_is_resumed_though_its_worker_was_the_last(tmp_path: Path) -> None:
+    search = searching(tmp_path, RayWorkers(1, cpus=0.5))
+    lost = 0
+    for event in search.events():
+        lost += isinstance(event, WorkerLost)
+        if isinstance(event, TrialStarted) and event.number == 5 and not lost:
+            os.kill(processes("WorkerActor")[0].pid, signal.SIGKILL)
+    assert lost == 1
+    assert [(row.number, row.state) for row in search.tables.rows()] == [(n, "complete") for n in range(6)]
+
+
+def test_no_trial_is_lost_with_a_node_or_with_the_coordinator(tmp_path: Path) -> None:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    seen = Counter[str]()
+    try:
+        search = searching(tmp_path, RayWorkers(2, address=cluster.address))
+        for event in search.events():
+            seen[type(event).__name__] += 1
+            if isinstance(event, TrialStarted) and seen["TrialStarted"] == 2:  # both nodes train
+                cluster.remove_node(nodes.pop(), allow_graceful=False)
+            elif isinstance(event, WorkerLost):
+                os.kill(processes("CoordinatorActor")[0].pid, signal.SIGKILL)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert seen["WorkerLost"] == 1
+    rows = search.tables.rows()
+    assert [row.number for row in rows] == list(range(6))
+    assert {(row.state, row.epochs) for row in rows} == {("complete", 3)}
+    assert len({row.spec for row in rows}) == 6
 
 
 def test_a_search_that_is_stopped_is_resumed(tmp_path: Path) -> None:
