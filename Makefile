@@ -10,7 +10,7 @@ DATA ?= auto
 MINUTES ?= 8
 STATE ?= evidence.tar.gz
 OLDEST ?= .venv-oldest
-MARKS ?= not slow
+MARKS ?= not slow and not browser
 PLAN ?= studies/evidence/gpu.toml
 
 .PHONY: help search test oldest lint format docs benchmark-gpu evidence clean

@@ -110,6 +110,7 @@ def test_dependencies_are_pinned_without_addresses() -> None:
     assert "://" not in pinned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
 def test_documented_python_runs(path: Path, tmp_path: Path) -> None:
     blocks = _blocks(path, "python")

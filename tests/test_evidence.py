@@ -111,6 +111,7 @@ def test_a_step_has_the_name_of_the_folder_that_it_leaves(path: Path) -> None:
         assert option.get("--name", best if words[1] == "search" else f"{best}-{recipe}") == step.name
 
 
+@pytest.mark.slow
 def test_steps_are_done_once_and_one_that_fails_does_not_stop_the_others(
     tmp_path: Path, npz: Path, evidence_of: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +165,7 @@ def test_a_step_waits_for_the_study_that_it_needs(
     assert set(states(tmp_path / "runs").values()) == {"done"}
 
 
+@pytest.mark.slow
 def test_a_step_that_takes_too_long_is_interrupted_with_all_that_it_started(
     tmp_path: Path, evidence_of: Callable[..., int]
 ) -> None:
@@ -237,6 +239,7 @@ def test_a_damaged_state_is_reported_and_kept(
     assert files_of(tmp_path / "runs") <= {".lock"}
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 def test_what_steps_gave_is_collected_without_weights(

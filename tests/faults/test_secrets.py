@@ -19,6 +19,7 @@ from tests.conftest import sets
 from tests.report import trials
 from tests.train.builders import SPEC
 
+pytestmark = pytest.mark.slow
 PASSWORD = "Geh/eim 42%"  # noqa: S105 - one that an address has to have encoded
 FORMS = (PASSWORD, quote(PASSWORD, safe=""), quote(PASSWORD))
 """The password as it is, and as an address has it."""
@@ -107,7 +108,6 @@ def server() -> Iterator[postgres.Postgres]:
         yield running
 
 
-@pytest.mark.slow
 def test_it_is_in_no_file_and_no_list_of_processes_of_a_search(
     server: postgres.Postgres, quick: list[object], tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from nas_budget.records.trials import read_trials
 from tests.cli.processes import start, wait_until
 from tests.conftest import Run
 
+pytestmark = pytest.mark.slow
 N_TRIALS = 6
 
 
@@ -67,7 +68,7 @@ def test_a_signal_before_the_first_trial_leaves_nothing(command: list[str], tmp_
     assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_search_that_was_stopped_goes_on(command: list[str], tmp_path: Path, workers: int) -> None:
     with start(*command, "--workers", workers) as process:
         wait_until(is_under_way(tmp_path))

@@ -16,7 +16,10 @@ from nas_budget.train.optim.recipe import RECIPES
 from nas_budget.train.profile.step_memory import GPU_CONTEXT
 from tests.gpu_without_gpu.fake_cuda import COMPILER, build
 
-pytestmark = pytest.mark.skipif(COMPILER is None or sys.platform != "linux", reason="there is no g++")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(COMPILER is None or sys.platform != "linux", reason="there is no g++"),
+]
 ROOT = Path(__file__).parents[2]
 AT_THE_END = {
     "waits for _local_scalar_dense, train/engine/loop:train_epoch",

@@ -109,8 +109,10 @@ def lack_of_connections(storage: str, n_workers: int) -> str:
     """
     if storage == "journal" or parse_address(storage).get_backend_name() != "postgresql":
         return ""
-    with clear_errors(storage), PatientStorage(storage, Patience(storage, lambda: True)).engine.connect() as connection:
-        allowed, n_open = connection.execute(text(CONNECTIONS)).one()
+    with clear_errors(storage):
+        opened = PatientStorage(storage, Patience(storage, lambda: True))
+        with opened.engine.connect() as connection:
+            allowed, n_open = connection.execute(text(CONNECTIONS)).one()
     if allowed >= 2 * (n_open + n_workers):
         return ""
     return (

@@ -30,6 +30,7 @@ def test_presets_are_listed_with_what_they_are(run: Run) -> None:
     assert run("init", "--output", "x.toml").refused(2, "--output goes with a preset")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["search", "explore"])
 def test_a_preset_stands_for_its_file(command: str, run: Run, tmp_path: Path) -> None:
     file = presets()["quickstart"]

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import Run, sets
 
+pytestmark = pytest.mark.slow
 PAGE = Path(__file__).parents[3] / "docs/how-to/own-family.md"
 
 

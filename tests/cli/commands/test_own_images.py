@@ -39,6 +39,7 @@ def test_a_folder_of_photographs_is_checked(run: Run, photos: Path, tmp_path: Pa
     assert run("data", tmp_path / "none", "--data-dir", tmp_path).refused(2, "no such file or folder")
 
 
+@pytest.mark.slow
 def test_a_search_and_a_training_on_a_folder_of_photographs(run: Run, photos: Path, tmp_path: Path) -> None:
     data = f"{photos},size=16"
     common = ["--data-dir", tmp_path / "store", "--runs-dir", tmp_path / "runs"]

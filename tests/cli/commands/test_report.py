@@ -28,6 +28,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("study")
 
 
+@pytest.mark.slow
 def test_a_page_is_made_again_from_the_folder_or_from_the_table_alone(
     run: Run, quick: list[object], tmp_path: Path
 ) -> None:
@@ -160,6 +161,7 @@ def test_a_page_follows_its_study_until_ctrl_c(tmp_path: Path) -> None:
         assert interrupt(process)
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_page_in_the_browser_is_renewed_when_the_table_grows(browser: Any, study: Path) -> None:
     with served("report", study, "--watch") as (_, server):

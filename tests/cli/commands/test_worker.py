@@ -18,6 +18,8 @@ from tests.cli.commands.test_search import rows
 from tests.cli.processes import start, wait_until
 from tests.conftest import Run, save_npz
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:

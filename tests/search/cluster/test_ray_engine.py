@@ -46,6 +46,14 @@ def test_a_search_ends_with_every_trial_though_a_worker_is_killed(tmp_path: Path
     assert seen[TrialFinished.__name__] == 6
     assert len({row.spec for row in rows}) == 6
     assert not processes("WorkerActor")
+    here = open_search(None, STUDY | {"search.workers": 1}, "here", tmp_path, in_process=True)
+    n_same = here.settings.n_startup_trials  # those after them follow what the trials before gave, and when
+    assert n_same > 3
+    alone = here.search()
+    for _ in alone.events():
+        if alone.tables.finished() >= n_same:
+            break
+    assert [row.spec for row in alone.tables.rows()][:n_same] == [row.spec for row in rows][:n_same]
 
 
 def test_the_last_trial_is_resumed_though_its_worker_was_the_last(tmp_path: Path) -> None:

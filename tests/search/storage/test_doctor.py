@@ -92,6 +92,7 @@ DAMAGES: dict[str, Callable[[Path], tuple[int, int]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGES)
 @pytest.mark.parametrize("how", ["garbage", "one line"])
 def test_a_damaged_journal_is_rebuilt(folder: Path, dataset: Dataset, name: str, how: str) -> None:
