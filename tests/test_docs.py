@@ -146,6 +146,7 @@ def test_messages_of_troubleshooting_are_those_of_the_code() -> None:
         assert covered >= 0.5 * len(message.removeprefix("error: ")), message
 
 
+@pytest.mark.slow
 def test_outputs_in_the_reference_are_what_the_commands_print(tmp_path: Path) -> None:
     examples = script(DOCS / "examples.py")
     for name, text in examples.outputs(examples.SAME_EVERYWHERE, tmp_path):

@@ -65,6 +65,7 @@ def help_of(program: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PLANS, ids=lambda p: p.stem)
 def test_every_step_is_a_command_that_is_there(path: Path, run: Callable[..., Ran]) -> None:
     steps = evidence.read_plan(path)
@@ -318,6 +319,7 @@ def test_a_step_that_is_stopped_resumes_on_another_machine(
         before = progress(runs)
 
 
+@pytest.mark.slow
 def test_every_benchmark_finds_what_it_imports() -> None:
     names = ", ".join(sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py")))
     subprocess.run([sys.executable, "-c", f"import {names}"], cwd=ROOT / "benchmarks", check=True)

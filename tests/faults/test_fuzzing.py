@@ -23,6 +23,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 TARGETS = targets(Path(tempfile.mkdtemp()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_damaged_file_is_refused_or_read(name: str, tmp_path: Path) -> None:
     target = TARGETS[name]

@@ -26,6 +26,7 @@ def chi_square_share(n: int, counts: Counter[object], n_kinds: int) -> float:
     return float((statistic - (n_kinds - 1)) / np.sqrt(2 * (n_kinds - 1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("budget", [None, *BUDGETS[:5]], ids=str)
 def test_draws_are_even_over_what_fits(name: str, budget: Budget | None) -> None:

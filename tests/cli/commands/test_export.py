@@ -47,6 +47,7 @@ def test_a_run_folder_goes_to_its_export_folder(run: Run, folder: Path) -> None:
     assert load_model(folder / "export").about["seed"] == 0
 
 
+@pytest.mark.slow
 def test_every_format_at_once_is_told_in_a_table_and_nothing_else(
     run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def test_mistakes_are_one_line(run: Run, study: Path, arguments: str, code: int,
     assert run("report", *arguments.split()).refused(code, said)
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def test_json_is_the_result_with_means(train: Run) -> None:
     assert written["accuracy"]["deviation"] is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weight_format", "kilobytes", "activation_format"), [("fp16", 12, "fp32"), ("int8", 6, "int8")]
 )

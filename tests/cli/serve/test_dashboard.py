@@ -69,6 +69,7 @@ def test_a_study_is_served_until_ctrl_c_and_left_as_it_was(folder: Path) -> None
     assert contents(folder) == before
 
 
+@pytest.mark.slow
 def test_a_search_shows_networks_margins_and_what_its_names_mean(run: Run, quick: list[object], tmp_path: Path) -> None:
     run(*quick, "--trials", 2, "--name", "a", "--pruner", "none", "--max-macs", "2M")
     with served("dashboard", tmp_path / "a") as (_, address):

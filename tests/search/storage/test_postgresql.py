@@ -37,7 +37,7 @@ from tests.postgres import PASSWORD, USER, Postgres
 from tests.search.storage.test_leases import searching, states
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

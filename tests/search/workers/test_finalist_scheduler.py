@@ -69,6 +69,7 @@ def test_a_finalist_that_was_interrupted_is_trained_again(dataset: Dataset, tmp_
     assert len({(f.trial, f.seed) for f in search.tables.finalist_runs()}) == len(search.tables.finalist_runs()) == 4
 
 
+@pytest.mark.slow
 def test_runs_of_another_length_or_number_do_not_count(dataset: Dataset, tmp_path: Path) -> None:
     list(make(dataset, tmp_path, **THREE, search__finalist_epochs=1).events())
     longer = make(dataset, tmp_path, **THREE, search__finalist_epochs=2)
@@ -88,6 +89,7 @@ def test_the_best_network_is_that_of_the_best_finalist(dataset: Dataset, tmp_pat
     assert (tmp_path / "best.json").read_text().strip() == summarize_finalists(search.tables.finalist_runs())[0].spec
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_is_tried_again_by_the_next_search(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

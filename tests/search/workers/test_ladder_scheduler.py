@@ -99,6 +99,7 @@ def test_the_ladder_counts_apart(dataset: Dataset, tmp_path: Path) -> None:
     assert len({row.spec for row in proposed_of(more.tables.rows())}) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [4 * 6 + 2, 4 * 6 + 6 + 3, 6 * 6 + 1])
 def test_a_wider_training_that_was_stopped_is_resumed(dataset: Dataset, tmp_path: Path, steps: int) -> None:
     asked = 0

@@ -98,6 +98,7 @@ class StopAfter:
         return self.n < 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [0, 1, 7, 9])
 def test_a_trial_that_was_stopped_is_trained_again_under_its_number(
     dataset: Dataset, tmp_path: Path, steps: int
@@ -423,6 +424,7 @@ def test_the_sampler_does_not_disturb_what_is_trained(dataset: Dataset, tmp_path
     assert curves[0] == curves[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("home", "where"),
     [

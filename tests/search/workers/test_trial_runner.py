@@ -70,6 +70,7 @@ def epochs_of(events: list[Any], number: int) -> list[int]:
     return [e.result.epoch for e in events if isinstance(e, TrialEpoch) and e.number == number]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "left"), [(0, [1, 2, 3]), (1, [1, 2, 3]), (2, [2, 3]), (3, [2, 3]), (5, [3])])
 @pytest.mark.parametrize(
     "changes",
@@ -96,6 +97,7 @@ def test_a_trial_that_was_killed_goes_on_after_its_last_epoch(
     assert [*(tmp_path / "cut").rglob("*checkpoint*")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", ["front", "median"])
 def test_a_pruner_decides_as_it_would_have_and_is_not_asked_again(
     pruner: str, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -48,6 +48,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return Exported(SPECS[request.param], tmp_path_factory.mktemp("export"))
 
 
+@pytest.mark.slow
 def test_onnx_takes_raw_images_in_any_number(exported: Exported) -> None:
     path, spec = exported.folder / "model.onnx", exported.spec
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -82,6 +83,7 @@ def test_torch_loads_the_program_for_any_number_and_both_files_say_how_they_are_
         assert torch.allclose(logits, logits_of(exported.model, images), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_python_alone_runs_the_file(exported: Exported) -> None:
     path = exported.folder / "model.py"
     ran = subprocess.run([sys.executable, "-I", "-W", "error", str(path)], capture_output=True, text=True)
@@ -191,6 +193,7 @@ def with_text(old: str, new: str) -> Write:
     return lambda path, _: path.write_text(text.replace(old, new))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "write", "problem"),
     [

@@ -49,6 +49,7 @@ def steps_between(graph: ModelProto, first: torch.Tensor, second: torch.Tensor) 
     return ((first - second).abs().max() / scale.item()).item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECS)
 def test_a_litert_file_answers_as_the_graph_of_int8(name: str) -> None:
     graph, images = quantized(SPECS[name]), images_of(SPECS[name], 48)
@@ -58,6 +59,7 @@ def test_a_litert_file_answers_as_the_graph_of_int8(name: str) -> None:
     assert expected.std() > 0 or SPECS[name].classes == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECS)
 def test_the_interpreter_of_microcontrollers_answers_the_same(name: str) -> None:
     runtime = pytest.importorskip("tflite_micro.python.tflite_micro.runtime")

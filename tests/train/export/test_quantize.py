@@ -20,6 +20,7 @@ from tests.train.export.exported_models import SMALL, SPECS, images_of, logits_o
 from tests.train.export.quantized import relative_error, save_images, to_quantize
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECS)
 def test_folding_batch_norm_changes_nothing(name: str) -> None:
     made, images = model(SPECS[name]), images_of(SPECS[name], 9)
@@ -31,6 +32,7 @@ def test_folding_batch_norm_changes_nothing(name: str) -> None:
     assert torch.allclose(run_onnx(graph.SerializeToString(), images), logits_of(made, images), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPECS)
 def test_int8_is_close_to_fp32_and_all_its_numbers_are_small(name: str) -> None:
     made = model(SPECS[name])
