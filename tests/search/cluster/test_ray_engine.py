@@ -77,12 +77,12 @@ def test_no_trial_is_lost_with_a_node_or_with_the_coordinator(tmp_path: Path) ->
             seen[type(event).__name__] += 1
             if isinstance(event, TrialStarted) and seen["TrialStarted"] == 2:  # both nodes train
                 cluster.remove_node(nodes.pop(), allow_graceful=False)
-            elif isinstance(event, WorkerLost):
+            elif isinstance(event, WorkerLost) and seen["WorkerLost"] == 1:
                 os.kill(processes("CoordinatorActor")[0].pid, signal.SIGKILL)
     finally:
         ray.shutdown()
         cluster.shutdown()
-    assert seen["WorkerLost"] == 1
+    assert seen["WorkerLost"] >= 1  # another may be placed on the node before Ray knows that it is gone
     rows = search.tables.rows()
     assert [row.number for row in rows] == list(range(6))
     assert {(row.state, row.epochs) for row in rows} == {("complete", 3)}
