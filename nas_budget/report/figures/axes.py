@@ -34,7 +34,11 @@ class Axis:
     def costs(self, table: pd.DataFrame) -> pd.Series[float]:
         """Of each trial, in the unit shown; NaN where it was not measured."""
         values = table[self.column].astype(float) * self.factor
-        return values * table["weight_format"].map(SHARE_OF_FP32).astype(float) if self.column == "weight_bytes" else values
+        return (
+            values * table["weight_format"].map(SHARE_OF_FP32).astype(float)
+            if self.column == "weight_bytes"
+            else values
+        )
 
     def budget(self, table: pd.DataFrame) -> float | None:
         """The limit of the table's first trial; None where there is none."""

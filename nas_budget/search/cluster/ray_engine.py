@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import time
 import uuid
@@ -66,8 +67,11 @@ class CoordinatorActor:
 class WorkerActor:
     """Trains what the coordinator gives it, on the GPU or the processors that Ray has set aside for it."""
 
-    def __init__(self, name: str, index: int, settings: StudyConfig, data_dir: str | None, coordinator: Any) -> None:
-        self.name, self.index, self.settings, self.data_dir = name, index, settings, data_dir
+    def __init__(
+        self, name: str, index: int, settings: StudyConfig, data_dir: str | None, usual: str, coordinator: Any
+    ) -> None:
+        self.name, self.index, self.settings = name, index, settings
+        self.data_dir = data_dir or os.environ.get("NAS_BUDGET_DATA", usual)
         self.coordinator = coordinator
 
     def run(self) -> None:
@@ -97,7 +101,10 @@ class WorkerActor:
         device = choose_device(settings.device)
         if device.type == "cpu":
             torch.set_num_threads(settings.threads)
-        data = open_dataset(settings.data_name, self.data_dir, lambda _: None)
+        try:
+            data = open_dataset(settings.data_name, self.data_dir, lambda _: None)
+        except DataError as error:
+            raise DataError(f"{socket.gethostname()}: {error}") from None
         if data.digest != settings.data_digest:
             raise DataError(f"{socket.gethostname()}: the images of {settings.data_name} are not those of the study")
         images = split_images(data, device, settings.n_train, settings.n_validation)
@@ -158,7 +165,8 @@ class RayWorkers:
         address: Of a cluster that runs, such as "auto"; None for this machine alone.
         gpus: Share of a GPU for each worker; None for 1 where the cluster has GPUs.
         cpus: Processors for each worker.
-        data_dir: Folder of the data sets on every machine.
+        data_dir: Folder of the data sets on every machine; None for what `NAS_BUDGET_DATA` says there, and else for the
+            folder that it is here.
         on_message: Gets a line for a person.
     """
 
@@ -246,7 +254,10 @@ class _Round:
 
     def _start(self, index: int) -> str:
         name = f"{index}-{uuid.uuid4().hex[:8]}"
-        worker = self.actor.remote(name, index, self.part.settings, self.about.data_dir, self.coordinator)
+        from nas_budget.train.data.open import data_folder  # loads torch, which the coordinator does without
+
+        folders = self.about.data_dir, str(data_folder().absolute())
+        worker = self.actor.remote(name, index, self.part.settings, *folders, self.coordinator)
         self.running[worker.run.remote()] = name, index, worker
         return name
 
@@ -259,14 +270,22 @@ class _Round:
             if not isinstance(error.cause, NasBudgetError):
                 raise
             self.failure = self.failure or error.cause
-        except self.ray.exceptions.RayError:
+        except self.ray.exceptions.RayError as error:
             answer(self.coordinator.ask.remote("release", name))
             yield WorkerLost(index, 1)
             self.n_replaced += 1
             if not stopping and self.n_replaced > MOST_REPLACED * self.n_workers:
-                self.failure = StudyError(f"{self.n_replaced} workers were lost; nothing finished is lost")
+                self.failure = StudyError(
+                    f"{self.n_replaced} workers were lost, the last one so: {_cause(error)}; nothing finished is lost"
+                )
             elif not stopping:
                 self.successors.add(self._start(index))  # for the trial that was under way, though it be the last
+
+
+def _cause(error: Exception) -> str:
+    """What Ray says of a worker that is gone, in a sentence: its last line, without the advice behind it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[-1].partition(". ")[0]
 
 
 @contextmanager

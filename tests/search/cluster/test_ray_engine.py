@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from nas_budget.errors import StoppedError, UsageError
-from nas_budget.search.cluster.ray_engine import RayWorkers
+from nas_budget.search.cluster.ray_engine import RayWorkers, _cause
 from nas_budget.search.open_study import open_search
 from nas_budget.search.workers.events import TrialEpoch, TrialFinished, TrialStarted, WorkerLost
 from nas_budget.search.workers.search_runner import Search
@@ -99,6 +99,16 @@ def test_a_search_that_is_stopped_is_resumed(tmp_path: Path) -> None:
     again = searching(tmp_path, RayWorkers(2, cpus=0.5))
     list(again.events())
     assert [row.number for row in again.tables.rows()] == list(range(6))
+
+
+def test_why_workers_are_lost_is_said_in_a_sentence() -> None:
+    ended = "The actor died.\n  class_name: Worker\nThe actor is dead because its process has died. Some say: ..."
+    assert _cause(RuntimeError(ended)) == "The actor is dead because its process has died"
+    assert (
+        _cause(RuntimeError("ray::WorkerActor.__init__()\n  File x\nTypeError: 7 were given\n"))
+        == "TypeError: 7 were given"
+    )
+    assert _cause(RuntimeError()) == "RuntimeError"
 
 
 def test_a_cluster_that_does_not_answer_is_told(tmp_path: Path) -> None:
