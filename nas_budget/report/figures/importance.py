@@ -23,7 +23,8 @@ def importance_figure(table: pd.DataFrame) -> go.Figure:
     figure, studies = go.Figure(), list(table["study"].unique())
     found = {study: importance(table[table["study"] == study]) for study in studies}
     names = list(dict.fromkeys(name for shares in found.values() for name in shares.index))[::-1]
-    for place, study in reversed([*enumerate(studies)]):  # plotly draws the first bar lowest
+    judged = [(place, study) for place, study in enumerate(studies) if len(found[study])]
+    for place, study in reversed(judged):  # plotly draws the first bar lowest
         shares = [float(found[study].get(name, np.nan)) for name in names]
         figure.add_bar(
             x=shares, y=[WORDS.get(name, name) for name in names], orientation="h", name=plain(study),
@@ -37,7 +38,7 @@ def importance_figure(table: pd.DataFrame) -> go.Figure:
             x=chance, y=0, yref="paper", text="chance", showarrow=False, xanchor="left", yanchor="bottom", xshift=4,
             font={"color": INK},
         )  # fmt: skip
-    lay_out(figure, height=110 + (18 + 10 * len(studies)) * len(names), showlegend=len(studies) > 1, margin={"r": 48})
+    lay_out(figure, height=110 + (18 + 10 * len(judged)) * len(names), showlegend=len(studies) > 1, margin={"r": 48})
     figure.update_layout(legend_traceorder="reversed")
     figure.update_xaxes(title_text="share of the variance of accuracy", tickformat=".0%", rangemode="tozero")
     figure.update_yaxes(automargin=True, showgrid=False)

@@ -51,6 +51,12 @@ def test_few_or_equal_trials_say_nothing_of_what_mattered(tmp_path: Path) -> Non
     assert importance(table_of(tmp_path, [record(i, params=10 + i) for i in range(20)])).empty
 
 
+def test_of_several_studies_only_those_with_enough_trials_have_bars(tmp_path: Path) -> None:
+    ended = [trial for trial in many(90) if trial.state == "complete"]
+    trials = [replace(trial, study=study) for study, n in (("few", 15), ("enough", 16)) for trial in ended[:n]]
+    assert [bar.name for bar in importance_figure(table_of(tmp_path, trials)).data] == ["enough"]
+
+
 def test_chance_explains_less_than_its_level(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     pruned_too = many(120)

@@ -209,7 +209,10 @@ def test_each_study_has_its_own_images_and_trials(tmp_path: Path) -> None:
     ]
     text = words(page(studies))
     assert "the trials here for 8 epochs on 4,000 images (one), 8 epochs on 9,000 images (two)." in text
-    assert "over the 50 trials trained to the end (each study by itself: 20 of one, 30 of two)." in text
+    assert (
+        "over the 50 trials trained to the end (each study by itself, if it has 16 of them: 20 of one, 30 of two)."
+        in text
+    )
     assert "the trials here for 8 epochs on 4,000 images." in words(page(studies[:1]))
 
 
