@@ -155,7 +155,16 @@ def memory_group() -> Iterator[Path]:
     except OSError as error:
         pytest.skip(f"no group of processes may be made here ({error})")
     yield group
-    group.rmdir()
+    wait_until(lambda: _removed(group))
+
+
+def _removed(group: Path) -> bool:
+    """Remove the group, once the last process of it has gone."""
+    try:
+        group.rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def test_where_memory_is_for_one_worker_the_other_is_lost_and_no_trial(
