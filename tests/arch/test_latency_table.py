@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from nas_budget.arch.latency import LatencyModel, LayerShape
@@ -78,7 +78,11 @@ def test_least_squares_are_those_of_scipy(n: int, m: int, seed: int) -> None:
     columns, target = rng.uniform(-1, 1, (n, m)), rng.uniform(-1, 1, n)
     found = nonnegative_least_squares(columns, target)
     assert (found >= 0).all()
-    assert np.linalg.norm(columns @ found - target) == pytest.approx(nnls(columns, target)[1], abs=1e-6)
+    try:
+        least = nnls(columns, target)[1]
+    except RuntimeError:  # that of scipy 1.14 gives some up
+        reject()
+    assert np.linalg.norm(columns @ found - target) == pytest.approx(least, abs=1e-6)
 
 
 def test_a_table_is_read_as_it_is_written(tmp_path: Path) -> None:

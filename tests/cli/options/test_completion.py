@@ -121,6 +121,10 @@ def test_the_names_are_those_there_are() -> None:
     assert set(completion.DATA) == {"auto", *NAMED, "shapes"}
     assert (*FAMILIES,) == completion.BLOCKS
     assert completion.ACTIVATIONS == ACTIVATIONS
+
+
+def test_the_formats_are_those_there_are() -> None:
+    pytest.importorskip("ai_edge_litert", reason="ai-edge-litert is not installed")
     check_formats(list(completion.FORMATS))
 
 

@@ -69,6 +69,9 @@ def test_what_is_not_there_or_of_another_kind_says_what_to_do(runs: Path, folder
 
 
 @pytest.mark.parametrize(("kind", "command"), [("", "search"), ("study", "search"), ("run", "train")])
-def test_where_there_is_none_it_says_what_makes_one(tmp_path: Path, kind: str, command: str) -> None:
+def test_where_there_is_none_it_says_what_makes_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)  # runs of whoever tests are none of this test's
     with pytest.raises(UsageError, match=f"no such folder; make one with nas-budget {command}"):
         find_run(tmp_path / "none", kind)
