@@ -21,6 +21,7 @@ NasBudgetError          1
 │   ├── StudyError         a study
 │   ├── ModelError         weights, a checkpoint or a run of train
 │   ├── TableError         a table of trials, or of latencies
+│   │   └── NoTrialsError      a table without trials
 │   └── DataError          images
 │       └── DownloadError  1  images that cannot be fetched
 ├── StorageError        1  a file, folder or database that cannot be written or reached, or that another process uses
@@ -117,6 +118,10 @@ class ModelError(InputError):
 
 class TableError(InputError):
     """A table that cannot be read."""
+
+
+class NoTrialsError(TableError):
+    """A table of trials that has none yet."""
 
 
 class DataError(InputError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -22,13 +22,14 @@ def write_rows(path: Path, kind: type[Row], rows: Iterable[Row]) -> None:
     write_csv(path, columns, (asdict(row).values() for row in rows))  # type: ignore[call-overload]
 
 
-def read_rows(path: Path, kind: type[Row], words: str) -> list[Row]:
+def read_rows(path: Path, kind: type[Row], words: str, check: Callable[[Row], None] = lambda _: None) -> list[Row]:
     """The rows of such a table; none where there is no such file.
 
     Args:
         path: Of the table.
         kind: The dataclass; its fields are numbers and texts, and `accuracy` is from 0 to 1.
         words: What the rows are called in the error.
+        check: Raises a `ValueError` for a row that cannot be.
 
     Raises:
         TableError: It cannot be read.
@@ -43,8 +44,10 @@ def read_rows(path: Path, kind: type[Row], words: str) -> list[Row]:
         rows = [kind(**{name: convert(row[name]) for name, convert in kinds.items()}) for row in cells]
         if strange := [cell for row in rows for cell in vars(row).values() if is_strange(cell)]:
             raise ValueError(f"a number is {strange[0]}")
-        if strange := [row["accuracy"] for row in cells if not 0 <= float(row["accuracy"]) <= 1]:
+        if strange := [row["accuracy"] for row in cells if not 0 <= float(row.get("accuracy", 0)) <= 1]:
             raise ValueError(f"an accuracy is {strange[0]}, not from 0 to 1")
+        for row in rows:
+            check(row)
         return rows
     except FileNotFoundError:
         return []

@@ -13,6 +13,7 @@ SPACE_PAGE = "space.html"
 # A search.
 TRIALS_TABLE = "trials.csv"
 FINALISTS_TABLE = "finalists.csv"
+WORKERS_TABLE = "workers.csv"
 PREDICTIONS = "predictions.csv"
 BEST_SPEC = "best.json"
 STUDY_SETTINGS = "settings.json"

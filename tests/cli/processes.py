@@ -40,10 +40,10 @@ def wait_until(reached: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def served(command: str, folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(command: str, folder: Path, *options: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process of a command that serves a folder on any free port and opens no browser, and its address."""
     arguments, how = (command, folder, *options, "--port", 0, "--no-open"), ("-c", COMMAND)
-    with start(*arguments, how=how, PYTHONWARNINGS="error") as process:
+    with start(*arguments, how=how, PYTHONWARNINGS="error", **variables) as process:
         assert process.stderr
         try:
             said = process.stderr.readline()

@@ -10,8 +10,8 @@ import typer
 from nas_budget.cli.console.output import command, out, show, table
 from nas_budget.cli.options.completion import complete_preset
 from nas_budget.cli.options.declare import OUTPUT, option
+from nas_budget.cli.options.presets import preset, presets
 from nas_budget.errors import StorageError, UsageError
-from nas_budget.records.presets import preset, presets
 
 
 def init(

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas_budget.cli.options.completion import RUNS, complete_folder
+from nas_budget.cli.options.declare import Database
+from nas_budget.cli.options.runs import database_of
 from nas_budget.errors import UsageError
 from nas_budget.records.paths import RESULT
 from nas_budget.records.run_folder import RUN, is_file, kind_of
 
+if TYPE_CHECKING:
+    from nas_budget.search.storage.stored_study import StoredStudy
+
 
 def report(
+    ctx: typer.Context,
     sources: Annotated[
         list[Path],
         typer.Argument(
-            help="Run folder of a search or of train, or a trials.csv; several studies are compared.",
+            help="Run folder of a search or of train, a trials.csv, or the name of a study in a database; "
+            "several studies are compared.",
             autocompletion=complete_folder, metavar="SOURCE",
         ),
     ],
@@ -25,6 +34,7 @@ def report(
         Path | None,
         typer.Option("--output", "-o", help="Where to write the page.", show_default="report.html beside the table"),
     ] = None,
+    storage: Database = None,
     image: Annotated[
         Path | None,
         typer.Option(help="Write a figure as an image instead (svg, png, pdf); needs the extra images and a browser."),
@@ -39,29 +49,38 @@ def report(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no table, only where the page is.")] = False,
 ) -> None:  # fmt: skip
     """Make the page of a study or of a run of train, or compare several studies on one page."""
-    sources = [*map(_found, sources)]
-    runs = [source for source in sources if is_file(source / RESULT)]
-    if runs and len(sources) > 1:
-        raise UsageError(f"{runs[0]}: a run of train has a page of its own; compare studies of search only")
     if watch and (as_json or image or output):
         raise UsageError("--watch serves the page and writes nothing; give it without --json, --image and --output")
     if image and (as_json or output):
         raise UsageError("--image writes an image and nothing else; give it without --json and --output")
     if figure and not image:
         raise UsageError("--figure goes with --image, such as --image front.svg")
-    if watch and runs:
-        raise UsageError(f"{runs[0]}: --watch follows studies of search; this is a finished run of train")
-    from nas_budget.cli.jobs.report import report_image, report_run, report_studies
-    from nas_budget.cli.serve.watch import watch as serve
+    names = [str(source) for source in sources if database_of(ctx, source, storage)]
+    with ExitStack() as stack:
+        stored: Sequence[StoredStudy] = ()
+        if names:
+            from nas_budget.cli.jobs.stored import stored_studies
 
-    if watch:
-        serve(sources, port, browser=not no_open)
-    elif image:
-        report_image(sources, image, figure)
-    elif runs:
-        report_run(runs[0], output, as_json, quiet)
-    else:
-        report_studies(sources, output, as_json, quiet)
+            stored = stack.enter_context(stored_studies(names, storage or "", is_empty_allowed=watch))
+        tables = {Path(name): study.table for name, study in zip(names, stored, strict=True)}
+        found = [tables.get(source) or _found(source) for source in sources]
+        runs = [source for source in found if is_file(source / RESULT)]
+        if runs and len(found) > 1:
+            raise UsageError(f"{runs[0]}: a run of train has a page of its own; compare studies of search only")
+        if watch and runs:
+            raise UsageError(f"{runs[0]}: --watch follows studies of search; this is a finished run of train")
+        from nas_budget.cli.jobs.report import report_image, report_run, report_studies
+        from nas_budget.cli.serve.watch import watch as serve
+
+        if watch:
+            serve(found, port, browser=not no_open, looks=[study.look for study in stored])
+        elif image:
+            report_image(found, image, figure)
+        elif runs:
+            report_run(runs[0], output, as_json, quiet)
+        else:
+            page = Path(f"{names[0]}.html") if names and len(found) == 1 else None
+            report_studies(found, output or page, as_json, quiet)
 
 
 def _found(source: Path) -> Path:

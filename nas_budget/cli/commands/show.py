@@ -11,8 +11,8 @@ import typer
 from nas_budget.cli.console.listing import entry_json, print_entries
 from nas_budget.cli.console.output import log, out_json, terminal_width
 from nas_budget.cli.options.completion import complete_named
-from nas_budget.cli.options.declare import AsJson
-from nas_budget.cli.options.runs import find_run
+from nas_budget.cli.options.declare import AsJson, Database
+from nas_budget.cli.options.runs import database_of, find_run
 from nas_budget.errors import UsageError
 from nas_budget.records.run_folder import STUDY, entries, kind_of
 
@@ -35,18 +35,28 @@ def ls(
 
 
 def show(
+    ctx: typer.Context,
     folder: Annotated[
         Path,
-        typer.Argument(help="Run folder of a search or of train, or its name in runs.", autocompletion=complete_named),
+        typer.Argument(
+            help="Run folder of a search or of train, its name in runs, or the name of a study in a database.",
+            autocompletion=complete_named,
+        ),
     ],
     trial: Annotated[int | None, typer.Argument(help="Number of a trial of that search.", show_default=False)] = None,
+    storage: Database = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a study, one of its trials, or a full training, in the terminal.
 
-    Of a study: its best network, its Pareto front and where the time went. Of a trial: its network
-    and its learning curve. Of a run of train: each seed.
+    Of a study: its best network, its Pareto front, its workers and where the time went. Of a trial:
+    its network and its learning curve. Of a run of train: each seed.
     """
+    if database := database_of(ctx, folder, storage):
+        from nas_budget.cli.jobs.stored import show_stored
+
+        show_stored(str(folder), *database, trial, as_json)
+        return
     found = find_run(folder)
     kind = kind_of(found)
     if kind == STUDY and trial is None:

@@ -15,31 +15,43 @@ from nas_budget.arch.spec import spec_from_dict, spec_from_json
 from nas_budget.cli.console.costs import print_verdict
 from nas_budget.cli.console.output import command, commands, field, line_width, out, out_json, show, table
 from nas_budget.cli.console.text_plot import Point, characters, plot
+from nas_budget.cli.console.workers import print_workers
 from nas_budget.errors import QuantityError
 from nas_budget.records.finalists import FinalistSummary, read_finalists, summarize_finalists
 from nas_budget.records.formatting import percent, percent_with_interval, width_in_words
-from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, STUDY_SETTINGS, TRIALS_TABLE
+from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, STUDY_SETTINGS, TRIALS_TABLE, WORKERS_TABLE
 from nas_budget.records.run_folder import RUN, folders, has_weights, kind_of
 from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import TimeLedger, ledger
 from nas_budget.records.training_run import read_result
 from nas_budget.records.trials import STATES, TrialRecord, best_of, pareto_front_of, proposed_of, read_trials
+from nas_budget.records.workers import read_workers
 from nas_budget.untrusted import read_json, read_text
 
 INDENT = 7
 
 
-def show_study(folder: Path, as_json: bool) -> None:
-    """Print a study."""
+def show_study(folder: Path, as_json: bool, named: Sequence[str] = ()) -> None:
+    """Print a study.
+
+    Args:
+        folder: With its tables.
+        as_json: Whether to print JSON.
+        named: How commands name it, where that is not the folder: its name, then options.
+    """
     records = read_trials(folder) if (folder / TRIALS_TABLE).exists() else []
     runs = read_finalists(folder / FINALISTS_TABLE)
     ranked = summarize_finalists(runs)
+    workers = read_workers(folder / WORKERS_TABLE)
     spent = ledger(records, sum(run.seconds for run in runs), sum(run.repeated_seconds for run in runs))
     if as_json:
-        out_json(_json(folder, records, ranked, spent))
+        about = _json(folder, records, ranked, spent) | {"workers": [asdict(worker) for worker in workers]}
+        out_json(about | ({"folder": named[0]} if named else {}))
         return
     if not records:
         out(f"{folder.name}: no trial has ended yet")
+        if workers:
+            print_workers(workers)
         return
     counts = ", ".join(f"{n} {state}" for state, n in counts_of(records).items() if n)
     n = len(proposed_of(records))
@@ -48,9 +60,11 @@ def show_study(folder: Path, as_json: bool) -> None:
     if best := best_of(records):
         _print_best(folder, best, ranked)
         _print_front(records)
+    if workers:
+        print_workers(workers)
     out("")
     field("time", spent.in_words(), INDENT)
-    commands(_next(folder, best), INDENT)
+    commands(_next(folder, best, named), INDENT)
 
 
 def _print_best(folder: Path, best: TrialRecord, ranked: Sequence[FinalistSummary]) -> None:
@@ -144,16 +158,17 @@ def _print_front(records: Sequence[TrialRecord]) -> None:
         show(text)
 
 
-def _next(folder: Path, best: TrialRecord | None) -> list[str]:
+def _next(folder: Path, best: TrialRecord | None, named: Sequence[str]) -> list[str]:
     """The commands to run next."""
     lines = []
-    if (folder / BEST_SPEC).exists():
+    name, *options = named or [str(folder)]
+    if (folder / BEST_SPEC).exists() and not named:
         lines.append(command("train", "--study", folder))
         if run := run_of(folder):
             lines.append(command("export", run, "--format", "onnx"))
-    lines.append(command("report", folder))
+    lines.append(command("report", name, *options))
     if best:
-        lines.append(command("show", folder, best.number))
+        lines.append(command("show", name, best.number, *options))
     return lines
 
 

@@ -25,9 +25,16 @@ PER_LINE = 10
 """Accuracies of a curve in one line."""
 
 
-def show_trial(folder: Path, number: int, as_json: bool) -> None:
-    """Print a trial of a study that has ended."""
-    record = _find(folder, number)
+def show_trial(folder: Path, number: int, as_json: bool, name: str = "") -> None:
+    """Print a trial of a study that has ended.
+
+    Args:
+        folder: With the study's tables.
+        number: Of the trial.
+        as_json: Whether to print JSON.
+        name: How errors name the study, where that is not the folder.
+    """
+    record = _find(folder, number, name or str(folder))
     spec, limits = spec_from_json(record.spec), budget_of(record, folder)
     used = cost(spec)
     curve = [float(value) for value in record.curve.split()]
@@ -54,15 +61,15 @@ def show_trial(folder: Path, number: int, as_json: bool) -> None:
     commands(_next(folder, record, spec))
 
 
-def _find(folder: Path, number: int) -> TrialRecord:
+def _find(folder: Path, number: int, name: str) -> TrialRecord:
     records = read_trials(folder) if (folder / TRIALS_TABLE).exists() else []
     for record in records:
         if record.number == number:
             return record
     if trial_folder(folder, number).is_dir():
-        raise UsageError(f"{folder}: trial {number} has not ended yet; it shows up when it has")
+        raise UsageError(f"{name}: trial {number} has not ended yet; it shows up when it has")
     known = f"there are {_ranges([r.number for r in records])}" if records else "none has ended yet"
-    raise UsageError(f"{folder}: no trial {number}; {known}")
+    raise UsageError(f"{name}: no trial {number}; {known}")
 
 
 def _ranges(numbers: list[int]) -> str:
@@ -102,7 +109,8 @@ def _print_training(r: TrialRecord) -> None:
 
 
 def _next(folder: Path, record: TrialRecord, spec: AnySpec) -> list[str]:
-    """The commands to run next; --trial needs the trial's own folder."""
+    """The commands to run next; --trial needs the trial's own folder, a limit on latency the layers that were timed."""
+    latency_ns = record.budget_latency_ns if (folder / LATENCIES).exists() else None
     limits = {
         "--budget": record.budget_params or "none",
         "--max-macs": record.budget_macs,
@@ -110,8 +118,8 @@ def _next(folder: Path, record: TrialRecord, spec: AnySpec) -> list[str]:
         "--weight-format": record.weight_format if record.budget_weight_bytes else None,
         "--max-activation-bytes": record.budget_activation_bytes,
         "--activation-format": record.activation_format if record.budget_activation_bytes else None,
-        "--max-latency": f"{record.budget_latency_ns / 1e6:.12g}ms" if record.budget_latency_ns else None,
-        "--latency-table": folder / LATENCIES if record.predicted_latency_s else None,
+        "--max-latency": f"{latency_ns / 1e6:.12g}ms" if latency_ns else None,
+        "--latency-table": folder / LATENCIES if latency_ns else None,
     }
     words = [word for option, limit in limits.items() if limit for word in (option, limit)]
     counted = command("count", *network_options(spec, image=True), *words) if isinstance(spec, ResNetSpec) else ""

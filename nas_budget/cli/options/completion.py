@@ -8,9 +8,9 @@ from pathlib import Path
 
 import typer
 
+from nas_budget.cli.options.presets import presets
 from nas_budget.errors import NasBudgetError
 from nas_budget.records.paths import BEST_SPEC, JOURNAL, WEIGHTS
-from nas_budget.records.presets import presets
 from nas_budget.records.run_folder import RUN, STUDY, folders, kind_of
 
 RUNS = Path("runs")

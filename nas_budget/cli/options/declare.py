@@ -12,10 +12,10 @@ from typing import Annotated, Any
 import typer
 
 from nas_budget.cli.options.completion import DEVICES, complete_preset, complete_trained, one_of
+from nas_budget.cli.options.presets import preset as preset_file
+from nas_budget.cli.options.presets import presets
 from nas_budget.cli.options.runs import find_trained, run_named
 from nas_budget.errors import UsageError
-from nas_budget.records.presets import preset as preset_file
-from nas_budget.records.presets import presets
 from nas_budget.records.run_folder import is_file
 
 BUDGET, INT8, NETWORK, OUTPUT, SEARCH, TRAINING = "Budget", "int8", "Network", "Output", "Search", "Training"
@@ -124,6 +124,9 @@ Ema = Annotated[bool, option("Use the EMA weights.", NETWORK, flag="--ema")]
 Device = Annotated[str, option(f"{', '.join(DEVICES)} or cuda:1.", TRAINING, "value", choices=DEVICES)]
 DataDir = Annotated[str | None, option("Folder of the data sets.", TRAINING, "NAS_BUDGET_DATA, or the user's cache")]
 RunsDir = Annotated[Path, option("Folder of the runs.", OUTPUT, "value")]
+Database = Annotated[
+    str | None, option("Look into this database, not into a run folder.", OUTPUT, STORAGE, variable=STORAGE)
+]
 DryRun = Annotated[bool, option("Print the plan and leave.", OUTPUT, flag="--dry-run")]
 AsJson = Annotated[bool, option("Print JSON.", OUTPUT, flag="--json")]
 Quiet = Annotated[bool, option("Print only what went wrong, and the result.", OUTPUT, flag="--quiet -q")]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import typer
+
 from nas_budget.cli.options.completion import RUNS
 from nas_budget.errors import UsageError
 from nas_budget.records.paths import BEST_SPEC, SPEC, TRIALS_TABLE, WEIGHTS
@@ -20,6 +22,18 @@ OTHERS = {
 def run_named(folder: Path) -> Path | None:
     """The run folder of this path, or of this name in `runs`; None where there is none."""
     return next((place for place in (folder, RUNS / folder) if kind_of(place)), None)
+
+
+def database_of(ctx: typer.Context, source: Path, storage: str | None) -> tuple[str, bool] | None:
+    """The database in which a source is the name of a study, and whether its address was typed; None for a run folder.
+
+    A run folder comes before a database that the environment names, but not before one that was typed. What has a
+    folder before it is a path.
+    """
+    if not storage or storage == "journal" or len(source.parts) > 1:
+        return None
+    is_typed = getattr(ctx.get_parameter_source("storage"), "name", "") == "COMMANDLINE"
+    return (storage, is_typed) if is_typed or not (source.exists() or run_named(source)) else None
 
 
 def find_run(folder: Path, kind: str = "") -> Path:

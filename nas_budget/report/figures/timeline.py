@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nas_budget.records.formatting import duration
 from nas_budget.records.time_ledger import TimeLedger
+from nas_budget.records.workers import WorkerRecord
 from nas_budget.report.figures.style import ACCENT, FAINT, INK, LOST, WIDER, lay_out, plain
 from nas_budget.report.tables.trials import ladder
 
@@ -58,8 +59,15 @@ def ledger_figure(ledgers: Mapping[str, TimeLedger]) -> go.Figure:
     return figure
 
 
-def timeline_figure(table: pd.DataFrame) -> go.Figure | None:
-    """Draw when each worker trained which trial; long pauses are cut short. None where the table has no times."""
+def timeline_figure(
+    table: pd.DataFrame, places: Mapping[str, Sequence[WorkerRecord]] | None = None
+) -> go.Figure | None:
+    """Draw when each worker trained which trial; long pauses are cut short. None where the table has no times.
+
+    Args:
+        table: Trials of one study or several.
+        places: The workers of each study by its name, where they are known; else the table's numbers tell them apart.
+    """
     known = {name: pd.to_datetime(table[name], errors="coerce", utc=True) for name in ("started", "finished")}
     times = table.assign(**known).dropna(subset=[*known])
     resumed = times["repeated_seconds"] > 0  # it started long before the epochs that count
@@ -69,7 +77,7 @@ def timeline_figure(table: pd.DataFrame) -> go.Figure | None:
     seconds = (times[[*known]] - times["started"].min()) / pd.Timedelta(seconds=1)
     starts, ends, pauses = _without_pauses(seconds["started"].to_numpy(float), seconds["finished"].to_numpy(float))
     unit, words = unit_of(float(ends.max()))
-    drawn = times.assign(start=starts / unit, end=ends / unit, worker_index=_worker_rows(times))
+    drawn = times.assign(start=starts / unit, end=ends / unit, row=_rows(times, places or {}))
     drawn["became"] = drawn["state"].mask(drawn.index.isin(ladder(drawn).index), AGAIN)
     figure = go.Figure()
     for state in STATES:
@@ -77,7 +85,7 @@ def timeline_figure(table: pd.DataFrame) -> go.Figure | None:
     for at, length in pauses:
         figure.add_vline(x=at / unit, line={"color": FAINT, "width": 1.5, "dash": "dot"})
         figure.add_annotation(x=at / unit, y=1, yref="paper", yanchor="bottom", text=duration(length), showarrow=False)
-    rows = [*drawn["worker_index"].unique()]
+    rows = [*drawn["row"].unique()]
     lay_out(figure, height=130 + 40 * len(rows), hovermode="closest", barmode="overlay", margin=MARGIN)
     if pauses:  # their lengths stand between the legend and the bars
         figure.update_layout(legend_y=1.0 + 24 / (30 + 40 * len(rows)), margin_t=76, height=150 + 40 * len(rows))
@@ -91,10 +99,26 @@ def unit_of(seconds: float) -> tuple[float, str]:
     return (HOUR, "hours") if seconds > 2 * HOUR else (MINUTE, "minutes") if seconds > 2 * MINUTE else (1.0, "seconds")
 
 
-def _worker_rows(times: pd.DataFrame) -> list[str]:
+def _rows(times: pd.DataFrame, places: Mapping[str, Sequence[WorkerRecord]]) -> list[str]:
+    """The row of each trial: which worker trained it, with machine and study where there are several."""
+    names = {(study, number): name for study in places for number, name in _named(places[study]).items()}
     several = times["study"].nunique() > 1
-    pairs = zip(times["study"], times["worker"], strict=True)
-    return [f"{plain(study)}, worker {worker}" if several else f"worker {worker}" for study, worker in pairs]
+    rows = []
+    for study, number, worker in zip(times["study"], times["number"], times["worker"], strict=True):
+        name = names.get((study, number), f"worker {worker}")
+        rows.append(plain(f"{study}, {name}" if several else name))
+    return rows
+
+
+def _named(workers: Sequence[WorkerRecord]) -> dict[int, str]:
+    """What the worker of each trial is called; those of one number on one machine are told apart by their ids."""
+    has_hosts = len({worker.host for worker in workers}) > 1
+    names = [worker.place if has_hosts else f"worker {worker.index}" for worker in workers]
+    return {
+        number: name if names.count(name) == 1 else f"{name} ({worker.id})"
+        for worker, name in zip(workers, names, strict=True)
+        for number in worker.numbers
+    }
 
 
 def _without_pauses(starts: Times, ends: Times) -> tuple[Times, Times, list[tuple[float, float]]]:
@@ -119,7 +143,7 @@ def _add_bars(figure: go.Figure, trials: pd.DataFrame, state: str) -> None:
         for number, seconds in zip(trials["number"], trials["seconds"], strict=True)
     ]
     figure.add_bar(
-        x=[*(trials["end"] - trials["start"])], base=[*trials["start"]], y=[*trials["worker_index"]], orientation="h",
+        x=[*(trials["end"] - trials["start"])], base=[*trials["start"]], y=[*trials["row"]], orientation="h",
         width=0.5, customdata=[*map(int, trials.index)], marker={"color": STATES[state], "opacity": 0.75},
         name=state, text=words, textposition="none", hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip

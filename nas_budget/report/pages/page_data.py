@@ -151,7 +151,7 @@ def figures_of_studies(studies: Sequence[StudyTable]) -> dict[str, go.Figure]:
             counts = np.array([_stretched(shares[i][place], most) for i in best.index])
             figures[f"shares-{name}"] = shares_figure(best, counts, words)
     figures["ledger"] = ledger_figure({study.name: study.ledger for study in studies})
-    if timeline := timeline_figure(table):
+    if timeline := timeline_figure(table, {study.name: study.workers for study in studies}):
         figures["timeline"] = timeline
     return figures
 

@@ -23,6 +23,7 @@ from nas_budget.report.pages import templates as rendering
 from nas_budget.report.pages.next_steps import export_command, known_spec, train_command
 from nas_budget.report.pages.page_data import figures_of_studies, page_data
 from nas_budget.report.pages.templates import plotly_script, render
+from nas_budget.report.pages.workers import workers_table
 from nas_budget.report.tables.importance import LEAST_TRIALS
 from nas_budget.report.tables.known import known_networks
 from nas_budget.report.tables.studies import StudyTable, together
@@ -78,6 +79,7 @@ def page(studies: Sequence[StudyTable], live: str = "") -> str:
         least_judged=LEAST_TRIALS,
         most_bars=MOST_BARS, most_curves=MOST_CURVES, most_lines=MOST_LINES, live=live,
         plotly=f'<script src="plotly.js?v={get_plotlyjs_version()}"></script>' if live else plotly_script(),
+        workers=workers_table(only.workers, bool(live)) if only and only.workers else "",
         figures=figures, data=page_data(studies, table, figures),
     )  # fmt: skip
 

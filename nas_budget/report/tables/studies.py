@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from nas_budget.errors import TableError, UsageError
 from nas_budget.records.finalists import FinalistRun, read_finalists, summarize_finalists
-from nas_budget.records.paths import FINALISTS_TABLE, JOURNAL, PREDICTIONS, TRIALS_TABLE, trials_table
+from nas_budget.records.paths import FINALISTS_TABLE, JOURNAL, PREDICTIONS, TRIALS_TABLE, WORKERS_TABLE, trials_table
 from nas_budget.records.predictions import ExpectedNetwork, read_predictions
 from nas_budget.records.time_ledger import TimeLedger, ledger
 from nas_budget.records.trials import COLUMNS, TrialRecord
+from nas_budget.records.workers import WorkerRecord, read_workers
 from nas_budget.report.tables.trials import best, read_table
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class StudyTable:
         finalists: Runs of its finalists.
         folder: Of the run, as it was given; empty where only the table is known.
         expected: What the model of the search expects of the best network of each size; empty without a model.
-        problem: Why that could not be read; empty where it could.
+        workers: Where the trials were trained; empty where one worker trained all.
+        problem: Why one of these two could not be read; empty where they could.
     """
 
     name: str
@@ -36,6 +40,7 @@ class StudyTable:
     finalists: tuple[FinalistRun, ...] = ()
     folder: str = ""
     expected: tuple[ExpectedNetwork, ...] = ()
+    workers: tuple[WorkerRecord, ...] = ()
     problem: str = ""
 
     @property
@@ -89,9 +94,9 @@ class BestNetwork:
 
 
 def read_study(source: Path) -> StudyTable:
-    """The study of a run folder or of a `trials.csv`, with its finalists where they lie beside it.
+    """The study of a run folder or of a `trials.csv`, with its finalists and workers where they lie beside it.
 
-    What the model expected is read from a run folder; a page does without it where that file is damaged.
+    What the model expected is read from a run folder; a page does without it, or the workers, where a file is damaged.
 
     Raises:
         TableError: It is missing, or is no trials table of this version.
@@ -99,23 +104,30 @@ def read_study(source: Path) -> StudyTable:
     table = read_table(source)
     folder = source if source.is_dir() else source.parent
     is_run = source.is_dir() or (source.name == TRIALS_TABLE and (folder / JOURNAL).exists())
-    expected, problem = _expected(folder / PREDICTIONS) if is_run else ((), "")
+    expected, problem = _known(read_predictions, folder / PREDICTIONS) if is_run else ((), "")
+    workers, other = _known(read_workers, folder / WORKERS_TABLE)
     return StudyTable(
         name=str(table["study"].iloc[0]) or source.stem,
         table=table,
         finalists=_of_table(read_finalists(folder / FINALISTS_TABLE), table),
         folder=str(folder) if is_run else "",
         expected=expected,
-        problem=problem,
+        workers=workers,
+        problem=problem or other,
     )
 
 
-def _expected(path: Path) -> tuple[tuple[ExpectedNetwork, ...], str]:
-    """What a model expects, and why it could not be read."""
+def _known(read: Callable[[Path], list[Row]], path: Path) -> tuple[tuple[Row, ...], str]:
+    """The rows of a table that a page can do without, and why it could not be read."""
     try:
-        return tuple(read_predictions(path)), ""
+        return tuple(read(path)), ""
     except TableError as error:
         return (), f"{error}; a search that resumes writes it anew"
+
+
+def read_known_workers(source: Path) -> tuple[WorkerRecord, ...]:
+    """The workers of a run folder or of a table; none where that is not known."""
+    return _known(read_workers, trials_table(source).with_name(WORKERS_TABLE))[0]
 
 
 def _of_table(runs: Sequence[FinalistRun], table: pd.DataFrame) -> tuple[FinalistRun, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nas_budget.arch.spec import spec_from_json
-from nas_budget.errors import NasBudgetError, TableError
+from nas_budget.errors import NasBudgetError, NoTrialsError
 from nas_budget.records.formatting import width_in_words
 from nas_budget.records.paths import trials_table
 from nas_budget.records.statistics import pareto_front
@@ -25,11 +25,12 @@ def read_table(path: Path) -> pd.DataFrame:
     """The trials of a `trials.csv`, or of the run folder that holds one, by number; NaN for what is empty.
 
     Raises:
-        TableError: It is missing, damaged, of another version, or has no trials yet.
+        NoTrialsError: It has no trials yet.
+        TableError: It is missing, damaged or of another version.
     """
     columns = read_checked(path)
     if not columns["number"]:
-        raise TableError(f"{trials_table(path)}: has no trials yet; run nas-budget search first")
+        raise NoTrialsError(f"{trials_table(path)}: has no trials yet; run nas-budget search first")
     return pd.DataFrame({name: _series(name, values) for name, values in columns.items()})
 
 

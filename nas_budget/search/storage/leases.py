@@ -10,9 +10,10 @@ from threading import Event, Thread
 
 from optuna.exceptions import StorageInternalError
 from optuna.study import Study
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 from sqlalchemy.exc import SQLAlchemyError
 
+from nas_budget.records.workers import utc_now
 from nas_budget.search.storage.optuna_adapter import BEAT, change, leases
 
 BEAT_S = 20.0
@@ -27,8 +28,8 @@ class Leases:
     """Counts up for the trials of this worker, and watches the counters of all others, in a thread of its own.
 
     Whoever watches judges by its own clock, from when it saw a counter change last. So neither process numbers nor the
-    clocks of other machines matter. A look that comes late, as after an outage of the database or the sleep of a
-    laptop, says nothing of the time before it.
+    clocks of other machines matter: the time that is written beside a counter is for people to read. A look that comes
+    late, as after an outage of the database or the sleep of a laptop, says nothing of the time before it.
 
     Args:
         study: Of the trials.
@@ -52,8 +53,9 @@ class Leases:
     def look(self) -> None:
         """Count up for the trials of this worker, and see which counters of others have changed."""
         self.count += 1
+        beat = f"{self.count} {utc_now().isoformat(timespec='seconds')}"
         for trial in [*self.held.values()]:
-            change(trial, {BEAT: self.count})
+            change(trial, {BEAT: beat})
         found, now = leases(self.study), self.clock()
         known = self.seen if now - self.looked < 2 * BEAT_S else {}
         self.seen = {
@@ -75,3 +77,8 @@ def _live(mine: weakref.ref[Leases], ended: Event) -> None:
         except (SQLAlchemyError, StorageInternalError) as error:
             logger.debug(f"no look at the leases: {error}")  # whoever trains meets the same, and says so
         del held
+
+
+def heard(trial: FrozenTrial) -> str:
+    """When the worker of a running trial counted up last, by its own clock, in UTC; empty where it never did."""
+    return str(trial.user_attrs.get(BEAT, "")).partition(" ")[2]

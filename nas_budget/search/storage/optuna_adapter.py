@@ -34,7 +34,7 @@ METRIC_NAMES = "study:metric_names"
 NOTE_VERSION, NOTE_TEXT = "dashboard:note_ver", "dashboard:note_str:0"
 """Keys under which Optuna keeps the names of objectives, and optuna-dashboard a note (of at most 2,045 characters)."""
 WORKER, BEAT = "worker", "beat"
-"""Attributes of a trial: whose it is, and the counter that its worker counts up while it lives."""
+"""Attributes of a trial: whose it is, and the counter that its worker counts up while it lives, with the time."""
 
 CALLS = (
     *BaseStorage.__abstractmethods__, "get_trial_id_from_study_id_trial_number", "_create_new_trial",

@@ -18,23 +18,36 @@ from nas_budget.arch.scale import scale_widths
 from nas_budget.arch.spec import AnySpec, ResNetSpec
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.finalists import FinalistRun, summarize_finalists, write_finalists
-from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, PREDICTIONS, TRIALS_TABLE
+from nas_budget.records.paths import (
+    BEST_SPEC,
+    FINALIST_FOLDERS,
+    FINALISTS_TABLE,
+    PREDICTIONS,
+    TRIAL_EPOCHS,
+    TRIAL_FOLDERS,
+    TRIALS_TABLE,
+    WORKERS_TABLE,
+)
 from nas_budget.records.predictions import write_predictions
 from nas_budget.records.statistics import pareto_front
 from nas_budget.records.time_ledger import TimeLedger, ledger
 from nas_budget.records.trials import OF_RESIDUAL, TrialRecord, best_of, write_table
 from nas_budget.records.versions import package_versions
+from nas_budget.records.workers import WorkerRecord, write_workers
 from nas_budget.search.config.settings import StudyConfig
 from nas_budget.search.samplers.bayes import BayesSampler
 from nas_budget.search.samplers.candidate import Candidate, CandidateSpace
 from nas_budget.search.samplers.sampler import Proposal
-from nas_budget.search.storage.optuna_adapter import clear_errors
+from nas_budget.search.storage.optuna_adapter import WORKER, clear_errors
 from nas_budget.search.storage.storage import FINALISTS_STUDY, existing_study, open_study
 from nas_budget.search.storage.trial_store import TrialTracker
+from nas_budget.search.storage.worker_rows import worker_rows
 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 TABLE_SHARE = 50
 """The tables are written again when this many times the time it takes to write them have gone by, and at the end."""
+WORKERS_S = 5.0
+"""Seconds from one writing of `workers.csv` to the next, where no trial ends."""
 
 
 class StudyTables:
@@ -59,7 +72,7 @@ class StudyTables:
         self.folder = folder
         self.tracker = TrialTracker(study)
         self._rows: dict[int, TrialRecord] = {}
-        self.next_write = 0.0
+        self.next_write = self.next_workers = 0.0
         if settings.finalists and not read_only:
             again = open_study(settings, folder, versions, FINALISTS_STUDY, should_stop, joins)
             self.finalists_study: Study | None = again
@@ -99,6 +112,23 @@ class StudyTables:
         best = best_of(self.rows())
         return best.spec if best else None
 
+    def workers(self) -> list[WorkerRecord]:
+        """What each worker trained and trains; none where one has trained all."""
+        with clear_errors(self.settings.storage):
+            trials = [*filter(is_ours, self.study.get_trials(deepcopy=False))]
+            again = self.finalists_study.get_trials(deepcopy=False) if self.finalists_study else []
+        names = {trial.user_attrs.get(WORKER) for trial in (*trials, *again)}
+        return worker_rows([*trials, *filter(is_ours, again)], self._last_epoch) if len(names) > 1 else []
+
+    def _last_epoch(self, trial: FrozenTrial) -> str:
+        """When the folder of a running trial was told of an epoch, in UTC; empty where it lies elsewhere."""
+        folder = self.folder / (FINALIST_FOLDERS if "seed" in trial.user_attrs else TRIAL_FOLDERS)
+        try:
+            changed = (folder / str(trial.number) / TRIAL_EPOCHS).stat().st_mtime
+        except OSError:
+            return ""
+        return _utc(datetime.fromtimestamp(changed, UTC))
+
     def ledger(self) -> TimeLedger:
         """Where the time went."""
         with clear_errors(self.settings.storage):
@@ -108,7 +138,7 @@ class StudyTables:
         return ledger(self.rows(), spent, repeated)
 
     def write(self) -> None:
-        """Write `trials.csv`, `best.json` and `finalists.csv` anew."""
+        """Write `trials.csv`, `best.json`, `finalists.csv` and `workers.csv` anew."""
         start = time.monotonic()
         write_table(self.folder / TRIALS_TABLE, self.rows())
         if spec := self.best_spec():
@@ -117,8 +147,17 @@ class StudyTables:
             write_finalists(self.folder / FINALISTS_TABLE, runs)
         else:
             (self.folder / FINALISTS_TABLE).unlink(missing_ok=True)  # those of an earlier end
+        self.write_workers()
         now = time.monotonic()
         self.next_write = now + TABLE_SHARE * (now - start)
+
+    def write_workers(self) -> None:
+        """Write `workers.csv` anew, where a study has several."""
+        start = time.monotonic()
+        if workers := self.workers():
+            write_workers(self.folder / WORKERS_TABLE, workers)
+        now = time.monotonic()
+        self.next_workers = now + max(WORKERS_S, TABLE_SHARE * (now - start))
 
     def write_predictions(self) -> None:
         """Write `predictions.csv`: what the model of all trials that ended expects of the best network of each size."""
@@ -137,6 +176,11 @@ class StudyTables:
         """Write them unless they were just written."""
         if time.monotonic() >= self.next_write:
             self.write()
+
+    def write_workers_if_due(self) -> None:
+        """Write what the workers do unless that was just written."""
+        if time.monotonic() >= self.next_workers:
+            self.write_workers()
 
 
 def finalists(study: Study, n: int) -> list[FrozenTrial]:

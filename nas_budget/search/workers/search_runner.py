@@ -237,6 +237,8 @@ class Search:
                     self.tables.write_if_due()
                 if each:
                     yield each
+            if not self.joins:
+                self.tables.write_workers_if_due()
 
     def _note_death(self, part: SearchPart, lost: WorkerLost) -> TrialFinished | FinalistFinished | None:
         """Note that a worker was lost, and release its trial; the end of the trial, where that was the last attempt."""

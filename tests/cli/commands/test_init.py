@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_budget.records.presets import presets
+from nas_budget.cli.options.presets import presets
 from tests.conftest import Run
 
 

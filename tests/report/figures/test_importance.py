@@ -17,6 +17,7 @@ from nas_budget.cli.options.network import ImageNetworkOptions
 from nas_budget.errors import UsageError
 from nas_budget.records.finalists import FinalistRun, write_finalists
 from nas_budget.records.time_ledger import TimeLedger
+from nas_budget.records.workers import WorkerRecord
 from nas_budget.report.figures.cost_shares import part_costs, shares_figure
 from nas_budget.report.figures.curves import MOST_CURVES, curves_figure, drawn_curves, rungs_of
 from nas_budget.report.figures.importance import importance_figure, parallel_figure, slice_figures
@@ -223,6 +224,24 @@ def test_workers_have_a_line_each_and_a_night_is_cut_short(tmp_path: Path) -> No
     assert list(traces["complete"].x) == [10, 10]
     assert list(traces["pruned"].y) == ["worker 1"]
     assert [a.text for a in figure.layout.annotations] == ["11 h 50 min"]
+
+
+def test_workers_of_one_number_are_told_apart_by_machine_or_by_id(tmp_path: Path) -> None:
+    trials = [timed(number, "1T20:00:00", f"1T20:1{number}:00") for number in range(3)]
+    table = table_of(tmp_path, trials)
+
+    def lines(*workers: WorkerRecord) -> list[str]:
+        figure = timeline_figure(table, {"demo": workers})
+        assert figure is not None
+        return [*figure.data[0].y]
+
+    here = WorkerRecord("aa-0", "hive", 0, "a CPU", "0", 0, 1.0, "", 0, 0, "2026-01-01T20:10:00+00:00")
+    assert lines(here, replace(here, worker="bb-0", host="nest", trials="1 2")) == [
+        "worker 0 on hive", "worker 0 on nest", "worker 0 on nest"
+    ]  # fmt: skip
+    assert lines(here, replace(here, worker="bb-0", trials="1")) == [
+        "worker 0 (aa-0)", "worker 0 (bb-0)", "worker 0"
+    ]  # fmt: skip
 
 
 def test_an_interrupted_trial_begins_when_what_counts_of_it_began(tmp_path: Path) -> None:

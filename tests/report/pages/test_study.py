@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 from nas_budget.errors import StorageError
 from nas_budget.records.finalists import FinalistRun, write_finalists
 from nas_budget.records.trials import COLUMNS, TrialRecord, write_table
+from nas_budget.records.workers import WorkerRecord, write_workers
 from nas_budget.report.pages.study import page, write_page
+from nas_budget.report.pages.workers import workers_table
 from nas_budget.report.tables.studies import StudyTable, read_studies
 from tests.report.browsing import fetches, json_of, words
 from tests.report.trials import EVIL, many, mixed, record
@@ -228,3 +231,24 @@ def test_a_place_that_cannot_be_written_is_said_and_nothing_left_behind(tmp_path
     with pytest.raises(StorageError, match=r"report.html: cannot be written \([^\n]*\)$"):
         write_page(study_of(tmp_path, mixed()), tmp_path / "report.html")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "trials.csv"]
+
+
+def test_the_workers_of_several_machines_are_a_table_and_their_names_are_escaped(tmp_path: Path) -> None:
+    write_table(tmp_path / "trials.csv", many(30))
+    (alone,) = read_studies([tmp_path])
+    assert "The workers" not in words(page([alone]))
+    here = WorkerRecord(
+        "aa-0", "hive", 0, "a CPU", "0 1", 1, 61.0, "trial 31", 2, 20, "2026-01-01T20:10:00+00:00"
+    )  # fmt: skip
+    write_workers(tmp_path / "workers.csv", [here, replace(here, host="<script>nest", worker="bb-0", trains="")])
+    (found,) = read_studies([tmp_path])
+    html = page([found])
+    shown = unescape(words(html))
+    assert "hive 0 aa-0 a CPU trial 31, epoch 2 of 20 3 1 min 1 s 2026-01-01 20:10:00" in shown
+    assert "<script>nest 0 bb-0" in shown
+    assert "<script>nest" not in html
+    assert "ago" in words(workers_table(found.workers, live=True))
+    (tmp_path / "workers.csv").write_text("no table")
+    (damaged,) = read_studies([tmp_path])
+    assert "workers.csv: cannot be read" in damaged.problem
+    assert "The workers" not in words(page([damaged]))

@@ -32,13 +32,18 @@ const recall = () => {
   return found >= 0 ? found : page.best;
 };
 
-/** Ask the server now and then whether the study has grown, and load the page again when it has. */
+/** Ask the server now and then whether the study has grown, and load the page again when it has; else only what the workers do. */
 const watch = () => {
-  const shown = document.body.dataset.live;
+  const shown = document.body.dataset.live, workers = document.getElementById("workers");
+  const ask = async (what) => {
+    const answer = await fetch(what, {cache: "no-store"});
+    if (!answer.ok) throw new Error(await answer.text());  // a database that does not answer
+    return answer.text();
+  };
   const look = async () => {
     try {
-      const news = await (await fetch("stamp", {cache: "no-store"})).text();
-      if (news !== shown) return location.reload();
+      if (await ask("stamp") !== shown) return location.reload();
+      if (workers) workers.innerHTML = await ask("workers");
       document.body.classList.remove("lost");
     } catch { document.body.classList.add("lost"); }
     setTimeout(look, 2_000);

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nas_budget.errors import UsageError
 
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parents[2]
 FOLDERS = (PACKAGE / "presets", PACKAGE.parent / "studies")
 """Where they lie: in an installed package, and in a clone."""
 

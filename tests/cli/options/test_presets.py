@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from nas_budget.cli.options import presets as module
+from nas_budget.cli.options.presets import preset, presets
 from nas_budget.errors import UsageError
-from nas_budget.records import presets as module
-from nas_budget.records.presets import preset, presets
 
 
 def test_every_study_file_is_a_preset() -> None:
-    studies = Path(__file__).parents[2] / "studies"
+    studies = Path(__file__).parents[3] / "studies"
     assert presets() == {path.stem: path for path in studies.glob("*.toml")}
 
 
