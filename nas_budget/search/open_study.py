@@ -20,6 +20,7 @@ from nas_budget.search.config.build import recorded_config
 from nas_budget.search.config.latency import Timing, given_table, is_measured, measured_table
 from nas_budget.search.config.plan import Plan, make_plan
 from nas_budget.search.config.resolve import resolve, space_in
+from nas_budget.search.config.sections import absolute_place
 from nas_budget.search.config.settings import StudyConfig, study_name
 from nas_budget.search.config.study_file import read_study_file
 from nas_budget.search.storage.storage import lack_of_connections, recorded_settings, recorded_study
@@ -272,7 +273,8 @@ def open_search(
 
 def join_search(
     study: str, storage: str, runs_dir: Path = Path("runs"), data_dir: str | None = None, device: str = "auto",
-    workers: int = 1, any_version: bool = False, on_message: Callable[[str], None] = lambda _: None,
+    workers: int = 1, any_version: bool = False, checkpoints: str = "",
+    on_message: Callable[[str], None] = lambda _: None,
 ) -> Opened:  # fmt: skip
     """Read and check everything that a worker needs for a study that a search has begun in a database.
 
@@ -284,6 +286,7 @@ def join_search(
         device: Where this machine trains.
         workers: Processes that train at once.
         any_version: Whether other versions than those of the study may train.
+        checkpoints: Where this machine finds the checkpoints that all share; empty for what the study says.
         on_message: Gets a line on which images are used, on GPUs that do not compute, and on a database that is almost
             full.
 
@@ -314,7 +317,8 @@ def join_search(
         raise DataError(f"{settings.data_name}: the images here are not those of study {name}")
     if file:
         resolve(name, sections, found.device, dataset, recorded)
-    settings = replace(settings, device=device, workers=workers)
+    place = absolute_place(checkpoints) or settings.checkpoints
+    settings = replace(settings, device=device, workers=workers, checkpoints=place)
     if note := lack_of_connections(storage, workers):
         on_message(f"NOTE: {note}")
     home = torch.device("cpu") if is_apart else found.device

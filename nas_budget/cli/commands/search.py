@@ -36,8 +36,8 @@ Keys = Annotated[
         "max_latency", "latency_table", "fill", "family", "block", "activation",
         "trials", "time", "proxy", "sampler", "aim", "pruner", "workers", "seed_spec",
         "finalists",
-        "seeds", "timeout", "device_time", "patience", "target", "storage", "data", "images", "epochs", "recipe",
-        "seed", "device", "precision", set_panel=SEARCH,
+        "seeds", "timeout", "device_time", "patience", "target", "storage", "checkpoints",
+        "data", "images", "epochs", "recipe", "seed", "device", "precision", set_panel=SEARCH,
     ),
 ]  # fmt: skip
 
@@ -92,6 +92,9 @@ def worker(
     any_version: Annotated[
         bool, option("Train with other versions than those the study has.", SEARCH, flag="--any-version")
     ] = False,
+    checkpoints: Annotated[
+        str, option("Where this machine has the shared folder of checkpoints.", SEARCH, "that of the study")
+    ] = "",
     data_dir: DataDir = None,
     runs_dir: RunsDir = Path("runs"),
     quiet: Quiet = False,
@@ -107,7 +110,7 @@ def worker(
         interrupt.wait_for_step = True
         run_worker(
             study, _address(storage, storage_file), interrupt.stop.is_set, quiet, runs_dir=runs_dir, data_dir=data_dir,
-            device=device, workers=workers, any_version=any_version,
+            device=device, workers=workers, any_version=any_version, checkpoints=checkpoints,
         )  # fmt: skip
 
 

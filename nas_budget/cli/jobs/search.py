@@ -100,6 +100,8 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
         lines.insert(-2, f"proxies  trials train {trained}; the answer is at full size")
     if isinstance(s.space, FamilySpace):
         lines.insert(-2, "proxies  none: networks of a family of your own are trained themselves")
+    if s.checkpoints:
+        lines.insert(-1, f"resume   checkpoints of trials in {s.checkpoints}, for workers of all machines")
     if s.finalists:
         seeds = f"{s.finalist_seeds} more seeds, {s.finalist_epochs} epochs each"
         lines.insert(-1, f"finals   the best {s.finalists} with {seeds}")

@@ -174,6 +174,10 @@ OPTIONS = {
         "search.storage", "journal, or the URL of a database for Optuna; or NAS_BUDGET_STORAGE.", SEARCH, "journal",
         variable=STORAGE,
     ),
+    "checkpoints": Key(
+        "search.checkpoints", "With a database: a shared folder, or s3://..., for checkpoints.", SEARCH, "none shared",
+        parse=str,
+    ),
     "data": Key("data.name", f"{', '.join(DATA)} or a path: images by class, .npz, CSV.", TRAINING, "auto", DATA),
     "images": Key("data.images", "Images to train on, or all.", TRAINING, "by time"),
     "epochs": Key("recipe.epochs", "Passes over the images.", TRAINING, "by recipe"),

@@ -31,6 +31,8 @@ from nas_budget.train.modules.family import family_space
 from nas_budget.train.optim.recipe import RECIPES, Recipe
 from nas_budget.untrusted import read_json, read_text
 
+LATER: dict[str, Any] = {"checkpoints": ""}
+"""Keys of `[search]` that studies recorded before did not have."""
 REFERENCE: dict[str, Any] = {"channels": (32, 64, 96, 128, 185)}
 """The reference paper's network, but for its images."""
 
@@ -90,7 +92,7 @@ def build_config(
     Raises:
         UsageError: Values that contradict each other, or the images.
     """
-    search, data = sections["search"], sections["data"]
+    search, data = LATER | sections["search"], sections["data"]
     budget, space = budget_of(sections["budget"]), space_of(sections["space"], images)
     recipes = recipes_of(sections["recipe"])
     epochs = recipes.base.epochs
@@ -105,6 +107,10 @@ def build_config(
         "finalist_epochs": epochs if search["finalist_epochs"] == "auto" else search["finalist_epochs"],
         "queue": _queue(search["queue"], images, space, budget, search["proxy"]),
     }
+    if resolved["checkpoints"] and storage == "journal":
+        raise UsageError(
+            "search.checkpoints: is for workers of several machines in a database; in a run folder trials resume anyway"
+        )
     return StudyConfig(
         name=name,
         budget=budget,

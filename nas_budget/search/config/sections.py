@@ -6,9 +6,10 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from nas_budget.arch.budget import LATENCY, WORDS, Budget, parse_quantity
 from nas_budget.arch.cost import BYTES_PER_NUMBER
@@ -81,6 +82,16 @@ def _latency(value: Any) -> Any:
         return value if value == "none" else parse_latency(value)
     except QuantityError as error:
         raise ValueError(str(error).removeprefix("latency: ")) from None
+
+
+def absolute_place(place: str) -> str:
+    """A folder with its whole path; any other address as it is.
+
+    Examples:
+        >>> absolute_place("s3://bucket/checkpoints")
+        's3://bucket/checkpoints'
+    """
+    return place if not place or "://" in place else str(Path(place).expanduser().absolute())
 
 
 Factor = Annotated[Annotated[float, Field(gt=0, le=1)] | Auto, BeforeValidator(_factor)]
@@ -156,6 +167,8 @@ class SearchSection(BaseModel):
     """Whether a GPU replays training steps from a CUDA graph; auto: where that is faster."""
     storage: str = "journal"
     """Where the study is kept: a journal in the run folder, or the URL of a database."""
+    checkpoints: Annotated[str, AfterValidator(absolute_place)] = ""
+    """With a database: a folder that all machines share, or an address as s3://..., for checkpoints of trials."""
     queue: list[dict[str, Any]] | Auto = "auto"
     """Networks to train first; auto: the reference network, if it fits and the space holds it."""
 

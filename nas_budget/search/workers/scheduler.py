@@ -129,6 +129,7 @@ class StoredTrials(Scheduler):
 
     Attributes:
         should_stop: Ends a wait for other workers.
+        fetch: Gets what other machines kept of a lost trial into its folder.
     """
 
     def __init__(
@@ -144,6 +145,7 @@ class StoredTrials(Scheduler):
         self.losses: dict[int, list[float]] = {}
         self.level = 0
         self.should_stop: Callable[[], bool] = lambda: False
+        self.fetch: Callable[[Path], None] = lambda _: None
 
     def suggest(self) -> Assignment | NoMoreTrials:
         """The next trial: one that was lost, or a new one.
@@ -227,10 +229,10 @@ class StoredTrials(Scheduler):
             if not self.store.resume(lost):
                 self.look()  # it is another worker's now
                 continue
-            lost = self.store.get(lost.number)
+            lost, folder = self.store.get(lost.number), self.folder / str(lost.number)
+            self.fetch(folder)
             if not was_done(lost):
                 return lost
-            folder = self.folder / str(lost.number)
             epochs = epochs_in(folder)
             losses = [epoch.train_loss for epoch in epochs]
             self.store.finish(lost.number, TrialState.COMPLETE, sum(e.seconds for e in epochs), train_losses=losses)

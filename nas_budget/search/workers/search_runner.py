@@ -20,6 +20,7 @@ from nas_budget.records.formatting import seconds_in_words
 from nas_budget.records.paths import FINALIST_FOLDERS, TRIAL_CHECKPOINT, TRIAL_FOLDERS
 from nas_budget.search.config.proxy import BASE_SHARE
 from nas_budget.search.config.settings import StudyConfig, write_config
+from nas_budget.search.storage.checkpoint_place import CheckpointPlace
 from nas_budget.search.storage.optuna_adapter import clear_errors, quiet_optuna
 from nas_budget.search.storage.storage import only_runner, open_study
 from nas_budget.search.storage.tables import StudyTables, row_of, versions
@@ -36,6 +37,7 @@ from nas_budget.search.workers.events import (
 from nas_budget.search.workers.part import SearchPart
 from nas_budget.search.workers.process_pool import WorkerPool
 from nas_budget.search.workers.scheduler import drop_checkpoint, epochs_in
+from nas_budget.search.workers.shared_checkpoints import SharedCheckpoints
 from nas_budget.search.workers.stop_rules import Deadline
 from nas_budget.search.workers.trainer import CandidateTrainer, TorchTrainer
 from nas_budget.search.workers.trial_runner import run_trials
@@ -82,10 +84,16 @@ def events_of(
     """The events of a part of a search as the worker of this index trains it."""
     with clear_errors(part.settings.storage):
         scheduler = part.scheduler({"device": trainer.device, "worker_index": index}, should_stop)
+        place = place_of(part.settings)
         try:
-            yield from run_trials(scheduler, trainer)
+            yield from run_trials(SharedCheckpoints(scheduler, place) if place else scheduler, trainer)
         finally:
             scheduler.store.release()
+
+
+def place_of(settings: StudyConfig) -> CheckpointPlace | None:
+    """Where checkpoints go that workers of other machines find; None for the run folder alone."""
+    return CheckpointPlace(settings.checkpoints, settings.name) if settings.checkpoints else None
 
 
 class Workers(Protocol):
@@ -150,6 +158,9 @@ class Search:
         self.is_spoiled = False
         self.study: Study = open_study(settings, folder, versions(), should_stop=should_stop, joins=joins)
         self.tables = StudyTables(settings, self.study, folder, versions(), should_stop, joins=joins)
+        self.place = place_of(settings)
+        if self.place:
+            self.place.begin(self.study, joins)
 
     def events(self) -> Generator[Event, None, None]:
         """Run trials until the asked number is complete or pruned or a stop rule holds, the ladder, then the finalists.
@@ -194,13 +205,16 @@ class Search:
                     self.tables.write_predictions()
 
     def _tidy(self) -> None:
-        """Remove what a kill left of checkpoints beside those of trials that are resumed."""
+        """Remove what a kill left of checkpoints, here and where they are shared, but not those of open trials."""
         for study, folders in self._studies().items():
             left = {file.parent for file in (self.folder / folders).glob(f"*/*{TRIAL_CHECKPOINT}*")}
-            open_now = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if left else []
+            is_asked = left or self.place
+            open_now = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if is_asked else []
             kept = {str(trial.number) for trial in open_now}
             for folder in left:
                 drop_checkpoint(folder, but=TRIAL_CHECKPOINT if folder.name in kept else "")
+            if self.place:
+                self.place.drop_others(folders, kept)
 
     def _studies(self) -> dict[Study, str]:
         """The study and that of the finalists, where there is one, with the folders of their trials."""
