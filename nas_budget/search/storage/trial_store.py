@@ -224,8 +224,10 @@ class TrialStore:
             reason: Why it was pruned or failed.
             train_losses: Training loss of each epoch.
         """
-        known = {"seconds": seconds, "reason": reason, "train_losses": [*train_losses]}
+        known: dict[str, Any] = {"seconds": seconds, "reason": reason, "train_losses": [*train_losses]}
         noted = {name: value for name, value in known.items() if value or name == "seconds"}
+        if self.leases:
+            noted["epochs"] = []  # they were for whoever might have taken it over
         curve = self._reported[number]
         value = curve[max(curve)][0] if curve and state != TrialState.FAIL else None
         self._change(number, noted, state=state, value=value)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas_budget.arch.scale import scale_widths
 from nas_budget.errors import StoppedError
+from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import TRIAL_CHECKPOINT, TRIAL_EPOCHS, TRIAL_FOLDERS
 from nas_budget.records.trials import EpochResult
 from nas_budget.search.config.settings import StudyConfig
@@ -30,6 +32,8 @@ from nas_budget.search.workers.events import Event, TrialFinished
 from nas_budget.search.workers.stop_rules import Deadline, TrialStats, reason_to_stop
 from nas_budget.untrusted import read_json
 
+NOTED_OF_EPOCH = ("train_loss", "validation_loss", "learning_rate", "seconds")
+"""What a study in a database notes of each epoch of a trial under way, beside its accuracy."""
 LOOK_S = 2.0
 """How often a worker that waits for others looks whether they are done."""
 
@@ -143,6 +147,7 @@ class StoredTrials(Scheduler):
         self.store = TrialStore(study, about, shared=self.is_shared)
         self.lock = FileLock(run_folder / ".turn.lock")
         self.losses: dict[int, list[float]] = {}
+        self.epochs: dict[int, list[list[float]]] = {}
         self.level = 0
         self.should_stop: Callable[[], bool] = lambda: False
         self.fetch: Callable[[Path], None] = lambda _: None
@@ -187,7 +192,7 @@ class StoredTrials(Scheduler):
 
     def on_start(self, trial: Assignment, latency_s: float | None, repeated_s: float = 0.0) -> None:
         """Note the latency, and what is repeated."""
-        self.losses[trial.number] = []
+        self.losses[trial.number], self.epochs[trial.number] = [], []
         self.store.note(trial.number, latency_s=latency_s)
         if repeated_s:
             self.store.note_repeated(trial.number, repeated_s)
@@ -202,6 +207,9 @@ class StoredTrials(Scheduler):
         if result.diverged:  # an accuracy of the last epoch alone says that the trial is complete
             noted["diverged"] = True
         self.losses[trial.number].append(result.train_loss)
+        if self.is_shared:  # the file of these may be out of reach of whoever takes the trial over
+            self.epochs[trial.number].append([getattr(result, name) for name in NOTED_OF_EPOCH])
+            noted["epochs"] = self.epochs[trial.number]
         self.store.report(trial.number, result.epoch, result.accuracy, self._compared_by(result), **noted)
         if not result.diverged:
             return GO_ON
@@ -215,6 +223,7 @@ class StoredTrials(Scheduler):
     def adopt(self, running: FrozenTrial) -> None:
         """Go on with a running trial that another process scheduled."""
         self.store.adopt(running)
+        self.epochs[running.number] = running.user_attrs.get("epochs", [])
         self.losses[running.number] = [epoch.train_loss for epoch in epochs_in(self.folder / str(running.number))]
 
     def look(self) -> None:
@@ -231,6 +240,7 @@ class StoredTrials(Scheduler):
                 continue
             lost, folder = self.store.get(lost.number), self.folder / str(lost.number)
             self.fetch(folder)
+            _write_noted_epochs(lost, folder)
             if not was_done(lost):
                 return lost
             epochs = epochs_in(folder)
@@ -422,6 +432,20 @@ def epochs_in(folder: Path) -> list[EpochResult]:
             except ValueError:
                 break
     return found
+
+
+def _write_noted_epochs(lost: FrozenTrial, folder: Path) -> None:
+    """Write the epochs that a study has noted of a trial into its folder, where that knows fewer of them."""
+    noted, curve = lost.user_attrs.get("epochs", []), lost.intermediate_values
+    if len(noted) > len(epochs_in(folder)):
+        named = [dict(zip(NOTED_OF_EPOCH, numbers, strict=True)) for numbers in noted]
+        results = [EpochResult(epoch, accuracy=curve[epoch], **known) for epoch, known in enumerate(named, start=1)]
+        write_whole(folder / TRIAL_EPOCHS, "".join(map(epoch_line, results)))
+
+
+def epoch_line(result: EpochResult) -> str:
+    """A line of the file of epochs in a trial's folder."""
+    return json.dumps(asdict(result)) + "\n"
 
 
 def drop_checkpoint(folder: Path, but: str = "") -> None:

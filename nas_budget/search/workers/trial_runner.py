@@ -8,7 +8,6 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
@@ -28,6 +27,7 @@ from nas_budget.search.workers.scheduler import (
     NoMoreTrials,
     Scheduler,
     drop_checkpoint,
+    epoch_line,
     epochs_in,
 )
 from nas_budget.search.workers.trainer import CandidateTrainer, Kept
@@ -111,7 +111,7 @@ class TrialRunner:
             with self._attempt():
                 result = next(self.left)
                 with (self.trial.folder / TRIAL_EPOCHS).open("a") as file:
-                    file.write(_line(result))
+                    file.write(epoch_line(result))
                 self._take_in(result)
             for text in self.messages:
                 yield TrialNote(self.trial.number, text, self.trial.finalist)
@@ -140,7 +140,7 @@ class TrialRunner:
         kept = Kept(trial.folder / TRIAL_CHECKPOINT, about, self.messages.append)
         training = self.trainer.train(trial.trained, trial.seeds, kept)
         in_vain = [epoch.seconds for epoch in epochs_in(trial.folder) if epoch.epoch > len(training.past)]
-        write_whole(trial.folder / TRIAL_EPOCHS, "".join(map(_line, training.past)))
+        write_whole(trial.folder / TRIAL_EPOCHS, "".join(map(epoch_line, training.past)))
         self.scheduler.on_start(trial, latency_s, sum(in_vain))
         for result in training.past:
             self._take_in(result)
@@ -184,7 +184,3 @@ class TrialRunner:
             )
             if not has_failed_before:
                 raise self.spoiled from None
-
-
-def _line(result: EpochResult) -> str:
-    return json.dumps(asdict(result)) + "\n"

@@ -102,6 +102,34 @@ def test_without_a_shared_place_it_starts_at_its_first_epoch(machine: Machine) -
     assert epochs_of(events, 0) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("place", ["", None])
+def test_the_time_of_what_another_machine_trained_in_vain_is_counted(
+    machine: Machine, tmp_path: Path, place: str | None
+) -> None:
+    """Though its files are out of reach: the study has the seconds of each epoch."""
+    changes = {} if place is None else {"search__checkpoints": place}
+    train_to(machine("first", **changes), 4)
+    trained = epochs_in(tmp_path / "first" / "trials" / "0")
+    shutil.rmtree(tmp_path / "first" / "trials")
+    second = machine("second", **changes)
+    events = [*second.events()]
+    in_vain = [epoch.seconds for epoch in trained if epoch.epoch in epochs_of(events, 0)]
+    assert len(in_vain) == (4 if place == "" else 1)
+    assert second.study.trials[0].user_attrs["repeated_seconds"] == pytest.approx(sum(in_vain))
+    assert second.study.trials[0].user_attrs["epochs"] == []  # they are kept while a trial is under way
+
+
+def test_a_trial_that_was_done_when_its_machine_died_has_its_time_and_losses(machine: Machine, tmp_path: Path) -> None:
+    train_to(machine("first"), 6)
+    trained = epochs_in(tmp_path / "first" / "trials" / "0")
+    shutil.rmtree(tmp_path / "first" / "trials")
+    second = machine("second")
+    assert epochs_of([*second.events()], 0) == []
+    ended = second.study.trials[0]
+    assert ended.user_attrs["seconds"] == pytest.approx(sum(epoch.seconds for epoch in trained))
+    assert ended.user_attrs["train_losses"] == [epoch.train_loss for epoch in trained]
+
+
 def test_whoever_has_trained_further_keeps_its_own(machine: Machine, tmp_path: Path) -> None:
     train_to(machine("first"), 3)
     kept = tmp_path / "kept"
