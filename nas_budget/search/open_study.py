@@ -28,7 +28,7 @@ from nas_budget.search.storage.tables import versions
 from nas_budget.search.workers.apart import apart
 from nas_budget.search.workers.search_runner import Search, Workers, visible_gpus
 from nas_budget.train.data.dataset import Dataset
-from nas_budget.train.data.open import open_dataset
+from nas_budget.train.data.open import open_dataset, open_recorded
 from nas_budget.train.data.split import LabelledImages, SplitImages, channel_statistics, split_images
 from nas_budget.train.engine.device import (
     choose_device,
@@ -251,8 +251,10 @@ def open_search(
     recorded = recorded_settings(sections["search"]["storage"], folder, name)
     wanted = sections["data"]["name"]
     if wanted == "auto" and recorded:
-        wanted = recorded["data"]["name"]
-    dataset = open_dataset(wanted, data_dir, on_message, on_share)
+        known = recorded["data"]
+        dataset = open_recorded(known["name"], known.get("place", ""), data_dir, on_message, on_share)
+    else:
+        dataset = open_dataset(wanted, data_dir, on_message, on_share)
     if is_apart and not recorded:
         asked["precision"] = found.precision
     measure = timer(dataset, device, asked["graph"], is_apart and device.type == "cuda")
@@ -312,7 +314,7 @@ def join_search(
     choose_precision(settings.precision, found.device)
     if settings.graph is True and found.device.type != "cuda":
         raise UsageError(f"study {name} trains by CUDA graphs; the device here is {found.name}")
-    dataset = open_dataset(settings.data_name, data_dir, on_message)
+    dataset = open_recorded(settings.data_name, settings.data_place, data_dir, on_message)
     if dataset.digest != settings.data_digest:
         raise DataError(f"{settings.data_name}: the images here are not those of study {name}")
     if file:

@@ -136,6 +136,12 @@ def study_defaults(folder: Path) -> dict[str, Any]:
     return {"data.name": recorded["data"]["name"], **limits}
 
 
+def data_place(folder: Path | None, name: str) -> str:
+    """Where the data set of a study lay, if it has this name; else empty."""
+    recorded = read_config(folder) if folder else None
+    return recorded.data_place if recorded and recorded.data_name == name else ""
+
+
 def limits_beside(file: Path) -> dict[str, Any]:
     """Limits of the study in whose folder a spec lies, by "section.key"; none where it lies elsewhere.
 

@@ -49,16 +49,18 @@ class Int8Options:
                 raise UsageError(f"{name} goes with a format of int8; add --format {INT8_FORMATS[0]}")
         return False
 
-    def images(self, model: Model, quiet: bool) -> QuantizationImages:
+    def images(self, source: Path, model: Model, quiet: bool) -> QuantizationImages:
         """The images to quantize a model with, and to measure it on."""
-        from nas_budget.train.data.open import open_dataset
+        from nas_budget.train.data.open import open_recorded
+        from nas_budget.train.engine.run_config import data_place
         from nas_budget.train.export.quantize import quantization_images
 
         data = self.data or model.about.get("data")
         if data is None:
             raise UsageError("--data: the weights do not name their images; give those to quantize with")
         with progress_if_any("converting the images", quiet) as on_share:
-            dataset = open_dataset(data, self.data_dir, logger(quiet), on_share)
+            place = "" if self.data else data_place(source)
+            dataset = open_recorded(data, place, self.data_dir, logger(quiet), on_share)
         return quantization_images(model, dataset, self.calibration_images, self.calibration_seed)
 
 
@@ -101,7 +103,7 @@ def export(
     quantizes = int8.check(formats)
     model = load_model(source, ema)
     budget = replace(model.budget, **given)
-    images = int8.images(model, quiet) if quantizes else None
+    images = int8.images(source, model, quiet) if quantizes else None
     with busy(f"exporting as {', '.join(['safetensors', *formats])}", quiet):
         made = export_model(model, folder, budget, formats, images, int8.per_layer)
     for name in left_over(folder, made):

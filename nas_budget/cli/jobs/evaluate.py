@@ -23,10 +23,11 @@ from nas_budget.train.data.dataset import Images
 from nas_budget.train.data.forms.image_table import ENDINGS
 from nas_budget.train.data.forms.unlabelled import read_unlabelled
 from nas_budget.train.data.image_files import MODES, image_paths, read_image
-from nas_budget.train.data.open import open_dataset
+from nas_budget.train.data.open import open_dataset, open_recorded
 from nas_budget.train.data.split import labelled_images
 from nas_budget.train.engine.device import choose_device, describe_device
 from nas_budget.train.engine.evaluate import EVALUATION_BATCH, accuracy_of, confusion_of, predict_logits
+from nas_budget.train.engine.run_config import data_place
 from nas_budget.train.engine.weights import Model, check_images
 from nas_budget.train.export.load import is_exported, load_trained
 
@@ -47,9 +48,13 @@ def measure(
             raise UsageError(f"{source}: does not name the images that it was trained on; give them by --data")
     # Other images take the size and channels of the network where they may have any.
     channels = model.spec.in_channels if model.spec.in_channels in MODES else None
-    like = ReadOptions(model.spec.image_size, channels) if data else None
+    like = ReadOptions(model.spec.image_size, channels)
     with progress_if_any("converting the images", quiet) as on_share:
-        dataset = open_dataset(data or model.about.get("data", "auto"), data_dir, logger(quiet), on_share, like)
+        if data:
+            dataset = open_dataset(data, data_dir, logger(quiet), on_share, like)
+        else:
+            name = model.about.get("data", "auto")
+            dataset = open_recorded(name, data_place(source), data_dir, logger(quiet), on_share)
     check_images(model.spec, dataset)
     if model.classes != dataset.classes:
         log(f"NOTE: the network was trained on other classes: {', '.join(model.classes)}")

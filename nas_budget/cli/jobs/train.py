@@ -24,7 +24,7 @@ from nas_budget.search.config.build import budget_of
 from nas_budget.search.config.sections import parse_time
 from nas_budget.search.config.study_file import Sections, read_study_file
 from nas_budget.search.epochs_in_time import TimedTraining, epoch_seconds, fit_to_time, options_in_time
-from nas_budget.train.data.open import open_dataset
+from nas_budget.train.data.open import open_recorded
 from nas_budget.train.engine.device import choose_device, choose_precision, describe_device
 from nas_budget.train.engine.model import summarize
 from nas_budget.train.engine.run import FullTraining
@@ -70,7 +70,8 @@ def plan_training(
         raise UsageError(f"--graph: needs a CUDA GPU and no --compile; the device is {describe_device(device)}")
     precision = choose_precision(sections["search"]["precision"], device)
     with progress_if_any("converting the images", quiet) as on_share:
-        dataset = open_dataset(sections["data"]["name"], data_dir, log, on_share)
+        name = sections["data"]["name"]
+        dataset = open_recorded(name, selection.data_place(study, name), data_dir, log, on_share)
     options: tuple[RunConfig, ...]
     if time_s is None:
         options = (selection.full_training_config(chosen, sections, dataset, precision, **how),)

@@ -90,7 +90,7 @@ class WorkerActor:
 
         from nas_budget.search.workers.search_runner import torch_trainer
         from nas_budget.search.workers.trial_runner import run_trials
-        from nas_budget.train.data.open import open_dataset
+        from nas_budget.train.data.open import open_recorded
         from nas_budget.train.data.split import split_images
         from nas_budget.train.engine.device import choose_device
         from nas_budget.train.engine.process import keep_freed_memory
@@ -102,7 +102,7 @@ class WorkerActor:
         if device.type == "cpu":
             torch.set_num_threads(settings.threads)
         try:
-            data = open_dataset(settings.data_name, self.data_dir, lambda _: None)
+            data = open_recorded(settings.data_name, settings.data_place, self.data_dir, lambda _: None)
         except DataError as error:
             raise DataError(f"{socket.gethostname()}: {error}") from None
         if data.digest != settings.data_digest:

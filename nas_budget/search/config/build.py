@@ -119,6 +119,7 @@ def build_config(
         recipes=recipes,
         data_name=data["name"],
         data_digest=data["digest"],
+        data_place=data.get("place", ""),
         n_train=data["images"],
         n_validation=data["validation_images"],
         storage=storage,

@@ -100,7 +100,7 @@ def resolve(
     for key in open_keys if recorded else ():
         if is_held(key) or key in ("search.ladder", "search.trials"):
             _set(full, key, _get(recorded or {}, key))
-    full["data"].update(name=dataset.name, digest=dataset.digest)
+    full["data"].update(name=dataset.name, digest=dataset.digest, place=dataset.place)
     storage = full["search"].pop("storage")
     if recorded and full["search"]["precision"] == "auto":
         full["search"]["precision"] = recorded["search"]["precision"]

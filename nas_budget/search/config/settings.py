@@ -45,6 +45,7 @@ class StudyConfig:
         recipes: How networks are trained, and what of that may vary.
         data_name: Data set, as it was asked for.
         data_digest: Differs when the images differ.
+        data_place: Where they lay (`Dataset.place`).
         n_train: Images to train on.
         n_validation: Images to measure accuracy on.
         trials: Complete or pruned trials in all.
@@ -96,6 +97,7 @@ class StudyConfig:
     recipes: RecipeSpace
     data_name: str
     data_digest: str
+    data_place: str
     n_train: int
     n_validation: int
     trials: int
@@ -156,7 +158,7 @@ class StudyConfig:
         sections = {
             "budget": self.budget.to_dict(),
             "space": asdict(self.space),
-            "data": {**data, "digest": self.data_digest},
+            "data": {**data, "digest": self.data_digest} | ({"place": self.data_place} if self.data_place else {}),
             "recipe": {"name": self.recipe_name, **self.recipes.to_dict()},
             "search": {**search, "queue": [spec.to_dict() for spec in self.queue]},
         }
@@ -170,7 +172,7 @@ class StudyConfig:
 
 def is_held(key: str) -> bool:
     """Whether a resumed study must have the value of a "section.key" it was made with: its results depend on it."""
-    return key in HELD_KEYS or not key.startswith("search.")
+    return key in HELD_KEYS or not key.startswith(("search.", "data.place"))
 
 
 def differences(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:

@@ -41,7 +41,7 @@ from nas_budget.search.workers.shared_checkpoints import SharedCheckpoints
 from nas_budget.search.workers.stop_rules import Deadline
 from nas_budget.search.workers.trainer import CandidateTrainer, TorchTrainer
 from nas_budget.search.workers.trial_runner import run_trials
-from nas_budget.train.data.open import open_dataset
+from nas_budget.train.data.open import open_recorded
 from nas_budget.train.data.split import SplitImages, split_images
 from nas_budget.train.engine.device import choose_device
 
@@ -73,7 +73,7 @@ class LocalWorker:
         device = choose_device("cuda" if self.gpus else settings.device)
         if device.type == "cpu":
             torch.set_num_threads(settings.threads)
-        data = open_dataset(settings.data_name, self.data_dir, lambda _: None)
+        data = open_recorded(settings.data_name, settings.data_place, self.data_dir, lambda _: None)
         images = split_images(data, device, settings.n_train, settings.n_validation)
         yield from events_of(self.part, torch_trainer(settings, images, should_stop), should_stop, index)
 

@@ -42,6 +42,7 @@ class Dataset:
         origin: Where the images come from, in words.
         digest: Checksum of images, labels and classes; another one means other data.
         read: Gives the images, uint8 (n, size, size, channels), and labels, int64 (n,), of "train" or "test".
+        place: The name with the whole path of a user's own data set, by which it opens from any folder; else empty.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Dataset:
     origin: str
     digest: str
     read: Callable[[str], tuple[Images, Labels]]
+    place: str = ""
 
 
 def open_npz(path: Path, name: str) -> Dataset:

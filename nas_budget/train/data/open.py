@@ -90,7 +90,26 @@ def open_dataset(
             on_message(f"{name} is not in {path.parent}; downloading it once.")
             download(name, path)
         return open_npz(path, name)
-    return _open_path(name, data_folder(folder), on_message, on_share, like)
+    given, _ = split_options(name)
+    place = f"{Path(given).expanduser().absolute()}{name[len(given) :]}"
+    return replace(_open_path(name, data_folder(folder), on_message, on_share, like), place=place)
+
+
+def open_recorded(
+    name: str, place: str, folder: str | Path | None = None, on_message: Callable[[str], None] = print,
+    on_share: Callable[[float], None] = lambda _: None,
+) -> Dataset:  # fmt: skip
+    """The data set of a study or a run: from where it lay then, or by its name where it lies there no more.
+
+    Args:
+        name: As it was recorded, and as the data set is called.
+        place: `Dataset.place` of then; empty where that is not known.
+        folder: As `open_dataset` takes it.
+        on_message: As `open_dataset` takes it.
+        on_share: As `open_dataset` takes it.
+    """
+    lies_there = place and Path(split_options(place)[0]).exists()
+    return replace(open_dataset(place if lies_there else name, folder, on_message, on_share), name=name)
 
 
 def _open_path(

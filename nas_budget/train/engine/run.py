@@ -31,7 +31,7 @@ from nas_budget.train.engine.device import cudnn_benchmark, describe_device, det
 from nas_budget.train.engine.evaluate import accuracy_of, confusion_of, evaluate, mistakes_of, predict_logits
 from nas_budget.train.engine.loop import train_epoch
 from nas_budget.train.engine.model import build
-from nas_budget.train.engine.run_config import FORMAT, RunConfig, check_same
+from nas_budget.train.engine.run_config import DATA_PLACE, FORMAT, RunConfig, check_same
 from nas_budget.train.engine.trainer import Trainer
 from nas_budget.train.engine.weights import Model, save_model, weights_digest
 
@@ -114,7 +114,8 @@ class FullTraining:
         done = {seed.seed for seed in self.finished.seeds} if self.finished else set()
         for seed in done:
             paths.checkpoint(self.folder, seed).unlink(missing_ok=True)  # a kill may have left it
-        write_whole(self.folder / paths.RUN_SETTINGS, json.dumps({"format": FORMAT, **held}, indent=2) + "\n")
+        written = {"format": FORMAT, **held, DATA_PLACE: self.dataset.place}
+        write_whole(self.folder / paths.RUN_SETTINGS, json.dumps(written, indent=2) + "\n")
         write_whole(self.folder / paths.SPEC, self.settings.spec.to_json() + "\n")
         self.rows = [row for row in read_metrics(self.folder) if row.seed in done]
         return [seed for seed in self.settings.seeds if seed not in done]

@@ -19,6 +19,8 @@ FORMAT = "nas-budget run 1"
 """Written with the settings of a run; those of before version 0.1 had none and are the same otherwise."""
 STUDY_FILES = (TRIAL_FOLDERS, TRIALS_TABLE)
 LIMIT_KEYS = "budget."
+DATA_PLACE = "data.place"
+"""Key of where the images lay (`Dataset.place`). It is not compared, as they may have moved."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,15 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
     if (written := before.get("format", FORMAT)) != FORMAT:
         raise ModelError(f"{path}: its format is {written!r:.60}, this version reads {FORMAT!r}; give another --name")
     return before
+
+
+def data_place(source: Path) -> str:
+    """Where the images of a run lay, by its folder or a file in it; empty where that is not known."""
+    try:
+        settings = read_settings(source if source.is_dir() else source.parent) or {}
+    except ModelError:  # weights can be used without it
+        return ""
+    return str(settings.get(DATA_PLACE, ""))
 
 
 def check_same(folder: Path, held: dict[str, Any], name: str) -> None:

@@ -81,6 +81,30 @@ def test_a_search_and_a_training_on_a_folder_of_photographs(run: Run, photos: Pa
     assert run("predict", best, tmp_path / "store").refused(2, "holds no images")
 
 
+@pytest.mark.slow
+def test_a_study_and_a_run_remember_where_their_images_lay(
+    run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = ("--data-dir", tmp_path / "store", "--runs-dir", tmp_path / "runs")
+    small = sets("space.stages=[2,2] space.width=[4,8] space.blocks=1 recipe.batch_size=20 data.validation_images=20")
+    search = ("search", "--name", "found", "--budget", "20k", "--epochs", 1, "--proxy", "none", *small, *common)
+    monkeypatch.chdir(photos.parent)
+    assert run(*search, "--data", photos.name, "--trials", 1).code == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    ran = run(*search, "--trials", 3, "--workers", 2)
+    assert ran.code == 0, ran.err
+    images = ("--epochs", 1, *sets("recipe.batch_size=20 data.validation_images=20"))
+    ran = run("train", "--study", tmp_path / "runs/found", "--name", "best", *images, *common)
+    assert ran.code == 0, ran.err
+    evaluated = run("evaluate", tmp_path / "runs/best", "--data-dir", tmp_path / "store", "--json")
+    assert (evaluated.json["data"], evaluated.json["images"]) == (photos.name, 24)
+    ran = run("export", tmp_path / "runs/best", "-f", "onnx-int8", "--calibration-images", 20, *common[:2])
+    assert ran.code == 0, ran.err
+    submitted = (tmp_path / "runs/best/export").iterdir()
+    assert not [path.name for path in submitted if str(photos).encode() in path.read_bytes()]
+
+
 def test_a_study_refuses_to_resume_with_other_images(run: Run, photos: Path, tmp_path: Path) -> None:
     own = tmp_path / "own"
     for place, name in enumerate(("a", "b")):
