@@ -53,6 +53,7 @@ class Cost:
             family of the user's own, where it is not counted.
         depth: Convolutions and linear layers on the longest path, squeeze-excitations not counted; None likewise.
         parts: The same by part, in order; empty likewise.
+        integer_bytes: Bytes of weights that are whole numbers, which such a network may have, as they are stored.
 
     Examples:
         >>> from nas_budget.arch.spec import ResNetSpec
@@ -69,6 +70,7 @@ class Cost:
     activation_bytes: int | None
     depth: int | None
     parts: tuple[PartCost, ...]
+    integer_bytes: int = 0
 
     @property
     def timed(self) -> tuple[LayerShape, ...]:
@@ -77,8 +79,9 @@ class Cost:
 
     @property
     def weight_bytes(self) -> dict[str, int]:
-        """Bytes of parameters and buffers, by number format."""
-        return {name: size * (self.params + self.buffers) for name, size in BYTES_PER_NUMBER.items()}
+        """Bytes of parameters and buffers, by number format. Whole numbers keep the bytes that they are stored in."""
+        floats = self.params + self.buffers
+        return {name: size * floats + self.integer_bytes for name, size in BYTES_PER_NUMBER.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON-ready values; `stages` holds the parts."""
@@ -113,7 +116,7 @@ def cost(spec: AnySpec) -> Cost:
         [928, 74240, 296064, 692928, 1255680, 2585745, 1860]
     """
     if isinstance(spec, FamilySpec):
-        return Cost(spec.params, spec.macs, spec.buffers, activation_bytes=None, depth=None, parts=())
+        return Cost(spec.params, spec.macs, spec.buffers, None, None, (), spec.integer_bytes)
     walk = layers(spec)
     return Cost(
         params=sum(layer.params for layer in walk),

@@ -11,7 +11,7 @@ from nas_budget.errors import SpecError
 
 Choice = int | float | str | bool
 """A value of a dimension, as JSON knows it."""
-COUNTS = ("params", "macs", "buffers", "layers", "elements")
+COUNTS = ("params", "macs", "buffers", "layers", "elements", "integer_bytes")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class FamilySpec:
         buffers: Numbers kept beside the trainable parameters: buffers and frozen parameters.
         layers: Calls of modules that have no children, for one image.
         elements: Numbers that these return.
+        integer_bytes: Bytes of weights that are whole numbers, such as buffers of int8, as they are stored.
 
     Raises:
         SpecError: A field that is missing or of the wrong type; it lists every problem at once.
@@ -54,6 +55,7 @@ class FamilySpec:
     buffers: int = field(default=0, compare=False)
     layers: int = field(default=0, compare=False)
     elements: int = field(default=0, compare=False)
+    integer_bytes: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         if problems := [*self._problems()]:
@@ -95,7 +97,8 @@ class FamilySpec:
         """
         known = [each.name for each in fields(cls)]
         problems = [f"{key}: unknown field of a family's network" for key in values if key not in known]
-        problems += [f"{key}: missing; a search writes it" for key in known if key not in values]
+        # Specs of before did not count whole numbers.
+        problems += [f"{key}: missing; a search writes it" for key in known if key not in {*values, "integer_bytes"}]
         if not problems and not isinstance(values["values"], Mapping):
             problems = [f"values: {values['values']!r} is no object of dimensions"]
         if problems:

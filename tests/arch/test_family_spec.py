@@ -20,6 +20,14 @@ def test_it_is_read_back_and_brings_its_cost_along() -> None:
     assert Budget(params=100, macs=1_999).check(SPEC).excess == "2,000 MACs (1,999 allowed)"
 
 
+def test_whole_numbers_have_the_bytes_that_they_are_stored_in() -> None:
+    stored = FamilySpec.from_dict({**SPEC.to_dict(), "values": {"depth": 3}, "integer_bytes": 50})
+    assert cost(stored).weight_bytes == {"fp32": 4 * 106 + 50, "fp16": 2 * 106 + 50, "int8": 106 + 50}
+    before = SPEC.to_dict()
+    del before["integer_bytes"]
+    assert FamilySpec.from_dict(before).integer_bytes == 0
+
+
 def test_two_are_equal_by_values_and_images_whatever_they_cost() -> None:
     assert FamilySpec.from_dict({**SPEC.to_dict(), "params": 7}) == SPEC
     assert FamilySpec.from_dict({**SPEC.to_dict(), "image_size": 9}) != SPEC

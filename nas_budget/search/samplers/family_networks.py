@@ -260,8 +260,9 @@ def counted(space: FamilySpace, values: tuple[tuple[str, Choice], ...]) -> Famil
         raise UsageError(f"{name}: returns {used.out_shape} of an image, not logits of {space.classes} classes")
     if not used.params:
         raise UsageError(f"{name}: has no trainable parameters")
+    floats = used.weight_bytes["int8"] - used.integer_bytes  # a byte each; what is frozen may be whole numbers too
     return FamilySpec(
         space.family, values, space.image_size, space.in_channels, space.classes,
-        params=used.params, macs=used.macs, buffers=used.buffers + used.frozen, layers=used.layers,
-        elements=used.elements,
+        params=used.params, macs=used.macs, buffers=floats - used.params, layers=used.layers,
+        elements=used.elements, integer_bytes=used.integer_bytes,
     )  # fmt: skip

@@ -178,6 +178,7 @@ class Certificate:
             "frozen_params": self.frozen,
             "all_params": self.all_params,
             "buffers": used.buffers - self.frozen,
+            "integer_bytes": used.integer_bytes,
             "macs": used.macs,
             "weight_bytes": used.weight_bytes,
             "activation_bytes": used.activation_bytes,

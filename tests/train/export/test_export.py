@@ -178,6 +178,43 @@ def test_parameters_that_are_not_trained_are_told_apart_in_the_certificate(tmp_p
     assert written["weight_bytes"]["fp32"] == 4 * (trained + frozen + statistics)
 
 
+class InInt8(nn.Module):
+    """A convolution whose weights are a buffer of int8, with a scale."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(width, channels, 3, 3, dtype=torch.int8))
+        self.register_buffer("scale", torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.conv2d(x, self.weight * self.scale, stride=2)
+
+
+class Int8Family(HalfFrozen):
+    """The family with that in place of its first layer."""
+
+    def build(self, input_shape: tuple[int, ...], classes: int, width: int) -> nn.Module:
+        return nn.Sequential(InInt8(input_shape[0], width), *[*super().build(input_shape, classes, width)][1:])
+
+
+def test_weights_in_buffers_of_int8_have_their_bytes_in_the_certificate_and_under_a_limit(tmp_path: Path) -> None:
+    space = family_space(f"{__name__}:Int8Family", image_size=8, in_channels=3, classes=5)
+    spec = networks_of(space, Budget()).decode({"width": 8})
+    stored, floats = 3 * 8 * 9, 1 + 4 * 8 + 9 * 5  # scale; scale, shift, mean and variance of the norm; the last layer
+    network = build(spec)
+    export.export(Model(spec, network, tuple("abcde"), (0.0,) * 3, (1.0,) * 3), tmp_path, None, ("torch",))
+    written = json.loads((tmp_path / CERTIFICATE).read_text())
+    assert written["integer_bytes"] == stored
+    assert written["weight_bytes"] == {
+        "fp32": stored + 4 * floats,
+        "fp16": stored + 2 * floats,
+        "int8": stored + floats,
+    }
+    limit = Budget(params=None, weight_bytes=stored + 4 * floats - 1)
+    assert not limit.check(spec).fits
+    assert networks_of(space, limit).decode({"width": 8}) != spec
+
+
 NUDGED, LARGER = model(), model(replace(SMALL, channels=(4, 7)))
 NUDGED.network.get_submodule("fc").bias.data[0] += 0.01
 
