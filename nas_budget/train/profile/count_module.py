@@ -36,7 +36,8 @@ class ModuleInput:
     Attributes:
         shape: Without the batch, such as (3, 224, 224); () for one number.
         dtype: A name of `DTYPES`, such as "int64" for tokens; empty for the number format of the module's weights.
-        name: The argument of `forward` that it is given as; empty for the next positional one.
+        name: The argument of `forward` that it is given as; empty for the next positional one. In a dictionary that is
+            an argument it has a key behind a dot: `batch.image`.
     """
 
     shape: tuple[int, ...]
@@ -49,8 +50,10 @@ class ModuleInput:
             raise UsageError(f"input: {self.shape} is not allowed; give sizes of 1 or more, such as 3,32,32")
         if self.dtype and self.dtype not in DTYPES:
             raise UsageError(f"input: dtype {self.dtype!r} is not allowed; give one of {', '.join(DTYPES)}")
-        if self.name and not self.name.isidentifier():
-            raise UsageError(f"input: {self.name!r} is no name of an argument; write such as mask=128")
+        if self.name and not (self.name.count(".") < 2 and all(part.isidentifier() for part in self.name.split("."))):
+            raise UsageError(
+                f"input: {self.name!r} is no name of an argument; write such as mask=128 or batch.mask=128"
+            )
 
     def __str__(self) -> str:
         """Such as "one int64 tensor of 128 (tokens)"."""
@@ -225,7 +228,7 @@ def _count(target: str, module: nn.Module, inputs: Sequence[ModuleInput]) -> Mod
         try:
             with device:
                 positional = [one.tensor(dtype) for one in inputs if not one.name]
-                named = {one.name: one.tensor(dtype) for one in inputs if one.name}
+                named = _arguments({one.name: one.tensor(dtype) for one in inputs if one.name})
                 parts, layers, elements, shape, uncounted = _parts(module, trained, positional, named)
             buffers = sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point())
             params, frozen, macs = (sum(getattr(p, name) for p in parts) for name in ("params", "frozen", "macs"))
@@ -236,6 +239,18 @@ def _count(target: str, module: nn.Module, inputs: Sequence[ModuleInput]) -> Mod
         except Exception as error:
             problems.append(_problem(error, inputs))
     raise InputError(problems[0])
+
+
+def _arguments(named: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The arguments of these names; those with a key behind a dot share a dictionary."""
+    arguments: dict[str, Any] = {}
+    for name, tensor in named.items():
+        argument, _, key = name.partition(".")
+        if key:
+            arguments.setdefault(argument, {})[key] = tensor
+        else:
+            arguments[argument] = tensor
+    return arguments
 
 
 def _weight_bytes(module: nn.Module) -> tuple[int, dict[str, int]]:
@@ -264,7 +279,7 @@ def _problem(error: Exception, inputs: Sequence[ModuleInput]) -> str:
 
 
 def _parts(
-    module: nn.Module, trained: Set[int], positional: Sequence[Tensor], named: Mapping[str, Tensor]
+    module: nn.Module, trained: Set[int], positional: Sequence[Tensor], named: Mapping[str, Any]
 ) -> tuple[tuple[ModulePart, ...], int, int, tuple[int, ...], tuple[UncountedCalls, ...]]:
     """Runs a module and counts the work of each child: of a call, in the outermost child that it happens in.
 

@@ -192,6 +192,8 @@ def test_inputs_of_a_module(run: Run) -> None:
     by_place = run(*two, "--input", "10,32", "--input", "9,32").json
     assert [part["out_shape"] for part in by_place["parts"]] == [[10, 32], [9, 32]]
     assert run(*two, "--input", "tgt=9,32", "--input", "src=10,32").json == by_place
+    batch = ("count", "--module", "tests.train.profile.other_networks:TakesDictionary", "--json")
+    assert run(*batch, "--input", "batch.image=3,8,8", "--input", "batch.table=10").json["macs"] == 3 * 4 * 9 * 64 + 40
 
 
 def test_what_of_a_module_was_not_counted_is_said(run: Run) -> None:

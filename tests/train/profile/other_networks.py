@@ -89,6 +89,13 @@ class TwoInputs(nn.Module):
         return Found(seen, seen.mean((1, 2, 3)))
 
 
+class TakesDictionary(TwoInputs):
+    """The same of a dictionary, as many loaders give a batch."""
+
+    def forward(self, batch: dict[str, Tensor], scale: Tensor | None = None) -> object:  # type: ignore[override]
+        return super().forward(batch["image"], batch["table"], step=scale)
+
+
 class Mixer(nn.Module):
     """A Fourier transform in a child, a product and sum outside of all."""
 

@@ -128,6 +128,17 @@ def test_several_inputs_and_a_dataclass_of_results() -> None:
         count_module(HERE + "TwoInputs", image, step)
 
 
+def test_a_dictionary_of_inputs_is_given_key_by_key() -> None:
+    keys = ModuleInput((3, 8, 8), name="batch.image"), ModuleInput((10,), name="batch.table")
+    counted = count_module(HERE + "TakesDictionary", *keys)
+    assert counted.parts == count_module(HERE + "TwoInputs", (3, 8, 8), (10,)).parts
+    assert count_module(HERE + "TakesDictionary", ModuleInput((), name="scale"), *keys).macs == counted.macs
+    refusal(HERE + "TakesDictionary", "cannot run one float tensor of 3,8,8 (", (3, 8, 8))
+    for name in "batch.", ".image", "batch.image.x":
+        with pytest.raises(UsageError, match="is no name of an argument; write such as mask=128 or batch.mask=128"):
+            ModuleInput((3,), name=name)
+
+
 @pytest.mark.parametrize(
     ("output", "shape"),
     [
