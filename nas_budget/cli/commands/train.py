@@ -15,6 +15,7 @@ from nas_budget.cli.options.runs import find_run, run_named
 from nas_budget.cli.options.study import StudyKeys
 from nas_budget.cli.serve.signals import signals
 from nas_budget.errors import UsageError
+from nas_budget.records.paths import SPEC
 from nas_budget.records.run_folder import STUDY, kind_of
 
 STUDY_RECIPE = "study"
@@ -136,8 +137,10 @@ def _by_kind(files: list[Path]) -> tuple[Path | None, Path | None]:
     found: dict[str, Path] = {}
     for file in files:
         if file.suffix not in (".json", ".toml") or file.suffix in found:
-            study = run_named(file)
-            hint = f"; a study goes with --study {file}" if study and kind_of(study) == STUDY else ""
+            folder = run_named(file)
+            kind = folder and kind_of(folder)
+            network = folder and f"; the network of that run is {folder / SPEC}"
+            hint = f"; a study goes with --study {file}" if kind == STUDY else network or ""
             raise UsageError(f"{file}: not expected; give at most one spec (.json) and one study file (.toml){hint}")
         found[file.suffix] = file
     return found.get(".json"), found.get(".toml")

@@ -50,7 +50,8 @@ class ModuleInput:
             raise UsageError(f"input: {self.shape} is not allowed; give sizes of 1 or more, such as 3,32,32")
         if self.dtype and self.dtype not in DTYPES:
             raise UsageError(f"input: dtype {self.dtype!r} is not allowed; give one of {', '.join(DTYPES)}")
-        if self.name and not (self.name.count(".") < 2 and all(part.isidentifier() for part in self.name.split("."))):
+        parts = self.name.split(".")
+        if self.name and (len(parts) > 2 or not all(part.isidentifier() for part in parts)):
             raise UsageError(
                 f"input: {self.name!r} is no name of an argument; write such as mask=128 or batch.mask=128"
             )

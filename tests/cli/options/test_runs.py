@@ -9,6 +9,7 @@ import pytest
 from nas_budget.cli.options.declare import study_file
 from nas_budget.cli.options.runs import find_run, find_spec, find_trained
 from nas_budget.errors import UsageError
+from tests.conftest import Run
 
 
 @pytest.fixture
@@ -46,6 +47,38 @@ def test_what_is_no_study_file_says_what_it_is(runs: Path, file: str, words: str
     with pytest.raises(UsageError, match=words):
         study_file(Path(file), None)
     assert study_file(Path("none.toml"), None) == Path("none.toml")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "show mine", "show trained", "report mine", "report trained", "doctor mine", "doctor trained", "count mine",
+        "count trained", "dashboard mine", "train --study mine", "evaluate trained", "export trained",
+        "predict trained a.png",
+    ],
+)  # fmt: skip
+def test_every_command_knows_a_study_or_a_run_by_its_name(runs: Path, run: Run, command: str) -> None:
+    ran = run(*command.split())  # the folders hold nothing, so each names the file that it cannot read
+    name = next(word for word in command.split() if word in ("mine", "trained"))
+    assert (ran.out + ran.err).removeprefix("error: ").startswith(str(runs / name))
+
+
+@pytest.mark.parametrize(
+    ("command", "right"),
+    [
+        ("evaluate mine", "nas-budget train --study runs/mine"),
+        ("export mine", "nas-budget train --study runs/mine"),
+        ("predict mine a.png", "nas-budget train --study runs/mine"),
+        ("train --study trained", "nas-budget show runs/trained"),
+        ("dashboard trained", "nas-budget show runs/trained"),
+        ("search mine", "nas-budget show mine"),
+        ("explore trained", "nas-budget show trained"),
+        ("train mine", "a study goes with --study mine"),
+        ("train trained", "the network of that run is runs/trained/spec.json"),
+    ],
+)
+def test_a_folder_of_the_wrong_kind_says_which_command_is_right(runs: Path, run: Run, command: str, right: str) -> None:
+    assert run(*command.split()).refused(2, right)
 
 
 def test_weights_are_taken_as_a_file(tmp_path: Path) -> None:
