@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import pickle
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -17,26 +19,37 @@ SMALL = sets("space.stages=[2,2] space.width=[4,8] space.blocks=1 space.pool=['g
 BRIEF = ("--budget", "20k", "--epochs", 1)
 
 
+PAGE = Path(__file__).parents[3] / "docs/how-to/competition.md"
+
+
 def submission(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 def four_commands(run: Run, data: Path, test_set: Path, folder: Path, *options: object) -> list[dict[str, str]]:
-    """The rows of the submission."""
-    runs, store = folder / "runs", ("--data-dir", folder / "store")
-    made = folder / "submission.csv"
-    for command in (
-        ("data", data, *store),
-        ("search", "--data", data, *BRIEF, "--trials", 2, "--name", "mine", *SMALL, *options,
-         "--runs-dir", runs, *store),
-        ("train", "--study", runs / "mine", "--epochs", 1, "--name", "best", *sets("recipe.batch_size=20"),
-         "--runs-dir", runs, *store),
-        ("predict", runs / "best", test_set, "--csv", made, "--columns", "ID,Labels", "--mirrored"),
-    ):  # fmt: skip
-        ran = run(*command)
+    """The rows of the submission that the four commands of the page make, with options that make them brief."""
+    store = ("--data-dir", folder / "store")
+    more = {
+        "data": store,
+        "search": (*BRIEF, "--trials", 2, *SMALL, *options, *store),
+        "train": ("--epochs", 1, *sets("recipe.batch_size=20"), *store),
+        "predict": ("--columns", "ID,Labels", "--mirrored"),
+    }
+    block = re.search(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert block
+    commands = [shlex.split(line, comments=True)[1:] for line in block[1].splitlines()]
+    assert [command[0] for command in commands] == [*more]
+    given = {"photos": data, "test.pkl": test_set}
+    for command in commands:
+        ran = run(*[given.get(word, word) for word in command], *more[command[0]])
         assert ran.code == 0, ran.err
-    return submission(made)
+    return submission(Path("submission.csv"))
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from PIL import Image
 from nas_budget.cli.console import progress as module
 from nas_budget.cli.console.progress import busy, each, progress, progress_if_any
 from tests.conftest import Run, sets
+from tests.train.data.making import image_folder
 
 
 @pytest.fixture
@@ -82,6 +83,28 @@ def test_a_download_says_how_far_it_is_in_lines() -> None:
         said[how] = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stderr
     assert said["quiet"] == ""
     assert re.search(r"download: 50% of 170MB, \d\d:\d\d left\n", said["loud"])
+
+
+def test_the_images_that_are_converted_and_predicted_say_how_far_they_are(
+    run: Run, npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PLAIN_EVERY_S", 0.0)
+    photos = image_folder(tmp_path / "photos", each=100)
+    store = ("--data-dir", tmp_path / "store")
+    assert re.search(
+        r"^converting the images: \d+% done, about .* left$", run("data", photos, *store).err, re.MULTILINE
+    )
+    assert "converting" not in run("data", photos, *store).err  # it is done once
+    small = ("--channels", 4, "--strides", 2, "--pool", "global", "--recipe", "brief", "--epochs", 1)
+    assert run("train", *small, "--data", npz, "--runs-dir", tmp_path, "--name", "b").code == 0
+    for test_set, options in (
+        (npz, ["--csv", tmp_path / "a.csv"]),
+        (photos, ["--csv", tmp_path / "b.csv"]),
+        (photos, []),
+    ):
+        said = run("predict", tmp_path / "b", test_set, *options).err
+        assert re.search(r"^predicting .*: \d+% done, about .* left$", said, re.MULTILINE), test_set
+        assert "100% done" in said
 
 
 def test_quiet_leaves_only_the_result(run: Run, quick: list[object], npz: Path, tmp_path: Path) -> None:

@@ -74,3 +74,23 @@ def test_sizes_and_channels_are_changed_as_asked(given: Any, channels: int, made
     assert found.shape[1:] == (16, 16, made)
     assert notes[0] == "images of 8x8 pixels were resized to 16x16"
     assert images_of_arrays([np.zeros((2, 120, 90, 3), np.uint8)], ReadOptions())[0][0].shape == (2, 32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("fit", "down", "across", "note"),
+    [
+        ("crop", [200, 200, 200, 200], [200, 200, 200, 200], "where they are no squares, their middle was taken"),
+        ("pad", [90, 200, 200, 90], [0, 200, 200, 0], "where they are no squares, bars were added"),
+        ("stretch", [90, 200, 200, 90], [200, 200, 200, 200], "where they are no squares, stretched"),
+    ],
+)
+def test_arrays_that_are_no_squares_become_some_as_asked(
+    fit: str, down: list[int], across: list[int], note: str
+) -> None:
+    given = np.full((2, 16, 8, 1), 90, np.uint8)
+    given[:, 4:12] = 200  # bright in its middle, which is a square
+    (found,), notes = images_of_arrays([given], ReadOptions(size=4, fit=fit))
+    image = found[1, ..., 0].astype(float)
+    assert image[:, 1] == pytest.approx(down, abs=25)
+    assert image[1] == pytest.approx(across, abs=25)
+    assert notes == [f"images of 8x16 pixels were resized to 4x4; {note}"]

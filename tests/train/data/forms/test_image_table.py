@@ -189,6 +189,19 @@ def test_parquet_as_hugging_face_stores_it(tmp_path: Path) -> None:
     assert np.array_equal(dataset.read("train")[0], pictures(12))
 
 
+@pytest.mark.parametrize("labels", [NAMES, [1, 2] * 6])
+def test_parquet_of_paths(tmp_path: Path, labels: list[object]) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pd.DataFrame({"path": saved(tmp_path / "images"), "label": labels}).to_parquet(tmp_path / "a.parquet")
+    dataset, said = opened(tmp_path / "a.parquet")
+    assert (dataset.n_train, dataset.n_test) == (10, 2)
+    assert dataset.classes == tuple(map(str, labels[:2]))
+    known = {image.tobytes(): str(labels[place]) for place, image in enumerate(pictures(12))}
+    images, found = dataset.read("train")
+    assert [known[image.tobytes()] for image in images] == [dataset.classes[label] for label in found]
+    assert said[0].startswith("NOTE: labels ")
+
+
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     monkeypatch.setattr(image_table, "find_spec", lambda name: None)
