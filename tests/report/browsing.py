@@ -12,6 +12,12 @@ Open = Callable[..., Any]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 FLAGS += ["--disable-sync", "--no-first-run", "--enable-unsafe-swiftshader"]
+OVERLAPS = """() => [...document.querySelectorAll('.js-plotly-plot')].filter((plot) => {
+    const boxes = [...plot.querySelectorAll('.xtick text')].map((one) => one.getBoundingClientRect());
+    return boxes.some((a, i) => boxes.some((b, j) => i < j && a.right > b.left + 1 && b.right > a.left + 1
+        && a.bottom > b.top + 1 && b.bottom > a.top + 1));
+}).map((plot) => plot.id)"""
+"""The figures of whose ticks two lie over each other."""
 DRIVER = "GL Driver Message"
 """A note of WebGL without a GPU, none of the page's."""
 
@@ -75,6 +81,27 @@ def scroll_through(window: Any) -> None:
     window.wait_for_function(
         "[...document.querySelectorAll('.figure')].every((place) => place.querySelector('.main-svg'))", timeout=120_000
     )
+
+
+def overlapping_ticks(window: Any) -> list[str]:
+    """The figures in which ticks of a horizontal axis lie over each other."""
+    found: list[str] = window.evaluate(OVERLAPS)
+    return found
+
+
+def goes_through_sections(window: Any) -> list[str]:
+    """Go to each section by the list of them, as a reader does; their titles."""
+    entries = window.locator(".sections a")
+    titles: list[str] = entries.all_text_contents()
+    for place, title in enumerate(titles):
+        if not entries.nth(place).is_visible():  # a phone has a menu
+            window.locator(".sections summary").click()
+        entries.nth(place).click()
+        here = entries.nth(place).get_attribute("href").removeprefix("#")
+        window.wait_for_function("(here) => document.activeElement.id === here", arg=here)
+        top = window.evaluate("document.activeElement.getBoundingClientRect().top")
+        assert -5 <= top < 900, title
+    return titles
 
 
 def lies_in_its_card(window: Any, name: str) -> bool:

@@ -16,6 +16,7 @@ from nas_budget.records.finalists import FinalistRun
 from nas_budget.records.predictions import ExpectedNetwork
 from nas_budget.records.statistics import interval
 from nas_budget.report.figures.axes import round_numbers
+from nas_budget.report.figures.style import CARD, FAINT
 from nas_budget.report.figures.tradeoff import tradeoff
 from tests.report.trials import by_proxies, many, mixed, record, table_of
 
@@ -135,6 +136,19 @@ def test_the_axis_shows_the_front_and_counts_what_is_below(tmp_path: Path) -> No
     (below,) = (note.text for note in figure.layout.annotations if note.name == "below")
     assert below == "↓ 2 of 7 complete trials are below"
     assert not [note for note in tradeoff(table_of(tmp_path, good)).layout.annotations if note.name == "below"]
+
+
+def test_dots_can_be_seen_and_the_legend_has_the_colour_of_what_it_names(tmp_path: Path) -> None:
+    figure = tradeoff(table_of(tmp_path, mixed()))
+    dots, line, front = (
+        next(trace for trace in figure.data if trace.name == name)
+        for name in ("trained to the end", "Pareto front", "on the Pareto front")
+    )
+    assert 8 <= dots.marker.size < front.marker.size
+    assert dots.marker.opacity > 0.6
+    assert dots.marker.line.color == front.marker.line.color == CARD  # so that dots over dots are told apart
+    assert line.showlegend is not False
+    assert dots.marker.color == line.line.color == front.marker.color != FAINT
 
 
 def bars(figure: go.Figure, name: str) -> Any:

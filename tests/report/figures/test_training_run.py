@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import colorsys
+import re
 from dataclasses import replace
 from math import isnan, nan
 
 import pytest
 
 from nas_budget.arch.cost import cost
+from nas_budget.report.assets import asset
+from nas_budget.report.figures.style import COLOURS, DARK
 from nas_budget.report.figures.training_run import (
     accuracy_figure,
     architecture_figure,
@@ -17,7 +21,7 @@ from nas_budget.report.figures.training_run import (
 )
 from nas_budget.report.pages.training_run import run_page
 from tests.report.browsing import words
-from tests.report.runs import RECIPE, SPEC, epochs, of_many_classes, result
+from tests.report.runs import RECIPE, SPEC, as_paper, epochs, of_many_classes, result
 
 
 def test_the_confusion_is_per_cent_of_each_true_class() -> None:
@@ -79,6 +83,36 @@ def test_one_epoch_is_a_point() -> None:
         (trace,) = draw(epochs(1)).data
         assert trace.mode == "markers"
     assert "1 epoch, " in words(run_page(result(recipe={**RECIPE, "epochs": 1}), epochs(1)))
+
+
+HUES = {"green": (90, 165), "blue": (205, 250), "orange": (15, 40)}
+"""Of the colours that texts name, in degrees."""
+
+
+def test_colours_that_a_page_names_are_those_that_are_drawn() -> None:
+    said = words(run_page(as_paper(), epochs()))
+    assert {*re.findall(rf"\bin ({'|'.join(HUES)})\b", said, re.IGNORECASE)} == {*HUES}
+    assert "In green the reference paper's own run" in said
+    assert "right in blue, mistakes in orange" in said
+    paper = loss_figure(epochs(), epochs()).data[0]
+    wrong, right = confusion_figure(result()).data
+    drawn = {"green": paper.line.color, "blue": right.colorscale[-1][1], "orange": wrong.colorscale[-1][1]}
+    for name, light in drawn.items():
+        for colour in light, DARK[light]:
+            red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+            low, high = HUES[name]
+            assert low <= 360 * colorsys.rgb_to_hsv(red, green, blue)[0] <= high, (name, colour)
+
+
+def test_parameters_and_macs_have_a_colour_each_wherever_they_stand() -> None:
+    params, macs = (trace for trace in architecture_figure(SPEC).data if trace.type == "bar" and trace.yaxis != "y")
+    light = {name: COLOURS[name][0] for name in ("accent", "macs")}
+    assert [params.marker.color, macs.marker.color] == [*light.values()]
+    style = asset("style.css")
+    assert re.search(r"\.share \.fill \{[^}]*var\(--accent\)", style)
+    assert re.search(r"\.share \.fill\.macs \{[^}]*var\(--macs\)", style)
+    titles = [note.text for note in architecture_figure(SPEC).layout.annotations]
+    assert titles == ["<b>maps, to scale</b>", "<b>parameters</b>", "<b>MACs of one image</b>"]
 
 
 def test_the_network_is_drawn_to_scale() -> None:

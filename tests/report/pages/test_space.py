@@ -11,6 +11,7 @@ import pytest
 
 from nas_budget.arch.budget import Budget
 from nas_budget.errors import StorageError
+from nas_budget.report.figures.cost_shares import shares_figure
 from nas_budget.report.figures.space import (
     choice_groups,
     choices_figure,
@@ -24,8 +25,16 @@ from nas_budget.space import counting
 from nas_budget.space import explore as module
 from nas_budget.space.explore import Choice, Exploration, explore
 from nas_budget.space.space import SearchSpace
-from tests.report.browsing import Open, fetches, lies_in_its_card, scroll_through, words
-from tests.report.trials import EVIL
+from tests.report.browsing import (
+    Open,
+    fetches,
+    goes_through_sections,
+    lies_in_its_card,
+    overlapping_ticks,
+    scroll_through,
+    words,
+)
+from tests.report.trials import EVIL, mixed, table_of
 
 SPACE = SearchSpace(stages=(2, 3), blocks=(1, 2), kernels=(3,), pool=(2,), width=(4, 64), width_step=4)
 
@@ -86,6 +95,15 @@ def test_shares_of_parts_fill_each_bar(found: Exploration) -> None:
     assert len({bar.marker.color for bar in figure.data}) == 5
 
 
+def test_parts_have_the_colours_that_they_have_on_the_page_of_a_study(found: Exploration, tmp_path: Path) -> None:
+    figure = mean_shares_figure(found)
+    colours = {trace.name: trace.marker.color for trace in figure.data}
+    trials = table_of(tmp_path, mixed()).head(1)
+    of_study = shares_figure(trials, np.ones((1, len(colours)), int), "parameters")
+    assert {trace.name: trace.marker.color for trace in of_study.data} == colours
+    assert len({*colours.values()}) == len(colours) == 5
+
+
 def test_the_density_counts_every_network_drawn(found: Exploration) -> None:
     figure = density_figure(found)
     assert np.nansum(figure.data[0].z) == 1_000
@@ -119,3 +137,6 @@ def test_in_a_browser(open_page: Open, found: Exploration, tmp_path: Path, width
     assert window.evaluate("document.documentElement.scrollWidth") <= width
     for name in "cost-shares", "density", "sizes", "choices":
         assert lies_in_its_card(window, name)
+    titles = goes_through_sections(window)
+    assert titles == ["Summary", *window.locator("section h2").all_text_contents()]
+    assert overlapping_ticks(window) == []

@@ -16,7 +16,7 @@ from nas_budget import ResNetSpec, cost
 from nas_budget.records.trials import COLUMNS, write_table
 from nas_budget.report.pages.study import write_page
 from nas_budget.report.tables.studies import read_studies
-from tests.report.browsing import Open, scroll_through
+from tests.report.browsing import Open, overlapping_ticks, scroll_through
 from tests.report.trials import EVIL, many, mixed, record
 
 RESULTS = Path(__file__).parents[3] / "studies" / "results"
@@ -419,18 +419,11 @@ def test_a_browser_that_cannot_unpack_the_figures_says_so(browser: Any, tmp_path
     window.close()
 
 
-OVERLAPS = """() => [...document.querySelectorAll('.js-plotly-plot')].filter((plot) => {
-    const boxes = [...plot.querySelectorAll('.xtick text')].map((one) => one.getBoundingClientRect());
-    return boxes.some((a, i) => boxes.some((b, j) => i < j && a.right > b.left + 1 && b.right > a.left + 1
-        && a.bottom > b.top + 1 && b.bottom > a.top + 1));
-}).map((plot) => plot.id)"""
-
-
 def test_ticks_and_titles_have_room_on_a_phone(open_page: Open, tmp_path: Path) -> None:
     pause = {"started": "2026-01-03T00:00:00+00:00", "finished": "2026-01-03T00:00:12+00:00"}
     window = open_page(made(tmp_path, [*many(60), record(60, **pause)]), width=390)
     scroll_through(window)
-    assert window.evaluate(OVERLAPS) == []
+    assert overlapping_ticks(window) == []
     beyond = """[...document.querySelectorAll('.xtitle')].filter((one) => {
         const title = one.getBoundingClientRect(), card = one.closest('section').getBoundingClientRect();
         return title.left < card.left || title.right > card.right;

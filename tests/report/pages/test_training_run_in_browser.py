@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nas_budget.records.training_run import EpochRow, RunResult
-from tests.report.browsing import Open, lies_in_its_card, scroll_through
+from tests.report.browsing import Open, goes_through_sections, lies_in_its_card, overlapping_ticks, scroll_through
 from tests.report.runs import MISTAKE, SEEDS, epochs, of_many_classes, result, write
 from tests.report.trials import EVIL
 
@@ -47,6 +47,25 @@ def test_a_hundred_classes_and_one_epoch_can_be_looked_at(open_run: Open) -> Non
     window = open_run(of_many_classes(100), epochs(1), width=390)
     assert window.evaluate("document.documentElement.scrollWidth") <= 390
     assert window.locator("#loss .scatterlayer .point").count() == 1
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_sections_are_listed_and_ticks_have_room(open_run: Open, width: int) -> None:
+    window = open_run(result(seeds=SEEDS), epochs(120, seeds=(4, 5)), width=width)
+    titles = goes_through_sections(window)
+    assert titles == ["Summary", *window.locator("section h2").all_text_contents()]
+    assert {"Training loss", "The network", "Confusion", "How it was trained"} <= {*titles}
+    assert overlapping_ticks(window) == []
+
+
+def test_figures_are_saved_under_the_names_of_run_and_figure(open_run: Open) -> None:
+    window = open_run(result(name="My run"), epochs())
+    names = set()
+    for button in window.locator(".png").all():
+        with window.expect_download() as download:
+            button.click()
+        names.add(download.value.suggested_filename)
+    assert names == {f"my-run-{name}.png" for name in ("loss", "accuracy", "rate", "architecture", "confusion")}
 
 
 def test_pointing_at_a_cell_shows_its_count(open_run: Open) -> None:
