@@ -15,7 +15,7 @@ import nas_budget
 from nas_budget.cli.options.study import OPTIONS
 from nas_budget.records import trials as trial_table
 from nas_budget.search.config.sections import SECTIONS
-from tests.conftest import Run
+from tests.conftest import Run, script
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "torchvision", "optuna", "pandas", "plotly", "numpy", "sqlalchemy"}
@@ -138,6 +138,27 @@ def test_ci_and_hooks_run_what_people_run() -> None:
     assert oldest in workflow.partition("oldest:")[2]
     for hook in re.findall(r"entry: \.venv/bin/(\w+(?: \w+)?)", (ROOT / ".pre-commit-config.yaml").read_text()):
         assert f"$(BIN)/{hook}" in makefile.partition("lint:")[2].partition("format:")[0]
+
+
+def test_the_oldest_versions_are_those_that_the_project_allows() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *(text for extra in project["optional-dependencies"].values() for text in extra),
+    ]
+    assert [text for text in wanted if ">=" not in text] == []
+    oldest = script(ROOT / ".ci/oldest.py").constraints(ROOT / "pyproject.toml")
+    assert [re.sub(r"\[\w+\]", "", text).replace(">=", "==") for text in wanted] == oldest
+    assert ".ci/oldest.py" in (ROOT / "Makefile").read_text().partition("\noldest:")[2].partition("\nlint:")[0]
+
+
+def test_a_report_of_a_fault_is_asked_for_what_the_page_on_contributing_names() -> None:
+    (line,) = re.findall(r"^- A report of a fault .*$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    templates = {path.stem: path.read_text() for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.md")}
+    assert {*templates} == {"fault", "wish"}
+    assert [word for word in re.findall(r"`[^`]+`|study file|spec", line) if word not in templates["fault"]] == []
+    for text in templates.values():
+        assert re.match(r"---\nname: \S.*\nabout: \S.*\n---\n", text)
 
 
 def test_the_container_is_set_up_as_the_readme_says() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 import nas_budget
 import nas_budget.optuna
 import nas_budget.search
-from tests.conftest import script
+from tests.conftest import Run, script
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -158,6 +159,65 @@ def test_every_command_has_an_output_in_the_reference() -> None:
     written = {path.stem for path in examples.OUTPUTS.glob("*.txt")}
     commands = {*re.findall(r"^## nas-budget (\w+)$", (DOCS / "reference" / "commands.md").read_text(), re.MULTILINE)}
     assert written == commands == {*examples.EXAMPLES}
+
+
+def section(page: Path, title: str) -> str:
+    """What stands under a heading, up to the next one of its level."""
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert found, f"{page}: {title}"
+    return found[1]
+
+
+@pytest.mark.slow
+def test_the_landing_page_leads_to_a_result_in_a_minute(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, minute = DOCS / "index.md", section(DOCS / "index.md", "In one minute")
+    assert re.search(r"^!\[[^\]]+\]\(images/[^)]+\)$", index.read_text().partition("\n## ")[0], re.MULTILINE)
+    assert "pip install -c constraints.txt ." in minute
+    monkeypatch.chdir(tmp_path)
+    (command,) = re.findall(r"^nas-budget (search .*)$", minute, re.MULTILINE)
+    ran = run(*shlex.split(command))
+    assert ran.code == 0, ran.err
+    assert "best: " in ran.out
+    (page,) = re.findall(r"the page `([^`]+)`", minute)
+    assert (tmp_path / page).exists()
+
+
+@pytest.mark.parametrize(
+    ("page", "title", "said"),
+    [
+        ("index.md", "Who it is for", ["competition", "devices"]),
+        ("index.md", "What it is not", ["neural architecture search", "pretrained", "Windows", "macOS"]),
+        (
+            "how-to/competition.md",
+            "As a group",
+            ["Kaggle", "digest", "`nas-budget train --study runs/contest --seed 1"],
+        ),
+        ("faq.md", "Does it run on Windows or macOS?", ["not tested"]),
+    ],
+)
+def test_what_people_ask_first_is_answered(page: str, title: str, said: list[str]) -> None:
+    text = section(DOCS / page, title)
+    assert [words for words in said if words not in text] == []
+
+
+def test_figures_of_the_tutorial_that_can_differ_say_by_how_much() -> None:
+    page = DOCS / "tutorial.md"
+    before = page.read_text().partition("\n## ")[0].replace("\n", " ")
+    for said in (
+        r"validation\S* images by up to \w+ points",
+        r"standard deviation of [\d.]+ to [\d.]+ points",
+        r"by a factor of",
+    ):
+        assert re.search(said, before), said
+    shown = "\n".join(re.findall(r"^```console\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL))
+    of_images = re.compile(
+        r"^.*\d%.* (?:validation|test) images.*$|^(?:test accuracy|accuracy on|\.\.\. mean).*$", re.MULTILINE
+    )
+    lines = of_images.findall(shown)
+    assert len(lines) >= 8
+    assert [line for line in lines if "±" not in line] == []
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna import visualization
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FixedTrial, TrialState
@@ -202,6 +203,25 @@ def test_a_trial_can_be_pruned_after_the_suggestion() -> None:
     study.optimize(objective, n_trials=2)
     assert [trial.state for trial in study.trials] == [TrialState.PRUNED] * 2
     checked(study, BUDGET, MIXED)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_optunas_plots_of_one_objective_need_no_argument() -> None:
+    study = optuna.create_study(sampler=sampler_of("tpe"))
+
+    def objective(trial: optuna.Trial) -> float:
+        used = cost(suggest_spec(trial, MIXED, BUDGET))
+        for step in 1, 2:
+            trial.report(used.depth / step, step)
+        return used.depth / 2
+
+    study.optimize(objective, n_trials=25)
+    assert optuna.importance.get_param_importances(study)
+    for plot in (
+        visualization.plot_param_importances, visualization.plot_intermediate_values, visualization.plot_slice,
+        visualization.plot_optimization_history, visualization.plot_parallel_coordinate, visualization.plot_timeline,
+    ):  # fmt: skip
+        assert plot(study).data
 
 
 def test_names_are_found_and_others_are_not() -> None:

@@ -16,7 +16,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from nas_budget import Budget, SearchSpace, cost
 from nas_budget.cli.serve import server as serving
+from nas_budget.optuna import suggest_spec, two_objective_study
 from tests.cli.processes import fetch, interrupt, served
 from tests.conftest import Run
 
@@ -85,6 +87,25 @@ def test_a_search_shows_networks_margins_and_what_its_names_mean(run: Run, quick
     assert study["objective_names"] == ["accuracy"]
     for said in "20,000 parameters, 2,000,000 MACs", "`size`", "`growth_N`", "100 validation images":
         assert said in study["note"]["body"]
+
+
+def test_a_study_of_ones_own_and_its_copy_with_two_objectives_are_shown(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path / 'mine.db'}"
+    budget = Budget(params=30_000)
+    study = optuna.create_study(study_name="own", storage=address, direction="maximize")
+    study.optimize(lambda trial: cost(suggest_spec(trial, SearchSpace(), budget)).depth / 100, n_trials=3)
+    two_objective_study(study, storage=address)
+    with served("dashboard", "--storage", address) as (_, page):
+        api = f"{page.partition('/dashboard')[0]}/api/studies"
+        shown = {one["study_name"]: one["study_id"] for one in json.loads(fetch(api))["study_summaries"]}
+        both = [json.loads(fetch(f"{api}/{number}")) for number in shown.values()]
+    assert {*shown} == {"own", "own front"}
+    assert sorted(len(one["directions"]) for one in both) == [1, 2]
+    for one in both:
+        for trial in one["trials"]:
+            known = {attribute["key"]: attribute["value"] for attribute in trial["user_attrs"]}
+            assert int(known["params"]) + int(known["margin_params"]) == 30_000
+            assert known["network"]
 
 
 def test_the_browser_is_opened_at_the_study(run: Run, folder: Path, opened: queue.Queue[str]) -> None:

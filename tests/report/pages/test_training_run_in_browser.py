@@ -88,6 +88,10 @@ def test_on_paper_the_figures_are_light_and_fit(open_run: Open) -> None:
     wide = "document.querySelector('#{} .main-svg').getBoundingClientRect().width"
     window.wait_for_function(f"{wide.format('rate')} > 900 && {wide.format('loss')} < 500", timeout=60_000)
     assert window.evaluate("getComputedStyle(document.querySelector('#loss .xtitle')).fill") != "rgb(51, 65, 85)"
+    window.emulate_media(media="print")
+    for bar in ".track .interval", ".track .dot":
+        assert window.evaluate(f"getComputedStyle(document.querySelector('{bar}')).printColorAdjust") == "exact"
+    assert not any(window.locator(button).first.is_visible() for button in (".png", ".sections", ".copy"))
 
 
 @pytest.mark.parametrize("clipboard", [True, False])
