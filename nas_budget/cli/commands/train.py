@@ -141,6 +141,8 @@ def _by_kind(files: list[Path]) -> tuple[Path | None, Path | None]:
             kind = folder and kind_of(folder)
             network = folder and f"; the network of that run is {folder / SPEC}"
             hint = f"; a study goes with --study {file}" if kind == STUDY else network or ""
+            if str(file).isdigit():
+                hint = "; lists have commas between their values: --channels 32,64,96"
             raise UsageError(f"{file}: not expected; give at most one spec (.json) and one study file (.toml){hint}")
         found[file.suffix] = file
     return found.get(".json"), found.get(".toml")

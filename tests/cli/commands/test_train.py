@@ -180,6 +180,7 @@ def test_the_limit_is_the_studys_unless_a_file_or_an_option_gives_another(
         ("--study nowhere", 2, "nowhere: no such folder"),
         ("a.txt", 2, "a.txt: not expected"),
         (str(EARLY), 2, f"; a study goes with --study {EARLY}"),
+        ("--channels 32 64 96", 2, "commas between their values: --channels 32,64,96"),
         ("--channels 900,900", 3, "OVER BUDGET"),
         ("--channels 8 --recipe best", 2, "recipe.name: 'best': input should be"),
         ("--channels 8 --set recipe.ema=2", 2, "recipe.ema: 2"),
