@@ -13,11 +13,18 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.storages._rdb import models
 from sqlalchemy import event
 
+from nas_budget.search.storage import optuna_adapter
 from nas_budget.search.storage.optuna_adapter import PatientStorage, quiet_optuna
 from nas_budget.search.storage.patience import Patience
+from nas_budget.search.storage.storage import open_study
 from nas_budget.search.storage.trial_store import TrialStore, release
+from nas_budget.search.workers.scheduler import Assignment, SearchScheduler
+from nas_budget.train.data.dataset import Dataset
+from tests.search.studies import settings
+from tests.search.workers.test_schedulers import COMPLETE, result
 
 N_COORDINATES = 18
 DISTRIBUTIONS: dict[str, Any] = {f"x{n}": FloatDistribution(0.0, 1.0) for n in range(N_COORDINATES - 2)} | {
@@ -84,6 +91,41 @@ def test_a_new_trial_takes_few_statements_however_many_run(
     assert sum("SELECT" not in statement for statement in asked.statements) == 4  # trial, attributes, point, number
 
 
+@pytest.mark.parametrize("n_running", [0, 20])
+def test_a_whole_trial_of_a_worker_asks_as_little_however_many_run(
+    dataset: Dataset, tmp_path: Path, n_running: int
+) -> None:
+    quiet_optuna()
+    made = settings(
+        dataset, tmp_path, search__storage=f"sqlite:///{tmp_path}/trials.db", search__trials=90, recipe__epochs=8,
+        search__pruner="none",
+    )  # fmt: skip
+    others, worker = (
+        SearchScheduler(made, open_study(made, tmp_path, "of today"), tmp_path / name, {"worker_index": 0})
+        for name in ("others", "worker")
+    )
+    for _ in range(n_running):
+        others.suggest()
+    worker.look()
+    storage = optuna_adapter._database(worker.store.study)
+    assert storage
+    with counted(storage) as asked:
+        trial = worker.suggest()
+    assert isinstance(trial, Assignment)
+    assert (len(asked.statements) <= 16, asked.commits) == (True, 2)  # a look and a write
+    worker.on_start(trial, 0.001)
+    for epoch in range(1, 9):
+        with counted(storage) as asked:
+            worker.on_epoch(trial, result(epoch))
+        assert (len(asked.statements), asked.commits) == (5, 1)
+    assert worker.on_rung(trial, 8) == COMPLETE
+    with counted(storage) as asked:
+        worker.on_finished(trial, COMPLETE, 1.0)
+    assert len(asked.statements) <= 12
+    for each in others, worker:
+        each.store.release()
+
+
 def test_an_epoch_is_one_write(storage: PatientStorage, join: Callable[[], TrialStore]) -> None:
     store = join()
     number = begin(store)
@@ -113,6 +155,38 @@ def test_a_look_reads_no_trial_that_runs(storage: PatientStorage, join: Callable
     assert ([t.number for t in started], [t.number for t in ended]) == ([20], [3])
     assert ended[0].value == 0.5
     assert len(asked.statements) < 10
+
+
+def test_who_joins_reads_all_trials_at_once_and_makes_no_object_of_a_row(
+    storage: PatientStorage, join: Callable[[], TrialStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Optuna makes a thousand objects of twenty trials, and parses the same distributions again for each."""
+    store, parsed, made = join(), list[str](), list[object]()
+    for _ in range(20):
+        number = begin(store)
+        for epoch in range(1, 9):
+            store.report(number, epoch, epoch / 10, 1.0)
+        store.finish(number, TrialState.COMPLETE, 1.0)
+    usual = optuna_adapter.json_to_distribution
+    monkeypatch.setattr(optuna_adapter, "json_to_distribution", lambda text: parsed.append(text) or usual(text))
+    optuna_adapter._distribution.cache_clear()
+    tables = [each.class_ for each in models.BaseModel.registry.mappers if each.class_.__name__.startswith("Trial")]
+    assert len(tables) > 4
+
+    def load(row: object, _context: object) -> None:
+        made.append(row)
+
+    for table in tables:
+        event.listen(table, "load", load)
+    late = join()
+    with counted(storage) as asked:
+        started, ended = late.look()
+    for table in tables:
+        event.remove(table, "load", load)
+    assert (len(started), len(ended)) == (20, 20)
+    assert len(asked.statements) <= 8
+    assert made == []
+    assert sorted(parsed) == sorted({*parsed})
 
 
 def test_a_look_sees_whose_a_trial_is_now(join: Callable[[], TrialStore]) -> None:

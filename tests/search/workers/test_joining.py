@@ -11,7 +11,8 @@ import pytest
 from optuna.trial import TrialState
 
 from nas_budget.arch.cost import cost
-from nas_budget.search.samplers.sampler import CandidateSampler
+from nas_budget.search.samplers.candidate import CandidateSpace
+from nas_budget.search.samplers.sampler import N_STARTUP, CandidateSampler
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.storage import FINALISTS_STUDY, open_study
 from nas_budget.search.storage.tables import finalists
@@ -95,6 +96,23 @@ def test_startup_trials_are_the_studys_and_each_is_begun_once(join: Join) -> Non
     assert not any("random_rows" in vars(host.sampler) for host in hosts)  # what a model chooses from
     alone = [cost(trial.candidate.spec).params for trial in given]
     assert alone[1] == max(alone)  # the second is one of the largest, whoever begins it
+    for host in hosts:
+        host.store.release()
+
+
+def test_a_host_draws_for_the_startup_trial_that_it_begins_and_for_no_other(
+    join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight at once, in each of many hosts, took seconds and a gigabyte."""
+    drawn, usual = list[int](), CandidateSpace.random
+    monkeypatch.setattr(CandidateSpace, "random", lambda self, n, *given: drawn.append(n) or usual(self, n, *given))
+    hosts = [join(n) for n in range(3)]
+    for host in hosts:
+        host.look()
+    assert drawn == []
+    for host in hosts:
+        begin(host)
+    assert drawn == [N_STARTUP] * 3
     for host in hosts:
         host.store.release()
 

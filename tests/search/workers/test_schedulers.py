@@ -168,7 +168,8 @@ def test_a_batch_that_was_split_and_steps_that_were_not_replayed_are_noted(new: 
 def test_schedulers_need_no_torch() -> None:
     """Where a scheduler is a process of its own, it takes less than half of the memory without torch."""
     code = (
-        "import sys; from nas_budget.search.workers import finalist_scheduler, ladder_scheduler, scheduler; "
-        "sys.exit('torch' in sys.modules)"
+        "import sys; from nas_budget.search.workers import finalist_scheduler, ladder_scheduler, part, scheduler; "
+        "from nas_budget.search.cluster import coordinator, ray_engine; "
+        "sys.exit(bool({'torch', 'ray'} & {*sys.modules}))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
