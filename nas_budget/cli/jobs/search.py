@@ -178,7 +178,7 @@ def _missing(event: Event) -> str:
 
 def _ray_workers(
     opened: Opened, should_stop: Callable[[], bool], ray_address: str | None, gpus_per_worker: float | None,
-    cpus_per_worker: float | None,
+    cpus_per_worker: float | None, any_version: bool,
 ) -> Workers:  # fmt: skip
     """The workers on a Ray cluster.
 
@@ -192,7 +192,7 @@ def _ray_workers(
         raise UsageError("--engine ray: its coordinator keeps the study in the run folder; leave out --storage")
     n_workers = None if "search.workers" in settings.chosen else settings.workers
     cpus = float(settings.threads) if cpus_per_worker is None else cpus_per_worker
-    return RayWorkers(n_workers, should_stop, ray_address, gpus_per_worker, cpus, opened.data_dir, log)
+    return RayWorkers(n_workers, should_stop, ray_address, gpus_per_worker, cpus, opened.data_dir, log, any_version)
 
 
 def _next_steps(planned: PlannedSearch, spec: AnySpec) -> Iterator[str]:

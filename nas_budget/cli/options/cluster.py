@@ -21,6 +21,7 @@ class ClusterOptions:
         ray_address: Of a cluster that runs; None for a Ray of this machine alone.
         gpus_per_worker: Share of a GPU for each worker; None for one where the cluster has GPUs.
         cpus_per_worker: Processors for each worker; None for as many as the study's threads.
+        any_version: Whether machines with other versions than this one may train.
 
     Raises:
         UsageError: An engine that is unknown, or options of Ray without it.
@@ -39,6 +40,10 @@ class ClusterOptions:
     cpus_per_worker: Annotated[
         float | None, option("With ray: processors for each worker.", CLUSTER, "threads of a trial")
     ] = None
+    any_version: Annotated[
+        bool,
+        option("With ray: let machines with other versions than this one train.", CLUSTER, flag="--any-version"),
+    ] = False
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
@@ -47,6 +52,7 @@ class ClusterOptions:
             ("--ray-address", self.ray_address),
             ("--gpus-per-worker", self.gpus_per_worker),
             ("--cpus-per-worker", self.cpus_per_worker),
+            ("--any-version", self.any_version or None),
         ):
             if value is not None and self.engine != "ray":
                 raise UsageError(f"{name} {value}: is for workers on a Ray cluster; add --engine ray")

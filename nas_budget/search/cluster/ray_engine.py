@@ -68,9 +68,10 @@ class WorkerActor:
     """Trains what the coordinator gives it, on the GPU or the processors that Ray has set aside for it."""
 
     def __init__(
-        self, name: str, index: int, settings: StudyConfig, data_dir: str | None, usual: str, coordinator: Any
-    ) -> None:
-        self.name, self.index, self.settings = name, index, settings
+        self, name: str, index: int, settings: StudyConfig, made_with: str, data_dir: str | None, usual: str,
+        coordinator: Any,
+    ) -> None:  # fmt: skip
+        self.name, self.index, self.settings, self.made_with = name, index, settings, made_with
         self.data_dir = data_dir or os.environ.get("NAS_BUDGET_DATA", usual)
         self.coordinator = coordinator
 
@@ -78,6 +79,7 @@ class WorkerActor:
         """Train until no trial is left or the search is stopped.
 
         Raises:
+            StudyError: This machine has other versions than the search.
             DataError: The images of this machine are not those of the study.
         """
         import ray
@@ -95,6 +97,11 @@ class WorkerActor:
         from nas_budget.train.engine.device import choose_device
         from nas_budget.train.engine.process import keep_freed_memory
 
+        if self.made_with not in ("", found := versions()):  # with torch loaded, which names its build
+            raise StudyError(
+                f"{socket.gethostname()}: has {found}, and the search {self.made_with}; install those, or add "
+                "--any-version"
+            )
         keep_freed_memory()
         quiet_optuna()
         settings = self.settings
@@ -168,16 +175,18 @@ class RayWorkers:
         data_dir: Folder of the data sets on every machine; None for what `NAS_BUDGET_DATA` says there, and else for the
             folder that it is here.
         on_message: Gets a line for a person.
+        any_version: Whether machines with other versions than this one may train.
     """
 
     def __init__(
         self, n_workers: int | None = None, should_stop: Callable[[], bool] = lambda: False, address: str | None = None,
         gpus: float | None = None, cpus: float = 1.0, data_dir: str | None = None,
-        on_message: Callable[[str], None] = lambda _: None,
+        on_message: Callable[[str], None] = lambda _: None, any_version: bool = False,
     ) -> None:  # fmt: skip
         self.n_workers, self.should_stop, self.address = n_workers, should_stop, address
         self.gpus, self.cpus = gpus, cpus
         self.data_dir, self.on_message = data_dir, on_message
+        self.made_with = "" if any_version else versions()
 
     def events(self, part: SearchPart) -> Iterator[Event]:
         """What happens in any of the workers.
@@ -257,7 +266,7 @@ class _Round:
         from nas_budget.train.data.open import data_folder  # loads torch, which the coordinator does without
 
         folders = self.about.data_dir, str(data_folder().absolute())
-        worker = self.actor.remote(name, index, self.part.settings, *folders, self.coordinator)
+        worker = self.actor.remote(name, index, self.part.settings, self.about.made_with, *folders, self.coordinator)
         self.running[worker.run.remote()] = name, index, worker
         return name
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from nas_budget.errors import StoppedError, UsageError
+from nas_budget.errors import DataError, StoppedError, StudyError, UsageError
+from nas_budget.search.cluster import ray_engine
 from nas_budget.search.cluster.ray_engine import RayWorkers, _cause
 from nas_budget.search.open_study import open_search
 from nas_budget.search.workers.events import TrialEpoch, TrialFinished, TrialStarted, WorkerLost
@@ -78,7 +80,9 @@ def test_no_trial_is_lost_with_a_node_or_with_the_coordinator(tmp_path: Path) ->
             if isinstance(event, TrialStarted) and seen["TrialStarted"] == 2:  # both nodes train
                 cluster.remove_node(nodes.pop(), allow_graceful=False)
             elif isinstance(event, WorkerLost) and seen["WorkerLost"] == 1:
-                os.kill(processes("CoordinatorActor")[0].pid, signal.SIGKILL)
+                coordinator = processes("CoordinatorActor")[0]
+                assert not [one.path for one in coordinator.memory_maps() if "torch" in one.path]
+                os.kill(coordinator.pid, signal.SIGKILL)
     finally:
         ray.shutdown()
         cluster.shutdown()
@@ -99,6 +103,30 @@ def test_a_search_that_is_stopped_is_resumed(tmp_path: Path) -> None:
     again = searching(tmp_path, RayWorkers(2, cpus=0.5))
     list(again.events())
     assert [row.number for row in again.tables.rows()] == list(range(6))
+
+
+def test_a_machine_with_other_versions_or_data_ends_the_search_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if this machine, not that of the workers, were another one. Nothing is lost: the same study goes on."""
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(ray_engine, "versions", lambda: "nas-budget 0.0.1")
+            others, allowed = RayWorkers(1), RayWorkers(1, any_version=True)
+        with pytest.raises(
+            StudyError, match=r": has nas-budget .*, and the search nas-budget 0.0.1; install those, or"
+        ):
+            list(searching(tmp_path, others).events())
+        opened = open_search(None, STUDY, "other", tmp_path)
+        changed = replace(opened, settings=replace(opened.settings, data_digest="of other images"))
+        with pytest.raises(DataError, match=r": the images of shapes are not those of the study"):
+            list(changed.search(workers=RayWorkers(1)).events())
+        search = searching(tmp_path, allowed)
+        list(search.events())
+    finally:
+        ray.shutdown()
+    assert [(row.number, row.state) for row in search.tables.rows()] == [(n, "complete") for n in range(6)]
 
 
 def test_why_workers_are_lost_is_said_in_a_sentence() -> None:

@@ -12,8 +12,8 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState, create_trial
 from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 
 from nas_budget.search.storage import optuna_adapter
