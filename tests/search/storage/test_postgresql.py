@@ -21,10 +21,12 @@ from optuna.trial import TrialState
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from nas_budget.search.open_study import join_search, open_search
 from nas_budget.search.storage import leases
 from nas_budget.search.storage.optuna_adapter import PatientStorage, quiet_optuna
 from nas_budget.search.storage.patience import Patience
-from nas_budget.search.storage.storage import lack_of_connections
+from nas_budget.search.storage.storage import lack_of_connections, open_study
+from nas_budget.search.storage.tables import versions
 from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.storage.url import trouble
 from nas_budget.search.workers import scheduler
@@ -196,8 +198,34 @@ def test_a_wrong_password_is_told_in_a_line_and_not_repeated(
 ) -> None:
     monkeypatch.setenv("PGPASSWORD", "not this one")
     ran = run("worker", "a", "--storage", url)
-    assert ran.refused(1, "password authentication failed")
+    assert ran.refused(1, "error: storage: ")
+    assert " cannot be used: connection failed: " in ran.err
+    assert "password authentication failed" in ran.err
     assert "not this one" not in ran.err
+
+
+def test_a_server_that_does_not_answer_is_told_in_a_line(run: Run) -> None:
+    ran = run("worker", "a", "--storage", "postgresql+psycopg://me@127.0.0.1:1/trials")
+    assert ran.refused(1, "error: storage: postgresql+psycopg://me@127.0.0.1:1/trials cannot be used: connection")
+
+
+def test_who_begins_or_joins_with_more_workers_than_the_server_bears_is_told(
+    run: Run, dataset: Dataset, npz: Path, tmp_path: Path, url: str
+) -> None:
+    """The measured limit is that of the server: what it allows, less what is open."""
+    said: list[str] = []
+    asked = {"data.name": str(npz), "search.storage": url, "budget.params": "20k", "data.images": 100}
+    few, many = ({**asked, "search.workers": n, "search.proxy": "none"} for n in (2, 60))
+    made = open_search(None, few, "a", tmp_path, on_message=said.append)
+    assert [line for line in said if "connections" in line] == []
+    open_search(None, many, "a", tmp_path, on_message=said.append)
+    open_study(made.settings, tmp_path, versions())
+    join_search("a", url, tmp_path, device="cpu", workers=60, on_message=said.append)
+    told = [line for line in said if "connections" in line]
+    assert len(told) == 2
+    assert all(
+        re.match(r"NOTE: .* allows 97 connections, \d+ are open, .*raise max_connections", line) for line in told
+    )
 
 
 def test_a_database_without_a_study_is_told_in_a_line(run: Run, url: str) -> None:
