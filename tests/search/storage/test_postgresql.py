@@ -33,11 +33,13 @@ from nas_budget.search.workers import scheduler
 from nas_budget.search.workers.events import TrialEpoch, TrialFinished, TrialStarted
 from nas_budget.train.data.dataset import Dataset
 from tests import postgres
-from tests.cli.processes import wait_until
-from tests.conftest import Run
+from tests.cli.commands.test_search import rows
+from tests.cli.processes import start, wait_until
+from tests.conftest import Run, sets
 from tests.postgres import PASSWORD, USER, Postgres
 from tests.search.storage.test_leases import searching, states
 
+FEW = "space.stages=1 space.width=[4,9] space.kernels=[3,5] space.pool=2 space.shortcut_kernel=1 space.first_stride=1"
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -246,6 +248,37 @@ def can_be_alone() -> bool:
     """Whether processes here may have numbers of their own."""
     tried = ["unshare", "--pid", "--fork", "--mount-proc", "true"]
     return bool(shutil.which("unshare")) and not subprocess.run(tried, capture_output=True, check=False).returncode
+
+
+def test_two_worker_commands_find_what_one_machine_finds(
+    run: Run, quick: list[object], tmp_path: Path, url: str, storage: RDBStorage
+) -> None:
+    """Every network of a small space: in whatever order they are begun, the same ones learn the same."""
+    asked = [*quick, *sets(FEW), "--pruner", "none", "--proxy", "none", "--epochs", 40, "--workers", 1]
+    assert run(*asked, "--name", "alone", "--trials", 99).code == 0
+    shared = [*asked, "--name", "a", "--storage", url]
+    assert run(*shared, "--trials", 1).code == 0
+    study = optuna.load_study(study_name="a", storage=storage)
+    recorded = study.user_attrs["settings"]
+    study.set_user_attr("settings", {**recorded, "search": {**recorded["search"], "trials": 99}})
+    commands = [start("worker", "a", "--storage", url, "--runs-dir", tmp_path / name) for name in ("one", "two")]
+    trained = 0
+    for command in commands:
+        out, err = command.communicate(timeout=300)
+        assert command.returncode == 0, err
+        trained += int(out.removeprefix("a: ").split()[0])
+    assert trained == 7 - 1
+    assert run(*shared, "--trials", 99).code == 0
+    alone, together = (
+        {
+            row["spec"]: (row["curve"], row["train_losses"])
+            for row in rows(tmp_path / name)
+            if row["state"] == "complete"
+        }
+        for name in ("alone", "a")
+    )
+    assert len(alone) == 7
+    assert together == alone
 
 
 @pytest.mark.slow
