@@ -23,7 +23,7 @@ from nas_budget.search.config.resolve import resolve, space_in
 from nas_budget.search.config.sections import absolute_place
 from nas_budget.search.config.settings import StudyConfig, study_name
 from nas_budget.search.config.study_file import read_study_file
-from nas_budget.search.storage.storage import lack_of_connections, recorded_settings, recorded_study
+from nas_budget.search.storage.storage import lack_of_connections, recorded_attributes, recorded_study
 from nas_budget.search.storage.tables import versions
 from nas_budget.search.workers.apart import apart
 from nas_budget.search.workers.search_runner import Search, Workers, visible_gpus
@@ -225,8 +225,8 @@ def open_search(
         name: Of the study; None for its file's, or one made of data and budget.
         runs_dir: Folder of the runs.
         data_dir: Folder of the data sets.
-        on_message: Gets a line on which images are used, where that is left open, on what was changed in them, and on
-            a database that is almost full.
+        on_message: Gets a line on which images are used, where that is left open, on what was changed in them, on
+            other versions that the study was trained with, and on a database that is almost full.
         in_process: Whether it trains in this process where the number of workers is left open.
         on_share: Gets the share that is done, 0 to 1, where images are converted first.
 
@@ -248,7 +248,12 @@ def open_search(
     device = found.device
     name = study_name(file, sections) if name is None else check_name(name)
     folder = runs_dir / name
-    recorded = recorded_settings(sections["search"]["storage"], folder, name)
+    known = recorded_attributes(sections["search"]["storage"], folder, name)
+    recorded = known.get("settings")
+    if recorded and (made_with := known.get("versions")) and made_with != versions():
+        on_message(
+            f"NOTE: study {name} was trained with {made_with}, and here is {versions()}; each trial says with which"
+        )
     wanted = sections["data"]["name"]
     if wanted == "auto" and recorded:
         known = recorded["data"]

@@ -69,13 +69,26 @@ def recorded_settings(storage: str, folder: Path, name: str) -> dict[str, Any] |
         StudyError: A storage that is damaged.
         StorageError: A storage that cannot be opened or read.
     """
+    return recorded_attributes(storage, folder, name).get("settings")
+
+
+def recorded_attributes(storage: str, folder: Path, name: str) -> dict[str, Any]:
+    """What a study has recorded of itself, such as settings and versions; empty when there is no such study yet.
+
+    Nothing is created.
+
+    Raises:
+        UsageError: An unknown kind of storage.
+        StudyError: A storage that is damaged.
+        StorageError: A storage that cannot be opened or read.
+    """
     with clear_errors(storage):
         if not _exists(storage, folder):
-            return None
+            return {}
         for study in _open(storage, folder).get_all_studies():
             if study.study_name == name:
-                return study.user_attrs.get("settings")
-    return None
+                return study.user_attrs
+    return {}
 
 
 def recorded_study(storage: str, name: str) -> tuple[dict[str, Any], str]:

@@ -15,6 +15,9 @@ import psutil
 import pytest
 
 from nas_budget.report.tables.trials import read_table
+from nas_budget.search import open_study
+from nas_budget.search.storage.tables import versions
+from nas_budget.search.workers import search_runner
 from tests.cli.processes import start, wait_until
 from tests.conftest import Run, save_npz, sets
 
@@ -186,6 +189,23 @@ def test_who_joins_the_study_of_a_database_is_told(run: Run, quick: list[object]
     for name, value in {"worker": "a", "host": "hive"}.items():
         other.set_user_attr(name, value)
     assert "shared   trials are under way on hive: this command works beside them" in run(*asked, "--dry-run").out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["journal", "sqlite:///{}/s.db"])
+def test_who_resumes_a_study_of_other_versions_is_told(
+    run: Run, quick: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str
+) -> None:
+    asked = [*quick, "--trials", 1, "--name", "a", "--storage", storage.format(tmp_path)]
+    assert run(*asked).code == 0
+    assert "NOTE" not in run(*asked, "--dry-run").err
+    ours = versions()
+    for module in open_study, search_runner:
+        monkeypatch.setattr(module, "versions", lambda: "nas-budget 9.9.9")
+    told = f"NOTE: study a was trained with {ours}, and here is nas-budget 9.9.9; each trial says with which"
+    assert told in run(*asked, "--dry-run").err.splitlines()
+    assert told in run(*asked).err.splitlines()
+    assert "NOTE" not in run(*asked, "--dry-run").err  # what it is trained with now
 
 
 @pytest.mark.slow
