@@ -314,7 +314,7 @@ def _connected(address: str | None) -> Iterator[Any]:
     try:
         _check_answers(address)
         ray.init(
-            address=address,
+            address="local" if address is None else address,  # or Ray joins any cluster that runs on this machine
             include_dashboard=False if address is None else None,
             logging_level=logging.ERROR,
             log_to_driver=False,

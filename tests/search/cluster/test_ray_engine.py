@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from nas_budget.errors import DataError, StoppedError, StudyError, UsageError
 from nas_budget.search.cluster import ray_engine
-from nas_budget.search.cluster.ray_engine import RayWorkers, _cause
+from nas_budget.search.cluster.ray_engine import RayWorkers, _cause, _connected
 from nas_budget.search.open_study import open_search
 from nas_budget.search.workers.events import TrialEpoch, TrialFinished, TrialStarted, WorkerLost
 from nas_budget.search.workers.search_runner import Search
@@ -72,13 +73,16 @@ def test_the_last_trial_is_resumed_though_its_worker_was_the_last(tmp_path: Path
 def test_no_trial_is_lost_with_a_node_or_with_the_coordinator(tmp_path: Path) -> None:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-    seen = Counter[str]()
+    seen, killed, resumed = Counter[str](), 0.0, list[float]()
     try:
         search = searching(tmp_path, RayWorkers(2, address=cluster.address))
         for event in search.events():
             seen[type(event).__name__] += 1
+            if isinstance(event, TrialStarted) and event.resumed:
+                resumed.append(time.monotonic() - killed)
             if isinstance(event, TrialStarted) and seen["TrialStarted"] == 2:  # both nodes train
                 cluster.remove_node(nodes.pop(), allow_graceful=False)
+                killed = time.monotonic()
             elif isinstance(event, WorkerLost) and seen["WorkerLost"] == 1:
                 coordinator = processes("CoordinatorActor")[0]
                 assert not [one.path for one in coordinator.memory_maps() if "torch" in one.path]
@@ -87,6 +91,8 @@ def test_no_trial_is_lost_with_a_node_or_with_the_coordinator(tmp_path: Path) ->
         ray.shutdown()
         cluster.shutdown()
     assert seen["WorkerLost"] >= 1  # another may be placed on the node before Ray knows that it is gone
+    assert 1 <= len(resumed) <= seen["WorkerLost"]  # whoever lives keeps its trial, though its coordinator is another
+    assert resumed[0] < 90
     rows = search.tables.rows()
     assert [row.number for row in rows] == list(range(6))
     assert {(row.state, row.epochs) for row in rows} == {("complete", 3)}
@@ -109,7 +115,7 @@ def test_a_machine_with_other_versions_or_data_ends_the_search_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if this machine, not that of the workers, were another one. Nothing is lost: the same study goes on."""
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:
         with monkeypatch.context() as patch:
             patch.setattr(ray_engine, "versions", lambda: "nas-budget 0.0.1")
@@ -127,6 +133,17 @@ def test_a_machine_with_other_versions_or_data_ends_the_search_in_a_line(
     finally:
         ray.shutdown()
     assert [(row.number, row.state) for row in search.tables.rows()] == [(n, "complete") for n in range(6)]
+
+
+def test_without_an_address_the_cluster_of_others_on_this_machine_is_left_alone() -> None:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        with _connected(None) as ours:
+            assert ours.get_runtime_context().gcs_address != cluster.address
+        with _connected(cluster.address) as ours:
+            assert ours.get_runtime_context().gcs_address == cluster.address
+    finally:
+        cluster.shutdown()
 
 
 def test_why_workers_are_lost_is_said_in_a_sentence() -> None:
