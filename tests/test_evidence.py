@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 
 from nas_budget import ResNetSpec, cost
+from tests import postgres
 from tests.conftest import Ran, script
 from tests.report.browsing import CHROMIUM
 
@@ -323,6 +324,36 @@ def test_a_step_that_is_stopped_resumes_on_another_machine(
 def test_every_benchmark_finds_what_it_imports() -> None:
     names = ", ".join(sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py")))
     subprocess.run([sys.executable, "-c", f"import {names}"], cwd=ROOT / "benchmarks", check=True)
+
+
+def measured(program: str, *given: str) -> list[list[str]]:
+    """The rows of the table that a benchmark prints."""
+    command = [sys.executable, ROOT / "benchmarks" / program, *given]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    lines = [line for line in ran.stdout.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+@pytest.mark.slow
+def test_a_study_of_twenty_thousand_trials_would_be_joined_in_seconds() -> None:
+    """Once it took 20 ms of the processor a trial."""
+    rows = {row[0]: row for row in measured("scale.py", "join", "1000")}
+    assert {*rows} == {"journal", "sqlite"}
+    assert all(float(row[5]) < 2 for row in rows.values()), rows
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_sixteen_workers_on_two_cores_train_most_of_their_time() -> None:
+    """A size that fits in the tests; `docs/benchmarks.md` has more workers. Both servers are started for it."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    if not postgres.programs():
+        pytest.skip("there is no PostgreSQL")
+    rows = measured("utilisation.py", "postgres", "ray", "--workers", "16", "--trial", "4", "--window", "12")
+    assert [row[0] for row in rows] == ["postgres", "ray"]
+    for _, _, utilisation, _, _, _, twice in rows:
+        assert (float(utilisation) > 70, int(twice)) == (True, 0), rows
 
 
 def test_benchmarks_wait_for_their_own_gpu_and_give_a_slow_one_time(monkeypatch: pytest.MonkeyPatch) -> None:
