@@ -92,7 +92,7 @@ def test_no_trial_is_lost_with_a_node_or_with_the_coordinator(tmp_path: Path) ->
         cluster.shutdown()
     assert seen["WorkerLost"] >= 1  # another may be placed on the node before Ray knows that it is gone
     assert 1 <= len(resumed) <= seen["WorkerLost"]  # whoever lives keeps its trial, though its coordinator is another
-    assert resumed[0] < 90
+    assert max(resumed) < 90
     rows = search.tables.rows()
     assert [row.number for row in rows] == list(range(6))
     assert {(row.state, row.epochs) for row in rows} == {("complete", 3)}
