@@ -198,6 +198,49 @@ def test_the_trials_of_a_dead_host_are_taken_over_after_their_leases_and_the_stu
     assert len(dead) == 4
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Killing(Sleeper):
+    """Trains so many epochs by waiting, and is killed."""
+
+    def __init__(self, n_epochs: int) -> None:
+        super().__init__()
+        self.n_epochs = n_epochs
+
+    def epochs(self, n: int) -> Iterator[EpochResult]:
+        yield from super().epochs(self.n_epochs)
+        raise Killed
+
+
+def test_the_ledger_counts_what_was_lost_on_another_machine(dataset: Dataset, tmp_path: Path) -> None:
+    """Files of the trial are there alone. The second attempt is over before its first epoch, and counts nothing."""
+    for n_epochs in 2, 0, 1:
+        gone = searching(dataset, tmp_path, f"gone {n_epochs}", 1)
+        gone.trainer = Killing(n_epochs)
+        with pytest.raises(Killed):
+            list(gone.events())
+    survivor = searching(dataset, tmp_path, "survivor", 1)
+    list(survivor.events())
+    assert [row.state for row in survivor.tables.rows()] == ["complete"]
+    assert survivor.tables.ledger().repeated == 2 + 1  # `Sleeper` calls each epoch a second
+
+
+def test_a_trial_that_was_lost_after_its_last_epoch_keeps_its_seconds_elsewhere(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    gone = searching(dataset, tmp_path, "gone", 1)
+    gone.trainer = Killing(3)
+    events = gone.events()
+    assert [isinstance(next(events), TrialEpoch) for _ in range(4)] == [False, True, True, True]
+    events.close()
+    survivor = searching(dataset, tmp_path, "survivor", 1)
+    list(survivor.events())
+    assert [row.state for row in survivor.tables.rows()] == ["complete"]
+    assert survivor.tables.ledger().complete == 3
+
+
 def test_who_was_away_and_lost_its_trial_goes_on_with_another_one_quietly(dataset: Dataset, tmp_path: Path) -> None:
     slow = searching(dataset, tmp_path, "slow", 3)
     seen: list[Event] = []

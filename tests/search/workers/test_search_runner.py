@@ -187,7 +187,7 @@ def test_a_full_disk_ends_the_search_and_not_the_trial(
         raise OSError(errno.ENOSPC, "No space left on device", "epochs.jsonl")
 
     with monkeypatch.context() as patch, pytest.raises(StorageError, match="cannot be written .No space left"):
-        patch.setattr(trial_runner, "_line", full)
+        patch.setattr(trial_runner, "epoch_line", full)
         list(make(dataset, tmp_path).events())
     search = make(dataset, tmp_path)
     list(search.events())
@@ -216,7 +216,7 @@ def test_trials_of_others_in_the_study_are_left_alone(dataset: Dataset, tmp_path
 def test_a_storage_that_fails_ends_the_search_and_not_the_trial(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def locked(*_: Any) -> None:
+    def locked(*_: Any, **__: Any) -> None:
         raise sqlalchemy.exc.OperationalError("statement", {}, Exception("database is locked"))
 
     with monkeypatch.context() as patch, pytest.raises(StorageError, match="cannot be used: database is locked"):
