@@ -193,7 +193,7 @@ class StoredTrials(Scheduler):
     def on_start(self, trial: Assignment, latency_s: float | None, repeated_s: float = 0.0) -> None:
         """Note the latency, and what is repeated."""
         self.losses[trial.number], self.epochs[trial.number] = [], []
-        noted: dict[str, Any] = {"epochs": []} if self.is_shared else {}  # those of an earlier attempt are counted below
+        noted: dict[str, Any] = {"epochs": []} if self.is_shared else {}  # those before are counted below
         self.store.note(trial.number, latency_s=latency_s, **noted)
         if repeated_s:
             self.store.note_repeated(trial.number, repeated_s)
