@@ -23,7 +23,7 @@ from nas_budget.search.config.resolve import resolve, space_in
 from nas_budget.search.config.sections import absolute_place
 from nas_budget.search.config.settings import StudyConfig, study_name
 from nas_budget.search.config.study_file import read_study_file
-from nas_budget.search.storage.storage import lack_of_connections, recorded_attributes, recorded_study
+from nas_budget.search.storage.storage import recorded_attributes, recorded_study, strained_by
 from nas_budget.search.storage.tables import versions
 from nas_budget.search.workers.apart import apart
 from nas_budget.search.workers.search_runner import Search, Workers, visible_gpus
@@ -271,7 +271,7 @@ def open_search(
         timing = Timing(device, precision, 1 if threads == "auto" else threads)
         latencies = (partial(apart, measured_table) if is_apart else measured_table)(space, sections["budget"], timing)
     settings = resolve(name, sections, device, dataset, recorded, measure, latencies)
-    if note := lack_of_connections(settings.storage, settings.workers):
+    for note in strained_by(settings.storage, settings.workers):
         on_message(f"NOTE: {note}")
     home = torch.device("cpu") if device.type == "cuda" and settings.workers > 1 else device
     images = split_images(dataset, home, settings.n_train, settings.n_validation)
@@ -326,7 +326,7 @@ def join_search(
         resolve(name, sections, found.device, dataset, recorded)
     place = absolute_place(checkpoints) or settings.checkpoints
     settings = replace(settings, device=device, workers=workers, checkpoints=place)
-    if note := lack_of_connections(storage, workers):
+    for note in strained_by(storage, workers):
         on_message(f"NOTE: {note}")
     home = torch.device("cpu") if is_apart else found.device
     images = split_images(dataset, home, settings.n_train, settings.n_validation)

@@ -36,13 +36,18 @@ def processes(actor: str) -> list[psutil.Process]:
     return [p for p in psutil.Process().children(recursive=True) if actor in " ".join(p.cmdline())]
 
 
-def test_a_search_ends_with_every_trial_though_a_worker_is_killed(tmp_path: Path) -> None:
-    search, seen = searching(tmp_path, RayWorkers(2, cpus=0.5)), Counter[str]()
+def test_a_search_ends_with_every_trial_though_a_worker_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_engine, "MEASURED_WORKERS", 1)
+    told: list[str] = []
+    search, seen = searching(tmp_path, RayWorkers(2, cpus=0.5, on_message=told.append)), Counter[str]()
     for event in search.events():
         if isinstance(event, TrialEpoch) and not seen["TrialEpoch"]:
             os.kill(processes("WorkerActor")[0].pid, signal.SIGKILL)
         seen[type(event).__name__] += 1
     assert seen[WorkerLost.__name__] == 1
+    assert told[0].startswith("NOTE: 2 workers ask one coordinator; measured are 1")
     rows = search.tables.rows()
     assert [row.number for row in rows] == list(range(6))
     assert {row.state for row in rows} == {"complete"}

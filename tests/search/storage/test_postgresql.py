@@ -25,7 +25,7 @@ from nas_budget.search.open_study import join_search, open_search
 from nas_budget.search.storage import leases
 from nas_budget.search.storage.optuna_adapter import PatientStorage, quiet_optuna
 from nas_budget.search.storage.patience import Patience
-from nas_budget.search.storage.storage import lack_of_connections, open_study
+from nas_budget.search.storage.storage import MEASURED_WORKERS, open_study, strained_by
 from nas_budget.search.storage.tables import versions
 from nas_budget.search.storage.trial_store import TrialStore
 from nas_budget.search.storage.url import trouble
@@ -113,9 +113,18 @@ def test_a_server_without_a_free_connection_is_told_with_what_to_raise(url: str)
 
 
 def test_a_server_that_is_almost_full_is_told_before(url: str) -> None:
-    assert lack_of_connections(url, 8) == ""
-    assert re.search(r"allows 97 connections, \d+ are open.*raise max_connections", lack_of_connections(url, 60))
-    assert lack_of_connections("journal", 60) == lack_of_connections("sqlite:///trials.db", 60) == ""
+    assert [*strained_by(url, 8)] == []
+    full, many = strained_by(url, 60)
+    assert re.search(r"allows 97 connections, \d+ are open.*raise max_connections", full)
+    assert re.match(r"about 6\d workers will use this database; measured are 32, which trained 96% of their time", many)
+    assert [*strained_by("journal", 60)] == [*strained_by("sqlite:///trials.db", 60)] == []
+
+
+def test_more_workers_than_were_measured_are_told_what_was(url: str) -> None:
+    n_here = [*strained_by(url, MEASURED_WORKERS - 8)]
+    assert n_here == []
+    (many,) = strained_by(url, MEASURED_WORKERS + 1)
+    assert many.endswith("if trials are as short, use --engine ray")
 
 
 def test_the_trials_of_a_dead_host_are_taken_over_after_their_leases(
