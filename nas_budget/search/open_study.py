@@ -255,7 +255,7 @@ def open_search(
             f"NOTE: study {name} was trained with {made_with}, and here is {versions()}; each trial says with which"
         )
     wanted = sections["data"]["name"]
-    if wanted == "auto" and recorded:
+    if recorded and wanted in ("auto", recorded["data"]["name"]):
         known = recorded["data"]
         dataset = open_recorded(known["name"], known.get("place", ""), data_dir, on_message, on_share)
     else:

@@ -13,10 +13,10 @@ from nas_budget.arch.budget import Budget
 from nas_budget.arch.latency import LatencyModel
 from nas_budget.arch.spec import spec_from_dict, spec_from_json
 from nas_budget.cli.console.costs import print_verdict
-from nas_budget.cli.console.output import command, commands, field, line_width, out, out_json, show, table
+from nas_budget.cli.console.output import command, commands, field, line_width, log, out, out_json, show, table
 from nas_budget.cli.console.text_plot import Point, characters, plot
 from nas_budget.cli.console.workers import print_workers
-from nas_budget.errors import QuantityError
+from nas_budget.errors import QuantityError, TableError
 from nas_budget.records.finalists import FinalistSummary, read_finalists, summarize_finalists
 from nas_budget.records.formatting import percent, percent_with_interval, width_in_words
 from nas_budget.records.paths import BEST_SPEC, FINALISTS_TABLE, STUDY_SETTINGS, TRIALS_TABLE, WORKERS_TABLE
@@ -25,7 +25,7 @@ from nas_budget.records.statistics import half_width
 from nas_budget.records.time_ledger import TimeLedger, ledger
 from nas_budget.records.training_run import read_result
 from nas_budget.records.trials import STATES, TrialRecord, best_of, pareto_front_of, proposed_of, read_trials
-from nas_budget.records.workers import read_workers
+from nas_budget.records.workers import WorkerRecord, read_workers
 from nas_budget.untrusted import read_json, read_text
 
 INDENT = 7
@@ -42,7 +42,7 @@ def show_study(folder: Path, as_json: bool, named: Sequence[str] = ()) -> None:
     records = read_trials(folder) if (folder / TRIALS_TABLE).exists() else []
     runs = read_finalists(folder / FINALISTS_TABLE)
     ranked = summarize_finalists(runs)
-    workers = read_workers(folder / WORKERS_TABLE)
+    workers = _workers_in(folder)
     spent = ledger(records, sum(run.seconds for run in runs), sum(run.repeated_seconds for run in runs))
     if as_json:
         about = _json(folder, records, ranked, spent) | {"workers": [asdict(worker) for worker in workers]}
@@ -65,6 +65,15 @@ def show_study(folder: Path, as_json: bool, named: Sequence[str] = ()) -> None:
     out("")
     field("time", spent.in_words(), INDENT)
     commands(_next(folder, best, named), INDENT)
+
+
+def _workers_in(folder: Path) -> list[WorkerRecord]:
+    """The workers of a study; none where their table is damaged, which is said."""
+    try:
+        return read_workers(folder / WORKERS_TABLE)
+    except TableError as error:
+        log(f"{error}; a search that resumes writes it anew")
+        return []
 
 
 def _print_best(folder: Path, best: TrialRecord, ranked: Sequence[FinalistSummary]) -> None:

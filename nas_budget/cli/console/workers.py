@@ -27,7 +27,7 @@ def print_workers(workers: Sequence[WorkerRecord]) -> None:
     ]  # fmt: skip
     show(table(("id", "host", "no.", "under way", "heard of", "ended", "device"), rows, left=(0, 1, 3, 6)))
     if len(workers) > MOST_ROWS:
-        out(f"and {len(workers) - MOST_ROWS} more, in workers.csv and with --json")
+        out(f"and {len(workers) - MOST_ROWS} more, which --json lists")
 
 
 def _now(worker: WorkerRecord) -> str:

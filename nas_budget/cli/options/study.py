@@ -175,8 +175,8 @@ OPTIONS = {
         variable=STORAGE,
     ),
     "checkpoints": Key(
-        "search.checkpoints", "With a database: a shared folder, or s3://..., for checkpoints.", SEARCH, "none shared",
-        parse=str,
+        "search.checkpoints", "With a database: a shared folder, or s3://..., for checkpoints.", SEARCH,
+        "that of the study", parse=str,
     ),
     "data": Key("data.name", f"{', '.join(DATA)} or a path: images by class, .npz, CSV.", TRAINING, "auto", DATA),
     "images": Key("data.images", "Images to train on, or all.", TRAINING, "by time"),

@@ -10,7 +10,7 @@ from typing import Any
 from plotly.offline import get_plotlyjs
 
 from nas_budget.cli.serve.server import THIS_MACHINE, serve
-from nas_budget.errors import NasBudgetError, NoTrialsError, StorageError, UsageError
+from nas_budget.errors import NasBudgetError, NoTrialsError, UsageError
 from nas_budget.records.paths import FINALISTS_TABLE, trials_table
 from nas_budget.report.pages.study import page
 from nas_budget.report.pages.templates import render
@@ -76,7 +76,7 @@ class LivePage:
             with self.lock:
                 for look in self.looks:
                     look()
-        except StorageError as error:
+        except NasBudgetError as error:
             return str(error)
         return ""
 

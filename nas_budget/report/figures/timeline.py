@@ -89,7 +89,7 @@ def timeline_figure(
     lay_out(figure, height=130 + 40 * len(rows), hovermode="closest", barmode="overlay", margin=MARGIN)
     if pauses:  # their lengths stand between the legend and the bars
         figure.update_layout(legend_y=1.0 + 24 / (30 + 40 * len(rows)), margin_t=76, height=150 + 40 * len(rows))
-    figure.update_xaxes(title_text=f"{words} since the first trial began{', pauses cut' if pauses else ''}")
+    figure.update_xaxes(title_text=f"{words} since the start{', pauses cut' if pauses else ''}")
     figure.update_yaxes(automargin=True, showgrid=False, type="category", categoryorder="array")
     return figure.update_yaxes(categoryarray=rows[::-1], range=[-0.5, len(rows) - 0.5])
 

@@ -232,7 +232,7 @@ class _Round:
         self.failure: NasBudgetError | None = None
 
     def events(self) -> Iterator[Event]:
-        if self.n_workers > MEASURED_WORKERS:
+        if self.n_workers > MEASURED_WORKERS and self.part.level == 0:
             self.about.on_message(
                 f"NOTE: {self.n_workers} workers ask one coordinator; measured are {MEASURED_WORKERS}, which trained "
                 "97% of their time with trials of thirty seconds"

@@ -31,7 +31,7 @@ from nas_budget.train.modules.family import family_space
 from nas_budget.train.optim.recipe import RECIPES, Recipe
 from nas_budget.untrusted import read_json, read_text
 
-LATER: dict[str, Any] = {"checkpoints": ""}
+LATER: dict[str, Any] = {"checkpoints": "none"}
 """Keys of `[search]` that studies recorded before did not have."""
 REFERENCE: dict[str, Any] = {"channels": (32, 64, 96, 128, 185)}
 """The reference paper's network, but for its images."""
@@ -107,10 +107,6 @@ def build_config(
         "finalist_epochs": epochs if search["finalist_epochs"] == "auto" else search["finalist_epochs"],
         "queue": _queue(search["queue"], images, space, budget, search["proxy"]),
     }
-    if resolved["checkpoints"] and storage == "journal":
-        raise UsageError(
-            "search.checkpoints: is for workers of several machines in a database; in a run folder trials resume anyway"
-        )
     return StudyConfig(
         name=name,
         budget=budget,

@@ -110,6 +110,7 @@ def resolve(
         if full["search"]["graph"] is True and device.type != "cuda":
             raise UsageError(f"search.graph: needs a CUDA GPU; the device is {describe_device(device)}; leave it out")
         full["search"]["precision"] = choose_precision(full["search"]["precision"], device)
+        full["search"]["checkpoints"] = _checkpoints(full["search"]["checkpoints"], storage, recorded)
         if "auto" not in (proxy := full["search"]["proxy"], ladder := full["search"]["ladder"]):
             check_ladder(proxy, ladder)
         usual = TimeModel.usual(device.type)
@@ -123,6 +124,21 @@ def resolve(
             f"resume it with those, or start another study with --name {next_name(name)}"
         )
     return config
+
+
+def _checkpoints(asked: str, storage: str, recorded: Mapping[str, Any] | None) -> str:
+    """Where checkpoints go that other machines find: as asked, or as the study recorded it.
+
+    Raises:
+        UsageError: The study is in a run folder.
+    """
+    if asked == "auto":
+        return str((recorded or {}).get("search", {}).get("checkpoints", "none"))
+    if asked != "none" and storage == "journal":
+        raise UsageError(
+            "search.checkpoints: is for machines that share a database; in a run folder trials resume anyway"
+        )
+    return asked
 
 
 def space_in(sections: Sections, dataset: Dataset) -> AnySpace:

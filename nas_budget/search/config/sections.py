@@ -91,7 +91,8 @@ def absolute_place(place: str) -> str:
         >>> absolute_place("s3://bucket/checkpoints")
         's3://bucket/checkpoints'
     """
-    return place if not place or "://" in place else str(Path(place).expanduser().absolute())
+    is_word = place in ("", "auto", "none")
+    return place if is_word or "://" in place else str(Path(place).expanduser().absolute())
 
 
 Factor = Annotated[Annotated[float, Field(gt=0, le=1)] | Auto, BeforeValidator(_factor)]
@@ -167,8 +168,8 @@ class SearchSection(BaseModel):
     """Whether a GPU replays training steps from a CUDA graph; auto: where that is faster."""
     storage: str = "journal"
     """Where the study is kept: a journal in the run folder, or the URL of a database."""
-    checkpoints: Annotated[str, AfterValidator(absolute_place)] = ""
-    """With a database: a folder that all machines share, or an address as s3://..., for checkpoints of trials."""
+    checkpoints: Annotated[str, AfterValidator(absolute_place)] = "auto"
+    """With a database: a folder that all machines share, or s3://..., for checkpoints; auto: as the study has it."""
     queue: list[dict[str, Any]] | Auto = "auto"
     """Networks to train first; auto: the reference network, if it fits and the space holds it."""
 

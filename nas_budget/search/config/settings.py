@@ -73,7 +73,7 @@ class StudyConfig:
         threads: Threads of a training on a CPU.
         graph: Whether training steps are replayed from a CUDA graph; "auto": on a CUDA device, where that is faster.
         queue: Networks to train before any is proposed.
-        checkpoints: Where checkpoints go that workers of other machines find; empty for the run folder alone.
+        checkpoints: Where checkpoints go that workers of other machines find; None for the run folder alone.
         storage: "journal", or the URL of a database; it may hold a password and is never recorded.
         chosen: Keys, as "section.key", whose values the device decided.
 
@@ -125,7 +125,7 @@ class StudyConfig:
     threads: int
     graph: bool | Literal["auto"]
     queue: tuple[AnySpec, ...]
-    checkpoints: str = field(default="", compare=False)
+    checkpoints: str | None = field(default=None, compare=False)
     storage: str = field(default="journal", compare=False)
     chosen: tuple[str, ...] = field(default=(), compare=False)
 

@@ -113,12 +113,16 @@ class StudyTables:
         return best.spec if best else None
 
     def workers(self) -> list[WorkerRecord]:
-        """What each worker trained and trains; none where one has trained all."""
+        """What each worker trained and trains; none of a run folder where one has trained all."""
         with clear_errors(self.settings.storage):
             trials = [*filter(is_ours, self.study.get_trials(deepcopy=False))]
             again = self.finalists_study.get_trials(deepcopy=False) if self.finalists_study else []
         names = {trial.user_attrs.get(WORKER) for trial in (*trials, *again)}
-        return worker_rows([*trials, *filter(is_ours, again)], self._last_epoch) if len(names) > 1 else []
+        is_shared = self.settings.storage != "journal"
+        if len(names) < 2 and not is_shared:
+            return []
+        rows = worker_rows([*trials, *filter(is_ours, again)], self._last_epoch)
+        return rows if len(rows) > 1 or is_shared else []
 
     def _last_epoch(self, trial: FrozenTrial) -> str:
         """When the folder of a running trial was told of an epoch, in UTC; empty where it lies elsewhere."""
@@ -156,6 +160,8 @@ class StudyTables:
         start = time.monotonic()
         if workers := self.workers():
             write_workers(self.folder / WORKERS_TABLE, workers)
+        else:
+            (self.folder / WORKERS_TABLE).unlink(missing_ok=True)
         now = time.monotonic()
         self.next_workers = now + max(WORKERS_S, TABLE_SHARE * (now - start))
 

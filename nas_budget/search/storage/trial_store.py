@@ -19,6 +19,7 @@ from nas_budget.search.pruners.factory import explain_pruning
 from nas_budget.search.pruners.front import loss_key
 from nas_budget.search.storage.leases import Leases
 from nas_budget.search.storage.optuna_adapter import (
+    BEAT,
     WORKER,
     change,
     create_running_trial,
@@ -116,8 +117,9 @@ class TrialStore:
 
     def resume(self, lost: FrozenTrial) -> bool:
         """Make a lost trial this worker's; whether it is: another worker may have been faster."""
+        known = {"resumed": True, **({BEAT: ""} if self.leases else {})}  # what is heard from now on is of this worker
         live = live_trial(self.study, lost)
-        if live.user_attrs[WORKER] != lost.user_attrs[WORKER] or not change(live, {**self.about, "resumed": True}):
+        if live.user_attrs[WORKER] != lost.user_attrs[WORKER] or not change(live, self.about | known):
             return False
         self._hold(live, frozen_trial(live))  # what its worker reported since the last look too
         return True

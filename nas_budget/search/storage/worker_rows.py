@@ -26,7 +26,9 @@ class _Worker:
 
     @property
     def began(self) -> datetime:
-        return min(_moment(trial.datetime_start) for trial in self.trials)
+        """When its first trial began. One that it resumed began long before, elsewhere: of such alone nobody knows."""
+        own = [_moment(trial.datetime_start) for trial in self.trials if not trial.user_attrs.get("resumed")]
+        return min(own, default=datetime.max.replace(tzinfo=UTC))
 
     @property
     def ended(self) -> datetime | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nas_budget.search.config.settings import StudyConfig
+from nas_budget.search.storage.checkpoint_place import CheckpointPlace
 from nas_budget.search.storage.storage import FINALISTS_STUDY, open_study
 from nas_budget.search.storage.tables import finalists, versions
 from nas_budget.search.workers.finalist_scheduler import FinalistScheduler
@@ -26,6 +27,7 @@ class SearchPart:
         folder: Of the run.
         deadline: From which no trial begins; None for no limit.
         level: Level of the ladder, 0 for new trials; None trains the finalists.
+        place: Where checkpoints go that workers of other machines find; None for the run folder alone.
         session: Of the search; no other search has it.
     """
 
@@ -33,6 +35,7 @@ class SearchPart:
     folder: Path
     deadline: Deadline | None
     level: int | None
+    place: CheckpointPlace | None = None
     session: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def worker(self, index: int) -> str:

@@ -134,6 +134,7 @@ class StoredTrials(Scheduler):
     Attributes:
         should_stop: Ends a wait for other workers.
         fetch: Gets what other machines kept of a lost trial into its folder.
+        drop: Removes what was kept of a trial, by its folder.
     """
 
     def __init__(
@@ -151,6 +152,7 @@ class StoredTrials(Scheduler):
         self.level = 0
         self.should_stop: Callable[[], bool] = lambda: False
         self.fetch: Callable[[Path], None] = lambda _: None
+        self.drop: Callable[[Path], None] = lambda _: None
 
     def suggest(self) -> Assignment | NoMoreTrials:
         """The next trial: one that was lost, or a new one.
@@ -164,10 +166,12 @@ class StoredTrials(Scheduler):
         while True:
             with self.lock:
                 self.look()
-                if lost := self._resume_lost():
-                    return self._resumed(lost)
-                found = self._new_trial()
-                left = self._under_way(self.level) if self.is_shared else []
+                lost = self._resume_lost()
+                found = self._resumed(lost) if lost else self._new_trial()
+                left = self._under_way(self.level) if self.is_shared and not lost else []
+            if lost:
+                self._fetch(lost)
+                return found
             hosts = {trial.user_attrs.get("host", "") for trial in left}
             if not hosts or isinstance(found, Assignment) or (self.deadline and self.deadline.reason()):
                 return found
@@ -224,7 +228,6 @@ class StoredTrials(Scheduler):
     def adopt(self, running: FrozenTrial) -> None:
         """Go on with a running trial that another process scheduled."""
         self.store.adopt(running)
-        self.epochs[running.number] = running.user_attrs.get("epochs", [])
         self.losses[running.number] = [epoch.train_loss for epoch in epochs_in(self.folder / str(running.number))]
 
     def look(self) -> None:
@@ -239,17 +242,24 @@ class StoredTrials(Scheduler):
             if not self.store.resume(lost):
                 self.look()  # it is another worker's now
                 continue
-            lost, folder = self.store.get(lost.number), self.folder / str(lost.number)
-            self.fetch(folder)
-            _write_noted_epochs(lost, folder)
+            lost = self.store.get(lost.number)
             if not was_done(lost):
                 return lost
+            folder = self._fetch(lost)
             epochs = epochs_in(folder)
             losses = [epoch.train_loss for epoch in epochs]
             self.store.finish(lost.number, TrialState.COMPLETE, sum(e.seconds for e in epochs), train_losses=losses)
             drop_checkpoint(folder)
+            self.drop(folder)
             self.look()
         return None
+
+    def _fetch(self, lost: FrozenTrial) -> Path:
+        """The folder of a lost trial, with what other machines kept of it."""
+        folder = self.folder / str(lost.number)
+        self.fetch(folder)
+        _write_noted_epochs(lost, folder)
+        return folder
 
 
 class TrialsOfStudy(StoredTrials):

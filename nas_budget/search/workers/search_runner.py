@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Callable, Collection, Generator, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -20,7 +21,7 @@ from nas_budget.records.formatting import seconds_in_words
 from nas_budget.records.paths import FINALIST_FOLDERS, TRIAL_CHECKPOINT, TRIAL_FOLDERS
 from nas_budget.search.config.proxy import BASE_SHARE
 from nas_budget.search.config.settings import StudyConfig, write_config
-from nas_budget.search.storage.checkpoint_place import CheckpointPlace
+from nas_budget.search.storage.checkpoint_place import CheckpointPlace, open_place
 from nas_budget.search.storage.optuna_adapter import clear_errors, quiet_optuna
 from nas_budget.search.storage.storage import only_runner, open_study
 from nas_budget.search.storage.tables import StudyTables, row_of, versions
@@ -84,16 +85,10 @@ def events_of(
     """The events of a part of a search as the worker of this index trains it."""
     with clear_errors(part.settings.storage):
         scheduler = part.scheduler({"device": trainer.device, "worker_index": index}, should_stop)
-        place = place_of(part.settings)
         try:
-            yield from run_trials(SharedCheckpoints(scheduler, place) if place else scheduler, trainer)
+            yield from run_trials(SharedCheckpoints(scheduler, part.place) if part.place else scheduler, trainer)
         finally:
             scheduler.store.release()
-
-
-def place_of(settings: StudyConfig) -> CheckpointPlace | None:
-    """Where checkpoints go that workers of other machines find; None for the run folder alone."""
-    return CheckpointPlace(settings.checkpoints, settings.name) if settings.checkpoints else None
 
 
 class Workers(Protocol):
@@ -158,9 +153,10 @@ class Search:
         self.is_spoiled = False
         self.study: Study = open_study(settings, folder, versions(), should_stop=should_stop, joins=joins)
         self.tables = StudyTables(settings, self.study, folder, versions(), should_stop, joins=joins)
-        self.place = place_of(settings)
-        if self.place:
-            self.place.begin(self.study, joins)
+        self.place: CheckpointPlace | None = None
+        if settings.checkpoints:
+            with clear_errors(settings.storage):
+                self.place = open_place(settings.checkpoints, self.study, joins)
 
     def events(self) -> Generator[Event, None, None]:
         """Run trials until the asked number is complete or pruned or a stop rule holds, the ladder, then the finalists.
@@ -176,8 +172,10 @@ class Search:
         told = set[str]()
         try:
             with nullcontext() if self.joins else self._run_folder(), clear_errors(self.settings.storage):
+                session = uuid.uuid4().hex
                 for level, deadline in self._parts():
-                    yield from self._events_of(SearchPart(self.settings, self.folder, deadline, level), told)
+                    part = SearchPart(self.settings, self.folder, deadline, level, self.place, session)
+                    yield from self._events_of(part, told)
         except StorageError:
             if self.should_stop():
                 raise StoppedError("stopped while the storage did not answer") from None
@@ -267,6 +265,9 @@ class Search:
         if not ended:
             return None
         drop_checkpoint(folder)
+        if self.place:
+            with suppress(StorageError):  # what is left there is dropped when a search starts
+                self.place.drop(f"{folders}/{lost.trial}")
         if lost.finalist:
             return FinalistFinished(ended.number, ended.user_attrs["of"], None, ended.user_attrs["reason"])
         return TrialFinished(row_of(ended, self.settings))

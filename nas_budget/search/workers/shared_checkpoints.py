@@ -1,11 +1,10 @@
-"""`SharedCheckpoints`: a scheduler whose trials go on at their checkpoints on any machine."""
+"""`SharedCheckpoints`: a scheduler whose trials go on at their checkpoints on other machines of the same kind."""
 
 from __future__ import annotations
 
 import logging
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from nas_budget.errors import StorageError
 from nas_budget.records.atomic_write import write_whole
@@ -16,6 +15,7 @@ from nas_budget.search.workers.events import Event
 from nas_budget.search.workers.scheduler import Assignment, Decision, NoMoreTrials, StoredTrials, epochs_in
 from nas_budget.train.engine.checkpoint import SHARE
 
+COPIED = (TRIAL_EPOCHS, TRIAL_CHECKPOINT)
 logger = logging.getLogger(__name__)
 
 
@@ -34,7 +34,7 @@ class SharedCheckpoints:
         self.next_copy = 0.0
         self.copied: tuple[Path, int] | None = None
         self.can_copy = True
-        scheduler.fetch = self._fetch
+        scheduler.fetch, scheduler.drop = self._fetch, self._drop
 
     def suggest(self) -> Assignment | NoMoreTrials:
         """As the scheduler has it."""
@@ -47,9 +47,9 @@ class SharedCheckpoints:
     def on_epoch(self, trial: Assignment, result: EpochResult) -> Decision:
         """As the scheduler has it; the checkpoint of the epoch before is copied."""
         decision = self.scheduler.on_epoch(trial, result)
-        checkpoint = trial.folder / TRIAL_CHECKPOINT
-        if decision.goes_on and time.monotonic() >= self.next_copy and checkpoint.exists():
-            self._copy(checkpoint)
+        is_last = result.epoch == trial.candidate.recipe.epochs
+        if decision.goes_on and not is_last and time.monotonic() >= self.next_copy:
+            self._copy(trial.folder)
         return decision
 
     def on_rung(self, trial: Assignment, epoch: int) -> Decision:
@@ -59,20 +59,16 @@ class SharedCheckpoints:
     def on_finished(self, trial: Assignment, outcome: Decision, seconds: float) -> Event:
         """As the scheduler has it; the copies are removed."""
         event = self.scheduler.on_finished(trial, outcome, seconds)
-        try:
-            self.place.drop(_name(trial.folder))
-        except StorageError as error:
-            logger.warning(f"{error}; what is left there can be removed")
+        self._drop(trial.folder)
         return event
 
-    def _copy(self, checkpoint: Path) -> None:
-        written = checkpoint, checkpoint.stat().st_mtime_ns
-        if written == self.copied:
+    def _copy(self, folder: Path) -> None:
+        written = _written(folder)
+        if written is None or written == self.copied:
             return
         start = time.monotonic()
         try:
-            files = {name: (checkpoint.parent / name).read_bytes() for name in (TRIAL_EPOCHS, TRIAL_CHECKPOINT)}
-            self.place.keep(_name(checkpoint.parent), files)
+            self.place.keep(_name(folder), {name: (folder / name).read_bytes() for name in COPIED})
             self.copied, self.can_copy = written, True
         except StorageError as error:
             if self.can_copy:
@@ -88,14 +84,24 @@ class SharedCheckpoints:
         except StorageError as error:
             logger.warning(f"{error}; a trial may start at its first epoch")
             return
-        with TemporaryDirectory() as fetched:
-            for name, content in files.items():
-                write_whole(Path(fetched) / name, content)
-            is_here = (folder / TRIAL_CHECKPOINT).exists()
-            if is_here and len(epochs_in(folder)) >= len(epochs_in(Path(fetched))):
-                return
+        n_kept = files.get(TRIAL_EPOCHS, b"").count(b"\n")
+        if _written(folder) and len(epochs_in(folder)) >= n_kept:
+            return
         for name, content in files.items():
             write_whole(folder / name, content)
+        self.copied = _written(folder)
+
+    def _drop(self, folder: Path) -> None:
+        try:
+            self.place.drop(_name(folder))
+        except StorageError as error:
+            logger.warning(f"{error}; what is left there can be removed")
+
+
+def _written(folder: Path) -> tuple[Path, int] | None:
+    """Which checkpoint a trial's folder holds; None where it holds none."""
+    checkpoint = folder / TRIAL_CHECKPOINT
+    return (folder, checkpoint.stat().st_mtime_ns) if checkpoint.exists() else None
 
 
 def _name(folder: Path) -> str:

@@ -108,8 +108,17 @@ def open_recorded(
         on_message: As `open_dataset` takes it.
         on_share: As `open_dataset` takes it.
     """
-    lies_there = place and Path(split_options(place)[0]).exists()
-    return replace(open_dataset(place if lies_there else name, folder, on_message, on_share), name=name)
+    if place and _is_there(Path(split_options(place)[0])):
+        return replace(open_dataset(place, folder, on_message, on_share), name=name)
+    return open_dataset(name, folder, on_message, on_share)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is such a path; none where one may not look, as in another user's home."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _open_path(

@@ -40,6 +40,7 @@ def test_a_study_is_shown_as_its_run_folder_is(run: Run, search: Search, tmp_pat
     there, ran = run("show", tmp_path / "there"), run("show", "s", "--storage", address)
     shown, commands = ran.out.split("next   ")
     assert shown == there.out.split("next   ")[0].replace("there: 4", "s: 4")
+    assert "workers: 1, of which 0 have a training under way" in shown  # of a database each is listed
     assert "nas-budget report s" in commands
     assert f"--storage {address}" in commands
     assert "train --study" not in commands  # there is no run folder to train from
@@ -97,6 +98,7 @@ def test_mistakes_are_one_line(run: Run, search: Search, address: str, arguments
 
 
 def test_a_database_that_is_not_there_is_one_line(run: Run, address: str) -> None:
+    pytest.importorskip("psycopg")
     assert run("show", "s", "--storage", "postgresql+psycopg://me@127.0.0.1:1/nas").refused(1, "cannot be used")
 
 

@@ -10,14 +10,16 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.study import Study
+from optuna.trial import TrialState
 
 from nas_budget.errors import StorageError, UsageError
-from nas_budget.search.storage.checkpoint_place import PROBE, CheckpointPlace
+from nas_budget.search.storage import checkpoint_place
+from nas_budget.search.storage.checkpoint_place import PROBE, CheckpointPlace, open_place
 
 
 @pytest.fixture
 def study() -> Study:
-    return optuna.create_study()
+    return optuna.create_study(study_name="s")
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -26,14 +28,17 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path / "shared") if request.param == "folder" else f"memory://{uuid.uuid4().hex}"
 
 
+def place_at(address: str, study: str = "s", text: str = "0123456789") -> CheckpointPlace:
+    return CheckpointPlace(address, study, text)
+
+
 def test_files_are_kept_replaced_and_dropped(address: str) -> None:
-    place = CheckpointPlace(address, "s")
+    place = place_at(address)
     assert place.kept("trials/3") == {}
     place.keep("trials/3", {"a.bin": b"1", "b.bin": b"2"})
     place.keep("trials/3", {"a.bin": b"3"})
     place.keep("trials/12", {"a.bin": b"4"})
-    assert CheckpointPlace(address, "s").kept("trials/3") == {"a.bin": b"3", "b.bin": b"2"}
-    assert CheckpointPlace(address, "another").kept("trials/3") == {}
+    assert place_at(address).kept("trials/3") == {"a.bin": b"3", "b.bin": b"2"}
     place.drop_others("trials", {"12"})
     assert (place.kept("trials/3"), place.kept("trials/12")) == ({}, {"a.bin": b"4"})
     place.drop_others("finalists", set())
@@ -42,31 +47,62 @@ def test_files_are_kept_replaced_and_dropped(address: str) -> None:
     assert place.kept("trials/12") == {}
 
 
-def test_who_names_a_place_leaves_a_probe_and_all_others_have_to_find_it(address: str, study: Study) -> None:
+def test_studies_of_one_name_do_not_touch_each_other(address: str) -> None:
+    """As those of two people who share a folder, each in a database of their own."""
+    one, other = (open_place(address, optuna.create_study(study_name="cifar10-5M"), joins=False) for _ in range(2))
+    one.keep("trials/3", {"a.bin": b"1"})
+    other.drop_others("trials", set())
+    assert other.kept("trials/3") == {}
+    assert one.kept("trials/3") == {"a.bin": b"1"}
+    assert one.is_the_one
+    assert other.is_the_one
+
+
+def test_who_names_a_place_leaves_a_probe_and_all_others_have_to_find_it(
+    address: str, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint_place, "SETTINGS_S", 0.2)
     with pytest.raises(UsageError, match="study s has none that are shared; give --checkpoints to its search first"):
-        CheckpointPlace(address, "s").begin(study, joins=True)
-    CheckpointPlace(address, "s").begin(study, joins=False)
+        open_place(address, study, joins=True)
+    open_place(address, study, joins=False)
     known = study.user_attrs[PROBE]
-    CheckpointPlace(address, "s").begin(study, joins=True)
-    CheckpointPlace(address, "s").begin(study, joins=False)  # the search resumes, or a second one joins
+    assert open_place(address, study, joins=True).text == known
+    assert open_place(address, study, joins=False).text == known  # the search resumes, or a second one joins
     assert study.user_attrs[PROBE] == known
 
 
+def train_elsewhere(study: Study) -> None:
+    """A trial is under way on another machine."""
+    study.add_trial(
+        optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"worker": "w", "host": "another"})
+    )  # fmt: skip
+
+
 def test_a_folder_that_is_not_shared_is_one_line(tmp_path: Path, study: Study) -> None:
-    CheckpointPlace(str(tmp_path / "here"), "s").begin(study, joins=False)
-    for other in "there", "here":
-        with pytest.raises(UsageError, match="is not the place that the other machines of study s use, or it was"):
-            CheckpointPlace(str(tmp_path / other), "s").begin(study, joins=True)
-        shutil.rmtree(tmp_path / "here", ignore_errors=True)
+    here, there = str(tmp_path / "here"), str(tmp_path / "there")
+    open_place(here, study, joins=False)
+    with pytest.raises(UsageError, match="there is not the place that the other machines of study s use, or it was"):
+        open_place(there, study, joins=True)
+    train_elsewhere(study)
+    with pytest.raises(UsageError, match="there is not the place"):
+        open_place(there, study, joins=False)  # a second search, beside the workers of the first
+    assert not (tmp_path / "there").exists()
+
+
+def test_a_place_that_was_emptied_is_used_again_once_nobody_else_trains(tmp_path: Path, study: Study) -> None:
+    here = str(tmp_path / "here")
+    text = open_place(here, study, joins=False).text
+    shutil.rmtree(tmp_path / "here")
     with pytest.raises(UsageError, match="is not the place"):
-        CheckpointPlace(str(tmp_path / "here"), "s").begin(study, joins=False)
-    CheckpointPlace(str(tmp_path / "new"), "s").begin(study, joins=False)  # the search may name another one
+        open_place(here, study, joins=True)
+    assert open_place(here, study, joins=False).text == text
+    assert open_place(here, study, joins=True).is_the_one
 
 
 def test_one_folder_may_have_another_path_on_another_machine(tmp_path: Path, study: Study) -> None:
-    CheckpointPlace(str(tmp_path / "here"), "s").begin(study, joins=False)
+    open_place(str(tmp_path / "here"), study, joins=False).keep("trials/3", {"a.bin": b"1"})
     (tmp_path / "mounted").symlink_to(tmp_path / "here")
-    CheckpointPlace(str(tmp_path / "mounted"), "s").begin(study, joins=True)
+    assert open_place(str(tmp_path / "mounted"), study, joins=True).kept("trials/3") == {"a.bin": b"1"}
 
 
 @pytest.mark.parametrize(
@@ -79,6 +115,6 @@ def test_a_place_that_cannot_be_used_is_one_line(study: Study, address: str, err
     if address.startswith("s3") and find_spec("s3fs"):
         pytest.skip("the driver is installed")
     with pytest.raises(error) as raised:
-        CheckpointPlace(address, "s").begin(study, joins=False)
+        open_place(address, study, joins=False)
     assert str(raised.value).startswith(f"checkpoints: {said}")
     assert "\n" not in str(raised.value)

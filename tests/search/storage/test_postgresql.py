@@ -114,16 +114,14 @@ def test_a_server_without_a_free_connection_is_told_with_what_to_raise(url: str)
 
 def test_a_server_that_is_almost_full_is_told_before(url: str) -> None:
     assert [*strained_by(url, 8)] == []
-    full, many = strained_by(url, 60)
+    (full,) = strained_by(url, 55)
     assert re.search(r"allows 97 connections, \d+ are open.*raise max_connections", full)
-    assert re.match(r"about 6\d workers will use this database; measured are 32, which trained 96% of their time", many)
-    assert [*strained_by("journal", 60)] == [*strained_by("sqlite:///trials.db", 60)] == []
+    assert [*strained_by("journal", 90)] == [*strained_by("sqlite:///trials.db", 90)] == []
 
 
 def test_more_workers_than_were_measured_are_told_what_was(url: str) -> None:
-    n_here = [*strained_by(url, MEASURED_WORKERS - 8)]
-    assert n_here == []
-    (many,) = strained_by(url, MEASURED_WORKERS + 1)
+    _full, many = strained_by(url, MEASURED_WORKERS + 1)
+    assert re.match(r"about 6\d workers will use this database; measured are 64, which trained 94% of their time", many)
     assert many.endswith("if trials are as short, use --engine ray")
 
 

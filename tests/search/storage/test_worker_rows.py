@@ -57,6 +57,16 @@ def test_who_takes_the_place_of_one_that_is_gone_goes_on_in_its_row() -> None:
     ]
 
 
+def test_who_resumes_a_trial_that_began_elsewhere_goes_on_in_the_row_of_its_own_place() -> None:
+    """The start of such a trial is that of its first attempt."""
+    old = [trial(0, "a0", 0, 50), trial(1, "a1", 0, 55, worker_index=1)]
+    resumed = trial(2, "b1", 50, 70, worker_index=1, resumed=True)
+    assert rows(*old, resumed, trial(3, "b1", 70, 80, worker_index=1)) == [
+        ("worker 0 on hive", "a0", "0", ""), ("worker 1 on hive", "b1", "1 2 3", "")
+    ]  # fmt: skip
+    assert rows(*old, resumed)[1] == ("worker 1 on hive", "b1", "1 2", "")
+
+
 def test_a_trial_that_was_given_back_is_nobodys() -> None:
     assert rows(trial(0, "", 0, None), trial(1, "a", 0, 9)) == [("worker 0 on hive", "a", "1", "")]
 

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from nas_budget.errors import UsageError
 from nas_budget.records.paths import TRIAL_CHECKPOINT
+from nas_budget.search.config.build import read_config
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.trial_store import release
 from nas_budget.search.workers import shared_checkpoints
@@ -85,7 +86,6 @@ def test_it_is_trained_as_it_would_have_been_on_one_machine(machine: Machine, tm
     moved = machine("second")
     assert [*moved.events()]
     (tmp_path / "trials.db").rename(tmp_path / "moved.db")
-    shutil.rmtree(tmp_path / "shared")
     alone = machine("first", search__storage=f"sqlite:///{tmp_path}/alone.db")
     assert [*alone.events()]
     values = [
@@ -97,12 +97,12 @@ def test_it_is_trained_as_it_would_have_been_on_one_machine(machine: Machine, tm
 
 def test_without_a_shared_place_it_starts_at_its_first_epoch(machine: Machine) -> None:
     """What the place is for."""
-    train_to(machine("first", search__checkpoints=""), 4)
-    events = [*machine("second", search__checkpoints="").events()]
+    train_to(machine("first", search__checkpoints="none"), 4)
+    events = [*machine("second", search__checkpoints="none").events()]
     assert epochs_of(events, 0) == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("place", ["", None])
+@pytest.mark.parametrize("place", ["none", None])
 def test_the_time_of_what_another_machine_trained_in_vain_is_counted(
     machine: Machine, tmp_path: Path, place: str | None
 ) -> None:
@@ -114,7 +114,7 @@ def test_the_time_of_what_another_machine_trained_in_vain_is_counted(
     second = machine("second", **changes)
     events = [*second.events()]
     in_vain = [epoch.seconds for epoch in trained if epoch.epoch in epochs_of(events, 0)]
-    assert len(in_vain) == (4 if place == "" else 1)
+    assert len(in_vain) == (4 if place == "none" else 1)
     assert second.study.trials[0].user_attrs["repeated_seconds"] == pytest.approx(sum(in_vain))
     assert second.study.trials[0].user_attrs["epochs"] == []  # they are kept while a trial is under way
 
@@ -158,13 +158,23 @@ def test_a_place_that_fails_ends_no_trial_and_is_said_once(
 
 def test_the_search_leaves_no_copies_of_trials_that_ended_elsewhere(machine: Machine, tmp_path: Path) -> None:
     train_to(machine("first"), 4)
-    lost = tmp_path / "shared" / "s" / "trials" / "7"
+    (kept,) = (tmp_path / "shared").iterdir()
+    lost = kept / "trials" / "7"
     lost.mkdir(parents=True)
     (lost / TRIAL_CHECKPOINT).write_bytes(b"of a trial that failed")
     assert [*machine("first").events()]
     assert not lost.exists()
 
 
+def test_a_study_that_resumes_keeps_its_place_and_its_settings_are_read_back(machine: Machine, tmp_path: Path) -> None:
+    """Also by what reads a run folder, which does not know where the study lies."""
+    first = machine("first")
+    assert [*first.events()]
+    assert read_config(tmp_path / "first").checkpoints == str(tmp_path / "shared")
+    assert machine("first", search__checkpoints="auto").settings.checkpoints == str(tmp_path / "shared")
+    assert machine("first", search__checkpoints="none").place is None
+
+
 def test_a_journal_has_no_use_for_it(dataset: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"search\.checkpoints: is for workers of several machines in a database"):
+    with pytest.raises(UsageError, match=r"search\.checkpoints: is for machines that share a database"):
         settings(dataset, tmp_path, search__checkpoints=str(tmp_path))

@@ -32,3 +32,20 @@ def test_images_are_found_where_they_lay_or_else_by_their_name(tmp_path: Path, m
     with pytest.raises(UsageError, match="'pets,size=8' is unknown"):
         opened(recorded.name, recorded.place)
     assert open_dataset("shapes").place == ""
+
+
+def test_a_name_that_leaves_the_images_open_is_recorded_as_those_that_were_found() -> None:
+    assert open_recorded("auto", "").name == open_dataset("auto").name != "auto"
+
+
+def test_a_place_in_which_one_may_not_look_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another user's home: in Python 3.11 asking whether a file is there is an error then."""
+    exists = Path.exists
+
+    def locked(path: Path) -> bool:
+        if "locked" in path.parts:
+            raise PermissionError(13, "Permission denied")
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", locked)
+    assert open_recorded("shapes", "/locked/pets").digest == open_dataset("shapes").digest
