@@ -69,6 +69,7 @@ def test_a_run_folder_comes_before_a_database_of_the_environment_but_not_before_
     assert run("report", "s", "--storage", address, "--quiet").out == "page: s.html\n"
 
 
+@pytest.mark.slow
 def test_a_page_and_a_comparison_are_made_of_it(run: Run, search: Search, tmp_path: Path, address: str) -> None:
     assert [*search.events()]
     ran = run("report", "s", "--storage", address)

@@ -69,6 +69,7 @@ def test_it_shows_what_the_run_folder_of_the_search_shows(machine: Machine, tmp_
     assert (tmp_path / "view" / "settings.json").read_text() == (tmp_path / "hive" / "settings.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_table_without_news_stays_as_it_is_and_workers_are_written(
     machine: Machine, tmp_path: Path, address: str
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_table_without_news_stays_as_it_is_and_workers_are_written(
     assert stored.table.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_nothing_of_the_study_changes_and_none_is_made(machine: Machine, tmp_path: Path, address: str) -> None:
     with pytest.raises(StudyError, match=r"trials\.db holds no study s \(it is empty\)"):
         StoredStudy(address, "s", tmp_path / "view")

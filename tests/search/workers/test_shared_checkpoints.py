@@ -81,6 +81,7 @@ def test_a_trial_goes_on_at_its_checkpoint_on_another_machine(machine: Machine, 
     assert not [*(tmp_path / "shared").rglob(TRIAL_CHECKPOINT)]  # what has ended needs none
 
 
+@pytest.mark.slow
 def test_it_is_trained_as_it_would_have_been_on_one_machine(machine: Machine, tmp_path: Path) -> None:
     train_to(machine("first"), 4)
     moved = machine("second")
@@ -95,6 +96,7 @@ def test_it_is_trained_as_it_would_have_been_on_one_machine(machine: Machine, tm
     assert values[0] == values[1]
 
 
+@pytest.mark.slow
 def test_without_a_shared_place_it_starts_at_its_first_epoch(machine: Machine) -> None:
     """What the place is for."""
     train_to(machine("first", search__checkpoints="none"), 4)
@@ -102,6 +104,7 @@ def test_without_a_shared_place_it_starts_at_its_first_epoch(machine: Machine) -
     assert epochs_of(events, 0) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["none", None])
 def test_the_time_of_what_another_machine_trained_in_vain_is_counted(
     machine: Machine, tmp_path: Path, place: str | None
@@ -119,6 +122,7 @@ def test_the_time_of_what_another_machine_trained_in_vain_is_counted(
     assert second.study.trials[0].user_attrs["epochs"] == []  # they are kept while a trial is under way
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_done_when_its_machine_died_has_its_time_and_losses(machine: Machine, tmp_path: Path) -> None:
     train_to(machine("first"), 6)
     trained = epochs_in(tmp_path / "first" / "trials" / "0")
@@ -130,6 +134,7 @@ def test_a_trial_that_was_done_when_its_machine_died_has_its_time_and_losses(mac
     assert ended.user_attrs["train_losses"] == [epoch.train_loss for epoch in trained]
 
 
+@pytest.mark.slow
 def test_whoever_has_trained_further_keeps_its_own(machine: Machine, tmp_path: Path) -> None:
     train_to(machine("first"), 3)
     kept = tmp_path / "kept"
@@ -141,6 +146,7 @@ def test_whoever_has_trained_further_keeps_its_own(machine: Machine, tmp_path: P
     assert epochs_of([*machine("second").events()], 0) == [5, 6]
 
 
+@pytest.mark.slow
 def test_a_place_that_fails_ends_no_trial_and_is_said_once(
     machine: Machine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -156,6 +162,7 @@ def test_a_place_that_fails_ends_no_trial_and_is_said_once(
     assert said[0].startswith(f"checkpoints: {tmp_path}/shared: cannot be ")
 
 
+@pytest.mark.slow
 def test_the_search_leaves_no_copies_of_trials_that_ended_elsewhere(machine: Machine, tmp_path: Path) -> None:
     train_to(machine("first"), 4)
     (kept,) = (tmp_path / "shared").iterdir()
