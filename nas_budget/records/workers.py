@@ -60,6 +60,16 @@ class WorkerRecord:
         """Where it trains, such as "worker 0 on hive"."""
         return f"worker {self.index} on {self.host}" if self.host else f"worker {self.index}"
 
+    @property
+    def n_ended(self) -> int:
+        """How many trainings it brought to their end."""
+        return len(self.numbers) + self.finalist_runs
+
+    @property
+    def under_way(self) -> str:
+        """What it has under way and how far that is, such as "trial 12, epoch 3 of 20"; empty where nothing is."""
+        return f"{self.trains}, epoch {self.epoch} of {self.epochs}" if self.trains else ""
+
     def silent_s(self, now: datetime) -> float:
         """Seconds since something was last heard of it."""
         return max(0.0, (now - datetime.fromisoformat(self.heard)).total_seconds())

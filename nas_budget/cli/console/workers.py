@@ -20,18 +20,14 @@ def print_workers(workers: Sequence[WorkerRecord]) -> None:
     n_training = sum(bool(worker.trains) for worker in workers)
     out(f"\nworkers: {len(workers)}, of which {n_training} have a training under way")
     rows = [
-        (worker.id, worker.host, str(worker.index), _now(worker),
-         f"{seconds_in_words(worker.silent_s(now))} ago", str(len(worker.numbers) + worker.finalist_runs),
+        (worker.id, worker.host, str(worker.index), worker.under_way,
+         f"{seconds_in_words(worker.silent_s(now))} ago", str(worker.n_ended),
          _shortened(worker.device))
         for worker in ranked[:MOST_ROWS]
     ]  # fmt: skip
     show(table(("id", "host", "no.", "under way", "heard of", "ended", "device"), rows, left=(0, 1, 3, 6)))
     if len(workers) > MOST_ROWS:
         out(f"and {len(workers) - MOST_ROWS} more, which --json lists")
-
-
-def _now(worker: WorkerRecord) -> str:
-    return f"{worker.trains}, epoch {worker.epoch} of {worker.epochs}" if worker.trains else ""
 
 
 def _shortened(device: str) -> str:

@@ -26,7 +26,7 @@ def _row(worker: WorkerRecord, now: datetime, live: bool) -> dict[str, Any]:
     when = datetime.fromisoformat(worker.heard)
     return {
         "id": worker.id, "host": worker.host, "index": worker.index, "device": worker.device,
-        "trains": f"{worker.trains}, epoch {worker.epoch} of {worker.epochs}" if worker.trains else "",
+        "trains": worker.under_way,
         "heard": f"{duration(round(worker.silent_s(now)))} ago" if live else f"{when:%Y-%m-%d %H:%M:%S}",
-        "ended": len(worker.numbers) + worker.finalist_runs, "seconds": worker.seconds,
+        "ended": worker.n_ended, "seconds": worker.seconds,
     }  # fmt: skip
