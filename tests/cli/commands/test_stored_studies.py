@@ -9,6 +9,7 @@ import pytest
 from nas_budget.cli.serve.watch import LivePage
 from nas_budget.errors import StorageError
 from nas_budget.records.trials import write_table
+from nas_budget.records.workers import utc_now
 from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.workers.search_runner import Search
 from nas_budget.train.data.dataset import Dataset
@@ -35,8 +36,12 @@ def search(dataset: Dataset, tmp_path: Path, address: str) -> Search:
     return make(dataset, tmp_path / "there", search__storage=address, search__pruner="none")
 
 
-def test_a_study_is_shown_as_its_run_folder_is(run: Run, search: Search, tmp_path: Path, address: str) -> None:
+def test_a_study_is_shown_as_its_run_folder_is(
+    run: Run, search: Search, tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert [*search.events()]
+    now = utc_now()
+    monkeypatch.setattr("nas_budget.cli.console.workers.utc_now", lambda: now)  # both show the same seconds
     there, ran = run("show", tmp_path / "there"), run("show", "s", "--storage", address)
     shown, commands = ran.out.split("next   ")
     assert shown == there.out.split("next   ")[0].replace("there: 4", "s: 4")
