@@ -131,8 +131,14 @@ def _time_in_words(planned: PlannedTraining) -> str:
     """How long it will train; by how many epochs, where they were chosen for a time."""
     run, timed = planned.run, planned.timed
     s = run.settings
+    n_epochs, n_done = s.recipe.epochs * len(s.seeds), run.n_epochs_done
+    if n_done == n_epochs:
+        return f"none: all {n_epochs} epochs are done"
     epoch_s = (timed and timed.epoch_s) or epoch_seconds(s, run.dataset, run.device)
-    words = f"about {seconds_in_words(epoch_s * s.recipe.epochs)} of training, from a few timed steps"
+    left = seconds_in_words(epoch_s * (n_epochs - n_done) / len(s.seeds))
+    words = f"about {left} of training, from a few timed steps"
+    if n_done:
+        words = f"about {left} of training left, after {n_done} of {n_epochs} epochs"
     if not (timed and s.time_s):
         return words
     if not timed.twice:

@@ -85,6 +85,11 @@ class FullTraining:
         self.rows: list[EpochRow] = []
         self.place: dict[str, Any] = {}
 
+    @property
+    def n_epochs_done(self) -> int:
+        """Epochs, of all seeds together, that the folder tells of. A kill may have lost the last of them."""
+        return len({(row.seed, row.epoch) for row in read_metrics(self.folder) if row.seed in self.settings.seeds})
+
     def epochs(self) -> Iterator[EpochRow]:
         """Train with each seed that is left and yield every epoch. At the end the result is in `finished`.
 

@@ -152,7 +152,10 @@ def test_a_time_gives_the_epochs_and_a_resumed_run_keeps_them(
     assert (ran.code, read_result(tmp_path / "4-8-brief-1m").recipe["epochs"]) == (0, 2), ran.err
     again = train("1m", epoch_s=1)
     assert again.out == ran.out
-    assert "about 2 s of training, from a few timed steps; the run keeps its 2 epochs, chosen for 1m" in again.err
+    assert "time     none: all 2 epochs are done" in again.err
+    more = train("1m", "--seeds", 2, "--dry-run", epoch_s=2)
+    left = "about 4 s of training left, after 2 of 4 epochs; the run keeps its 2 epochs, chosen for 1m"
+    assert left in more.out
     assert train("2m", "--name", "4-8-brief-1m").refused(2, "time was 1m, not 2m")
     assert train("1m", "--name", "other", epoch_s=100).refused(2, "an epoch takes about 1 min 40 s here")
 
