@@ -69,6 +69,9 @@ class Coordinator:
     worker that is gone is released, for the next that asks. A coordinator that was started again finds the trials
     under way in the study: a worker that calls keeps its trial, and one that does not call for `GRACE_S` loses it.
 
+    A network is proposed when a worker asks for one. Proposed ahead, it would not know what the trials since then gave,
+    and the worker would save the hundredths of a second that a proposal takes.
+
     Args:
         scheduler: Of the study.
         clock: Seconds that never go back.
