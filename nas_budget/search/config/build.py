@@ -171,7 +171,9 @@ def _rungs(asked: Any, epochs: int) -> tuple[int, ...]:
 def _queue(asked: Any, images: Mapping[str, Any], space: AnySpace, budget: Budget, proxy: float) -> tuple[AnySpec, ...]:
     """The networks to train first; left open, the reference network where the space holds it and it fits."""
     if isinstance(space, FamilySpace):
-        return () if asked == "auto" else tuple(map(FamilyNetworks(space, budget).queued, asked))
+        if not asked or asked == "auto":  # settings are read where the family's code need not be
+            return ()
+        return tuple(map(FamilyNetworks(space, budget).queued, asked))
     if asked != "auto":
         queue = tuple(_queued(values, images, space, budget) for values in asked)
         for spec in queue:

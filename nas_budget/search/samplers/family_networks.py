@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from nas_budget.arch.budget import Budget
 from nas_budget.arch.family_spec import Choice, FamilySpace, FamilySpec
@@ -240,14 +241,21 @@ def counted(space: FamilySpace, values: tuple[tuple[str, Choice], ...]) -> Famil
     Raises:
         NasBudgetError: It cannot be built or run, or returns no logits.
     """
-    refused = []
+    refused, others = [], list[str]()
+
+    def note(_module: nn.Module, _inputs: Any, output: object) -> None:
+        if not isinstance(output, Tensor):
+            others.append(type(output).__name__)
 
     def build() -> object:
         try:
-            return call_build(space, dict(values))
+            built = call_build(space, dict(values))
         except ValueError:
             refused.append(values)
             raise
+        if isinstance(built, nn.Module):
+            built.register_forward_hook(note)
+        return built
 
     name = f"{space.family}, {', '.join(f'{name} {value}' for name, value in values)}"
     try:
@@ -256,6 +264,8 @@ def counted(space: FamilySpace, values: tuple[tuple[str, Choice], ...]) -> Famil
         if refused:
             return None
         raise
+    if others:
+        raise UsageError(f"{name}: returns a {others[0]}; return one tensor, the logits of {space.classes} classes")
     if used.out_shape != (space.classes,):
         raise UsageError(f"{name}: returns {used.out_shape} of an image, not logits of {space.classes} classes")
     if not used.params:

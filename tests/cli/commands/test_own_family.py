@@ -32,7 +32,9 @@ def rows(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
 
 
-def test_the_example_from_search_to_export(run: Run, family: str, npz: Path, tmp_path: Path) -> None:
+def test_the_example_from_search_to_export(
+    run: Run, family: str, npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images = ["--data", npz, "--images", 100, *sets("data.validation_images=50 recipe.batch_size=50"), "--epochs", 1]
     search = ["search", "--family", family, "--budget", "20k", *images, "--name", "vit", "--workers", 1]
     ran = run(*search, "--trials", 3)
@@ -66,6 +68,13 @@ def test_the_example_from_search_to_export(run: Run, family: str, npz: Path, tmp
     assert ran.code == 0, ran.err
     assert run("export", full, "--format", "python").refused(2, "writes residual networks only")
     assert run("count", folder / "best.json").refused(2, "a network of my_vit:ViT")
+
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.delitem(sys.modules, "my_vit")
+    assert run("show", folder).code == 0
+    missing = "family my_vit:ViT: there is no module 'my_vit'; start from the folder that holds it, or install it"
+    assert run("train", "--study", folder, *images[:-2], "--epochs", 1).refused(2, missing)
 
 
 def test_workers_of_their_own_process_find_the_family(run: Run, family: str, npz: Path, tmp_path: Path) -> None:

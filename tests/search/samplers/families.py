@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class Plain:
@@ -42,6 +42,25 @@ class NoLogits(Plain):
 
     def build(self, input_shape: tuple[int, int, int], classes: int, **values: Any) -> nn.Module:
         return nn.Conv2d(input_shape[0], values["width"] * classes, 3)
+
+
+class Several(Plain):
+    """Returns its logits twice, as networks with a second classifier do."""
+
+    def build(self, input_shape: tuple[int, int, int], classes: int, **values: Any) -> nn.Module:
+        return Twice(super().build(input_shape, classes, **values))
+
+
+class Twice(nn.Module):
+    """What a network returns, in a pair."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The same twice."""
+        return self.network(images), self.network(images)
 
 
 class Fails(Plain):

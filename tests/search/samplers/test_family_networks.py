@@ -127,6 +127,7 @@ def test_the_module_of_a_spec() -> None:
         ),
         (HERE + "Plain", Budget(activation_bytes=9), UsageError, "^activation_bytes: not counted"),
         (HERE + "NoLogits", BUDGET, UsageError, r"returns \(16, 6, 6\) of an image, not logits of 4 classes"),
+        (HERE + "Several", BUDGET, UsageError, "returns a tuple; return one tensor, the logits of 4 classes"),
         (HERE + "Fails", BUDGET, NasBudgetError, "building the module failed .KeyError: 'missing'"),
         (HERE + "TakenName", BUDGET, UsageError, "accuracy means something else in a table; rename that dimension"),
         (HERE + "NoChoices", BUDGET, UsageError, "width is 3; give its choices"),
