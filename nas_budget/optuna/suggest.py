@@ -149,7 +149,8 @@ def _suggested(trial: BaseTrial, name: str, dimension: Dimension) -> Any:
         else:
             value = trial.suggest_float(name, low, high, log=dimension.log)
     except ValueError as error:
-        raise UsageError(f"{name}: {' '.join(str(error).split())}") from error
+        advice = "; where the objective suggests this name itself, give a prefix" if name in trial.params else ""
+        raise UsageError(f"{name}: {' '.join(str(error).split()).rstrip('.')}{advice}") from error
     if not dimension.contains(value):
         raise UsageError(f"{name}: {value!r} is not in the space; allowed is {low:g} to {high:g}")
     return value

@@ -146,6 +146,13 @@ def test_a_known_network_can_be_the_first(widths: tuple[int, ...]) -> None:
     assert suggest_spec(study.ask(), MIXED, BUDGET, prefix="net_") == known
 
 
+def test_a_name_that_the_objective_suggests_itself_is_refused_with_advice() -> None:
+    trial = optuna.create_study().ask()
+    trial.suggest_int("size", 0, 5)
+    with pytest.raises(UsageError, match=r"^size: .* name; where the objective suggests this name .* give a prefix$"):
+        suggest_spec(trial, MIXED, BUDGET)
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
