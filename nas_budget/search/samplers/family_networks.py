@@ -243,19 +243,12 @@ def counted(space: FamilySpace, values: tuple[tuple[str, Choice], ...]) -> Famil
     """
     refused, others = [], list[str]()
 
-    def note(_module: nn.Module, _inputs: Any, output: object) -> None:
-        if not isinstance(output, Tensor):
-            others.append(type(output).__name__)
-
     def build() -> object:
         try:
-            built = call_build(space, dict(values))
+            return _watched(call_build(space, dict(values)), others)
         except ValueError:
             refused.append(values)
             raise
-        if isinstance(built, nn.Module):
-            built.register_forward_hook(note)
-        return built
 
     name = f"{space.family}, {', '.join(f'{name} {value}' for name, value in values)}"
     try:
@@ -276,3 +269,15 @@ def counted(space: FamilySpace, values: tuple[tuple[str, Choice], ...]) -> Famil
         params=used.params, macs=used.macs, buffers=floats - used.params, layers=used.layers,
         elements=used.elements, integer_bytes=used.integer_bytes,
     )  # fmt: skip
+
+
+def _watched(built: object, others: list[str]) -> object:
+    """The same, noting the type of what it returns where that is no tensor."""
+
+    def note(_module: nn.Module, _inputs: Any, output: object) -> None:
+        if not isinstance(output, Tensor):
+            others.append(type(output).__name__)
+
+    if isinstance(built, nn.Module):
+        built.register_forward_hook(note)
+    return built

@@ -132,8 +132,6 @@ def build_on_meta(make: Callable[[], object], name: str) -> nn.Module:
         built = getattr(built, "_orig_mod", built)  # what torch.compile wraps
         if isinstance(built, nn.Module):
             return built if all(tensor.is_meta for tensor in _tensors(built)) else _on_meta(built)
-    except NasBudgetError:  # which says what to do
-        raise
     except (Exception, SystemExit) as error:
         raise InputError(f"building {name} failed ({describe_error(error)}); check the arguments given to it") from None
     kind = type(built).__name__
