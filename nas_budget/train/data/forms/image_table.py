@@ -80,9 +80,12 @@ def read_tables(path: Path) -> RawData:
     for part, tables in _tables(path).items():
         for table in tables:
             classes = classes or _names_of_classes(table)
-            for name, rows in _by_part(_read(table), part, table).items():
+            folders = {part_begun(folder.name) for folder in subfolders(table.parent)}
+            for said, rows in _by_part(_read(table), table).items():
+                name = said or part
                 try:
-                    read = _rows(rows, table)
+                    # Where no folder is of the part that a row says, its image lies among the others.
+                    read = _rows(rows, table, said if said in folders else part_begun(table.stem))
                 except _NoLabelsError as error:
                     if name == "train":
                         raise
@@ -107,7 +110,8 @@ def read_unlabelled_table(path: Path) -> tuple[NDArray[Any] | list[ImageFile], l
         raise DataError(f"{path}: has no column of images ({_found(frame)}); needed is {IMAGE_COLUMN}, or of pixels")
     names = [one.get("path") if isinstance(one, dict) else one for one in frame[named or image].tolist()]
     ids = [str(name if isinstance(name, str | int) else row) for row, name in enumerate(names)]
-    return _files_of(frame[image], path), ids
+    # In the folder for training the names may be the same, and the images are others.
+    return _files_of(frame[image], path, part_begun(path.stem) or "test"), ids
 
 
 class _NoLabelsError(DataError):
@@ -171,18 +175,18 @@ def _names_of_classes(path: Path) -> tuple[str, ...] | None:
         return None
 
 
-def _by_part(frame: pd.DataFrame, part: str, path: Path) -> dict[str, pd.DataFrame]:
-    """The rows of each part, by a column that says it; else all of them are of one part."""
+def _by_part(frame: pd.DataFrame, path: Path) -> dict[str | None, pd.DataFrame]:
+    """The rows of each part, by a column that says it; None: no column does."""
     column = _column(frame, PARTS)
     if column is None:
-        return {part: frame}
+        return {None: frame}
     parts = frame[column].map(part_named)
     if parts.isna().any():
         other = frame[column][parts.isna()].iloc[0]
         if column.lower() in ("split", "partition", "subset"):
             found = "empty" if other != other else repr(str(other))
             raise DataError(f"{path}: {column} is {found} in a row; allowed are train, test and validation")
-        return {part: frame}  # a column of another meaning, such as numbers of folds
+        return {None: frame}  # a column of another meaning, such as numbers of folds
     return {name: frame[parts == name] for name in parts.unique()}
 
 
@@ -192,8 +196,8 @@ def _column(frame: pd.DataFrame, names: Iterable[str]) -> str | None:
     return next((found[name] for name in names if name in found), None)
 
 
-def _rows(frame: pd.DataFrame, path: Path) -> Part:
-    """Images and labels of the rows of a table."""
+def _rows(frame: pd.DataFrame, path: Path, part: str | None) -> Part:
+    """Images and labels of the rows of a table; `part` as for `_folders`."""
     label = _column(frame, LABELS)
     if pixels := _pixels(frame, label):
         if label is None:
@@ -207,7 +211,7 @@ def _rows(frame: pd.DataFrame, path: Path) -> Part:
     names = _of_columns(frame.drop(columns=image)) if label is None else None
     if label is None and names is None:
         raise _NoLabelsError(f"{path}: has no column of labels ({_found(frame)}); {SHAPE}")
-    return Part(_files_of(frame[image], path), names if label is None else _labels(frame, label))
+    return Part(_files_of(frame[image], path, part), names if label is None else _labels(frame, label))
 
 
 def _found(frame: pd.DataFrame) -> str:
@@ -264,27 +268,31 @@ def _image(value: object, row: int, table: Path, folders: list[Path]) -> ImageFi
     raise DataError(f"{table}: {name} has no image; needed is a path or the bytes of an image")
 
 
-def _files_of(column: pd.Series[Any], table: Path) -> list[ImageFile]:
-    """The images of a column."""
-    folders = _folders(table)
+def _files_of(column: pd.Series[Any], table: Path, part: str | None) -> list[ImageFile]:
+    """The images of a column; `part` as for `_folders`."""
+    folders = _folders(table, part)
     return [_image(value, row, table, folders) for row, value in enumerate(column.tolist(), 1)]
 
 
-def _folders(table: Path) -> list[Path]:
-    """Where the images of a table are looked for: beside it, and in folders there that are of no other part."""
-    around, part = table.parent, part_begun(table.stem)
+def _folders(table: Path, part: str | None) -> list[Path]:
+    """Where images are looked for: beside their table, and in folders there of this part or of none.
+
+    Where nothing says the part (None) it may be any folder, those for training first.
+    """
+    around = table.parent
     parts = {folder: part_begun(folder.name) for folder in subfolders(around)}
     others = [folder for folder, its in parts.items() if part is None or its in (part, None)]
-    others.sort(key=lambda folder: parts[folder] != "train")
-    return [around, around / "images", around / table.stem, *others[:MOST_FOLDERS]]
+    others.sort(key=lambda one: (parts[one] != (part or "train"), one.name != table.stem, one.name != "images"))
+    return [around, *others[:MOST_FOLDERS]]
 
 
 def _file(text: str, folders: list[Path]) -> Path:
-    """The file that a cell names; an ending may be missing."""
-    for folder in folders:
-        for ending in ("", ".jpg", ".png", ".jpeg"):
-            if is_file(found := folder / f"{text}{ending}"):
-                return found
+    """The file that a cell names, perhaps as Windows writes paths; an ending may be missing."""
+    for name in dict.fromkeys((text, text.replace("\\", "/"))):
+        for folder in folders:
+            for ending in ("", ".jpg", ".png", ".jpeg"):
+                if is_file(found := folder / f"{name}{ending}"):
+                    return found
     return folders[0] / text
 
 

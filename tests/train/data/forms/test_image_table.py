@@ -90,6 +90,26 @@ def test_a_folder_as_competitions_give_it(tmp_path: Path, table: str, folder: st
     assert not any("alike" in line for line in said)
 
 
+@pytest.mark.parametrize(("table", "folder"), [("labels.csv", "test"), ("train.csv", "test_images")])
+def test_a_row_for_testing_is_looked_for_among_the_test_images(tmp_path: Path, table: str, folder: str) -> None:
+    saved(tmp_path / "set/train")
+    (tmp_path / "set" / folder).mkdir()
+    for number in range(12):  # of the same names
+        Image.new("RGB", (8, 8), (1, 2, number)).save(tmp_path / "set" / folder / f"{number}.png")
+    files = [f"{number}.png" for number in range(12)]
+    rows = [*zip(files, NAMES, ["train"] * 12, strict=True), *zip(files, NAMES, ["test"] * 12, strict=True)]
+    pd.DataFrame(rows, columns=["file", "label", "split"]).to_csv(tmp_path / "set" / table, index=False)
+    dataset, _ = opened(tmp_path / "set")
+    assert np.array_equal(dataset.read("train")[0], pictures(12))
+    assert dataset.read("test")[0][:, 0, 0].tolist() == [[1, 2, number] for number in range(12)]
+
+
+def test_paths_as_windows_writes_them_are_found(tmp_path: Path) -> None:
+    rows = {"path": [f"img\\{name}" for name in saved(tmp_path / "img")], "label": NAMES}
+    pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
+    assert opened(tmp_path / "a.csv")[0].n_train == 10
+
+
 def test_a_table_beside_folders_of_classes_is_left_alone(tmp_path: Path) -> None:
     for name in "cat", "dog":
         saved(tmp_path / "set" / name)

@@ -52,6 +52,18 @@ def test_paths_and_labels_that_are_not_looked_at(tmp_path: Path, content: str, i
     assert found.ids == ids
 
 
+@pytest.mark.parametrize("table", ["sampleSubmission.csv", "test.csv", "ids.csv"])
+@pytest.mark.parametrize("folder", ["test", "test_images", "unknown", ""])
+def test_images_for_training_are_not_taken_for_those_of_a_test_set(tmp_path: Path, table: str, folder: str) -> None:
+    for name in {"train", folder} - {""}:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(as_png(pictures(1)[0]))
+    (tmp_path / table).write_text("id,label\n1,cat\n")
+    (image,) = read_unlabelled(tmp_path / table).images
+    assert isinstance(image, ImageFile)
+    assert image.source == (tmp_path / folder / "1.png" if folder else tmp_path / "1")  # which is not there
+
+
 def test_bytes_as_hugging_face_stores_them(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     content = as_png(pictures(1)[0])
