@@ -24,7 +24,7 @@ from nas_budget.train.data.dataset import Dataset, open_npz
 from nas_budget.train.data.forms.form import Form
 from nas_budget.untrusted import read_json, read_text
 
-VERSION = "1"
+VERSION = "2"
 """Of how images are converted; another one has everything converted again."""
 FOLDER = "converted"
 NOTES = "notes"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,7 +147,8 @@ def _read(path: Path) -> pd.DataFrame:
 def _read_text(path: Path) -> pd.DataFrame:
     """The rows of a text file; between columns are commas, semicolons or tabs. A class may be called NA.
 
-    Where the first row names an image it is no row of names of columns.
+    Where the first row names an image it is no row of names of columns. What names images or classes stays as it is
+    written: 007 is no number.
     """
     import pandas as pd
 
@@ -154,10 +156,22 @@ def _read_text(path: Path) -> pd.DataFrame:
         first = file.readline()
     separator = max(",;\t", key=first.count)
     is_row = any(Path(cell.strip().strip('"')).suffix.lower() in SUFFIXES for cell in first.split(separator))
-    return pd.read_csv(
-        path, sep=separator, encoding="utf-8-sig", keep_default_na=False, na_values=[""],
-        header=None if is_row else "infer",
-    )  # fmt: skip
+
+    def read(**how: Any) -> pd.DataFrame:
+        frame: pd.DataFrame = pd.read_csv(
+            path, sep=separator, encoding="utf-8-sig", keep_default_na=False, na_values=[""],
+            header=None if is_row else "infer", **how,
+        )  # fmt: skip
+        return frame
+
+    columns = read(nrows=0).columns
+    # Of two columns one is the label, whatever it is called.
+    texts = [one for one in columns if len(columns) == 2 or str(one).strip().lower() in {*IMAGES, *IDS, *LABELS}]
+    frame = read(dtype=dict.fromkeys(texts, str))
+    if not isinstance(frame.index, pd.RangeIndex) and frame.iloc[:, -1].isna().all():
+        # Each row ends in a comma, for which the first column was taken as names of the rows.
+        frame = read(dtype=dict.fromkeys(texts, str), index_col=False)
+    return frame
 
 
 def _names_of_classes(path: Path) -> tuple[str, ...] | None:
@@ -244,7 +258,13 @@ def _of_columns(frame: pd.DataFrame) -> list[str] | None:
 
 
 def _labels(frame: pd.DataFrame, label: str) -> NDArray[Any]:
+    """The labels of a column: texts are numbers where all are, and none of them such as 007."""
+    import pandas as pd  # here only: it is slow to import
+
     values = frame[label]
+    if pd.api.types.is_string_dtype(values) and not values.str.match(r"\s*0\d").any():
+        with suppress(ValueError):
+            values = pd.to_numeric(values)
     return np.asarray(values.tolist() if values.dtype.kind in "biuf" else values.to_numpy(object))
 
 

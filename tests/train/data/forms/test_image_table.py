@@ -185,6 +185,35 @@ def test_a_table_of_another_kind_is_refused_in_one_line(tmp_path: Path, content:
     assert "\n" not in str(said.value)
 
 
+@pytest.mark.parametrize(
+    ("columns", "labels", "classes"),
+    [
+        (("id", "label"), ["007", "7"] * 6, ("007", "7")),
+        (("id", "kind"), ["01", "10"] * 6, ("01", "10")),
+        (("id", "label"), ["10", "9"] * 6, ("9", "10")),
+        (("id", "label"), ["1.0", "0.0"] * 6, ("0", "1")),
+        (("id", "label"), ["True", "False"] * 6, ("False", "True")),
+    ],
+)
+def test_names_of_digits_stay_as_they_are_written(
+    tmp_path: Path, columns: tuple[str, str], labels: list[str], classes: tuple[str, ...]
+) -> None:
+    saved(tmp_path / "images")
+    files = [f"{number:03}" for number in range(12)]
+    for number, file in enumerate(files):
+        (tmp_path / f"images/{number}.png").rename(tmp_path / f"images/{file}.png")
+    pd.DataFrame(zip(files, labels, strict=True), columns=columns).to_csv(tmp_path / "a.csv", index=False)
+    dataset, _ = opened(tmp_path / "a.csv")
+    assert (dataset.n_train, dataset.n_test, dataset.classes) == (10, 2, classes)
+
+
+def test_rows_that_end_in_a_comma_are_read_as_others_are(tmp_path: Path) -> None:
+    rows = [f"{file},{name}," for file, name in zip(saved(tmp_path), NAMES, strict=True)]
+    (tmp_path / "a.csv").write_text("\n".join(["image,label", *rows]))
+    dataset, _ = opened(tmp_path / "a.csv")
+    assert (dataset.n_train, dataset.n_test, dataset.classes) == (10, 2, ("cat", "dog"))
+
+
 def test_a_class_may_be_called_na(tmp_path: Path) -> None:
     pd.DataFrame({"image": saved(tmp_path), "label": ["NA", "None"] * 6}).to_csv(tmp_path / "a.csv", index=False)
     assert opened(tmp_path / "a.csv")[0].classes == ("NA", "None")

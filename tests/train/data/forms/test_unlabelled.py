@@ -19,6 +19,7 @@ from tests.train.data.making import as_png, pictures
     [
         ({}, ["0", "1", "2"]),
         ({"id": [7, 8, 9]}, ["7", "8", "9"]),
+        ({"id": ["007", "08", "1e3"]}, ["007", "08", "1e3"]),
         ({"ImageId": ["a", "b", "c"], "label": [0, 0, 0]}, ["a", "b", "c"]),
     ],
 )
@@ -37,6 +38,7 @@ def test_pixels_in_columns(tmp_path: Path, others: dict[str, list[object]], ids:
     [
         ("image\na.png\nb.png\n", ["a.png", "b.png"]),
         ("id,path\n5,a.png\n6,b.png\n", ["5", "6"]),
+        ("id,path\n05,a.png\n06,b.png\n", ["05", "06"]),
         ("id;label\na;0\nb;0\n", ["a", "b"]),  # a sample of the submission, endings left out
         ("a.png\nb.png\n", ["a.png", "b.png"]),
     ],
