@@ -11,6 +11,8 @@ from nas_budget.cli.console.output import logger, out, out_json, show, table
 from nas_budget.cli.options.declare import NETWORK, OUTPUT, AnyTrained, AsJson, Ema, Quiet, option
 from nas_budget.errors import UsageError
 
+COLUMNS = "ID,Labels"
+
 
 def predict(
     source: AnyTrained,
@@ -21,7 +23,7 @@ def predict(
     *,
     top: Annotated[int, option("Classes shown for each image.", None, "value", least=1)] = 1,
     csv: Annotated[Path | None, option("Write a submission: a row for each image.", OUTPUT)] = None,
-    columns: Annotated[str, option("Its two columns.", OUTPUT, "value")] = "ID,Labels",
+    columns: Annotated[str, option("Its two columns.", OUTPUT, "value")] = COLUMNS,
     indices: Annotated[bool, option("Write numbers of classes, from 0, not names.", OUTPUT, flag="--indices")] = False,
     mirrored: Annotated[
         bool, option("Take the mean of an image and its mirror image; with --csv.", NETWORK, flag="--mirrored")
@@ -38,6 +40,8 @@ def predict(
     from nas_budget.cli.jobs.evaluate import classify, write_submission
 
     if csv:
+        if top > 1:
+            raise UsageError("--top goes without --csv, which writes one class for each image; leave one of them out")
         if len(images) != 1:
             raise UsageError(f"--csv takes one folder or file, not {len(images)}")
         n = write_submission(source, ema, images[0], csv, columns, mirrored, indices, quiet)
@@ -46,8 +50,9 @@ def predict(
         else:
             out(f"{csv}: {n:,} images")
         return
-    if mirrored or indices:
-        raise UsageError(f"--{'mirrored' if mirrored else 'indices'} goes with --csv; add it")
+    for name, is_given in {"mirrored": mirrored, "indices": indices, "columns": columns != COLUMNS}.items():
+        if is_given:
+            raise UsageError(f"--{name} goes with --csv; add it")
 
     found = classify(source, ema, images, top, quiet)
     for one in found:

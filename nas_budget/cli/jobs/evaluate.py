@@ -133,6 +133,8 @@ def write_submission(
     names = [name.strip() for name in columns.split(",")]
     if len(names) != 2 or not all(names):
         raise UsageError(f"--columns: {columns!r} is not two names; write such as ID,Labels")
+    if csv_file.exists() and path.exists() and csv_file.samefile(path):
+        raise UsageError(f"--csv {csv_file}: is the file of the images; give another, such as submission.csv")
     model = load_trained(source, ema)
     notes: list[str] = []
     with progress(f"predicting the images of {path}", quiet) as on_share:

@@ -91,6 +91,14 @@ def test_what_was_changed_to_fit_is_said(run: Run, trained: Path, npz: Path, tmp
     assert "NOTE: 1 of 2 images were changed to fit, such as 1.png: resized from 40x32, the middle 32x32 of it" in said
 
 
+def test_the_images_are_not_overwritten(run: Run, trained: Path, npz: Path, tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("id\n1\n")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "test.csv")
+    for name in "test.csv", "link.csv":
+        ran = run("predict", trained, tmp_path / "test.csv", "--csv", tmp_path / name)
+        assert ran.refused(2, f"error: --csv {tmp_path / name}: is the file of the images; give another")
+
+
 def test_every_image_that_cannot_be_read_is_named(run: Run, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for name in "a.png", "b.jpg":
@@ -123,7 +131,9 @@ def test_what_cannot_be_read_is_one_line_and_nothing_is_run(run: Run, trained: P
         assert ran.refused(2, f"error: {tmp_path / name}: ")
         assert said in ran.err
     assert run("predict", trained, tmp_path, "--csv", made, "--columns", "ID").refused(2, "error: --columns: ")
-    assert run("predict", trained, tmp_path, "--mirrored").refused(2, "error: --mirrored goes with --csv")
+    for option in ("--mirrored",), ("--indices",), ("--columns", "id,class"):
+        assert run("predict", trained, tmp_path, *option).refused(2, f"error: {option[0]} goes with --csv; add it")
+    assert run("predict", trained, tmp_path, "--csv", made, "--top", 2).refused(2, "error: --top goes without --csv")
     assert run("predict", trained, tmp_path / "labels.csv").refused(2, f"error: {tmp_path / 'labels.csv'}: holds many")
     refused = run("predict", trained, tmp_path / "ids.npz")
     assert refused.refused(
