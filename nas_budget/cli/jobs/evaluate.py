@@ -22,7 +22,7 @@ from nas_budget.train.data.conversion.options import ReadOptions, split_options
 from nas_budget.train.data.dataset import Images
 from nas_budget.train.data.forms.image_table import ENDINGS
 from nas_budget.train.data.forms.unlabelled import read_unlabelled
-from nas_budget.train.data.image_files import MODES, image_paths, read_image
+from nas_budget.train.data.image_files import MODES, OTHER_IMAGES, image_paths, read_image
 from nas_budget.train.data.open import open_dataset, open_recorded
 from nas_budget.train.data.split import labelled_images
 from nas_budget.train.engine.device import choose_device, describe_device
@@ -89,7 +89,10 @@ def classify(source: Path, ema: bool, paths: Sequence[Path], top: int, quiet: bo
     for path in paths:
         if path.suffix.lower() in MANY:
             raise UsageError(f"{path}: holds many images; write their classes to a file: add --csv submission.csv")
-    paths = [image for path in paths for image in _images_of(path)]
+    notes: list[str] = []
+    paths = [image for path in paths for image in _images_of(path, notes)]
+    for note in notes:
+        logger(quiet)(f"NOTE: {note}")
     with progress(f"predicting {len(paths):,} images", quiet) as on_share:
         read, changes = _read(paths, model, on_share)
         images = torch.from_numpy(read)
@@ -139,13 +142,13 @@ def write_submission(
     notes: list[str] = []
     with progress(f"predicting the images of {path}", quiet) as on_share:
         if path.is_dir():
-            paths = _images_of(path)
+            paths = _images_of(path, notes)
             ids = [image.relative_to(path).as_posix() for image in paths]
             images, changes = _read(paths, model, on_share)
             if changed := [f"{name}: {change}" for name, change in zip(ids, changes, strict=True) if change]:
-                notes = [f"{len(changed):,} of {len(ids):,} images were changed to fit, such as {changed[0]}"]
+                notes.append(f"{len(changed):,} of {len(ids):,} images were changed to fit, such as {changed[0]}")
         else:
-            found, ids = read_unlabelled(path)
+            found, ids = read_unlabelled(path, model.spec.in_channels)
             fit = split_options(model.about.get("data", ""))[1].fit
             options = ReadOptions(model.spec.image_size, model.spec.in_channels, fit)
             try:
@@ -172,10 +175,16 @@ def write_submission(
     return len(ids)
 
 
-def _images_of(path: Path) -> list[Path]:
-    """The images below a folder, or the file itself."""
+def _images_of(path: Path, notes: list[str]) -> list[Path]:
+    """The images below a folder, or the file itself; a note says which others are images too, and not read."""
     if not path.is_dir():
         return [path]
-    if images := image_paths(path)[0]:
-        return images
-    raise DataError(f"{path}: holds no images; give images such as PNG or JPEG files, or a folder of them")
+    images, others = image_paths(path)
+    unread = [one.relative_to(path).as_posix() for one in others if one.suffix.lower() in OTHER_IMAGES]
+    if not images:
+        found = f"no images that are read ({few_of(unread)})" if unread else "no images"
+        raise DataError(f"{path}: holds {found}; give images such as PNG or JPEG files, or a folder of them")
+    if unread:
+        some = f"{len(unread):,} of {len(images) + len(unread):,} images in {path}"
+        notes.append(f"{some} are of types that are not read ({few_of(unread)}); convert them to JPEG or PNG")
+    return images

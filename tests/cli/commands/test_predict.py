@@ -91,6 +91,20 @@ def test_what_was_changed_to_fit_is_said(run: Run, trained: Path, npz: Path, tmp
     assert "NOTE: 1 of 2 images were changed to fit, such as 1.png: resized from 40x32, the middle 32x32 of it" in said
 
 
+def test_images_of_types_that_are_not_read_are_named(run: Run, trained: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in "a.heic", "b.AVIF", "notes.txt":
+        (photos / name).touch()
+    for options in (), ("--csv", tmp_path / "submission.csv"):
+        said = f"error: {photos}: holds no images that are read (a.heic, b.AVIF); give images such as PNG"
+        assert run("predict", trained, photos, *options).refused(2, said)
+    Image.new("RGB", (32, 32)).save(photos / "c.png")
+    for options in (), ("--csv", tmp_path / "submission.csv"):
+        said = f"NOTE: 2 of 3 images in {photos} are of types that are not read (a.heic, b.AVIF); convert them"
+        assert said in run("predict", trained, photos, *options).err
+
+
 def test_the_images_are_not_overwritten(run: Run, trained: Path, npz: Path, tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_text("id\n1\n")
     (tmp_path / "link.csv").symlink_to(tmp_path / "test.csv")

@@ -13,13 +13,12 @@ from nas_budget.train.data.forms.image_folder import IMAGE_FOLDER, holds_classes
 from nas_budget.train.data.forms.image_table import IMAGE_TABLE
 from nas_budget.train.data.forms.stl10 import STL10
 from nas_budget.train.data.forms.svhn import SVHN
+from nas_budget.train.data.image_files import OTHER_IMAGES
 
 PUBLISHED = (CIFAR10, CIFAR100, IDX, SVHN, STL10)
 FORMS: tuple[Form, ...] = (*PUBLISHED, NPZ, NPY, IMAGE_TABLE, IMAGE_FOLDER)
 """Every form, in the order in which they are tried."""
 DEEPEST = 3
-OTHER_IMAGES = (".avif", ".cr2", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".nef", ".psd", ".svg")
-"""Image files that are not read."""
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 

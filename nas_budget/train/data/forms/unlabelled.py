@@ -26,6 +26,10 @@ IDS = ("ids", "id", "ID", "filenames")
 """What says beside the images how each is called in a submission, the first that is there."""
 NEEDED = "a folder of images, a CSV or Parquet file, .npy, .npz, an idx file, or a pickle of arrays"
 
+PICKLES = (".pkl", ".pickle", "")
+PICKLE = b"\x80"
+"""How pickles begin that Python 3 writes, whatever they are called."""
+
 
 class Unlabelled(NamedTuple):
     """The images of a test set, and how each is called.
@@ -39,13 +43,19 @@ class Unlabelled(NamedTuple):
     ids: list[str]
 
 
-def read_unlabelled(path: Path) -> Unlabelled:
+def read_unlabelled(path: Path, channels: int = 1) -> Unlabelled:
     """The images of a table, of an `.npy`, `.npz` or idx file or of a pickle, as they are; labels are not looked at.
 
     Rows of 3,072 values become images of CIFAR, (n, 3, 32, 32).
 
+    Args:
+        path: The file.
+        channels: Of the images that are wanted. Of more than one a single image may be given by itself, such as
+            (height, width, 3).
+
     Raises:
-        DataError: It is missing, damaged, holds no images by a known name, or another number of IDs than of images.
+        DataError: It is missing, damaged, of another type, holds no images by a known name, or another number of IDs
+            than of images.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; give {NEEDED}")
@@ -55,6 +65,8 @@ def read_unlabelled(path: Path) -> Unlabelled:
     if isinstance(images, np.ndarray):
         if images.ndim == 2 and images.shape[1] == np.prod(SHAPE):
             images = images.reshape(-1, *SHAPE)
+        if ids is None and images.ndim == 3 and channels > 1 and channels in (images.shape[0], images.shape[2]):
+            images = images[None]
         if images.ndim < 2 or not len(images):
             raise DataError(f"{path}: holds an array of shape {images.shape}; needed are images")
     names = [*range(len(images))] if ids is None else np.asarray(ids).reshape(-1).tolist()
@@ -75,7 +87,17 @@ def _images_and_ids(path: Path) -> tuple[NDArray[Any] | Sequence[ImageFile], Any
         return _in_npz(path)
     if IDX_FILE.match(path.name):
         return read_idx(path), None
-    return _in_pickle(path)
+    if path.suffix.lower() in PICKLES or _begins_with(path, PICKLE):
+        return _in_pickle(path)
+    raise DataError(f"{path}: is of no type that is read here; give {NEEDED}")
+
+
+def _begins_with(path: Path, start: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(start)) == start
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def _in_npz(path: Path) -> tuple[NDArray[Any], Any]:

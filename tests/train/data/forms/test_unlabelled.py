@@ -80,3 +80,27 @@ def test_a_table_without_images_says_what_it_has(tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_text("size,kind\n1,a\n")
     with pytest.raises(DataError, match=r"has no column of images \(found: size, kind\); needed is a column of images"):
         read_unlabelled(tmp_path / "test.csv")
+
+
+@pytest.mark.parametrize("name", ["test_32x32.mat", "test_X.bin", "test.h5", "test.zip"])
+def test_a_file_of_another_type_says_which_are_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"MATLAB 5.0 MAT-file")
+    with pytest.raises(DataError, match=rf"{name}: is of no type that is read here; give a folder of images, a CSV or"):
+        read_unlabelled(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "n"),
+    [
+        ((8, 8, 3), 3, 1),
+        ((3, 8, 8), 3, 1),
+        ((8, 8, 3), 1, 8),
+        ((5, 8, 8), 3, 5),
+        ((1, 8, 8), 1, 1),
+        ((2, 8, 8, 3), 3, 2),
+    ],
+)
+def test_one_image_may_be_given_by_itself(tmp_path: Path, shape: tuple[int, ...], channels: int, n: int) -> None:
+    np.save(tmp_path / "a.npy", np.zeros(shape, np.uint8))
+    found = read_unlabelled(tmp_path / "a.npy", channels)
+    assert (len(found.images), found.ids) == (n, list(map(str, range(n))))
