@@ -58,9 +58,10 @@ def parts_of(path: Path) -> dict[str, Path]:
 
 
 def is_by_class(path: Path) -> bool:
-    """Whether images in a folder, or in its folder for training, are in folders of classes."""
-    found = parts_of(path)
-    return any(_first_image(folder) for folder in subfolders(found.get("train", path)) if not part_begun(folder.name))
+    """Whether images in a folder, or in its folder for training, are in folders of classes; one alone is none."""
+    train = parts_of(path).get("train")
+    folders = subfolders(train or path)
+    return sum(1 for one in folders if (train or not part_begun(one.name)) and _first_image(one)) > 1
 
 
 def read_image_folder(path: Path) -> RawData:
@@ -89,8 +90,11 @@ def read_image_folder(path: Path) -> RawData:
             f"the images in {found['validation'].name} join the training images; some of all are for validation"
         )
     classes = sorted({name for files in by_class.values() for name in files})
-    if all(map(part_begun, classes)):
-        raise DataError(f"{path}: the images in {few_of(classes)} are in no folders of classes; {SHAPE}, {OR_TABLE}")
+    if found["train"] == path and all(map(part_begun, classes)):
+        raise DataError(
+            f"{path}: the images in {few_of(classes)} are in no folders of classes; {SHAPE}, {OR_TABLE}; where "
+            "these are the classes, put them into a folder named train"
+        )
     if len(classes) == 1 and "test" not in found:
         raise DataError(f"{path}: holds images of one folder only, {classes[0]}; {SHAPE}, or give {path / classes[0]}")
     train = [by_class["train"], *([by_class["validation"]] if "validation" in by_class else [])]

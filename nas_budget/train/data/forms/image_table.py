@@ -50,13 +50,14 @@ def is_table(path: Path) -> bool:
     """Whether this is a CSV or Parquet file, or a folder with such files whose images are in no folders of classes."""
     if not path.is_dir():
         return path.suffix.lower() in ENDINGS
-    return "train" in tables_in(path) and not is_by_class(path)
+    return bool({"train", None} & tables_in(path).keys()) and not is_by_class(path)
 
 
-def tables_in(path: Path) -> dict[str, list[Path]]:
+def tables_in(path: Path) -> dict[str | None, list[Path]]:
     """The tables of each part in a folder or its folder `data`, by how their names begin, as Hugging Face has them.
 
-    Where none is for training, the only one of another name is, such as `labels.csv`.
+    Where none is for training, the only one of another name is, such as `labels.csv`. If there are several, the key of
+    these is None.
     """
     found: dict[str | None, list[Path]] = {}
     for folder in (path, path / "data"):
@@ -64,13 +65,20 @@ def tables_in(path: Path) -> dict[str, list[Path]]:
             if one.suffix.lower() in ENDINGS and not one.stem.lower().startswith(NO_TABLES):
                 found.setdefault(part_begun(one.stem), []).append(one)
     others = found.pop(None, [])
-    if "train" not in found and len(others) == 1:
-        found["train"] = others
-    return {part: tables for part, tables in found.items() if part}
+    if "train" not in found and others:
+        found["train" if len(others) == 1 else None] = others
+    return found
 
 
 def _tables(path: Path) -> dict[str, list[Path]]:
-    return tables_in(path) if path.is_dir() else {"train": [path]}
+    """The tables of each part, where a folder or one of them is given."""
+    if not path.is_dir():
+        return {"train": [path]}
+    found = tables_in(path)
+    if several := found.get(None):
+        names = few_of([table.name for table in several])
+        raise DataError(f"{path}: holds several tables ({names}) and none named train.csv; give one of them")
+    return {part: tables for part, tables in found.items() if part}
 
 
 def read_tables(path: Path) -> RawData:
@@ -87,10 +95,10 @@ def read_tables(path: Path) -> RawData:
                 try:
                     # Where no folder is of the part that a row says, its image lies among the others.
                     read = _rows(rows, table, said if said in folders else part_begun(table.stem))
-                except _NoLabelsError as error:
+                except _NoLabelsError:
                     if name == "train":
                         raise
-                    notes.append(f"{table.name} has no labels ({error}) and is left out")
+                    notes.append(f"{table.name} has no labels and is left out")
                     continue
                 found[name] = joined([found[name], read]) if name in found else read
     return of_parts(found, classes, tuple(notes))
@@ -222,7 +230,7 @@ def _rows(frame: pd.DataFrame, path: Path, part: str | None) -> Part:
         label = next(one for one in frame.columns if one != image)
     if image is None:
         raise DataError(f"{path}: has no column of images ({_found(frame)}); {SHAPE}")
-    names = _of_columns(frame.drop(columns=image)) if label is None else None
+    names = _of_columns(frame.drop(columns=image), path) if label is None else None
     if label is None and names is None:
         raise _NoLabelsError(f"{path}: has no column of labels ({_found(frame)}); {SHAPE}")
     return Part(_files_of(frame[image], path, part), names if label is None else _labels(frame, label))
@@ -247,13 +255,19 @@ def _image_column(frame: pd.DataFrame, label: str | None) -> str | None:
     return image
 
 
-def _of_columns(frame: pd.DataFrame) -> list[str] | None:
+def _of_columns(frame: pd.DataFrame, path: Path) -> list[str] | None:
     """Labels of a table with a column for each class and a 1 in one of them; None where it is no such table."""
     if len(frame.columns) < 2 or any(kind.kind not in "biuf" for kind in frame.dtypes):
         return None
     values = frame.to_numpy(float)
-    if not np.isin(values, (0, 1)).all() or not (values.sum(1) == 1).all():
+    if not np.isin(values, (0, 1)).all():
         return None
+    if (odd := values.sum(1) != 1).any():
+        row, columns = int(odd.argmax()), few_of(list(map(str, frame.columns)))
+        raise _NoLabelsError(
+            f"{path}: row {row + 1:,} has {values[row].sum():.0f} ones in the columns of classes ({columns}); needed "
+            "is a single 1 in each row, or a column of labels (such as label or class)"
+        )
     return [str(frame.columns[place]) for place in values.argmax(1)]
 
 

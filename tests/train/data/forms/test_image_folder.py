@@ -252,6 +252,11 @@ def test_parts_are_known_by_the_first_word_of_their_folders(tmp_path: Path, trai
 def test_classes_may_be_called_as_parts_are(tmp_path: Path) -> None:
     image_folder(tmp_path / "a", ("car", "test_tube", "train"), each=5)
     assert opened(tmp_path / "a", tmp_path / "store")[0].classes == ("car", "test_tube", "train")
+    image_folder(tmp_path / "b", ("test_tube", "train_track"), each=5)
+    with pytest.raises(DataError, match="where these are the classes, put them into a folder named train$"):
+        opened(tmp_path / "b", tmp_path / "store")
+    image_folder(tmp_path / "c/train", ("test_tube", "train_track"), each=5)
+    assert opened(tmp_path / "c", tmp_path / "store")[0].classes == ("test_tube", "train_track")
 
 
 def test_a_folder_that_holds_one_folder_alone_is_looked_into(tmp_path: Path) -> None:

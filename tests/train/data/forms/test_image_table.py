@@ -133,8 +133,20 @@ def test_a_column_for_each_class_is_one_hot(tmp_path: Path) -> None:
     images, labels = dataset.read("train")
     assert [known[image.tobytes()] for image in images] == [dataset.classes[label] for label in labels]
     table.assign(dog=1).to_csv(tmp_path / "b.csv", index=False)
-    with pytest.raises(DataError, match="b.csv: has no column of labels"):
+    with pytest.raises(DataError, match=r"b.csv: row 1 has 2 ones in the columns of classes \(cat, dog\); needed"):
         opened(tmp_path / "b.csv")
+
+
+def test_a_table_belongs_to_the_only_folder_beside_it_and_of_several_one_is_to_be_given(tmp_path: Path) -> None:
+    table = pd.DataFrame({"image": saved(tmp_path / "set/img"), "label": NAMES})
+    table.to_csv(tmp_path / "set/a.csv", index=False)
+    assert opened(tmp_path / "set")[0].n_train == 10
+    table.to_csv(tmp_path / "set/b.csv", index=False)
+    with pytest.raises(
+        DataError, match=r"set: holds several tables \(a.csv, b.csv\) and none named train.csv; give one"
+    ):
+        opened(tmp_path / "set")
+    assert opened(tmp_path / "set/b.csv")[0].n_train == 10
 
 
 def test_a_table_in_another_encoding_says_so(tmp_path: Path) -> None:
@@ -158,7 +170,7 @@ def test_pixels_in_columns_are_gray_images_and_a_table_without_labels_is_left_ou
     pixels.to_csv(folder / "test.csv", index=False)
     dataset, said = opened(folder)
     assert (dataset.n_train, dataset.n_test, dataset.image_size, dataset.in_channels) == (10, 2, 28, 1)
-    assert said[0].startswith("NOTE: test.csv has no labels")
+    assert said[0] == "NOTE: test.csv has no labels and is left out"
 
 
 @pytest.mark.parametrize(
