@@ -1,6 +1,6 @@
 """`read_pickle`: pickles that hold arrays, texts, numbers, lists and dictionaries, and nothing else.
 
-A pickle is a program: the usual reader runs whatever it names. This one knows three names, of which none runs anything
+A pickle is a program: the usual reader runs whatever it names. This one knows a few names, of which none runs anything
 of the file: each is a small stand-in that keeps what it is given, and arrays are made from that.
 """
 
@@ -10,10 +10,9 @@ import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nas_budget.errors import DataError
 from nas_budget.train.data.forms.form import check_room
@@ -29,9 +28,12 @@ class _RefusedError(Exception):
 
 
 class _Array:
-    """What stands for an array until the whole file is read."""
+    """What stands for an array, or a number of NumPy, until the whole file is read."""
 
     __slots__ = ("state",)
+
+    def __init__(self, state: Any = None) -> None:
+        self.state = state
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
@@ -58,6 +60,24 @@ class _Reconstruct:
         return _Array()
 
 
+class _FromBuffer:
+    """NumPy's maker of arrays in pickles of protocol 5, which is given everything at once."""
+
+    __slots__ = ()
+
+    def __call__(self, content: Any, kind: Any, shape: Any, order: Any, axes: Any = None) -> _Array:
+        return _Array((None, shape, kind, axes if order == "K" else order == "F", content))
+
+
+class _Scalar:
+    """NumPy's maker of single numbers, such as those of a list of an array."""
+
+    __slots__ = ()
+
+    def __call__(self, kind: Any, content: Any) -> _Array:
+        return _Array((None, (), kind, False, content))
+
+
 class _Encode:
     """Python 3 writes bytes as text in latin-1 in pickles of protocol 2."""
 
@@ -76,15 +96,30 @@ class _NoClass:
 
 
 NAMES: dict[tuple[str, str], Callable[[], Any]] = {
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Reconstruct for core in ("core", "_core")},
+    **{
+        (f"numpy.{core}.{name}", maker): stand_in
+        for core in ("core", "_core")
+        for name, maker, stand_in in (
+            ("multiarray", "_reconstruct", _Reconstruct), ("multiarray", "scalar", _Scalar),
+            ("numeric", "_frombuffer", _FromBuffer),
+        )
+    },
     ("numpy", "ndarray"): _NoClass,
     ("numpy", "dtype"): lambda: _Type,
     ("_codecs", "encode"): _Encode,
-}
+}  # fmt: skip
 
 
 class _Reader(pickle._Unpickler):
-    """Python's own reader, not the one in C, which takes as much memory as a file claims to need."""
+    """Python's own reader, not the one in C, which takes as much memory as a file claims to need.
+
+    So does its way to read a bytearray, which is read as bytes are.
+    """
+
+    dispatch: ClassVar = {
+        **pickle._Unpickler.dispatch,
+        pickle.BYTEARRAY8[0]: pickle._Unpickler.dispatch[pickle.BINBYTES8[0]],
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         made = NAMES.get((module, name))
@@ -105,10 +140,11 @@ def read_pickle(path: Path) -> Any:
         DataError: The file is damaged, or it names anything else, which is not run.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
+        if (size := path.stat().st_size) > MOST_BYTES:
             raise DataError(f"{path}: has more than {MOST_BYTES >> 30} GB, so it is no part of a known data set")
+        check_room(path, size)
         content = path.read_bytes()
-        return _Plain(path).of(_Reader(io.BytesIO(content), encoding="bytes").load())
+        return _Plain().of(_Reader(io.BytesIO(content), encoding="bytes").load())
     except DataError:
         raise
     except _RefusedError as error:
@@ -128,8 +164,7 @@ class _Plain:
     A few bytes can name a list of lists of lists that all are one: each is made once, or there would be no end to it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self) -> None:
         self.made: dict[int, Any] = {}
 
     def of(self, value: Any, depth: int = 0) -> Any:
@@ -148,18 +183,21 @@ class _Plain:
         if isinstance(value, dict):
             return {self.of(key, depth + 1): self.of(one, depth + 1) for key, one in value.items()}
         if isinstance(value, _Array):
-            return _array(value, self.path)
+            return _array(value)
         raise _RefusedError(f"holds a {type(value).__name__.strip('_')}")
 
 
-def _array(value: _Array, path: Path) -> NDArray[Any]:
-    _, shape, kind, fortran, content = value.state
-    order, name = (_ascii(text) for text in (kind.state[1], kind.name))
-    dtype = np.dtype(f"{order}{name}" if order in ("<", ">") else name)
+def _array(value: _Array) -> Any:
+    """The array, or what it holds where that is a single value."""
+    _, shape, kind, order, content = value.state
+    byte_order, name = (_ascii(text) for text in (kind.state[1], kind.name))
+    dtype = np.dtype(f"{byte_order}{name}" if byte_order in ("<", ">") else name)
     if dtype.kind not in KINDS or not isinstance(content, bytes) or not isinstance(shape, tuple):
         raise _RefusedError(f"holds an array of {dtype}")
-    check_room(path, len(content))
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+    array = np.frombuffer(content, dtype)
+    if isinstance(order, tuple):  # of its axes in memory
+        return array.reshape(shape).transpose(order)
+    return array.reshape(shape, order="F" if order else "C") if shape else array.item()
 
 
 def _ascii(text: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,38 @@ def written(path: Path, content: bytes) -> Path:
     return path
 
 
-@pytest.mark.parametrize("protocol", range(5))  # in the fifth NumPy names a function that takes a buffer
-@pytest.mark.parametrize("array", [ARRAY, np.asfortranarray(ARRAY), ARRAY.astype(">i4"), ARRAY.astype(np.float32)])
+@pytest.mark.parametrize("protocol", range(6))  # in the fifth NumPy names a function that takes a buffer
+@pytest.mark.parametrize(
+    "array",
+    [
+        ARRAY, np.asfortranarray(ARRAY), ARRAY.astype(">i4"), ARRAY.astype(np.float32), ARRAY > 3,
+        ARRAY.astype("U")[:, ::2], ARRAY.reshape(3, 2, 2).transpose(1, 0, 2),
+    ],
+)  # fmt: skip
 def test_arrays_come_back_from_every_protocol(tmp_path: Path, protocol: int, array: Any) -> None:
     value = {"data": array, "labels": [1, 2.5, True, None], b"b": b"\x00\xff", "t": (1, "ä")}
     found = read_pickle(written(tmp_path / "a", pickle.dumps(value, protocol)))
     assert np.array_equal(found["data"], array)
     assert (found["labels"], found[b"b"], found["t"]) == ([1, 2.5, True, None], b"\x00\xff", (1, "ä"))
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_numbers_of_numpy_come_back_as_those_of_python(tmp_path: Path, protocol: int) -> None:
+    given = [*ARRAY[0], np.float32(0.5), np.bool_(True), np.str_("ä"), np.array(7)]
+    found = read_pickle(written(tmp_path / "a", pickle.dumps(given, protocol)))
+    assert found == [0, 1, 2, 3, 0.5, True, "ä", 7]
+    assert all(isinstance(value, int | float | str) for value in found)
+
+
+def test_a_bytearray_takes_no_memory_that_it_only_claims(tmp_path: Path) -> None:
+    path = written(tmp_path / "a", b"\x80\x05\x96" + struct.pack("<Q", 2**28) + b"few.")
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="cannot be read"):
+            read_pickle(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_pickle_of_python_2_comes_back_with_texts_as_bytes(tmp_path: Path) -> None:
@@ -79,6 +105,10 @@ def test_a_hostile_pickle_is_refused_and_runs_nothing(
         b"\x80\x02cnumpy\nndarray\n.",
         b"\x80\x02cnumpy\ndtype\n)R.",
         b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R.",  # an array without content
+        b"\x80\x02cnumpy.core.multiarray\nscalar\n)R.",
+        b"\x80\x02cnumpy.core.numeric\n_frombuffer\n(C\x01aNK\x01\x85X\x01\x00\x00\x00CtR.",
+        pickle.dumps(ARRAY.copy(), 5).replace(b"K\x03K\x04", b"K\x03K\x05"),
+        pickle.dumps(np.int64(1), 5).replace(b"i8", b"O8"),
         b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x03\x00\x00\x00rot\x86R.",
         b"\x80\x04\x8e" + struct.pack("<Q", 10**15) + b"few.",
         b"\x80\x02]r\xff\xff\xff\xff.",  # a memo that would take gigabytes
