@@ -18,7 +18,7 @@ from nas_budget.train.data.conversion.images import AUTO_SIZE, LARGEST_AUTO
 from nas_budget.train.data.conversion.options import ReadOptions
 from nas_budget.train.data.dataset import KEYS, Dataset, Images, Labels, open_npz
 from nas_budget.train.data.forms.form import Part, RawData
-from nas_budget.train.data.image_files import GRAY_MODES, prepare_pixels
+from nas_budget.train.data.image_files import GRAY_MODES, UNREADABLE, check_file_channels, image_problem, prepare_pixels
 
 NEEDED = "give (images, labels), or a torch Dataset of (image, label)"
 
@@ -118,7 +118,11 @@ def _of_items(items: list[Any], which: str, options: ReadOptions) -> NDArray[Any
         (width, height) = next(iter(sizes))
         own = width if len(sizes) == 1 and width == height <= LARGEST_AUTO else AUTO_SIZE
         channels = options.channels or (1 if all(item.mode in GRAY_MODES for item in items) else 3)
-        return np.stack([prepare_pixels(item, options.size or own, channels, options.fit) for item in items])
+        check_file_channels(channels)
+        try:
+            return np.stack([prepare_pixels(item, options.size or own, channels, options.fit) for item in items])
+        except UNREADABLE as error:
+            raise DataError(f"{which}: an image cannot be read ({image_problem(error)})") from None
     arrays = [_array(item, which) for item in items]
     if len({array.shape for array in arrays}) > 1:
         raise UsageError(f"{which}: its images have several sizes; resize them, or give PIL images, which are resized")

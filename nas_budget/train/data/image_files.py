@@ -26,6 +26,10 @@ OTHER_IMAGES = (".avif", ".cr2", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".nef
 """Image files that are not read."""
 FITS = ("crop", "pad", "stretch")
 """How an image that is no square becomes one: its middle, black bars beside it, or stretched."""
+OVERSHOOT = 0.1
+"""What floating-point values of 0 to 1 may lie beyond, as resizing with a sharp filter makes them."""
+LEAST_OF_BYTES = 2
+"""Floating-point values that all lie below are not those of 0 to 255."""
 UNREADABLE = (OSError, ValueError, SyntaxError, TypeError, EOFError, MemoryError, Image.DecompressionBombError)
 """What Pillow raises at files that are damaged, or not what they say."""
 
@@ -39,8 +43,7 @@ def read_image(path: Path, size: int, channels: int, fit: str = "crop") -> tuple
         channels: 1 for gray, 3 for color.
         fit: How an image that is no square becomes one: "crop", "pad" or "stretch".
     """
-    if channels not in MODES:
-        raise UsageError(f"image files have 1 or 3 channels, this network takes {channels}")
+    check_file_channels(channels)
     try:
         with no_warnings():
             return prepare_image(path, size, channels, fit)
@@ -50,6 +53,12 @@ def read_image(path: Path, size: int, channels: int, fit: str = "crop") -> tuple
         raise DataError(
             f"{path}: cannot be read ({image_problem(error)}); give images such as PNG or JPEG files"
         ) from None
+
+
+def check_file_channels(channels: int) -> None:
+    """Refuse image files where other than 1 or 3 channels are needed."""
+    if channels not in MODES:
+        raise UsageError(f"image files are read as 1 or 3 channels, and {channels} are needed; give an array of images")
 
 
 @contextmanager
@@ -152,10 +161,23 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """An image of 16-bit grays as one of 8 bits; Pillow would cut the values off instead."""
-    if not image.mode.startswith("I"):
+    """Grays of 16 or 32 bits, or of floating-point numbers, as 8 bits; Pillow would cut the values off instead.
+
+    Numbers of 32 bits may hold any: their largest says what is white.
+    """
+    if not image.mode.startswith(("I", "F")):
         return image
-    return Image.fromarray((np.asarray(image).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+    values = np.asarray(image).astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    if image.mode == "F":
+        white = 1 if low >= -OVERSHOOT and high <= 1 + OVERSHOOT else 255
+        is_known = white == 1 or (low >= 0 and LEAST_OF_BYTES <= high <= 255)
+    else:
+        white = 255 if image.mode == "I" and high <= 255 else 65_535
+        is_known = low >= 0 and high <= white
+    if not is_known:
+        raise ValueError(f"its values are from {low:g} to {high:g}; needed are 0 to 255, 65535 or, in fractions, 1")
+    return Image.fromarray((values * (255 / white)).round().clip(0, 255).astype(np.uint8))
 
 
 def write_row(path: Path, images: Images) -> None:

@@ -26,14 +26,26 @@ def saved(path: Path, pixels: np.ndarray, mode: str | None = None) -> Path:  # t
         (PIXELS, PIXELS, ""),
         (np.full((64, 64, 3), 70, np.uint8), np.full((32, 32, 3), 70), "resized from 64x64"),
         (np.full((32, 32), 20_000, np.uint16), np.full((32, 32, 1), round(20_000 / 257)), "I;16 to L"),
+        (np.full((32, 32), 200, np.uint16), np.full((32, 32, 1), 1), "I;16 to L"),
+        (np.full((32, 32), 200, np.int32), np.full((32, 32, 1), 200), "I to L"),
+        (np.full((32, 32), 20_000, np.int32), np.full((32, 32, 1), round(20_000 / 257)), "I to L"),
+        (np.full((32, 32), 0.4, np.float32), np.full((32, 32, 1), 102), "F to L"),
+        (np.full((32, 32), 1.01, np.float32), np.full((32, 32, 1), 255), "F to L"),
+        (np.full((32, 32), 200.4, np.float32), np.full((32, 32, 1), 200), "F to L"),
     ],
 )
 def test_sizes_and_bits_are_those_of_the_network_and_the_change_is_said(
     tmp_path: Path, pixels: np.ndarray, made: np.ndarray, changes: str
 ) -> None:
-    image, found_changes = read_image(saved(tmp_path / "a.png", pixels), 32, made.shape[2])
+    image, found_changes = read_image(saved(tmp_path / "a.tif", pixels), 32, made.shape[2])
     assert np.array_equal(image, made)
     assert found_changes == changes
+
+
+@pytest.mark.parametrize("value", [np.int32(-1), np.int32(70_000), *np.array([-0.5, 1.5, 300, np.nan], np.float32)])
+def test_numbers_that_are_no_brightness_are_refused(tmp_path: Path, value: np.generic) -> None:
+    with pytest.raises(DataError, match=r"a.tif: cannot be read \(its values are from .*needed are 0 to 255, 65535 or"):
+        read_image(saved(tmp_path / "a.tif", np.full((8, 8), value)), 8, 1)
 
 
 def test_the_middle_of_an_oblong_is_taken(tmp_path: Path) -> None:
@@ -63,7 +75,7 @@ def test_what_is_no_image_and_networks_for_other_than_images_are_refused(tmp_pat
     path.write_bytes(saved(path, PIXELS).read_bytes()[:200])
     with pytest.raises(DataError, match="a.png: cannot be read"):
         read_image(path, 32, 3)
-    with pytest.raises(UsageError, match="this network takes 5"):
+    with pytest.raises(UsageError, match="1 or 3 channels, and 5 are needed"):
         read_image(tmp_path / "a.png", 32, 5)
 
 
