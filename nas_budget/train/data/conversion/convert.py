@@ -37,7 +37,7 @@ def convert(
         >>> arrays["train_images"].shape, arrays["test_labels"].tolist(), arrays["classes"].tolist()
         ((8, 4, 4, 1), [1, 0], ['1', '2'])
         >>> notes[-1]
-        'NOTE: there are no test images; 2 of the 10 images, a fifth of each class, are set aside as such'
+        'NOTE: there are no test images; 2 of the 10 images, a fifth of each class and at least one, are set aside'
 
     Raises:
         DataError: Images or labels that cannot be used.
@@ -72,7 +72,8 @@ def convert(
         images = [images[0][~test], images[0][test]]
         labels, names = [labels[0][~test], labels[0][test]], [names[0][~test], names[0][test]]
         notes.append(
-            f"there are no test images; {n_test:,} of the {n:,} images, a fifth of each class, are set aside as such"
+            f"there are no test images; {n_test:,} of the {n:,} images, a fifth of each class and at least one, "
+            "are set aside"
         )
     for one, name in zip(labels, ("training", "test"), strict=True):
         if not len(one):

@@ -26,7 +26,8 @@ def test_one_level_is_split_by_class_and_always_alike(tmp_path: Path) -> None:
     assert (dataset.name, dataset.classes, dataset.image_size, dataset.in_channels) == (str(path), ("cat", "dog"), 8, 3)
     assert (dataset.n_train, dataset.n_test) == (16, 4)
     assert np.bincount(dataset.read("test")[1]).tolist() == [2, 2]
-    assert said == ["NOTE: there are no test images; 4 of the 20 images, a fifth of each class, are set aside as such"]
+    assert len(said) == 1
+    assert said[0].startswith("NOTE: there are no test images; 4 of the 20 images, a fifth of each class and at least")
     again = opened(path, tmp_path / "another store")[0]
     assert again.digest == dataset.digest
     shown = {image.tobytes() for part in ("train", "test") for image in dataset.read(part)[0]}
