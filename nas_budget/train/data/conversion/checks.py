@@ -1,4 +1,4 @@
-"""What is worth a warning in a data set: empty classes, images in both parts, images that are all alike."""
+"""What is worth a warning in a data set: empty classes, images in both parts, images that are all alike or dark."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from nas_budget.train.data.conversion.labels import few_of
 from nas_budget.train.data.dataset import Images
+
+DARK = 64
+"""Brightest value of images that are too dark; it is that of 14 bits that were taken for 16."""
 
 
 def warnings_for(arrays: Mapping[str, NDArray[Any]], names: Sequence[Sequence[str] | NDArray[Any]]) -> list[str]:
@@ -33,6 +36,11 @@ def warnings_for(arrays: Mapping[str, NDArray[Any]], names: Sequence[Sequence[st
     train = _contents(arrays["train_images"])
     if len(train) > 1 and len({*train}) == 1:
         found.append("all training images are alike; nothing can be learned from them")
+    elif (most := max(int(arrays[f"{part}_images"].max()) for part in ("train", "test"))) <= DARK:
+        found.append(
+            f"all images are dark: no value is above {most} of 255; where values have fewer bits than their type, "
+            "multiply them (12 bits of 16 by 16)"
+        )
     known = dict(zip(reversed(train), reversed(range(len(train))), strict=True))
     test = _contents(arrays["test_images"])
     if twins := [(place, known[content]) for place, content in enumerate(test) if content in known]:

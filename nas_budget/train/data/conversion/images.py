@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,13 @@ from nas_budget.errors import DataError
 from nas_budget.train.data.conversion.labels import few_of
 from nas_budget.train.data.conversion.options import ReadOptions
 from nas_budget.train.data.dataset import Images
+from nas_budget.train.data.forms.cifar import SHAPE as CIFAR
 from nas_budget.train.data.forms.form import ImageFile, check_room
 from nas_budget.train.data.image_files import (
+    LEAST_OF_BYTES,
+    OVERSHOOT,
     UNREADABLE,
+    check_file_channels,
     fitted,
     image_header,
     image_problem,
@@ -27,6 +32,10 @@ from nas_budget.train.data.image_files import (
 
 AUTO_SIZE, LARGEST_AUTO = 32, 96
 CHANNELS = (1, 3, 4)
+WITH_ALPHA = (2, 4)
+"""Channels of gray and of color images of which the last may be transparency."""
+CONVERTIBLE = range(1, 5)
+"""Channels of images that can become gray or color."""
 CHUNK = 4_096
 MOST_READERS = 8
 HEADERS_SHARE = 0.1
@@ -63,6 +72,7 @@ def images_of_files(
     sizes = {(width, height) for width, height, _ in headers.values()}
     size = options.size or _auto_size(sizes)
     channels = options.channels or (1 if all(gray for *_, gray in headers.values()) else 3)
+    check_file_channels(channels)
     check_room(f"{len(files):,} images of {size}x{size} pixels", len(files) * size * size * channels)
     images = np.zeros((len(files), size, size, channels), np.uint8)
     readable = np.zeros(len(files), bool)
@@ -140,23 +150,37 @@ def images_of_arrays(parts: Sequence[NDArray[Any]], options: ReadOptions) -> tup
     notes: list[str] = []
     shaped = [_channels_last(part, notes) for part in parts]
     depths = {part.shape[3] for part in shaped}
-    if len(depths) > 1 and depths != {1, 3}:
-        raise DataError(f"images of {' and '.join(str(part.shape[3]) for part in shaped)} channels; give one number")
+    if options.channels is None and len(depths) > 1 and depths != {1, 3}:
+        found = " and ".join(str(part.shape[3]) for part in shaped)
+        raise DataError(f"images of {found} channels; give one number, or add ,channels=3 behind the path")
     scale = _scale(shaped, notes)
     sizes = {(part.shape[2], part.shape[1]) for part in shaped}
     size, channels = options.size or _auto_size(sizes), options.channels or max(depths)
     check_room("the images", sum(len(part) for part in shaped) * size * size * channels)
     notes += _size_notes(sizes, size, options)
-    if channels == 4:
-        notes.append("images have 4 channels; add ,channels=3 behind the path where the fourth is transparency")
-    notes += [f"images of {depth} channels were converted to {channels}" for depth in sorted(depths - {channels})]
+    if options.channels is None and channels in WITH_ALPHA:
+        less = f"add ,channels={channels - 1} behind the path where the last is transparency"
+        notes.append(f"images have {channels} channels; {less}")
+    elif options.channels is None and channels not in CHANNELS:
+        notes.append(f"images have {channels} channels; where they are slices of a volume, give single slices")
+    for depth in sorted(depths - {channels}):
+        if channels not in (1, 3) or depth not in CONVERTIBLE:
+            allowed = "1 to 4" if channels in (1, 3) else channels
+            raise DataError(f"images of {depth} channels cannot become images of {channels}; allowed are {allowed}")
+        dropped = "; the last, transparency, was left out" if depth in WITH_ALPHA else ""
+        notes.append(f"images of {depth} channels were converted to {channels}{dropped}")
     return [_converted(part, scale, size, channels, options.fit) for part in shaped], list(dict.fromkeys(notes))
 
 
 def _channels_last(images: NDArray[Any], notes: list[str]) -> NDArray[Any]:
     """The images as (n, height, width, channels), without a copy."""
     shape = images.shape
-    if images.ndim == 2 and (side := round(shape[1] ** 0.5)) ** 2 == shape[1] > 1:
+    if images.ndim == 2 and shape[1] == prod(CIFAR):
+        notes.append(
+            f"rows of {shape[1]} values were taken as color images of 32x32 pixels, all red values first, as in CIFAR"
+        )
+        images = images.reshape(-1, *CIFAR).transpose(0, 2, 3, 1)
+    elif images.ndim == 2 and (side := round(shape[1] ** 0.5)) ** 2 == shape[1] > 1:
         notes.append(f"rows of {shape[1]} values were taken as gray images of {side}x{side} pixels")
         images = images.reshape(-1, side, side)
     if images.ndim == 3:
@@ -195,13 +219,8 @@ def _scale(parts: Sequence[NDArray[Any]], notes: list[str]) -> tuple[float, floa
     if kinds == {np.dtype(bool)}:
         notes.append("images of truth values were mapped to 0 and 255")
         return 255.0, 0.0
-    if any(kind.kind == "f" for kind in kinds):
-        if low >= 0 and high <= 1:
-            notes.append(f"{found} were mapped from 0..1 to 0..255")
-            return 255.0, 0.0
-        if low >= -1 and high <= 1:
-            notes.append(f"{found} were mapped from -1..1 to 0..255")
-            return 127.5, 127.5
+    if any(kind.kind == "f" for kind in kinds) and (scale := _scale_of_fractions(low, high, found, notes)):
+        return scale
     if low >= 0 and high <= 255:
         notes.append(f"{found} were taken as 0..255")
         return 1.0, 0.0
@@ -212,6 +231,18 @@ def _scale(parts: Sequence[NDArray[Any]], notes: list[str]) -> tuple[float, floa
         f"{found}; allowed are 0 to 255, 0 to 65535 in whole numbers, 0 to 1 and -1 to 1: give images without "
         "normalization"
     )
+
+
+def _scale_of_fractions(low: float, high: float, found: str, notes: list[str]) -> tuple[float, float] | None:
+    """As `_scale`, of floating-point values; None where they are larger than those of 0 to 1 and -1 to 1."""
+    for first, last, scale in (0, 1, (255.0, 0.0)), (-1, 1, (127.5, 127.5)):
+        if low >= first - OVERSHOOT and high <= last + OVERSHOOT:
+            cut = "" if low >= first and high <= last else "; values beyond were cut off"
+            notes.append(f"{found} were mapped from {first}..{last} to 0..255{cut}")
+            return scale
+    if low >= 0 and high < LEAST_OF_BYTES:
+        raise DataError(f"{found} lie in neither 0 to 1 nor 0 to 255; give images without normalization")
+    return None
 
 
 def _least(values: Any) -> Any:
@@ -238,11 +269,11 @@ def _converted(images: NDArray[Any], scale: tuple[float, float], size: int, chan
 
 def _reshaped(image: Images, size: int, channels: int, fit: str) -> Images:
     """One image in another size, channel by channel, and in gray or color where that is asked for."""
+    if image.shape[2] in WITH_ALPHA and image.shape[2] != channels:
+        image = image[..., :-1]
     planes = [np.asarray(fitted(Image.fromarray(plane), size, fit)) for plane in np.moveaxis(image, 2, 0)]
-    if channels == 1 and len(planes) in (3, 4):
-        planes = [np.asarray(Image.fromarray(np.stack(planes[:3], 2)).convert("L"))]
+    if channels == 1 and len(planes) == 3:
+        planes = [np.asarray(Image.fromarray(np.stack(planes, 2)).convert("L"))]
     elif channels == 3 and len(planes) == 1:
         planes *= 3
-    elif channels != len(planes):
-        planes = planes[:channels]
     return np.stack(planes, 2)

@@ -25,7 +25,8 @@ class ReadOptions:
     Attributes:
         size: Height and width in pixels. None: that of the images where all are squares of one size of at most 96
             pixels, else 32.
-        channels: 1 for gray, 3 for color. None: 1 where all images are gray, else 3.
+        channels: 1 for gray, 3 for color; arrays may have any other number. None: that of the arrays; of files, 1 where
+            all images are gray, else 3.
         fit: How an image that is no square becomes one: "crop" takes its middle, "pad" adds black bars, "stretch"
             changes its proportions.
         broken: What happens to image files that cannot be read: "refuse" names them in an error, "skip" leaves them
@@ -40,8 +41,8 @@ class ReadOptions:
     def __post_init__(self) -> None:
         if self.size is not None and not 1 <= self.size <= MOST_PIXELS:
             raise UsageError(f"data: size={self.size}: allowed are 1 to {MOST_PIXELS} pixels")
-        if self.channels not in (None, *CHANNELS):
-            raise UsageError(f"data: channels={self.channels}: allowed are 1 for gray and 3 for color")
+        if self.channels is not None and self.channels < 1:
+            raise UsageError(f"data: channels={self.channels}: needed is at least 1")
         for key, allowed in ("fit", FITS), ("broken", BROKEN):
             if getattr(self, key) not in allowed:
                 raise UsageError(f"data: {key}={getattr(self, key)}: allowed are {', '.join(allowed)}")
@@ -69,6 +70,8 @@ def split_options(name: str) -> tuple[str, ReadOptions]:
             if not value.isascii() or not value.isdigit():
                 raise UsageError(f"data: {text}: needed is a whole number; options are {HELP}")
             given[key] = int(value)
+            if key == "channels" and given[key] not in CHANNELS:
+                raise UsageError(f"data: {text}: allowed are 1 for gray and 3 for color")
         else:
             given[key] = value
     return name[: found.start()], ReadOptions(**given)  # type: ignore[arg-type]

@@ -84,6 +84,10 @@ def test_a_file_in_our_own_form_is_read_where_it_lies_and_one_of_other_types_is_
     [
         ({"train_labels": LABELS * 2 % 4}, "no training images for the class b; no network can learn them"),
         ({"train_images": np.ones((12, 8, 8, 3), np.uint8)}, "all training images are alike; nothing can be learned"),
+        (
+            {"train_images": pictures(12) // 16, "test_images": pictures(6, seed=9) // 16},
+            "all images are dark: no value is above 15 of 255; where values have fewer bits than their type, multiply",
+        ),
         ({"test_images": pictures(6)}, "6 of 6 test images are training images too, such as test image 0 (training i"),
         ({"classes": np.array(["a", "A", "c"])}, "classes a and A differ in upper and lower case alone"),
     ],
@@ -116,7 +120,7 @@ def test_two_classes_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_a_fourth_channel_is_asked_about(tmp_path: Path) -> None:
     dataset, said = opened(tmp_path / "a.npz", images=pictures(12, channels=4), labels=LABELS)
     assert dataset.in_channels == 4
-    assert said[0] == ("NOTE: images have 4 channels; add ,channels=3 behind the path where the fourth is transparency")
+    assert said[0] == "NOTE: images have 4 channels; add ,channels=3 behind the path where the last is transparency"
     named = open_dataset(f"{tmp_path / 'a.npz'},channels=3", tmp_path / "store", lambda _: None)
     assert np.array_equal(named.read("test")[0], dataset.read("test")[0][..., :3])
 
