@@ -60,7 +60,12 @@ def read_npz(path: Path) -> RawData:
             classes = next((array_in(path, file, name) for name in CLASSES if name in names), None)
     except UNREADABLE as error:
         raise DataError(f"{path}: cannot be read ({error}); it is damaged or not an .npz file") from None
-    return of_parts(found, None if classes is None else _texts(classes, path))
+    left_out = tuple(
+        f"{images} has no labels ({labels}) and is left out"
+        for images, labels in kinds.values()
+        if images in names and labels not in names
+    )
+    return of_parts(found, None if classes is None else _texts(classes, path), left_out)
 
 
 def of_parts(found: dict[str, Part], classes: tuple[str, ...] | None, notes: tuple[str, ...] = ()) -> RawData:

@@ -33,6 +33,10 @@ def test_the_arrays_of_keras_are_read(tmp_path: Path) -> None:
     assert np.array_equal(dataset.read("train")[0], train)
     assert np.array_equal(dataset.read("test")[1], LABELS[:6])
     assert said == []
+    del arrays["y_test"]
+    dataset, said = opened(tmp_path / "b.npz", **arrays)
+    assert said[0] == "NOTE: x_test has no labels (y_test) and is left out"
+    assert dataset.n_train + dataset.n_test == 12
 
 
 def test_the_arrays_of_medmnist_are_read_and_validation_joins_training(tmp_path: Path) -> None:
