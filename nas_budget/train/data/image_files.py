@@ -136,13 +136,13 @@ def fitted(image: Image.Image, size: int, fit: str) -> Image.Image:
 def image_paths(folder: Path) -> tuple[list[Path], list[Path]]:
     """The image files anywhere below a folder, in order of their paths, and the other files; hidden ones are left out.
 
-    Files are known by how their names end.
+    Files are known by how their names end. A link to nowhere is one too: reading it says so.
     """
     images: list[Path] = []
     others: list[Path] = []
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts)
-        if not hidden and path.is_file():
+        if not hidden and (path.is_file() or not path.exists()):
             (images if path.suffix.lower() in SUFFIXES else others).append(path)
     return images, others
 

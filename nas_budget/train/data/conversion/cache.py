@@ -89,11 +89,21 @@ def source_key(path: Path, form: Form, options: ReadOptions) -> str:
     """A text that changes with the path, size or time of any file of a data set, and with how it is read."""
     lines = [VERSION, form.words, repr(options), str(path.resolve())]
     try:
-        stats = [(str(file), file.stat()) for file in form.files(path)]
+        # The whole path, for the same key from every folder; the last link stays, as other files may lie beside it.
+        files = form.files(path.parent.resolve() / path.name)
+        lines += sorted(f"{file} {_state(file)}" for file in files)
     except OSError as error:
         raise DataError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from None
-    lines += sorted(f"{file} {stat.st_size} {stat.st_mtime_ns}" for file, stat in stats)
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _state(file: Path) -> str:
+    """Size and time of a file, in a text; "missing" where it is a link to nowhere."""
+    try:
+        stat = file.stat()
+    except FileNotFoundError:
+        return "missing"
+    return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 def _plain(path: Path) -> str:

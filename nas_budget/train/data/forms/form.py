@@ -58,6 +58,12 @@ class RawData:
     notes: tuple[str, ...] = ()
 
 
+def listed_files(raw: RawData) -> list[Path]:
+    """The image files of a data set."""
+    parts = [part.images for part in (raw.train, raw.test) if part and not isinstance(part.images, np.ndarray)]
+    return [image.source for images in parts for image in images if isinstance(image.source, Path)]
+
+
 def files_below(path: Path) -> list[Path]:
     """A file itself, or every file below a folder."""
     if not path.is_dir():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nas_budget.errors import DataError
 from nas_budget.train.data.conversion.labels import clean_name, few_of
-from nas_budget.train.data.forms.form import Form, ImageFile, Part, RawData, part_begun, part_named
+from nas_budget.train.data.forms.form import Form, ImageFile, Part, RawData, listed_files, part_begun, part_named
 from nas_budget.train.data.image_files import SUFFIXES, image_paths
 
 SHAPE = "needed are folder/CLASS/image.png, or folder/train/CLASS/image.png and folder/test/CLASS/image.png"
@@ -126,4 +126,9 @@ def _part(found: list[dict[str, list[ImageFile]]], classes: list[str]) -> Part:
     return Part([file for file, _ in files], [place for _, place in files])
 
 
-IMAGE_FOLDER = Form("a folder of images by class", is_image_folder, read_image_folder)
+def _files(path: Path) -> list[Path]:
+    """The images that are read: those behind links too, and no other files."""
+    return listed_files(read_image_folder(path))
+
+
+IMAGE_FOLDER = Form("a folder of images by class", is_image_folder, read_image_folder, _files)

@@ -16,7 +16,16 @@ from nas_budget.errors import DataError
 from nas_budget.records.run_folder import is_file
 from nas_budget.train.data.conversion.labels import few_of
 from nas_budget.train.data.forms.arrays import of_parts
-from nas_budget.train.data.forms.form import Form, ImageFile, Part, RawData, joined, part_begun, part_named
+from nas_budget.train.data.forms.form import (
+    Form,
+    ImageFile,
+    Part,
+    RawData,
+    joined,
+    listed_files,
+    part_begun,
+    part_named,
+)
 from nas_budget.train.data.forms.image_folder import is_by_class, subfolders
 from nas_budget.train.data.image_files import SUFFIXES
 
@@ -331,14 +340,25 @@ def _file(text: str, folders: list[Path]) -> Path:
 
 
 def _files(path: Path) -> list[Path]:
-    """The tables, and the images that those of text name; Parquet files mostly hold the images themselves."""
+    """The tables, and the images that they name, unless a Parquet file holds the images themselves."""
     tables = [table for tables in _tables(path).values() for table in tables]
-    if any(table.suffix.lower() == ".parquet" for table in tables):
+    if any(map(_holds_bytes, tables)):
         return tables
-    raw = read_tables(path)
-    parts = [part.images for part in (raw.train, raw.test) if part and not isinstance(part.images, np.ndarray)]
-    images = [one.source for images in parts for one in images if isinstance(one.source, Path)]
-    return [*tables, *(image for image in images if image.is_file())]
+    return [*tables, *(image for image in listed_files(read_tables(path)) if image.is_file())]
+
+
+def _holds_bytes(table: Path) -> bool:
+    """Whether a table is a Parquet file with a column of bytes, so that reading it is slow."""
+    if table.suffix.lower() != ".parquet" or find_spec("pyarrow") is None:
+        return False
+    from pyarrow import types
+    from pyarrow.parquet import read_schema
+
+    try:
+        kinds = read_schema(table).types
+    except Exception:  # reading it says what is wrong
+        return False
+    return any(types.is_struct(kind) or types.is_binary(kind) or types.is_large_binary(kind) for kind in kinds)
 
 
 IMAGE_TABLE = Form("a CSV or Parquet file of images and labels", is_table, read_tables, _files)

@@ -46,6 +46,27 @@ def test_a_data_set_is_converted_once_until_a_file_or_an_option_changes(tmp_path
     assert len(conversions) == 4
 
 
+@pytest.mark.parametrize("given", ["pets", "./pets", "cats/../pets"])
+def test_a_relative_path_and_the_whole_one_are_one_data_set(
+    tmp_path: Path, conversions: list[int], monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    path = image_folder(tmp_path / "pets")
+    (tmp_path / "cats").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in given, str(path):
+        open_dataset(name, tmp_path / "store", lambda _: None)
+    assert len(conversions) == 1
+
+
+def test_a_change_behind_a_link_is_noticed(tmp_path: Path) -> None:
+    path, store = image_folder(tmp_path / "pets"), tmp_path / "store"
+    (path / "dog").rename(tmp_path / "dogs")
+    (path / "dog").symlink_to(tmp_path / "dogs")
+    first = open_dataset(str(path), store, lambda _: None)
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / "dogs/0.png")
+    assert open_dataset(str(path), store, lambda _: None).digest != first.digest
+
+
 def test_a_damaged_file_is_made_again_and_a_failed_one_leaves_nothing(tmp_path: Path, conversions: list[int]) -> None:
     path, store = image_folder(tmp_path / "pets"), tmp_path / "store"
     dataset = open_dataset(str(path), store, lambda _: None)

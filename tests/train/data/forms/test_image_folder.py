@@ -185,11 +185,13 @@ def test_broken_files_are_all_named_and_left_out_where_that_is_asked(tmp_path: P
     path = image_folder(tmp_path / "set", each=5)
     (path / "cat/0.png").write_text("no image")
     (path / "dog/3.png").write_bytes((path / "dog/3.png").read_bytes()[:-40])
-    (path / "dog/4.png").write_bytes(b"")
+    (path / "dog/4.png").unlink()
+    (path / "dog/4.png").symlink_to(tmp_path / "none")
     with pytest.raises(DataError) as caught:
         opened(path, tmp_path / "store")
     said = str(caught.value)
     assert said.startswith(f"{path}: 3 of 10 images cannot be read: cat/0.png (not an image), dog/3.png (")
+    assert "dog/4.png (no such file or directory)" in said
     assert said.endswith("; repair or remove them, or add ,broken=skip behind the path")
     assert "\n" not in said
     dataset, notes = opened(path, tmp_path / "store", ",broken=skip")

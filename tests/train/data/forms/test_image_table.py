@@ -155,11 +155,17 @@ def test_a_table_in_another_encoding_says_so(tmp_path: Path) -> None:
         opened(tmp_path / "a.csv")
 
 
-def test_a_change_in_an_image_is_noticed(tmp_path: Path) -> None:
-    pd.DataFrame({"image": saved(tmp_path), "label": NAMES}).to_csv(tmp_path / "a.csv", index=False)
-    digest = opened(tmp_path / "a.csv")[0].digest
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_a_change_in_an_image_is_noticed(tmp_path: Path, ending: str) -> None:
+    frame, table = pd.DataFrame({"image": saved(tmp_path), "label": NAMES}), tmp_path / f"a{ending}"
+    if ending == ".csv":
+        frame.to_csv(table, index=False)
+    else:
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+        frame.to_parquet(table)
+    digest = opened(table)[0].digest
     Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / "0.png")
-    assert opened(tmp_path / "a.csv")[0].digest != digest
+    assert opened(table)[0].digest != digest
 
 
 def test_pixels_in_columns_are_gray_images_and_a_table_without_labels_is_left_out(tmp_path: Path) -> None:
