@@ -36,7 +36,8 @@ def dataset_from(
         train: Training images: a pair (images, labels), or a map-style torch `Dataset` whose items are (image, label),
             the image as a PIL image, array or tensor. A random transform of it would be applied once, so leave it out.
         test: Test images likewise. None sets a fifth of each class of the training images aside.
-        classes: Name of each class in the order of the labels. None takes those of the torch `Dataset`, if it has any.
+        classes: Name of each class in the order of the labels. None takes those of the torch `Dataset`, or of the
+            one that it is a subset of, if it has any.
         name: Name of the data set, for plans and tables.
         options: Size, channels and shape of the images.
         file: An `.npz` file to write the data set to. A search in several processes, and every command, opens it by
@@ -59,8 +60,11 @@ def dataset_from(
         StorageError: A file that cannot be written.
     """
     options = options or ReadOptions()
+    path = None if file is None else Path(file).expanduser()
+    if path is not None and path.suffix != ".npz":
+        raise UsageError(f"file: {path} ends in {path.suffix or 'nothing'}; give a name that ends in .npz")
     if classes is None:
-        classes = getattr(train, "classes", None)
+        classes = _classes_of(train)
     parts = [_part(given, which, options) for given, which in ((train, "train"), (test, "test")) if given is not None]
     if not parts:
         raise UsageError(f"train: nothing is given; {NEEDED}")
@@ -71,13 +75,18 @@ def dataset_from(
         raise DataError(f"{name}: {error}") from None
     for line in lines:
         on_message(line)
-    if file is not None:
-        path = Path(file).expanduser()
-        if path.suffix != ".npz":
-            raise UsageError(f"file: {path} ends in {path.suffix or 'nothing'}; give a name that ends in .npz")
+    if path is not None:
         write_npz(path, arrays)
         return open_npz(path, str(path))
     return _in_memory(arrays, name)
+
+
+def _classes_of(given: Any) -> Sequence[str] | None:
+    """Names of the classes of a torch `Dataset`, or of the one that it is a subset of; None where it has none."""
+    while not hasattr(given, "classes") and hasattr(given, "dataset"):
+        given = given.dataset
+    classes: Sequence[str] | None = getattr(given, "classes", None)
+    return classes
 
 
 def _in_memory(arrays: dict[str, NDArray[Any]], name: str) -> Dataset:
@@ -132,11 +141,14 @@ def _of_items(items: list[Any], which: str, options: ReadOptions) -> NDArray[Any
 def _array(values: Any, which: str) -> NDArray[Any]:
     """An array of a tensor, on whichever device it is, or of what NumPy takes for one."""
     if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
+        values = values.detach().cpu()
+        values = values.float() if "bfloat16" in str(values.dtype) else values  # which NumPy does not have
     try:
         array: NDArray[Any] = np.asarray(values)
     except (ValueError, TypeError) as error:
         raise UsageError(f"{which}: no array can be made of it ({error}); {NEEDED}") from None
+    if not array.ndim:
+        raise UsageError(f"{which}: {type(values).__name__} is no list of images or labels; {NEEDED}")
     return array
 
 

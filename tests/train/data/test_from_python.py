@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import TensorDataset
+from torch.utils.data import Subset, TensorDataset
 
 from nas_budget import ResNetSpec, open_dataset, train_network
 from nas_budget.errors import DataError, UsageError
@@ -45,6 +45,7 @@ def tensor(images: Any) -> torch.Tensor:
         lambda images, labels: (images, labels),
         lambda images, labels: (tensor(images), torch.from_numpy(labels)),
         lambda images, labels: (tensor(images).float() / 255, list(labels)),
+        lambda images, labels: (tensor(images).bfloat16(), labels),
         lambda images, labels: TensorDataset(tensor(images), torch.from_numpy(labels)),
         lambda images, labels: Items(map(Image.fromarray, images), labels),
         lambda images, labels: Items(tensor(images), torch.from_numpy(labels)),
@@ -69,6 +70,13 @@ def test_classes_are_those_of_a_torch_data_set_and_changes_are_said() -> None:
     assert said[0] == "NOTE: labels 1 to 3 were mapped to 0 to 2"
 
 
+def test_a_subset_has_the_classes_of_the_whole() -> None:
+    whole = Items(map(Image.fromarray, TRAIN), LABELS)
+    part = Subset(Subset(whole, range(10)), range(9))
+    dataset = dataset_from(part, on_message=lambda _: None)
+    assert (dataset.classes, dataset.n_train + dataset.n_test) == (("a", "b", "c"), 9)
+
+
 def test_images_of_pillow_are_resized(tmp_path: Path) -> None:
     images = [Image.fromarray(image).resize((40 + place, 30)) for place, image in enumerate(TRAIN)]
     made = dataset_from((images, LABELS), options=ReadOptions(size=16, fit="pad"), on_message=lambda _: None)
@@ -86,7 +94,7 @@ def test_a_file_is_written_that_every_command_opens(tmp_path: Path) -> None:
     dataset = dataset_from((TRAIN, LABELS), (TEST, LABELS[:6]), file=path)
     assert (dataset.name, open_dataset(str(path)).digest) == (str(path), dataset.digest)
     with pytest.raises(UsageError, match=r"ends in .npy; give a name that ends in .npz"):
-        dataset_from((TRAIN, LABELS), file=tmp_path / "mine.npy", on_message=lambda _: None)
+        dataset_from((TRAIN, LABELS[:5]), file=tmp_path / "mine.npy")  # before anything is converted
 
 
 def test_a_network_trains_on_it() -> None:
@@ -101,6 +109,9 @@ def test_a_network_trains_on_it() -> None:
         (3, UsageError, "train: int is not read; give .images, labels., or a torch Dataset"),
         (None, UsageError, "train: nothing is given"),
         ([TRAIN, LABELS, LABELS], UsageError, "its items are no pairs"),
+        ((TRAIN, None), UsageError, "train: NoneType is no list of images or labels; give .images, labels."),
+        ((2, 3), UsageError, "train: int is no list of images or labels"),
+        (([Image.new("F", (8, 8), 1.5)] * 2, [0, 1]), DataError, "train: an image cannot be read .its values are from"),
         ((TRAIN, LABELS[:5]), DataError, "mine: 12 training images but 5 labels"),
         (Items([TRAIN[0], TRAIN[1, :4]], [0, 1]), UsageError, "several sizes"),
         ((TRAIN, LABELS * 0), DataError, "mine: all images are of one class"),
