@@ -11,7 +11,7 @@ import typer
 from nas_budget.arch.cost import cost
 from nas_budget.cli.console.costs import print_verdict
 from nas_budget.cli.console.output import logger, out, out_json, show, table
-from nas_budget.cli.console.progress import busy, progress_if_any
+from nas_budget.cli.console.progress import busy
 from nas_budget.cli.options.completion import DATA, FORMATS, INT8_FORMATS
 from nas_budget.cli.options.declare import INT8, OUTPUT, DataDir, Ema, Quiet, Source, option
 from nas_budget.cli.options.network import BudgetChanges
@@ -34,8 +34,9 @@ class Int8Options:
     ] = ""
     data_dir: DataDir = None
     calibration_images: Annotated[
-        int, option("Training images that ranges of activations are measured on.", INT8, "value", least=1)
-    ] = 500
+        int | None,
+        option("Training images that ranges of activations are measured on.", INT8, "500, or all of fewer", least=1),
+    ] = None
     calibration_seed: Annotated[int, option("Fixes which ones.", INT8, "value", least=0)] = 0
     per_layer: Annotated[bool, option("Measure what each layer alone costs in int8.", INT8, flag="--per-layer")] = False
 
@@ -51,16 +52,10 @@ class Int8Options:
 
     def images(self, source: Path, model: Model, quiet: bool) -> QuantizationImages:
         """The images to quantize a model with, and to measure it on."""
-        from nas_budget.train.data.open import open_recorded
-        from nas_budget.train.engine.run_config import data_place
+        from nas_budget.cli.jobs.images import labelled_for
         from nas_budget.train.export.quantize import quantization_images
 
-        data = self.data or model.about.get("data")
-        if data is None:
-            raise UsageError("--data: the weights do not name their images; give those to quantize with")
-        with progress_if_any("converting the images", quiet) as on_share:
-            place = "" if self.data else data_place(source)
-            dataset = open_recorded(data, place, self.data_dir, logger(quiet), on_share)
+        dataset = labelled_for(model, source, self.data, self.data_dir, quiet)
         return quantization_images(model, dataset, self.calibration_images, self.calibration_seed)
 
 

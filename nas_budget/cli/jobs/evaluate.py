@@ -13,22 +13,20 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from nas_budget.cli.console.output import log, logger
-from nas_budget.cli.console.progress import each, progress, progress_if_any
+from nas_budget.cli.console.progress import each, progress
+from nas_budget.cli.jobs.images import labelled_for, read_options
 from nas_budget.errors import DataError, StorageError, UsageError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.train.data.conversion.images import images_of_arrays, images_of_files
 from nas_budget.train.data.conversion.labels import few_of
-from nas_budget.train.data.conversion.options import ReadOptions, split_options
 from nas_budget.train.data.dataset import Images
 from nas_budget.train.data.forms.image_table import ENDINGS
 from nas_budget.train.data.forms.unlabelled import read_unlabelled
-from nas_budget.train.data.image_files import MODES, OTHER_IMAGES, image_paths, read_image
-from nas_budget.train.data.open import open_dataset, open_recorded
+from nas_budget.train.data.image_files import OTHER_IMAGES, image_paths, read_image
 from nas_budget.train.data.split import labelled_images
 from nas_budget.train.engine.device import choose_device, describe_device
 from nas_budget.train.engine.evaluate import EVALUATION_BATCH, accuracy_of, confusion_of, predict_logits
-from nas_budget.train.engine.run_config import data_place
-from nas_budget.train.engine.weights import Model, check_images
+from nas_budget.train.engine.weights import Model
 from nas_budget.train.export.load import is_exported, load_trained
 
 MANY = (".npy", ".npz", ".pickle", ".pkl", *ENDINGS)
@@ -44,20 +42,7 @@ def measure(
         if device_name not in ("auto", "cpu"):
             raise UsageError(f"--device {device_name}: {source.name} is run on the CPU; leave --device out")
         device_name = "cpu"
-        if data is None and "data" not in model.about:
-            raise UsageError(f"{source}: does not name the images that it was trained on; give them by --data")
-    # Other images take the size and channels of the network where they may have any.
-    channels = model.spec.in_channels if model.spec.in_channels in MODES else None
-    like = ReadOptions(model.spec.image_size, channels)
-    with progress_if_any("converting the images", quiet) as on_share:
-        if data:
-            dataset = open_dataset(data, data_dir, logger(quiet), on_share, like)
-        else:
-            name = model.about.get("data", "auto")
-            dataset = open_recorded(name, data_place(source), data_dir, logger(quiet), on_share)
-    check_images(model.spec, dataset)
-    if model.classes != dataset.classes:
-        log(f"NOTE: the network was trained on other classes: {', '.join(model.classes)}")
+    dataset = labelled_for(model, source, data, data_dir, quiet)
     device = choose_device(device_name, log)
     images = labelled_images(dataset, part, device)
     network = model.network.to(device)
@@ -111,12 +96,12 @@ def classify(source: Path, ema: bool, paths: Sequence[Path], top: int, quiet: bo
 
 def _read(paths: Sequence[Path], model: Model, on_share: Callable[[float], None]) -> tuple[Images, list[str]]:
     """Image files as a network takes them, and of each what was changed; the error names all that cannot be read."""
-    fit = split_options(model.about.get("data", ""))[1].fit
+    options = read_options(model)
     ready: list[tuple[Images, str]] = []
     problems: list[str] = []
     for path in each(paths, on_share, 0, 0.5):
         try:
-            ready.append(read_image(path, model.spec.image_size, model.spec.in_channels, fit))
+            ready.append(read_image(path, model.spec.image_size, model.spec.in_channels, options.fit))
         except DataError as error:
             problems.append(str(error))
     if len(problems) > 1:
@@ -149,8 +134,7 @@ def write_submission(
                 notes.append(f"{len(changed):,} of {len(ids):,} images were changed to fit, such as {changed[0]}")
         else:
             found, ids = read_unlabelled(path, model.spec.in_channels)
-            fit = split_options(model.about.get("data", ""))[1].fit
-            options = ReadOptions(model.spec.image_size, model.spec.in_channels, fit)
+            options = read_options(model)
             try:
                 if isinstance(found, np.ndarray):
                     (images,), notes = images_of_arrays([found], options)

@@ -13,7 +13,7 @@ from nas_budget.train.data.conversion.cache import open_converted, warnings_of
 from nas_budget.train.data.conversion.options import HELP, ReadOptions, split_options
 from nas_budget.train.data.dataset import Dataset, open_npz
 from nas_budget.train.data.forms.arrays import NPZ
-from nas_budget.train.data.forms.registry import find_form, forms_in_words
+from nas_budget.train.data.forms.registry import find_form
 from nas_budget.train.data.synthetic import synthetic
 
 NAMED = ("cifar10", "cifar100", "fashion-mnist", "svhn")
@@ -107,9 +107,16 @@ def open_recorded(
         folder: As `open_dataset` takes it.
         on_message: As `open_dataset` takes it.
         on_share: As `open_dataset` takes it.
+
+    Raises:
+        DataError: They lie nowhere any more, or as `open_dataset` raises it.
     """
-    if place and _is_there(Path(split_options(place)[0])):
-        return replace(open_dataset(place, folder, on_message, on_share), name=name)
+    if place:
+        lay, here = (Path(split_options(one)[0]).expanduser() for one in (place, name))
+        if _is_there(lay):
+            return replace(open_dataset(place, folder, on_message, on_share), name=name)
+        if not _is_there(here):
+            raise DataError(f"{lay}: no such file or folder")
     return open_dataset(name, folder, on_message, on_share)
 
 
@@ -139,9 +146,9 @@ def _open_path(
                 raise
     if not path.exists() and not _is_path(given):
         known = ", ".join(("auto", *NAMED, "shapes"))
-        raise UsageError(f"data: {name!r} is unknown; allowed are {known}, or the path of {forms_in_words()}")
+        raise UsageError(f"data: {name!r} is unknown; allowed are {known}, or a path of images")
     if like is not None:
-        options = replace(options, size=options.size or like.size, channels=options.channels or like.channels)
+        options = split_options(name, like)[1]
     if not path.exists() and "," in given:
         raise DataError(f"{path}: no such file or folder; options behind a path are {HELP}")
     place, form = find_form(path)

@@ -242,7 +242,7 @@ class FullTraining:
         """Write a model of "plain" or "ema" weights; its logits of test images, accuracy, that with mirror images."""
         mean, std = (tuple(values.tolist()) for values in (trainer.images.mean, trainer.images.std))
         about: dict[str, Any] = {"run": self.settings.name, "data": self.dataset.name, "seed": trainer.seed}
-        about |= {"weights": weights, "budget": self.settings.budget.to_dict()}
+        about |= {"data_digest": self.dataset.digest, "weights": weights, "budget": self.settings.budget.to_dict()}
         model = Model(self.settings.spec, network.eval(), self.dataset.classes, mean, std, about)
         plain, mirrored = (predict_logits(network, test.images, model.normalized, mirrored=m) for m in (False, True))
         accuracy, flipped = (accuracy_of(logits, test.labels) for logits in (plain, mirrored))

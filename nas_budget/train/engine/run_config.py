@@ -19,8 +19,8 @@ FORMAT = "nas-budget run 1"
 """Written with the settings of a run; those of before version 0.1 had none and are the same otherwise."""
 STUDY_FILES = (TRIAL_FOLDERS, TRIALS_TABLE)
 LIMIT_KEYS = "budget."
-DATA_PLACE = "data.place"
-"""Key of where the images lay (`Dataset.place`). It is not compared, as they may have moved."""
+DATA_DIGEST, DATA_PLACE = "data.digest", "data.place"
+"""Keys of which images they are, and where they lay (`Dataset.place`): that is not compared, as they may have moved."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class RunConfig:
             **chosen,
             **{f"spec.{key}": value for key, value in self.spec.to_dict().items()},
             **{f"recipe.{key}": value for key, value in asdict(self.recipe).items()},
-            "data": dataset.name, "data.digest": dataset.digest, "data.images": self.n_train,
+            "data": dataset.name, DATA_DIGEST: dataset.digest, "data.images": self.n_train,
             "data.validation_images": self.n_validation,
             "precision": self.precision, "deterministic": self.deterministic,
             **{f"{LIMIT_KEYS}{key}": value for key, value in (dict.fromkeys(LATENCY) | self.budget.to_dict()).items()},
@@ -82,13 +82,13 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
     return before
 
 
-def data_place(source: Path) -> str:
-    """Where the images of a run lay, by its folder or a file in it; empty where that is not known."""
+def recorded_data(source: Path) -> tuple[str, str]:
+    """Where the images of a run lay and their digest, by its folder or a file in it; empty where that is not known."""
     try:
         settings = read_settings(source if source.is_dir() else source.parent) or {}
     except ModelError:  # weights can be used without it
-        return ""
-    return str(settings.get(DATA_PLACE, ""))
+        settings = {}
+    return str(settings.get(DATA_PLACE, "")), str(settings.get(DATA_DIGEST, ""))
 
 
 def check_same(folder: Path, held: dict[str, Any], name: str) -> None:

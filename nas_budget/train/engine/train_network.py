@@ -83,5 +83,5 @@ def train_network(
         on_epoch(result)
         epochs.append(result)
     mean, std = (tuple(values.tolist()) for values in (images.mean, images.std))
-    about = {"data": dataset.name, "seed": seed, "weights": "plain"}
+    about = {"data": dataset.name, "data_digest": dataset.digest, "seed": seed, "weights": "plain"}
     return Trained(Model(spec, network.cpu().eval(), dataset.classes, mean, std, about), tuple(epochs))

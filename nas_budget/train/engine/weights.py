@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -24,7 +25,8 @@ from nas_budget.arch.spec import AnySpec, spec_from_dict
 from nas_budget.errors import DataError, ModelError, QuantityError, SpecError, StorageError
 from nas_budget.records.atomic_write import write_whole
 from nas_budget.records.paths import EMA_WEIGHTS, WEIGHTS
-from nas_budget.train.data.dataset import Dataset
+from nas_budget.train.data.conversion.labels import few_of
+from nas_budget.train.data.dataset import Dataset, Images, Labels
 from nas_budget.train.data.forms.form import check_room
 from nas_budget.train.engine.model import build
 from nas_budget.untrusted import read_json
@@ -42,8 +44,8 @@ class Model:
         classes: Name of each class, in the order of the logits.
         mean: Of each channel of the images, in 0..255; subtracted from an image before the network sees it.
         std: Standard deviation of each channel, in 0..255; divided by.
-        about: What else is known: "data", "seed", "weights" ("plain" or "ema"), "accuracy" on so many
-            "test_images", "budget".
+        about: What else is known: "data" and its "data_digest", "seed", "weights" ("plain" or "ema"),
+            "accuracy" on so many "test_images", "budget".
 
     Examples:
         >>> import tempfile
@@ -92,8 +94,35 @@ def check_images(spec: AnySpec, dataset: Dataset) -> None:
     if takes != has:
         raise DataError(
             f"{dataset.name}: images of {has[0]} pixels, {has[1]} channels and {has[2]} classes; the network takes "
-            f"{takes[0]} pixels, {takes[1]} channels and {takes[2]} classes"
+            f"{takes[0]} pixels, {takes[1]} channels and {takes[2]} classes; give images like those, or such a network"
         )
+
+
+def in_order_of(model: Model, dataset: Dataset) -> Dataset:
+    """The data set with its classes in the order of a network's logits, in whatever order it has them.
+
+    Where the names of either are all numbers, they tell nothing: classes are taken by their places.
+
+    Raises:
+        DataError: Images of another size, or of another number of channels, or other classes.
+    """
+    known, found = model.classes, dataset.classes
+    same = set(known) == set(found)
+    if not same and not any(all(map(str.isdecimal, names)) for names in (known, found)):
+        raise DataError(
+            f"{dataset.name}: {len(found)} classes, {few_of(found)}; the network knows {len(known)}, {few_of(known)}; "
+            "give images of those classes, or train a network on these"
+        )
+    check_images(model.spec, dataset)
+    if not same or known == found:
+        return dataset
+    place = np.array([known.index(name) for name in found])
+
+    def read(part: str) -> tuple[Images, Labels]:
+        images, labels = dataset.read(part)
+        return images, place[labels]
+
+    return replace(dataset, classes=known, read=read)
 
 
 def save_model(path: Path, model: Model) -> None:

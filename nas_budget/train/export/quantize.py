@@ -22,7 +22,7 @@ from torch import Tensor
 from nas_budget.errors import UsageError
 from nas_budget.train.data.dataset import Dataset
 from nas_budget.train.data.split import LabelledImages, labelled_images
-from nas_budget.train.engine.weights import Model, check_images
+from nas_budget.train.engine.weights import Model, in_order_of
 from nas_budget.train.export.onnx_export import onnx_model
 from nas_budget.train.export.onnx_network import raw, run_onnx
 
@@ -82,16 +82,18 @@ class LayerCost:
     changed: float
 
 
-def quantization_images(
-    model: Model, dataset: Dataset, n: int = CALIBRATION_IMAGES, seed: int = 0
-) -> QuantizationImages:
+def quantization_images(model: Model, dataset: Dataset, n: int | None = None, seed: int = 0) -> QuantizationImages:
     """The images for the quantization of a model: `n` training images drawn by the seed, and all test images.
+
+    Without a number there are `CALIBRATION_IMAGES`, or all where there are fewer.
 
     Raises:
         UsageError: More images than there are.
-        DataError: Images of another size, or of another number of channels or classes.
+        DataError: Images of another size, or of another number of channels, or other classes.
     """
-    check_images(model.spec, dataset)
+    dataset = in_order_of(model, dataset)
+    if n is None:
+        n = min(CALIBRATION_IMAGES, dataset.n_train)
     if not 1 <= n <= dataset.n_train:
         raise UsageError(
             f"--calibration-images: {n:,} of the {dataset.n_train:,} training images of {dataset.name}; "

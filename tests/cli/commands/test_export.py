@@ -167,7 +167,7 @@ def test_int8_is_measured_beside_fp32_and_its_bytes_are_held_to_the_limit(run: R
     save_images(tmp_path / "own.npz", made)
     save_model(tmp_path / WEIGHTS, replace(made, about={}))
     asked = ("export", tmp_path / WEIGHTS, "-f", "onnx-int8", "--calibration-images", 40)
-    assert run(*asked).refused(2, "--data: the weights do not name their images; give those to quantize with")
+    assert run(*asked).refused(2, "does not name the images that it was trained on; give them by --data")
     limits = ("--max-weight-bytes", "1MB", "--weight-format", "int8", "--data", tmp_path / "own.npz")
     shown = run(*asked, *limits, "--per-layer")
     assert (shown.code, shown.err) == (0, "")
@@ -218,5 +218,5 @@ def test_options_of_int8_without_a_file_of_int8_are_refused(run: Run, folder: Pa
 
 def test_images_that_the_network_does_not_take_are_refused(run: Run, folder: Path, npz: Path) -> None:
     ran = run("export", folder, "--format", "onnx-int8", "--data", npz)
-    assert ran.refused(2, "images of 32 pixels, 3 channels and 10 classes; the network takes 8 pixels")
+    assert ran.refused(2, "10 classes, disk, ring, half, crescent, triangle and 5 more; the network knows 3, a, b")
     assert not (folder / "export").exists()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,13 @@ from PIL import Image
 from nas_budget.arch.budget import FORMATS, LIMITS, Budget
 from nas_budget.records.training_run import read_metrics, read_result
 from nas_budget.search import epochs_in_time
-from nas_budget.train.data.synthetic import draw
+from nas_budget.train.data.conversion import cache
+from nas_budget.train.data.conversion.options import ReadOptions
+from nas_budget.train.data.synthetic import CLASSES, draw
 from nas_budget.train.profile.time_model import TimeModel
 from tests.cli.processes import start, wait_until
 from tests.conftest import Ran, Run, save_npz, sets
+from tests.train.data.making import image_folder
 
 BRIEF = ("--channels", "4,8", "--blocks", "1", "--strides", "2,2", "--pool", "global", "--recipe", "brief")
 EARLY = Path(__file__).parent / "early_study"
@@ -229,9 +234,62 @@ def test_evaluate_agrees_with_the_run_and_tells_what_does_not_fit(run: Run, trai
     save_npz(tmp_path / "more.npz", classes=np.array([f"c{i}" for i in range(12)]))
     ran = run(*evaluate, "--data", tmp_path / "more.npz")
     assert (ran.code, ran.out) == (2, "")
-    assert "12 classes; the network takes" in ran.err
+    assert "12 classes, c0, c1, c2, c3, c4 and 7 more; the network knows 10, disk, ring" in ran.err
     assert run(*evaluate, "--part", "all").refused(2, "allowed are test, train")
     assert run("evaluate", tmp_path / "nowhere").refused(2, "nowhere: no such folder")
+
+
+@pytest.mark.parametrize(("names", "is_noted"), [(CLASSES[::-1], False), ([*"0123456789"], True)])
+def test_classes_are_told_by_name_and_by_place_where_names_are_numbers(
+    run: Run, train: Run, tmp_path: Path, names: Sequence[str], is_noted: bool
+) -> None:
+    train()
+    named = {str(name): i for i, name in enumerate(names)}
+    place = np.array([named.get(name, i) for i, name in enumerate(CLASSES)])
+    train_labels, test_labels = (place[draw(n, seed)[1]] for n, seed in ((500, 5), (100, 6)))
+    save_npz(tmp_path / "as.npz", classes=np.array(names), train_labels=train_labels, test_labels=test_labels)
+    evaluate = ("evaluate", tmp_path / "4-8-brief", "--json")
+    own, other = run(*evaluate), run(*evaluate, "--data", tmp_path / "as.npz")
+    assert (other.json["accuracy"], other.json["confusion"]) == (own.json["accuracy"], own.json["confusion"])
+    assert ("NOTE: classes are taken by their places" in other.err) == is_noted
+
+
+def test_images_that_have_changed_or_are_gone_are_not_those_to_test_on(
+    run: Run, train: Run, npz: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.npz"
+    shutil.copy(npz, own)
+    train("--data", own)
+    folder, copied = tmp_path / "4-8-brief", tmp_path / "elsewhere" / "model.safetensors"
+    copied.parent.mkdir()
+    shutil.copy(folder / "model.safetensors", copied)
+    assert run("evaluate", folder, "--part", "train").code == 0
+    save_npz(own, test_labels=np.zeros(100, int))
+    for source in folder, copied:
+        assert run("evaluate", source).refused(2, f"own.npz: the images have changed since {source} was trained")
+    exported = run("export", folder, "--format", "onnx-int8")
+    assert "the images have changed since" in exported.err or "pip install" in exported.err
+    assert run("evaluate", folder, "--data", own).code == 0
+    own.unlink()
+    said = f"{own}: no such file or folder; {folder} was trained on it: give images by --data"
+    assert run("evaluate", folder).refused(2, said)
+
+
+@pytest.mark.parametrize(("options", "fit"), [("", "pad"), (",fit=crop", "crop")])
+def test_other_images_become_squares_as_those_of_the_training_did(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, fit: str
+) -> None:
+    pets = image_folder(tmp_path / "pets", each=10)
+    kept = ("--data-dir", tmp_path / "store", "--runs-dir", tmp_path)
+    few = ("--epochs", 1, *sets("recipe.batch_size=4 recipe.crop_pad=1"))
+    assert run("train", *BRIEF, "--data", f"{pets},fit=pad", *few, *kept).code == 0
+    seen: list[object] = []
+    convert = cache.convert
+    monkeypatch.setattr(cache, "convert", lambda raw, how, *more: seen.append(how) or convert(raw, how, *more))
+    other = image_folder(tmp_path / "other", each=10, seed=1, size=12)
+    ran = run("evaluate", tmp_path / "4-8-brief", "--data", f"{other}{options}", *kept[:2])
+    assert ran.code == 0, ran.err
+    assert seen == [ReadOptions(8, 3, fit)]
 
 
 def test_predict_tells_classes_with_probabilities(run: Run, train: Run, tmp_path: Path) -> None:

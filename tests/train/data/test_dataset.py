@@ -205,7 +205,7 @@ def test_the_folder_is_the_one_given_else_of_the_environment_else_the_cache(monk
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    words = r"'imagenet' is unknown; allowed are auto, cifar10, .*shapes, or .*npz"
+    words = r"'imagenet' is unknown; allowed are auto, cifar10, .*shapes, or a path of images$"
     with pytest.raises(UsageError, match=words) as said:
         open_dataset("imagenet")
     assert said.value.exit_code == 2

@@ -30,7 +30,7 @@ def test_it_gives_the_numbers_of_the_loop_and_a_model_that_can_be_saved(tmp_path
     save_model(tmp_path / "a.safetensors", found.model)
     model = load_model(tmp_path / "a.safetensors")
     assert evaluate(model.network, images.validation, images)[0] == found.accuracy
-    assert model.about == {"data": "shapes", "seed": 3, "weights": "plain"}
+    assert model.about == {"data": "shapes", "data_digest": DATASET.digest, "seed": 3, "weights": "plain"}
 
 
 def test_without_validation_images_accuracy_is_unknown() -> None:

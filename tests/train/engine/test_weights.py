@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,6 +22,7 @@ from nas_budget.train.engine.weights import (
     FORMAT,
     Model,
     check_images,
+    in_order_of,
     load_model,
     save_model,
     save_tensors,
@@ -127,6 +129,15 @@ def test_the_digest_is_of_names_shapes_and_values() -> None:
     assert weights_digest({**tensors, "b": torch.tensor([1.0, 1.1])}) != digest
     assert weights_digest({**tensors, "a": torch.arange(6.0).view(2, 3)}) != digest
     assert weights_digest({"a": tensors["a"], "c": tensors["b"]}) != digest
+
+
+def test_labels_follow_the_names_of_classes_that_stand_in_another_order() -> None:
+    model = Model(SPEC, build(SPEC), ("cat", "dog", "owl"), (0.0,) * 3, (1.0,) * 3)
+    images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 2, 0])
+    dataset = Dataset("mine", ("owl", "cat", "dog"), 8, 3, 4, 4, "", "", lambda part: (images, labels))
+    found = in_order_of(model, dataset)
+    assert found.classes == model.classes
+    assert found.read("test")[1].tolist() == [2, 0, 1, 2]
 
 
 @pytest.mark.parametrize(("size", "channels", "classes"), [(16, 3, 3), (8, 1, 3), (8, 3, 4)])

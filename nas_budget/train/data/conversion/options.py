@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from nas_budget.errors import UsageError
 from nas_budget.train.data.image_files import FITS
@@ -48,8 +49,8 @@ class ReadOptions:
                 raise UsageError(f"data: {key}={getattr(self, key)}: allowed are {', '.join(allowed)}")
 
 
-def split_options(name: str) -> tuple[str, ReadOptions]:
-    """The path and the options in the name of a data set.
+def split_options(name: str, defaults: ReadOptions = ReadOptions()) -> tuple[str, ReadOptions]:
+    """The path and the options in the name of a data set; those that it does not have are the defaults.
 
     Examples:
         >>> split_options("photos,size=64,fit=pad")
@@ -62,8 +63,8 @@ def split_options(name: str) -> tuple[str, ReadOptions]:
     """
     found = OPTIONS.search(name)
     if not found:
-        return name, ReadOptions()
-    given: dict[str, str | int] = {}
+        return name, defaults
+    given: dict[str, Any] = {}
     for text in found[0][1:].split(","):
         key, _, value = text.partition("=")
         if key in ("size", "channels"):
@@ -74,4 +75,4 @@ def split_options(name: str) -> tuple[str, ReadOptions]:
                 raise UsageError(f"data: {text}: allowed are 1 for gray and 3 for color")
         else:
             given[key] = value
-    return name[: found.start()], ReadOptions(**given)  # type: ignore[arg-type]
+    return name[: found.start()], replace(defaults, **given)

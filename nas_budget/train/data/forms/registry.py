@@ -30,7 +30,7 @@ def find_form(path: Path) -> tuple[Path, Form]:
     """
     try:
         if not path.exists():
-            raise DataError(f"{path}: no such file or folder; give {forms_in_words()}")
+            raise DataError(f"{path}: no such file or folder")
         for form in PUBLISHED:
             if (found := _below(path, form, DEEPEST)) is not None:
                 return found, form
