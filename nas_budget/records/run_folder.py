@@ -11,10 +11,19 @@ from statistics import fmean
 from typing import Any
 
 from nas_budget.arch.budget import FORMATS, LIMITS, Budget
-from nas_budget.errors import InputError, NasBudgetError
+from nas_budget.errors import InputError, NasBudgetError, QuantityError
 from nas_budget.records.field_table import is_strange
 from nas_budget.records.finalists import FinalistRun, read_finalists
-from nas_budget.records.paths import FINALISTS_TABLE, JOURNAL, METRICS, RESULT, RUN_SETTINGS, TRIALS_TABLE, WEIGHTS
+from nas_budget.records.paths import (
+    FINALISTS_TABLE,
+    JOURNAL,
+    METRICS,
+    RESULT,
+    RUN_SETTINGS,
+    STUDY_SETTINGS,
+    TRIALS_TABLE,
+    WEIGHTS,
+)  # fmt: skip
 from nas_budget.records.training_run import read_metrics, read_result
 from nas_budget.records.trials import STATES, read_columns
 from nas_budget.untrusted import printable, read_json, read_text
@@ -194,6 +203,26 @@ def unfinished(folder: Path) -> dict[str, Any]:
     last = rows[-1].epoch if rows and rows[-1].seed not in done else 0
     about = {"seeds": len(done), "epoch": last, "epochs": held["recipe.epochs"], "data": held["data"]}
     return about | {"budget": _set_limits(limits_of(held))}
+
+
+def recorded_limits(folder: Path) -> Budget | None:
+    """The limits of the study or run in a folder; None where there is neither, or it recorded none.
+
+    Raises:
+        InputError: Its settings cannot be read.
+    """
+    kind = kind_of(folder)
+    path = folder / (STUDY_SETTINGS if kind == STUDY else RUN_SETTINGS)
+    if not kind or not is_file(path):
+        return None
+    try:
+        held = read_json(read_text(path))
+        if kind == RUN:
+            return limits_of(held)
+        limits: dict[str, Any] = {key: None if value == "none" else value for key, value in held["budget"].items()}
+        return Budget(**limits)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, QuantityError) as error:
+        raise InputError(f"{path}: its limits cannot be read ({type(error).__name__}: {error})") from None
 
 
 def limits_of(held: Mapping[str, Any]) -> Budget | None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nas_budget.arch.budget import Budget
 from nas_budget.arch.spec import ResNetSpec
 from nas_budget.cli.console import costs
 from nas_budget.cli.console.output import logger
 from nas_budget.cli.options.completion import DEVICES, PRECISIONS
 from nas_budget.cli.options.declare import NETWORK, OUTPUT, AsJson, Quiet, option
-from nas_budget.cli.options.network import BudgetOptions, ImageNetworkOptions, read_spec
-from nas_budget.cli.options.runs import find_spec
+from nas_budget.cli.options.network import BudgetOfRun, ImageNetworkOptions, read_spec
+from nas_budget.cli.options.runs import find_spec, run_named
 from nas_budget.errors import NothingFitsError, UsageError
+from nas_budget.records.run_folder import recorded_limits
 
 if TYPE_CHECKING:
     from nas_budget.train.profile.benchmark import Measurement
@@ -42,7 +46,7 @@ def count(
         list[str] | None,
         option("Number format of its inputs, such as int64; repeat it for each.", NETWORK, "float", "--input-dtype"),
     ] = None,
-    limits: BudgetOptions,
+    limits: BudgetOfRun,
     explain: Annotated[
         bool, option("Where parameters and MACs go, and what one more of each would cost.", OUTPUT, flag="--explain")
     ] = False,
@@ -63,9 +67,10 @@ def count(
 ) -> None:
     """Count networks exactly and check them against a budget.
 
+    The limits of a study or run are its own, unless others are given.
     Exit code 0 when all fit, 3 when one does not.
     """
-    budget = limits.read()
+    given = limits.read()
     alone = [name for name, on in (("explain", explain), ("layers", show_layers), ("measure", measure)) if on]
     if (inputs or input_dtypes) and not module:
         raise UsageError(f"--input{'-dtype' if input_dtypes else ''} goes with --module; add it")
@@ -74,22 +79,37 @@ def count(
     if module:
         if files or channels or alone or network.values():
             raise UsageError("--module describes the whole network; only --input and limits go with it")
-        fits = costs.print_module_cost(module, inputs or [], input_dtypes or [], budget, as_json)
+        fits = costs.print_module_cost(module, inputs or [], input_dtypes or [], _budget(None, given), as_json)
     else:
-        specs = _specs(files or [], channels or [], network)
-        if budget.latency_ns and not budget.latency_model:
+        _check_widths(files or [], channels or [])
+        places = [find_spec(file) for file in files or []]  # first, as the M of "5 M" is no file
+        specs = _specs(places, channels or [], network)
+        budgets = [_budget(recorded_limits(place.parent), given) for place in places] or [_budget(None, given)]
+        budgets *= len(specs) // len(budgets)
+        if untimed := next((one for one in budgets if one.latency_ns and not one.latency_model), None):
             from nas_budget.cli.jobs.latency import with_model  # loads torch
 
-            budget = with_model(budget, specs, logger(quiet))
+            model = with_model(untimed, specs, logger(quiet)).latency_model
+            budgets = [replace(one, latency_model=one.latency_model or model) for one in budgets]
         if len(specs) > 1:
             if alone:
                 raise UsageError(f"--{alone[0]} takes one network, not {len(specs)}")
-            fits = costs.compare(specs, budget, as_json)
+            fits = costs.compare(specs, budgets, as_json)
         else:
             measurer = _measurer(device or "auto", precision or "auto", logger(quiet)) if measure else None
-            fits = costs.print_costs(specs[0], budget, explain, show_layers, as_json, measurer, logger(quiet))
+            fits = costs.print_costs(specs[0], budgets[0], explain, show_layers, as_json, measurer, logger(quiet))
     if not fits:
         raise typer.Exit(NothingFitsError.exit_code)
+
+
+def _budget(recorded: Budget | None, given: dict[str, Any]) -> Budget:
+    """The limits of a network: as given, else as its study or run recorded them, else the usual ones."""
+    budget = replace(recorded or Budget(), **given)
+    for name, limit in ("weight_format", "weight_bytes"), ("activation_format", "activation_bytes"):
+        if name in given and getattr(budget, limit) is None:
+            option, missing = (one.replace("_", "-") for one in (name, limit))
+            raise UsageError(f"--{option} is the format of a limit; add --max-{missing}")
+    return budget
 
 
 def _measurer(
@@ -115,13 +135,19 @@ def _residual(file: Path) -> ResNetSpec:
     return spec
 
 
+def _check_widths(files: list[Path], widths: list[str]) -> None:
+    """Refuse files that are widths."""
+    if files and all(re.fullmatch(r"[\d,]+", str(file)) and not (file.exists() or run_named(file)) for file in files):
+        given = ",".join([*widths, *map(str, files)])
+        raise UsageError(
+            f"{files[0]}: no such folder; a network is one list, with commas between the widths: --channels {given}"
+        )
+
+
 def _specs(files: list[Path], widths: list[str], network: ImageNetworkOptions) -> list[ResNetSpec]:
     """The networks of the files, or of each --channels with the other options."""
     if files:
-        if all(file.name.isdigit() for file in files) and widths:
-            given = ",".join([*widths, *map(str, files)])
-            raise UsageError(f"--channels takes one list with commas between the widths: --channels {given}")
-        specs = [_residual(find_spec(file)) for file in files]  # first, as the M of "5 M" is no file
+        specs = [_residual(file) for file in files]
         if values := network.values(",".join(widths)):
             raise UsageError(f"{files[0]} describes the whole network; leave out --{min(values).replace('_', '-')}")
         return specs

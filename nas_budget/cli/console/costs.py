@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from nas_budget.arch.budget import Budget, Margin, Verdict
+from nas_budget.arch.budget import FORMATS, Budget, Margin, Verdict
 from nas_budget.arch.cost import BYTES_PER_NUMBER, Cost, cost
 from nas_budget.arch.latency import milliseconds
 from nas_budget.arch.layers import layers
@@ -60,25 +60,30 @@ def print_costs(
     return verdict.fits
 
 
-def compare(specs: Sequence[ResNetSpec], limits: Budget, as_json: bool) -> bool:
-    """Print several networks in one table; whether all fit."""
-    counted = [(spec, used := cost(spec), limits.check(used)) for spec in specs]
-    fit = all(verdict.fits for *_, verdict in counted)
+def compare(specs: Sequence[ResNetSpec], budgets: Sequence[Budget], as_json: bool) -> bool:
+    """Print several networks, each with its budget, in one table; whether all fit."""
+    counted = [(spec, used := cost(spec), own.check(used), own) for spec, own in zip(specs, budgets, strict=True)]
+    fit = all(verdict.fits for *_, verdict, _ in counted)
     if as_json:
         out_json(
             [
-                {"spec": s.to_dict(), **used.to_dict(), **verdict.to_dict(), **latency_json(used, limits)}
-                for s, used, verdict in counted
+                {"spec": s.to_dict(), **used.to_dict(), **verdict.to_dict(), **latency_json(used, own)}
+                for s, used, verdict, own in counted
             ]
         )
         return fit
-    weights, activations = limits.weight_format, limits.activation_format
+    # A column has one format: that of all limits, or the usual one where they differ.
+    weights, activations = (
+        formats.pop() if len(formats := {getattr(own, name) for own in budgets}) == 1 else "fp32" for name in FORMATS
+    )
+    timed = any(own.latency_model for own in budgets)
+    shown = Budget(weight_format=weights, activation_format=activations)
     rows = [
         (str(i), f"{used.params:,}", f"{used.macs:,}", f"{used.weight_bytes[weights]:,}",
-         f"{limits.activation_bytes_of(used.activation_bytes or 0):,}", str(used.depth),
-         *([_predicted_ms(used, limits)] if limits.latency_model else []),
+         f"{shown.activation_bytes_of(used.activation_bytes or 0):,}", str(used.depth),
+         *([_predicted_ms(used, own)] if timed else []),
          "fits" if verdict.fits else "OVER")
-        for i, (_, used, verdict) in enumerate(counted, start=1)
+        for i, (_, used, verdict, own) in enumerate(counted, start=1)
     ]  # fmt: skip
     show(
         table(
@@ -89,15 +94,15 @@ def compare(specs: Sequence[ResNetSpec], limits: Budget, as_json: bool) -> bool:
                 f"{weights} B",
                 "activ. B" if activations == "fp32" else f"{activations} activ. B",
                 "depth",
-                *(["ms"] if limits.latency_model else []),
+                *(["ms"] if timed else []),
                 "budget",
             ),
             rows,
-            left=(0, 7 if limits.latency_model else 6),
+            left=(0, 7 if timed else 6),
         )
     )
     out("")
-    for i, (spec, _, verdict) in enumerate(counted, start=1):
+    for i, (spec, _, verdict, _) in enumerate(counted, start=1):
         margins = ", ".join(map(_margin_in_words, verdict.margins))
         verdict_line(verdict.fits, f"{i}  {spec}" + (f": {margins}" if margins else ""))
     return fit

@@ -117,29 +117,35 @@ class BudgetOptions:
 class BudgetChanges:
     """Limits in place of those that a run recorded; an empty text leaves one as it is, "none" removes it."""
 
-    budget: Annotated[str, option("Most parameters, such as 5M, 250k, 4907445, or none.", BUDGET, "the run's")] = ""
+    budget: Annotated[
+        str, option("Most parameters, such as 5M, 250k, 4907445, or none.", BUDGET, "the run's or none")
+    ] = ""
     max_macs: Annotated[
-        str, option("Most multiply-accumulates for one image, such as 30M, or none.", BUDGET, "the run's")
+        str, option("Most multiply-accumulates for one image, such as 30M, or none.", BUDGET, "the run's or none")
     ] = ""
     max_weight_bytes: Annotated[
-        str, option("Most bytes of weights, such as 250kB or 1MiB, or none.", BUDGET, "the run's")
+        str, option("Most bytes of weights, such as 250kB or 1MiB, or none.", BUDGET, "the run's or none")
     ] = ""
     weight_format: Annotated[
         str,
-        option(f"Number format of those: {', '.join(NUMBER_FORMATS)}.", BUDGET, "the run's", choices=NUMBER_FORMATS),
+        option(
+            f"Number format of those: {', '.join(NUMBER_FORMATS)}.", BUDGET, "the run's or fp32", choices=NUMBER_FORMATS
+        ),
     ] = ""
     max_activation_bytes: Annotated[
-        str, option("Most bytes of live elements for one image, or none.", BUDGET, "the run's")
+        str, option("Most bytes of live elements for one image, or none.", BUDGET, "the run's or none")
     ] = ""
     activation_format: Annotated[
         str,
-        option(f"Number format of those: {', '.join(NUMBER_FORMATS)}.", BUDGET, "the run's", choices=NUMBER_FORMATS),
+        option(
+            f"Number format of those: {', '.join(NUMBER_FORMATS)}.", BUDGET, "the run's or fp32", choices=NUMBER_FORMATS
+        ),
     ] = ""
     max_latency: Annotated[
-        str, option("Most predicted time for one image, such as 5ms or 800us, or none.", BUDGET, "the run's")
+        str, option("Most predicted time for one image, such as 5ms or 800us, or none.", BUDGET, "the run's or none")
     ] = ""
     latency_table: Annotated[
-        str, option("Times of layers on the device it is for: a CSV file.", BUDGET, "the run's")
+        str, option("Times of layers on the device it is for: a CSV file.", BUDGET, "the run's or none")
     ] = ""
 
     def read(self) -> dict[str, Any]:
@@ -156,6 +162,15 @@ class BudgetChanges:
         if self.latency_table:
             limits["latency_model"] = model_of(self.latency_table)
         return limits | {name: getattr(self, name) for name in FORMATS if getattr(self, name)}
+
+
+@dataclass(frozen=True)
+class BudgetOfRun(BudgetChanges):
+    """The same for networks that may be of no run: those have the usual limit on parameters."""
+
+    budget: Annotated[
+        str, option("Most parameters, such as 5M, 250k, 4907445, or none.", BUDGET, "the run's or 5M")
+    ] = ""
 
 
 def _limit(name: str, text: str, of: str = "bytes") -> int | None:

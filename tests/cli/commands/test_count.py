@@ -37,6 +37,13 @@ FOUND = Measurement(
         ("--channels 0", 2, "channels: 0 not allowed"),
         ("--channels 32,,64", 2, "channels: cannot read '32,,64'"),
         ("--channels 32 64 96", 2, "commas between the widths: --channels 32,64,96"),
+        (
+            "32,64,96",
+            2,
+            "a network is one list, with commas between the widths: --channels 32,64,96",
+        ),
+        ("--channels 8 --weight-format int8", 2, "--weight-format is the format of a limit; add --max-weight-bytes"),
+        ("--channels 8 --activation-format int8", 2, "add --max-activation-bytes"),
         ("--channels 8 --kernels 4", 2, "kernels: 4 not allowed"),
         ("--channels 8,8,8,8,8 --pool 9", 2, "pool: 9 is larger than the last stage's 2x2 map"),
         ("--channels 8,16 --blocks 1,2,3", 2, "blocks: 3 values for 2 stages"),
@@ -144,12 +151,28 @@ def test_a_spec_file(run: Run, tmp_path: Path) -> None:
 def test_the_network_of_a_study_or_run_by_its_name(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     spec = {"channels": [8, 16], "blocks": [1, 1]}
-    for name, mark, file in ("mine", "trials.csv", "best.json"), ("trained", "run.json", "spec.json"):
-        (tmp_path / "runs" / name).mkdir(parents=True)
-        (tmp_path / "runs" / name / mark).touch()
-        (tmp_path / "runs" / name / file).write_text(json.dumps(spec))
-    asked = run("count", "--channels", "8,16", "--blocks", "1", "--json").json
+    bytes_of_study = {"params": "none", "weight_bytes": 8_000, "weight_format": "int8", "latency_ns": "none"}
+    mine, trained = (tmp_path / "runs" / name for name in ("mine", "trained"))
+    for folder, file in (mine, "best.json"), (trained, "spec.json"):
+        folder.mkdir(parents=True)
+        (folder / file).write_text(json.dumps(spec))
+    (mine / "trials.csv").touch()
+    (trained / "run.json").write_text("{}")
+    one = ("count", "--channels", "8,16", "--blocks", "1", "--json")
+    asked = run(*one).json
     assert run("count", "mine", "--json").json == run("count", "runs/trained", "--json").json == asked
+    (mine / "settings.json").write_text(json.dumps({"budget": bytes_of_study}))
+    (trained / "run.json").write_text(json.dumps({"budget.params": 20_000}))
+    by_bytes, by_params = ("--budget", "none", "--max-weight-bytes", 8_000), ("--budget", 20_000)
+    for source in "mine", mine / "best.json":
+        assert run("count", source, "--json").json == run(*one, *by_bytes, "--weight-format", "int8").json
+    assert run("count", "trained", "--json").json == run(*one, *by_params).json
+    assert run("count", "mine", *by_params, "--max-weight-bytes", "none", "--json").json == run(*one, *by_params).json
+    both = run("count", "mine", "trained", "--json")
+    assert [*both.json[0]["margins"], *both.json[1]["margins"]] == ["weight_bytes", "params"]
+    assert "fp32 B" in run("count", "mine", "trained").out
+    (mine / "settings.json").write_text("{}")
+    assert run("count", "mine").refused(2, "settings.json: its limits cannot be read (KeyError: 'budget')")
 
 
 def test_an_explanation_says_where_it_goes_and_what_more_costs(run: Run) -> None:
