@@ -83,6 +83,14 @@ class Cost:
         floats = self.params + self.buffers
         return {name: size * floats + self.integer_bytes for name, size in BYTES_PER_NUMBER.items()}
 
+    @property
+    def activations_by_format(self) -> dict[str, int] | None:
+        """`activation_bytes` by number format; None where they are not counted."""
+        if self.activation_bytes is None:
+            return None
+        n_elements = self.activation_bytes // BYTES_PER_NUMBER["fp32"]
+        return {name: size * n_elements for name, size in BYTES_PER_NUMBER.items()}
+
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON-ready values; `stages` holds the parts."""
         return {

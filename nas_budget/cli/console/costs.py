@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from nas_budget.arch.budget import FORMATS, Budget, Margin, Verdict
-from nas_budget.arch.cost import BYTES_PER_NUMBER, Cost, cost
+from nas_budget.arch.cost import Cost, cost
 from nas_budget.arch.latency import milliseconds
 from nas_budget.arch.layers import layers
 from nas_budget.arch.spec import ResNetSpec
@@ -212,8 +212,7 @@ def _print_weights(used: Cost | ModuleCost) -> None:
 
 
 def _print_activations(used: Cost) -> None:
-    in_fp32 = used.activation_bytes or 0
-    sizes = (f"{in_fp32 * size // BYTES_PER_NUMBER['fp32']:,} B {name}" for name, size in BYTES_PER_NUMBER.items())
+    sizes = (f"{size:,} B {name}" for name, size in (used.activations_by_format or {}).items())
     out(f"activations  {', '.join(sizes)} at the peak")
 
 

@@ -171,7 +171,7 @@ class Certificate:
         """The certificate as JSON-ready values."""
         used = cost(self.spec)
         return {
-            "format": "nas-budget certificate 1",
+            "format": "nas-budget certificate 2",
             "network": str(self.spec),
             "spec": self.spec.to_dict(),
             "params": used.params,
@@ -181,7 +181,7 @@ class Certificate:
             "integer_bytes": used.integer_bytes,
             "macs": used.macs,
             "weight_bytes": used.weight_bytes,
-            "activation_bytes": used.activation_bytes,
+            "activation_bytes": used.activations_by_format,
             "budget": self.budget.to_dict(),
             **self.verdict.to_dict(),
             "fits": self.fits,

@@ -98,6 +98,7 @@ def test_the_limits_of_the_run_are_certified_and_options_replace_one_each(run: R
     made = run("export", folder, "--json").json
     assert made["budget"] == {**limits, "weight_format": "int8", **activations}
     assert [*made["margins"]] == ["macs", "weight_bytes", "activation_bytes"]
+    assert made["activation_bytes"] == {"fp32": 4 * 768, "fp16": 2 * 768, "int8": 768}
     assert made["margins"]["weight_bytes"]["used"] == cost(SPEC).weight_bytes["int8"]
     assert "budget" not in made["training"]
     changed = run("export", folder, "--budget", "9k", "--max-macs", "none", "--weight-format", "fp16", "--json").json
