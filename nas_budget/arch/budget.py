@@ -142,7 +142,10 @@ class Budget:
         for name in LIMITS:
             limit = getattr(self, name)
             if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-                raise QuantityError(f"{name}: a limit of {limit!r} is not allowed; give 1 or more, such as 5M")
+                raise QuantityError(
+                    f"{name}: a limit of {limit!r} is not allowed; give a whole number of 1 or more, such as 5_000_000 "
+                    "(of a text, parse_quantity gives it)"
+                )
         for name in FORMATS:
             if getattr(self, name) not in BYTES_PER_NUMBER:
                 known = ", ".join(BYTES_PER_NUMBER)
@@ -245,7 +248,8 @@ def parse_quantity(value: str | int | float, name: str = "limit", of: str = "byt
     """
     match = QUANTITY.fullmatch(str(value).strip())
     if not match or isinstance(value, bool):
-        raise QuantityError(f"{name}: cannot read {value!r}; write a number such as 5000000, 5M, 250k or 64KiB")
+        such = "5000000, 250kB or 64KiB" if of == "bytes" else "5000000, 5M or 250k"
+        raise QuantityError(f"{name}: cannot read {value!r}; write a number such as {such}")
     if match[3] and of != "bytes":
         plain = str(value).strip()[:-1].strip()
         limit = f", or for bytes of weights --max-weight-bytes {str(value).replace(' ', '')}" if of in COUNTED else ""

@@ -38,7 +38,7 @@ def test_every_limit_is_checked_in_its_own_unit() -> None:
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, "5M"])
 def test_a_limit_must_be_a_whole_number_above_zero(limit: object) -> None:
-    with pytest.raises(QuantityError, match="params"):
+    with pytest.raises(QuantityError, match="params: .* give a whole number of 1 or more, such as 5_000_000"):
         Budget(params=limit)  # type: ignore[arg-type]
 
 
@@ -70,6 +70,12 @@ def test_quantities(text: str | int, number: int) -> None:
 def test_what_is_no_quantity_is_refused_with_what_was_given(text: str) -> None:
     with pytest.raises(QuantityError, match="--budget"):
         parse_quantity(text, "--budget")
+
+
+@pytest.mark.parametrize(("of", "such"), [("MACs", "5M or 250k$"), ("bytes", "250kB or 64KiB$")])
+def test_the_numbers_to_write_are_such_as_are_read(of: str, such: str) -> None:
+    with pytest.raises(QuantityError, match=such):
+        parse_quantity("30MMACs", "--max-macs", of)
 
 
 @given(st.integers(1, 10**15))

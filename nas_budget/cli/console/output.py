@@ -206,6 +206,21 @@ def images_in_words(data: str, images: int, validation_images: int) -> str:
     return f"{data}: {images:,} images to train, {validation_images:,} for validation"
 
 
+def left_out_in_words(images: int, batch: int) -> str:
+    """A note where more than a tenth of the images fill no batch and are left out of an epoch; else empty.
+
+    Each epoch leaves out others, but it has fewer steps than its images would give.
+    """
+    n_left_out = images % min(batch, images)
+    if 10 * n_left_out <= images:
+        return ""
+    fitting = next(size for size in range(batch, 0, -1) if 10 * (images % size) <= images)
+    return (
+        f"NOTE: each epoch leaves out {n_left_out:,} of the {images:,} images, which fill no batch of {batch}; "
+        f"--set recipe.batch_size={fitting} leaves out {images % fitting or 'none'}"
+    )
+
+
 def command(*words: object) -> str:
     """A `nas-budget` command, quoted as a shell needs it."""
     return shlex.join(["nas-budget", *map(str, words)])

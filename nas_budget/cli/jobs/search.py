@@ -15,7 +15,16 @@ from nas_budget.arch.cost import cost
 from nas_budget.arch.family_spec import FamilySpace
 from nas_budget.arch.latency import milliseconds
 from nas_budget.arch.spec import AnySpec
-from nas_budget.cli.console.output import images_in_words, log, logger, out, out_json, this_command, verdict_line
+from nas_budget.cli.console.output import (
+    images_in_words,
+    left_out_in_words,
+    log,
+    logger,
+    out,
+    out_json,
+    this_command,
+    verdict_line,
+)
 from nas_budget.cli.console.progress import display, progress_if_any
 from nas_budget.cli.console.search_view import SearchView
 from nas_budget.cli.console.study import counts_of, print_finalists
@@ -90,6 +99,8 @@ def plan_lines(planned: PlannedSearch) -> list[str]:
     ]
     if s.time and TRAINED * plan.total_s > s.time:
         lines.append(f"         NOTE: more than the {seconds_in_words(s.time)} of search.time, after which none begins")
+    if left_out := left_out_in_words(s.n_train, recipe.batch_size):
+        lines.append(f"         {left_out}")
     if plan.share_too_large:
         lines.append(
             f"         NOTE: {plan.share_too_large:.0%} of such networks need more memory than a worker has here, "

@@ -12,7 +12,7 @@ import torch
 
 from nas_budget.arch.cost import cost
 from nas_budget.arch.spec import ResNetSpec
-from nas_budget.cli.console.output import log, logger, out, out_json, this_command
+from nas_budget.cli.console.output import left_out_in_words, log, logger, out, out_json, this_command
 from nas_budget.cli.console.progress import display, progress_if_any
 from nas_budget.cli.console.training_run import accuracies, print_accuracies
 from nas_budget.errors import StoppedError, UsageError
@@ -28,7 +28,7 @@ from nas_budget.train.data.open import open_recorded
 from nas_budget.train.engine.device import choose_device, choose_precision, describe_device
 from nas_budget.train.engine.model import summarize
 from nas_budget.train.engine.run import FullTraining
-from nas_budget.train.engine.run_config import RunConfig
+from nas_budget.train.engine.run_config import RunConfig, check_same
 
 N_LAST = 9
 """Epochs whose median predicts the time left."""
@@ -82,6 +82,7 @@ def plan_training(
     folder = runs_dir / options[0].name
     timed = None if time_s is None else fit_to_time(options, time_s, dataset, device, folder)
     settings = timed.settings if timed else options[0]
+    check_same(folder, settings.held(dataset), settings.name)
     return PlannedTraining(FullTraining(settings, dataset, folder, device, should_stop, logger(quiet)), timed)
 
 
@@ -110,7 +111,7 @@ def plan_lines(planned: PlannedTraining) -> list[str]:
         for name, value in asdict(recipe).items()
         if name in ("label_smoothing", "cutout", "cutmix", "ema") and value
     ] + (["TrivialAugment"] if recipe.trivial_augment else [])
-    return [
+    lines = [
         f"run      {s.name}, in {run.folder}",
         f"network  {s.spec}",
         f"         {used.params:,} parameters, {used.macs:,} MACs",
@@ -125,6 +126,9 @@ def plan_lines(planned: PlannedTraining) -> list[str]:
         f"seeds    {', '.join(map(str, s.seeds))}",
         f"time     {_time_in_words(planned)}",
     ]
+    if left_out := left_out_in_words(s.n_train, recipe.batch_size):
+        lines.append(f"         {left_out}")
+    return lines
 
 
 def _time_in_words(planned: PlannedTraining) -> str:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+from nas_budget.arch.budget import WORDS, parse_quantity
 from nas_budget.cli.options.completion import (
     ACTIVATIONS,
     AIMS,
@@ -42,6 +43,11 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if not equals:
         raise UsageError(f"--set {text}: write section.key=value, such as --set space.kernels=[3,5]")
     return key.strip(), toml_value(value.strip())
+
+
+def parse_limit(text: str, option: str, of: str = "bytes") -> int | str:
+    """The whole number of a limit of an option, or "none"."""
+    return text if text == "none" else parse_quantity(text, option, of)
 
 
 def parse_fill(text: str) -> list[float]:
@@ -113,16 +119,24 @@ def _words(names: tuple[str, ...]) -> str:
 
 
 OPTIONS = {
-    "budget": Key("budget.params", "Most parameters, such as 5M, 250k or none.", BUDGET, "5M"),
-    "max_macs": Key(
-        "budget.macs", "Most multiply-accumulates for one image, such as 30M, or none.", BUDGET, "none"
+    "budget": Key(
+        "budget.params", "Most parameters, such as 5M, 250k or none.", BUDGET, "5M",
+        parse=partial(parse_limit, option="--budget", of=WORDS["params"]),
     ),
-    "max_weight_bytes": Key("budget.weight_bytes", "Most bytes of weights, such as 250kB.", BUDGET, "none"),
+    "max_macs": Key(
+        "budget.macs", "Most multiply-accumulates for one image, such as 30M, or none.", BUDGET, "none",
+        parse=partial(parse_limit, option="--max-macs", of=WORDS["macs"]),
+    ),
+    "max_weight_bytes": Key(
+        "budget.weight_bytes", "Most bytes of weights, such as 250kB.", BUDGET, "none",
+        parse=partial(parse_limit, option="--max-weight-bytes"),
+    ),
     "weight_format": Key(
         "budget.weight_format", f"Number format of those: {_words(FORMATS)}.", BUDGET, "fp32", FORMATS
     ),
     "max_activation_bytes": Key(
-        "budget.activation_bytes", "Most bytes of live elements for one image.", BUDGET, "none"
+        "budget.activation_bytes", "Most bytes of live elements for one image.", BUDGET, "none",
+        parse=partial(parse_limit, option="--max-activation-bytes"),
     ),
     "activation_format": Key(
         "budget.activation_format", f"Number format of those: {_words(FORMATS)}.", BUDGET, "fp32", FORMATS

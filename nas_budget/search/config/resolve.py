@@ -52,6 +52,8 @@ IMAGES = {
 SMALL_MACS = 10_000_000
 """Networks limited to this train on one thread: it is faster as far as measured (docs/benchmarks.md)."""
 
+LEAST_BATCH = 2
+"""Images of which batch norm can take a mean, however small they are."""
 RECIPE_NAMES = {"cpu": "brief", "gpu": "fast"}
 N_VALIDATION = 1_000
 """Images for validation on a CPU; on a GPU a tenth of the training images."""
@@ -208,7 +210,7 @@ def _close(full: Sections, device: torch.device, dataset: Dataset, measure: Meas
         few = kind == "cpu" and data["images"] != "all"
         data["validation_images"] = min(N_VALIDATION, fifth) if few else tenth
     fixed = None if data["images"] in ("auto", "all") else data["images"]
-    data["validation_images"], n_train = split_sizes(dataset, fixed, data["validation_images"])
+    data["validation_images"], n_train = _split(dataset, fixed, data["validation_images"])
     images = images_of(dataset)
     cores = torch.get_num_threads()
 
@@ -262,6 +264,17 @@ def _close(full: Sections, device: torch.device, dataset: Dataset, measure: Meas
         macs = full["budget"]["macs"]
         small = search["proxy"] < 1 or (macs != "none" and macs <= SMALL_MACS)
         search["threads"] = 1 if small else max(1, cores // search["workers"])
+
+
+def _split(dataset: Dataset, n_train: int | None, n_validation: int) -> tuple[int, int]:
+    """The images for validation and those to train on, of which there are enough for a batch."""
+    validation, train = split_sizes(dataset, n_train, n_validation)
+    if train < LEAST_BATCH:
+        raise UsageError(
+            f"data: {train} of the {dataset.n_train:,} training images of {dataset.name} is left to train on; a search "
+            f"needs {LEAST_BATCH} or more: give more images"
+        )
+    return validation, train
 
 
 def _factors(search: Mapping[str, Any], of_family: bool) -> tuple[float, ...]:

@@ -283,7 +283,7 @@ def test_an_interruption_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) 
         ("count --channels 8,16", "--budget 250kB", "error: --budget: '250kB' is in bytes and this counts parameters"),
         ("count --channels 8,16", "--max-macs 30MB", "error: --max-macs: '30MB' is in bytes and this counts MACs"),
         ("export README.md", "--budget 250kB", "--max-weight-bytes 250kB"),
-        ("search", "--budget 250kB", "budget.params: '250kB' is in bytes and this counts parameters; write 250k, or"),
+        ("search", "--budget 250kB", "error: --budget: '250kB' is in bytes and this counts parameters; write 250k, or"),
         ("search", "--set budget.macs=30MB", "budget.macs: '30MB' is in bytes and this counts MACs; write 30M, or"),
         ("train --channels 8,16", "--max-macs 30MB", "--max-weight-bytes 30MB (budget.weight_bytes in a study file)"),
         ("search", "--images 5kB", "data.images: '5kB' is in bytes and this counts no bytes; write 5k"),

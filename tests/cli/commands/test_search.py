@@ -41,6 +41,13 @@ def test_a_search_ends_with_a_best_network_and_its_page(run: Run, quick: list[ob
     assert run("report", folder).code == 0
 
 
+def test_a_plan_says_which_images_fill_no_batch(run: Run, quick: list[object]) -> None:
+    plan = run(*quick, "--name", "m", "--proxy", "none", "--dry-run", *sets("recipe.batch_size=120")).out
+    assert (
+        "NOTE: each epoch leaves out 80 of the 200 images, which fill no batch of 120; --set recipe.batch_size=" in plan
+    )
+
+
 @contextmanager
 def files_of_at_most(n_bytes: int) -> Iterator[None]:
     """The system refuses to make a file longer than this within it, as a full disk does."""
@@ -143,7 +150,11 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(run: Run, quick: list[obje
     ("arguments", "code", "said"),
     [
         (["--budget", "10"], 3, "cheapest network"),
-        (["--budget", "0"], 2, "budget.params"),
+        (["--budget", "0"], 2, "error: --budget: "),
+        (["--max-macs", "30MMACs"], 2, "--max-macs: cannot read '30MMACs'; write a number such as 5000000, 5M or 250k"),
+        (["--max-weight-bytes", "five"], 2, "--max-weight-bytes: cannot read 'five'"),
+        (["--max-activation-bytes", "five"], 2, "--max-activation-bytes: cannot read 'five'"),
+        (["--images", "1"], 2, "data: 1 of the 500 training images"),
         (["--trials", "many", "--seed", "-1"], 2, "search.trials"),
         (["--set", "space.depth=3"], 2, "'depth' is unknown"),
         (["--set", "kernels"], 2, "section.key=value"),

@@ -49,7 +49,7 @@ def test_a_run_prints_its_figures_and_leaves_its_page(train: Run, tmp_path: Path
     again = train()
     assert again.out == ran.out
     assert "this run is finished; nothing was trained" in again.err
-    assert train("--name", "4-8-brief", "--epochs", 3, "--quiet").refused(2, "recipe.epochs was 2, not 3")
+    assert train("--name", "4-8-brief", "--epochs", 3).refused(2, "recipe.epochs was 2, not 3")
 
 
 def test_json_is_the_result_with_means(train: Run) -> None:
@@ -139,6 +139,9 @@ def test_a_dry_run_writes_nothing(train: Run, tmp_path: Path) -> None:
     ran = train("--dry-run")
     assert "recipe   brief: muon, learning rate 0.05, batch 64, 2 epochs" in ran.out
     assert train("--dry-run", "--json").json["recipe.epochs"] == 2
+    assert "NOTE" not in ran.out
+    said = "NOTE: each epoch leaves out 150 of the 450 images, which fill no batch of 300; --set recipe.batch_size=225"
+    assert said in train("--dry-run", *sets("recipe.batch_size=300")).out
     assert list(tmp_path.iterdir()) == []
 
 
