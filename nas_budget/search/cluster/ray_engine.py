@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event as Flag
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from typing import Any, cast
 
 from nas_budget.errors import DataError, NasBudgetError, StoppedError, StudyError, UsageError
@@ -211,11 +212,20 @@ class RayWorkers:
         return {"num_gpus": gpus, "num_cpus": self.cpus}
 
     def n_places(self, ray: Any) -> int:
-        """How many workers the cluster has room for now, at least one."""
+        """How many workers the cluster has room for now, at least one.
+
+        Raises:
+            UsageError: This machine alone has no room for one, and no other can join it.
+        """
         there, wanted = ray.cluster_resources(), self.options(ray)
-        places = [
-            there.get(kind, 0.0) / share for kind, share in zip(("GPU", "CPU"), wanted.values(), strict=True) if share
-        ]
+        shares = dict(zip(("GPU", "CPU"), wanted.values(), strict=True))
+        for kind, share in shares.items():
+            if self.address is None and share > there.get(kind, 0.0):
+                raise UsageError(
+                    f"--{kind.lower()}s-per-worker {share:g}: this machine has {there.get(kind, 0.0):g}; ask for less, "
+                    "or give --ray-address of a cluster that has more"
+                )
+        places = [there.get(kind, 0.0) / share for kind, share in shares.items() if share]
         return max(1, int(min(places, default=1)))
 
 
@@ -225,7 +235,8 @@ class _Round:
     def __init__(self, about: RayWorkers, ray: Any, coordinator: Any, part: SearchPart) -> None:
         self.about, self.ray, self.coordinator, self.part = about, ray, coordinator, part
         self.actor = ray.remote(WorkerActor).options(**about.options(ray))
-        self.n_workers = about.n_workers or about.n_places(ray)
+        n_places = about.n_places(ray)
+        self.n_workers = about.n_workers or n_places
         self.running: dict[Any, tuple[str, int, Any]] = {}
         self.n_replaced = 0
         self.successors: set[str] = set()
@@ -248,6 +259,8 @@ class _Round:
                 yield from told
                 for ref in done:
                     yield from self._ended(ref, stopping)
+                if stopping and self.failure is None:
+                    self.failure = StoppedError("stopped between two steps")
                 names = {name for name, *_ in self.running.values()}
                 placed = names & called
                 if not (placed or names & self.successors) and (called or stopping):
@@ -255,10 +268,9 @@ class _Round:
                 if not said and time.monotonic() - began > PATIENCE_S and len(placed) < len(self.running):
                     said = True
                     self.about.on_message(
-                        f"{len(placed)} of {len(self.running)} workers have a place in the cluster; the others wait"
+                        f"{len(placed)} of {len(self.running)} workers have started; the others are slow to, or wait "
+                        "for a place in the cluster"
                     )
-                if stopping and self.failure is None:
-                    self.failure = StoppedError("stopped between two steps")
             told, _ = answer(self.coordinator.look.remote(stop=True))
             yield from told
         finally:
@@ -320,12 +332,13 @@ def _connected(address: str | None) -> Iterator[Any]:
         return
     try:
         _check_answers(address)
-        ray.init(
-            address="local" if address is None else address,  # or Ray joins any cluster that runs on this machine
-            include_dashboard=False if address is None else None,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+        with _signals_kept():
+            ray.init(
+                address="local" if address is None else address,  # or Ray joins any cluster that runs on this machine
+                include_dashboard=False if address is None else None,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
     except (OSError, ValueError, RuntimeError) as error:
         why = (str(error).splitlines() or [""])[0]
         raise UsageError(
@@ -334,7 +347,20 @@ def _connected(address: str | None) -> Iterator[Any]:
     try:
         yield ray
     finally:
-        ray.shutdown()
+        with _signals_kept():
+            ray.shutdown()
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Leave signals to whoever had them: Ray takes SIGTERM, at which it would abort with a trace."""
+    numbers = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _check_answers(address: str | None) -> None:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -149,6 +150,32 @@ def test_without_an_address_the_cluster_of_others_on_this_machine_is_left_alone(
             assert ours.get_runtime_context().gcs_address == cluster.address
     finally:
         cluster.shutdown()
+
+
+def test_a_search_that_is_stopped_before_a_worker_has_started_is_no_finished_one(tmp_path: Path) -> None:
+    """A signal still is what it was: Ray takes SIGTERM, and aborts at it."""
+    taken: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: taken.append(number))
+    try:
+        with _connected(None):
+            os.kill(os.getpid(), signal.SIGTERM)
+            with pytest.raises(StoppedError):
+                list(searching(tmp_path, RayWorkers(1, lambda: bool(taken), cpus=0.5)).events())
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert taken == [signal.SIGTERM] * 2
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cpus", "said"),
+    [(0.5, 1, "--gpus-per-worker 0.5: this machine has 0"), (0, 5, "--cpus-per-worker 5: this machine has 2")],
+)
+def test_a_worker_that_this_machine_has_no_room_for_is_refused(gpus: float, cpus: float, said: str) -> None:
+    one = SimpleNamespace(cluster_resources=lambda: {"CPU": 2.0})
+    with pytest.raises(UsageError, match=said):
+        RayWorkers(gpus=gpus, cpus=cpus).n_places(one)
+    assert RayWorkers(address="auto", gpus=gpus, cpus=cpus).n_places(one) == 1  # a cluster may grow
 
 
 def test_why_workers_are_lost_is_said_in_a_sentence() -> None:
