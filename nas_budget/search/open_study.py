@@ -23,7 +23,7 @@ from nas_budget.search.config.resolve import resolve, space_in
 from nas_budget.search.config.sections import absolute_place
 from nas_budget.search.config.settings import StudyConfig, study_name
 from nas_budget.search.config.study_file import read_study_file
-from nas_budget.search.storage.storage import recorded_attributes, recorded_study, strained_by
+from nas_budget.search.storage.storage import check_folder, recorded_attributes, recorded_study, strained_by
 from nas_budget.search.storage.tables import versions
 from nas_budget.search.workers.apart import apart
 from nas_budget.search.workers.search_runner import Search, Workers, visible_gpus
@@ -232,7 +232,7 @@ def open_search(
 
     Raises:
         UsageError: Settings that make no sense; every mistake of a file at once.
-        StudyError: A study made with other settings.
+        StudyError: A study made with other settings, or a folder that holds one of another storage.
         StorageError: A storage that cannot be reached.
         DataError: Images that are missing or damaged.
     """
@@ -250,6 +250,7 @@ def open_search(
     folder = runs_dir / name
     known = recorded_attributes(sections["search"]["storage"], folder, name)
     recorded = known.get("settings")
+    check_folder(sections["search"]["storage"], folder, name, recorded is not None)
     if recorded and (made_with := known.get("versions")) and made_with != versions():
         on_message(
             f"NOTE: study {name} was trained with {made_with}, and here is {versions()}; each trial says with which"
@@ -299,7 +300,8 @@ def join_search(
 
     Raises:
         UsageError: No address of a database, or a device that is not there or lacks what the study needs.
-        StudyError: The database does not hold the study, or it was begun with other settings or versions.
+        StudyError: The database does not hold the study, or it was begun with other settings or versions; or its
+            folder here holds one of a journal.
         StorageError: The database cannot be reached.
         DataError: Images that are missing, damaged or others than those of the study.
     """
@@ -307,6 +309,7 @@ def join_search(
     sections = read_study_file(file)
     name = study_name(file, sections) if file else check_name(study)
     recorded, made_with = recorded_study(storage, name)
+    check_folder(storage, runs_dir / name, name, True)
     settings = recorded_config(name, lambda: recorded, f"study {name}", storage)
     if made_with != versions() and not any_version:
         raise StudyError(

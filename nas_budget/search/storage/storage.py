@@ -21,7 +21,8 @@ from sqlalchemy import text
 
 from nas_budget.arch.family_spec import FamilySpace
 from nas_budget.errors import StorageError, StudyError, UsageError
-from nas_budget.records.paths import JOURNAL, LOCK
+from nas_budget.records.paths import JOURNAL, LOCK, TRIALS_TABLE
+from nas_budget.records.run_folder import is_file
 from nas_budget.search.config.settings import StudyConfig, differences
 from nas_budget.search.pruners.factory import make_pruner
 from nas_budget.search.samplers.optuna_samplers import optuna_warnings_only
@@ -92,6 +93,38 @@ def recorded_attributes(storage: str, folder: Path, name: str) -> dict[str, Any]
             if study.study_name == name:
                 return study.user_attrs
     return {}
+
+
+def check_folder(storage: str, folder: Path, name: str, is_known: bool) -> None:
+    """Check that the folder has no files of a study that is kept elsewhere, as they would be written over.
+
+    Args:
+        storage: Where the study is asked for.
+        folder: Where its files go.
+        name: Of the study.
+        is_known: Whether the storage holds it.
+
+    Raises:
+        StudyError: The folder holds a study of another storage.
+    """
+    is_journal, has_journal = storage == "journal", is_file(folder / JOURNAL)
+    if has_journal and not is_journal:
+        raise StudyError(
+            f"{folder}: holds a study that is kept in its journal; leave out --storage (and NAS_BUDGET_STORAGE), "
+            "or give another --name or --runs-dir"
+        )
+    if is_known or not is_file(folder / TRIALS_TABLE):
+        return
+    if is_journal and not has_journal:
+        raise StudyError(
+            f"{folder}: holds a study that is kept in another storage (a database); give its address by --storage or "
+            "NAS_BUDGET_STORAGE, or another --name"
+        )
+    place = f"its {JOURNAL}" if is_journal else shown(storage)
+    remedy = f"look with nas-budget doctor {folder}" if is_journal else "give the address of the database that has it"
+    raise StudyError(
+        f"{folder}: holds the tables of a study, and {place} holds no study {name}; {remedy}, or another --name"
+    )
 
 
 def recorded_study(storage: str, name: str) -> tuple[dict[str, Any], str]:

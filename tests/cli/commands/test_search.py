@@ -16,14 +16,21 @@ import pytest
 
 from nas_budget.report.tables.trials import read_table
 from nas_budget.search import open_study
+from nas_budget.search.storage.optuna_adapter import quiet_optuna
 from nas_budget.search.storage.tables import versions
 from nas_budget.search.workers import search_runner
+from nas_budget.train.data.dataset import Dataset
 from tests.cli.processes import start, wait_until
 from tests.conftest import Run, save_npz, sets
+from tests.search.studies import make
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_search_ends_with_a_best_network_and_its_page(run: Run, quick: list[object], tmp_path: Path) -> None:
@@ -133,6 +140,26 @@ def test_a_study_is_resumed_with_its_own_settings_and_data(run: Run, quick: list
     assert ran.json["trials"]["complete"] + ran.json["trials"]["pruned"] == 4
     assert ran.json["fits"] is True
     assert len({row["spec"] for row in rows(tmp_path / "a")}) == 4
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "said"),
+    [
+        ("sqlite:///{}/s.db", "journal", "s: holds a study that is kept in another storage (a database)"),
+        ("journal", "sqlite:///{}/s.db", "s: holds a study that is kept in its journal"),
+        ("sqlite:///{}/s.db", "sqlite:///{}/new.db", "new.db holds no study s"),
+    ],
+)
+def test_a_study_is_not_begun_anew_over_the_files_of_one_in_another_storage(
+    run: Run, quick: list[object], dataset: Dataset, tmp_path: Path, first: str, then: str, said: str
+) -> None:
+    quiet_optuna()
+    [*make(dataset, tmp_path / "s", search__storage=first.format(tmp_path), search__trials=1).events()]
+    before = contents(tmp_path)
+    for more in [], ["--dry-run"]:
+        ran = run(*quick, "--quiet", "--name", "s", "--storage", then.format(tmp_path), *more)
+        assert ran.refused(2, said)
+        assert contents(tmp_path) == before
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(run: Run, quick: list[object], tmp_path: Path) -> None:

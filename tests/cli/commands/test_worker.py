@@ -127,6 +127,12 @@ def nothing(address: str, folder: Path) -> None:
     """The study is as it was."""
 
 
+def journal(address: str, folder: Path) -> None:
+    """The folder here is that of a search without a database."""
+    (folder / "runs" / "a").mkdir(parents=True)
+    (folder / "runs" / "a" / "study.journal").touch()
+
+
 @pytest.mark.parametrize(
     ("prepare", "study", "given", "said"),
     [
@@ -136,6 +142,7 @@ def nothing(address: str, folder: Path) -> None:
         (nothing, "a", ["--storage", "journal"], "a worker joins a study of a database"),
         (nothing, "a", ["--storage-file", "none"], "--storage-file none: No such file"),
         (nothing, "a", ["--storage", "{address}", "--device", "cuda:9"], "device: 'cuda:9'"),
+        (journal, "a", ["--storage", "{address}"], "runs/a: holds a study that is kept in its journal"),
         (others_versions, "a", ["--storage", "{address}"], "was begun with nas-budget 0.0.1"),
         (other_data, "a", ["--storage", "{address}"], "own.npz: the images here are not those of study a"),
         (other_format, "a", ["--storage", "{address}"], "study a: written by another version"),

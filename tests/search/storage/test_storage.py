@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from nas_budget.errors import StorageError
+from nas_budget.errors import StorageError, StudyError
 from nas_budget.search.storage import storage
 from nas_budget.search.storage.optuna_adapter import create_running_trial
-from nas_budget.search.storage.storage import Finished, count_finished, open_study, recorded_settings
+from nas_budget.search.storage.storage import Finished, check_folder, count_finished, open_study, recorded_settings
 from nas_budget.train.data.dataset import Dataset
 from tests.search.studies import make, settings
 
@@ -56,3 +56,37 @@ def test_what_is_finished_is_counted_by_kind(dataset: Dataset, tmp_path: Path) -
     asked = {**ladder, "search__finalists": 1, "search__finalist_seeds": 2}
     list(make(dataset, tmp_path, **asked).events())
     assert count_finished("journal", tmp_path, "s") == Finished(trials=4, wider=(2,), finalist_runs=2)
+
+
+DATABASE, SERVER = "sqlite:///s.db", "postgresql+psycopg://me:secret@host/db"
+
+
+@pytest.mark.parametrize(
+    ("held", "storage", "is_known", "said"),
+    [
+        ("study.journal trials.csv", DATABASE, False, "is kept in its journal; leave out --storage"),
+        ("study.journal", SERVER, True, "is kept in its journal; leave out --storage"),
+        ("trials.csv", "journal", False, "in another storage (a database); give its address by --storage"),
+        ("trials.csv", SERVER, False, "me:***@host/db holds no study k1; give the address of the database"),
+        ("study.journal trials.csv", "journal", False, "its study.journal holds no study k1; look with nas-budget doc"),
+        ("", DATABASE, False, ""),
+        ("", DATABASE, True, ""),  # begun on another machine
+        ("trials.csv", DATABASE, True, ""),
+        ("", "journal", False, ""),
+        ("study.journal", "journal", False, ""),  # whoever created it died before it wrote its settings
+        ("study.journal trials.csv", "journal", True, ""),
+    ],
+)
+def test_a_folder_that_holds_a_study_of_another_storage_is_refused(
+    tmp_path: Path, held: str, storage: str, is_known: bool, said: str
+) -> None:
+    for name in held.split():
+        (tmp_path / name).touch()
+    if not said:
+        check_folder(storage, tmp_path, "k1", is_known)
+        return
+    with pytest.raises(StudyError) as raised:
+        check_folder(storage, tmp_path, "k1", is_known)
+    words = str(raised.value)
+    assert words.startswith(f"{tmp_path}: holds ") and said in words
+    assert "\n" not in words and "secret" not in words
