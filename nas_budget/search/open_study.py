@@ -23,6 +23,7 @@ from nas_budget.search.config.resolve import resolve, space_in
 from nas_budget.search.config.sections import absolute_place
 from nas_budget.search.config.settings import StudyConfig, study_name
 from nas_budget.search.config.study_file import read_study_file
+from nas_budget.search.storage.checkpoint_place import check_place
 from nas_budget.search.storage.storage import check_folder, recorded_attributes, recorded_study, strained_by
 from nas_budget.search.storage.tables import versions
 from nas_budget.search.workers.apart import apart
@@ -97,7 +98,13 @@ class Opened:
         """The search; its study is created or resumed. `workers` train in place of this machine.
 
         With `joins` this machine only trains for a search that another command runs.
+
+        Raises:
+            UsageError: Checkpoints in a kind of place that is not known.
+            StorageError: The storage, or the place of checkpoints, cannot be written.
         """
+        if self.settings.checkpoints and not self.exists:
+            check_place(self.settings.checkpoints, self.settings.name)
         if self.latencies:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(self.folder / LATENCIES, self.latencies.to_csv())

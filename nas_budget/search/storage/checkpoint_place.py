@@ -148,6 +148,18 @@ class CheckpointPlace:
             raise StorageError(f"checkpoints: {self.address}: cannot be {verb} ({why})") from None
 
 
+def check_place(address: str, study: str) -> None:
+    """Check that a place can be written, before a study notes it; nothing is left in it.
+
+    Raises:
+        UsageError: No such kind of place is known.
+        StorageError: It cannot be written or changed.
+    """
+    place = CheckpointPlace(address, study, uuid.uuid4().hex)
+    place.mark()
+    place.drop("")
+
+
 def open_place(address: str, study: Study, joins: bool) -> CheckpointPlace:
     """The place of a study, which is the one that its other machines have before them.
 

@@ -162,6 +162,18 @@ def test_a_study_is_not_begun_anew_over_the_files_of_one_in_another_storage(
         assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("foo://bucket/x", "Protocol not known: foo"), (__file__, "cannot be written")],
+)
+def test_a_place_of_checkpoints_that_cannot_be_used_begins_no_study(
+    run: Run, quick: list[object], tmp_path: Path, place: str, said: str
+) -> None:
+    asked = [*quick, "--name", "a", "--storage", f"sqlite:///{tmp_path}/s.db", "--checkpoints", place]
+    assert run(*asked, "--quiet").refused(2 if "://" in place else 1, said)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_dry_run_prints_the_plan_and_writes_nothing(run: Run, quick: list[object], tmp_path: Path) -> None:
     ran = run(*quick, "--dry-run")
     assert ran.code == 0

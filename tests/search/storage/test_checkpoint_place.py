@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from nas_budget.errors import StorageError, UsageError
 from nas_budget.search.storage import checkpoint_place
-from nas_budget.search.storage.checkpoint_place import PROBE, CheckpointPlace, open_place
+from nas_budget.search.storage.checkpoint_place import PROBE, CheckpointPlace, check_place, open_place
 
 
 @pytest.fixture
@@ -114,7 +114,18 @@ def test_one_folder_may_have_another_path_on_another_machine(tmp_path: Path, stu
 def test_a_place_that_cannot_be_used_is_one_line(study: Study, address: str, error: type, said: str) -> None:
     if address.startswith("s3") and find_spec("s3fs"):
         pytest.skip("the driver is installed")
-    with pytest.raises(error) as raised:
-        open_place(address, study, joins=False)
-    assert str(raised.value).startswith(f"checkpoints: {said}")
-    assert "\n" not in str(raised.value)
+    for use in lambda: open_place(address, study, joins=False), lambda: check_place(address, "s"):
+        with pytest.raises(error) as raised:
+            use()
+        assert str(raised.value).startswith(f"checkpoints: {said}")
+        assert "\n" not in str(raised.value)
+
+
+def test_to_check_a_place_leaves_nothing_in_it(address: str) -> None:
+    place = place_at(address)
+    place.keep("trials/3", {"a.bin": b"1"})
+    files, root = place._opened
+    before = files.find(root.rpartition("/")[0], withdirs=True)
+    check_place(address, "s")
+    assert files.find(root.rpartition("/")[0], withdirs=True) == before
+    assert place.kept("trials/3") == {"a.bin": b"1"}
