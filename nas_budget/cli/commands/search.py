@@ -61,6 +61,7 @@ def search(
     Exit code 4 when trials are missing that no stop rule left out.
     """
     from nas_budget.cli.jobs.search import plan_json, plan_lines, plan_search, print_result, run_search
+    from nas_budget.search.storage.storage import check_alone
 
     with signals() as interrupt:
         planned = plan_search(study_file(file, preset), keys, name, runs_dir, data_dir, quiet)
@@ -68,6 +69,7 @@ def search(
         if dry_run:
             out_json(plan_json(planned)) if as_json else out(folded(text, terminal_width()))
             return
+        check_alone(planned.opened.folder)
         logger(quiet)(text)
         interrupt.wait_for_step = True
         found, missing, has_page = run_search(planned, interrupt.stop.is_set, quiet, **asdict(cluster))

@@ -318,6 +318,17 @@ def _coordinates(settings: StudyConfig) -> Iterator[tuple[str, str]]:
         yield from COORDINATES.items()
 
 
+def check_alone(folder: Path) -> None:
+    """Check that no other process runs the study of a folder.
+
+    Raises:
+        StorageError: Another process does.
+    """
+    if is_file(folder / LOCK):  # or nobody ever did
+        with only_runner(folder):
+            pass
+
+
 @contextmanager
 def only_runner(folder: Path) -> Iterator[None]:
     """Keep a second search away from the folder; the lock goes with the process, however it ends.

@@ -13,6 +13,7 @@ from pathlib import Path
 import optuna
 import psutil
 import pytest
+from filelock import FileLock
 
 from nas_budget.report.tables.trials import read_table
 from nas_budget.search import open_study
@@ -160,6 +161,15 @@ def test_a_study_is_not_begun_anew_over_the_files_of_one_in_another_storage(
         ran = run(*quick, "--quiet", "--name", "s", "--storage", then.format(tmp_path), *more)
         assert ran.refused(2, said)
         assert contents(tmp_path) == before
+
+
+def test_a_study_that_another_process_runs_is_refused_before_its_plan(
+    run: Run, quick: list[object], tmp_path: Path
+) -> None:
+    (tmp_path / "a").mkdir()
+    with FileLock(tmp_path / "a" / ".lock"):
+        assert run(*quick, "--name", "a").refused(1, "a: another process is running this study")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize(
